@@ -1,0 +1,1 @@
+"""The metric catalog: the only place where a metric's name, labels, unit, buckets and thresholds are written."""

@@ -1,0 +1,115 @@
+"""Every series that balance exposes. A metric name is a string here and nowhere else."""
+
+from __future__ import annotations
+
+from balance.catalog import thresholds
+from balance.catalog.model import BYTES, INFO, SECONDS, STATE, Counter, Gauge, Histogram, Label, Merge, Metric, StateSet, Unit
+from balance.catalog.registry import Catalog
+from balance.record import Record
+
+REQUESTS, CONNECTIONS, FAILURES = map(Unit.of, ("requests", "connections", "failures"))
+TASKS, DESCRIPTORS, COLLECTIONS = map(Unit.of, ("tasks", "descriptors", "collections"))
+
+METHODS = ("CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE")
+METHOD = Label("method", "Request method of RFC 9110 section 9.3, RFC 5789; OTHER for any other token.", values=(*METHODS, "OTHER"), other="OTHER")
+STATUS_RANGES = ((100, 103), (200, 208), (226, 226), (300, 308), (400, 417), (421, 426), (428, 429), (431, 431), (451, 451), (500, 511))
+STATUS = Label(
+    "status", "Status code of the response, as the client saw it, if it is in IANA's registry; OTHER for any other.",
+    values=(*(str(code) for first, last in STATUS_RANGES for code in range(first, last + 1)), "OTHER"), other="OTHER",
+)  # fmt: skip
+STATUS_CLASSES = ("1xx", "2xx", "3xx", "4xx", "5xx")
+STATUS_CLASS = Label("status_class", "Class of the status code.", values=STATUS_CLASSES)
+OUTCOME = Label("status_class", "Class of the backend's status code; none when it gave no response.", values=(*STATUS_CLASSES, "none"))
+BACKEND = Label("backend", "Name of the backend in the configuration.", bound=100)
+
+DURATIONS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 1, 1.5, 2.5, 5, 10, 30, 60)
+SIZES = tuple(float(256 * 4**power) for power in range(10))
+
+HTTP_REQUESTS = Counter(
+    "balance_http_requests_total", "Requests answered, the load balancer's own error responses included.",
+    REQUESTS, (METHOD, STATUS),
+)  # fmt: skip
+HTTP_REQUEST_DURATION = Histogram(
+    "balance_http_request_duration_seconds", "Time from the first byte of a request to the last byte of its response.",
+    SECONDS, (METHOD, STATUS_CLASS), buckets=DURATIONS, thresholds=(thresholds.LATENCY_P99,),
+)  # fmt: skip
+HTTP_REQUEST_SIZE = Histogram("balance_http_request_size_bytes", "Size of request bodies.", BYTES, buckets=SIZES)
+HTTP_RESPONSE_SIZE = Histogram("balance_http_response_size_bytes", "Size of response bodies.", BYTES, buckets=SIZES)
+
+BACKEND_HEALTHY = Gauge(
+    "balance_backend_healthy", "Whether the backend is in rotation by its health checks (1) or not (0).",
+    STATE, (BACKEND,), merge=Merge.MIN,
+)  # fmt: skip
+BACKEND_CONNECTIONS = Gauge("balance_backend_connections", "Open connections to the backend, idle ones included.", CONNECTIONS, (BACKEND,))
+BACKEND_REQUESTS = Counter(
+    "balance_backend_requests_total", "Attempts to have the backend answer a request, retries included.",
+    REQUESTS, (BACKEND, OUTCOME),
+)  # fmt: skip
+BACKEND_RETRIES = Counter(
+    "balance_backend_retries_total", "Attempts that were repetitions of a request that had failed before, by the backend that received them.",
+    REQUESTS, (BACKEND,),
+)  # fmt: skip
+
+ACTIVE_CONNECTIONS = Gauge("balance_active_connections", "Open client connections, idle ones included.", CONNECTIONS)
+CONNECTIONS_LIMIT = Gauge("balance_connections_limit", "Configured limit of open client connections.", CONNECTIONS)
+CONNECTIONS_ACCEPTED = Counter("balance_connections_total", "Client connections accepted, those refused at the limit included.", CONNECTIONS)
+
+CIRCUIT_BREAKER_STATE = StateSet(
+    "balance_circuit_breaker_state", "State of the backend's circuit breaker: 1 for the one that holds.",
+    STATE, (BACKEND,), merge=Merge.MAX, states=("closed", "open", "half_open"),
+)  # fmt: skip
+CIRCUIT_BREAKER_FAILURES = Counter(
+    "balance_circuit_breaker_failures_total", "Failed attempts that the backend's circuit breaker counted.",
+    FAILURES, (BACKEND,),
+)  # fmt: skip
+
+BUILD_INFO = Gauge(
+    "balance_build_info", "Version of balance and of Python; always 1.",
+    INFO, (Label("version", "Version of balance.", bound=2), Label("python", "Version of Python.", bound=2)), merge=Merge.MAX,
+)  # fmt: skip
+
+PROCESS_CPU = Counter("process_cpu_seconds_total", "Total user and system CPU time spent in seconds.", SECONDS)
+PROCESS_RESIDENT = Gauge("process_resident_memory_bytes", "Resident memory size in bytes.", BYTES)
+PROCESS_VIRTUAL = Gauge("process_virtual_memory_bytes", "Virtual memory size in bytes.", BYTES)
+PROCESS_START = Gauge("process_start_time_seconds", "Start time of the process since unix epoch in seconds.", SECONDS, merge=Merge.MIN)
+PROCESS_OPEN_FDS = Gauge("process_open_fds", "Number of open file descriptors.", DESCRIPTORS)
+PROCESS_MAX_FDS = Gauge("process_max_fds", "Maximum number of open file descriptors.", DESCRIPTORS)
+PYTHON_TASKS = Gauge("python_asyncio_tasks", "Number of asyncio tasks that have not finished.", TASKS)
+PYTHON_GC_COLLECTIONS = Counter(
+    "python_gc_collections_total", "Number of times this generation was collected.",
+    COLLECTIONS, (Label("generation", "Generation of the garbage collector.", values=("0", "1", "2")),),
+)  # fmt: skip
+
+UP = Gauge("up", "Whether Prometheus could scrape the target (1) or not (0).", STATE)
+
+GO_GOROUTINES = Gauge("go_goroutines", "Number of goroutines that currently exist.", Unit.of("goroutines"))
+GO_ALLOC = Gauge("go_memstats_alloc_bytes", "Number of bytes allocated and still in use.", BYTES)
+GO_SYS = Gauge("go_memstats_sys_bytes", "Number of bytes obtained from system.", BYTES)
+
+
+class Runtime(Record):
+    """The metrics that tell how the process of a service is doing, for the language that it is written in."""
+
+    tasks: Gauge
+    allocated: Gauge
+    system: Gauge
+
+
+RUNTIMES = {
+    "python": Runtime(PYTHON_TASKS, PROCESS_RESIDENT, PROCESS_VIRTUAL),
+    "go": Runtime(GO_GOROUTINES, GO_ALLOC, GO_SYS),
+}
+
+SERVICE: tuple[Metric, ...] = (
+    HTTP_REQUESTS, HTTP_REQUEST_DURATION, HTTP_REQUEST_SIZE, HTTP_RESPONSE_SIZE,
+    BACKEND_HEALTHY, BACKEND_CONNECTIONS, BACKEND_REQUESTS, BACKEND_RETRIES,
+    ACTIVE_CONNECTIONS, CONNECTIONS_LIMIT, CONNECTIONS_ACCEPTED,
+    CIRCUIT_BREAKER_STATE, CIRCUIT_BREAKER_FAILURES, BUILD_INFO,
+)  # fmt: skip
+PYTHON_RUNTIME: tuple[Metric, ...] = (
+    PROCESS_CPU, PROCESS_RESIDENT, PROCESS_VIRTUAL, PROCESS_START, PROCESS_OPEN_FDS, PROCESS_MAX_FDS, PYTHON_TASKS, PYTHON_GC_COLLECTIONS,
+)  # fmt: skip
+GO_RUNTIME: tuple[Metric, ...] = (GO_GOROUTINES, GO_ALLOC, GO_SYS)
+
+CATALOG = Catalog("balance", (*SERVICE, *PYTHON_RUNTIME), thresholds=thresholds.THRESHOLDS, external=(UP, *GO_RUNTIME))
+"""What `balance serve` exposes; `up` comes from Prometheus, the Go metrics from a Go service that uses the same rules."""

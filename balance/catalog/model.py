@@ -1,0 +1,292 @@
+"""What a metric is: kinds, labels, units, buckets, thresholds. Standard library only; every constructor refuses contradictions.
+
+Naming follows the Prometheus conventions (prometheus.io/docs/practices/naming): base units, the unit as suffix, `_total` for
+counters and only for them.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import Enum
+from typing import ClassVar, Literal
+
+from balance.errors import CatalogError, choices
+from balance.record import Record
+
+METRIC_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
+LABEL_NAME = re.compile(r"(?!__)[a-zA-Z_][a-zA-Z0-9_]*")
+TARGET_LABELS = ("instance", "job")
+"""Labels that Prometheus attaches to every series of a scrape target; a metric cannot declare them."""
+
+
+class Unit(Record):
+    """A product of powers of base units: ``(("bytes", 1), ("seconds", -1))`` is bytes per second, ``()`` is a plain ratio."""
+
+    powers: tuple[tuple[str, int], ...] = ()
+
+    @classmethod
+    def of(cls, base: str) -> Unit:
+        """The unit of counted things ("requests") or of a physical quantity ("seconds")."""
+        return cls(((base, 1),))
+
+    def _combine(self, other: Unit, sign: int) -> Unit:
+        powers = dict(self.powers)
+        for base, power in other.powers:
+            powers[base] = powers.get(base, 0) + sign * power
+        return Unit(tuple(sorted((base, power) for base, power in powers.items() if power)))
+
+    def __mul__(self, other: Unit) -> Unit:
+        return self._combine(other, 1)
+
+    def __truediv__(self, other: Unit) -> Unit:
+        return self._combine(other, -1)
+
+    def __str__(self) -> str:
+        def product(sign: int) -> str:
+            return "*".join(base if abs(power) == 1 else f"{base}^{abs(power)}" for base, power in self.powers if power * sign > 0)
+
+        over, under = product(1), product(-1)
+        return f"{over or '1'}/{under}" if under else over or "ratio"
+
+
+RATIO = Unit()
+SECONDS = Unit.of("seconds")
+BYTES = Unit.of("bytes")
+STATE = Unit.of("state")
+"""0 or 1: whether something holds."""
+INFO = Unit.of("info")
+"""Always 1: the labels are the information."""
+
+_NAME_MARKS = {SECONDS: "_seconds", BYTES: "_bytes", RATIO: "_ratio"}
+
+
+class Merge(Enum):
+    """How a value of several worker processes becomes one value of the service."""
+
+    SUM = "sum"
+    MIN = "min"
+    MAX = "max"
+
+
+class Label(Record):
+    """A label with a closed value set, or an open one with a stated bound on how many values a service will show.
+
+    `other` is the member of a closed set that stands for everything outside it. `pattern` must match values of an open label.
+    """
+
+    name: str
+    help: str
+    values: tuple[str, ...] = ()
+    bound: int = 0
+    pattern: str = ""
+    other: str = ""
+
+    def validate(self) -> None:
+        where = f"label {self.name!r}"
+        if not LABEL_NAME.fullmatch(self.name):
+            raise CatalogError("is no Prometheus label name", where=where, cure=f"must match {LABEL_NAME.pattern}")
+        if self.name in (*TARGET_LABELS, "le", "quantile"):
+            raise CatalogError("is set by Prometheus or by a histogram", where=where, cure="choose another name")
+        if bool(self.values) == bool(self.bound):
+            raise CatalogError("needs either a closed set of values or a bound", where=where, cure="give one of values=, bound=")
+        if len(set(self.values)) != len(self.values):
+            raise CatalogError("lists a value twice", where=where, cure="remove the duplicate")
+        if self.bound < 0:
+            raise CatalogError(f"has the bound {self.bound}", where=where, cure="a bound counts values: 1 or more")
+        if self.other and self.other not in self.values:
+            raise CatalogError(f"other={self.other!r} is not among its values", where=where, cure=f"choices: {choices(self.values)}")
+
+    @property
+    def size(self) -> int:
+        """How many values the label can take at most."""
+        return len(self.values) or self.bound
+
+    def allows(self, value: str) -> bool:
+        """Whether the value belongs to the closed set, or fits the pattern of an open label."""
+        if self.values:
+            return value in self.values
+        return not self.pattern or re.fullmatch(self.pattern, value) is not None
+
+    def refusal(self, value: str) -> str:
+        """Why `value` is not allowed: the fault and the choices."""
+        expected = choices(self.values) if self.values else f"must match {self.pattern}"
+        return f"label {self.name!r} cannot be {value!r} ({expected})"
+
+
+class Threshold(Record):
+    """A named number that separates fine from wrong, with its unit and the reason for the value.
+
+    `above` and `most` bound what a settings file may choose: ``above < value <= most``. A `fixed` threshold is a definition
+    (an instance is down when ``up`` is 0) and cannot be overridden.
+    """
+
+    name: str
+    value: float
+    unit: Unit
+    reason: str
+    above: float = 0.0
+    most: float | None = None
+    fixed: bool = False
+
+    def validate(self) -> None:
+        where = f"threshold {self.name!r}"
+        if not self.reason:
+            raise CatalogError("has no reason", where=where, cure="say why this value and not another")
+        fault = self.fault(self.value)
+        if fault and not self.fixed:
+            raise CatalogError(fault, where=where, cure="mend the value or the bounds")
+
+    def fault(self, value: float) -> str:
+        """What is wrong with a value for this threshold; empty if nothing is."""
+        if self.fixed and value != self.value:
+            return f"is {number(self.value)} by definition"
+        if not self.fixed and (value <= self.above or (self.most is not None and value > self.most) or value == float("inf") or value != value):
+            upper = f" and at most {number(self.most)}" if self.most is not None else ""
+            return f"{number(value)} is out of range: must be above {number(self.above)}{upper} ({self.unit})"
+        return ""
+
+
+class Metric(Record):
+    """Base of the kinds. `name` is the name of the family, for a counter with its `_total`."""
+
+    kind: ClassVar[str] = "metric"
+
+    name: str
+    help: str
+    unit: Unit
+    labels: tuple[Label, ...] = ()
+    merge: Merge = Merge.SUM
+
+    def validate(self) -> None:
+        if not METRIC_NAME.fullmatch(self.name):
+            self.refuse("is no Prometheus metric name", f"must match {METRIC_NAME.pattern}")
+        if not self.help.strip():
+            self.refuse("has no help text", "say in one sentence what it counts or measures")
+        if len({label.name for label in self.labels}) != len(self.labels):
+            self.refuse("declares a label twice", "remove the duplicate")
+        if self.name.endswith("_total") != isinstance(self, Counter):
+            self.refuse(f"is a {self.kind}; `_total` ends the name of a counter and of nothing else", "rename it or change its kind")
+        for suffix in ("_bucket", "_count", "_sum", "_created"):
+            if self.name.endswith(suffix):
+                self.refuse(f"ends in {suffix!r}, which is reserved for the series of a histogram", "rename it")
+        mark = _NAME_MARKS.get(self.unit)
+        if mark and not self.name.removesuffix("_total").endswith(mark):
+            self.refuse(f"has the unit {self.unit} but no {mark!r} at the end of its name", f"rename it to end in {mark!r}")
+        for unit, other in _NAME_MARKS.items():
+            if unit != self.unit and self.name.removesuffix("_total").endswith(other):
+                self.refuse(f"has the unit {self.unit} but ends in {other!r}", "rename it or change the unit")
+
+    def refuse(self, what: str, cure: str) -> None:
+        """Raise `CatalogError` about this metric."""
+        raise CatalogError(what, where=self.name, cure=cure)
+
+    def label(self, name: str) -> Label:
+        """The label of that name. Raises `CatalogError` naming the choices."""
+        for label in self.labels:
+            if label.name == name:
+                return label
+        raise CatalogError(f"{self.name}: no label {name!r} (labels: {choices(label.name for label in self.labels)})")
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """Names of the labels that the service sets, in declared order."""
+        return tuple(label.name for label in self.labels)
+
+    @property
+    def samples(self) -> tuple[str, ...]:
+        """Names of the series that a scrape shows for this metric."""
+        return (self.name,)
+
+    @property
+    def cardinality(self) -> int:
+        """How many series one instance shows at most, from the declared value sets and bounds."""
+        size = 1
+        for label in self.labels:
+            size *= label.size
+        return size
+
+
+class Counter(Metric):
+    """A value that only goes up, and back to zero when the process starts anew."""
+
+    kind: ClassVar[str] = "counter"
+
+
+class Gauge(Metric):
+    """A value that goes up and down."""
+
+    kind: ClassVar[str] = "gauge"
+
+
+class Histogram(Metric):
+    """Counts of observations below each upper bound, their count and their sum.
+
+    `buckets` are the finite upper bounds, ascending; ``+Inf`` is implied. Every threshold in `thresholds` must be one of
+    them, so that an alert on it compares with a count that was taken and not with an interpolated one.
+    """
+
+    kind: ClassVar[str] = "histogram"
+
+    buckets: tuple[float, ...] = ()
+    thresholds: tuple[Threshold, ...] = ()
+
+    def validate(self) -> None:
+        super().validate()
+        if not self.buckets:
+            self.refuse("has no buckets", "give ascending upper bounds in base units")
+        if list(self.buckets) != sorted(set(self.buckets)) or self.buckets[-1] == float("inf"):
+            self.refuse("has buckets that are not strictly ascending and finite", "sort them, without +Inf")
+        for threshold in self.thresholds:
+            if threshold.unit != self.unit:
+                self.refuse(f"measures {self.unit}, its threshold {threshold.name!r} is in {threshold.unit}", "use one unit")
+            if threshold.value not in self.buckets:
+                bounds = ", ".join(map(number, self.buckets))
+                self.refuse(f"threshold {threshold.name!r} = {number(threshold.value)} is no bucket bound", f"bounds: {bounds}")
+
+    @property
+    def samples(self) -> tuple[str, ...]:
+        return (f"{self.name}_bucket", f"{self.name}_count", f"{self.name}_sum")
+
+    @property
+    def cardinality(self) -> int:
+        return super().cardinality * (len(self.buckets) + 3)
+
+
+class StateSet(Metric):
+    """One of several states, exposed as one 0-or-1 gauge for each state under the label `state_label`."""
+
+    kind: ClassVar[str] = "stateset"
+
+    states: tuple[str, ...] = ()
+    state_label: str = "state"
+
+    def validate(self) -> None:
+        super().validate()
+        if len(self.states) < 2 or len(set(self.states)) != len(self.states):
+            self.refuse("needs at least two different states", "list them in states=")
+        if self.state_label in self.label_names:
+            self.refuse(f"declares {self.state_label!r} as a label and as its state label", "rename one")
+
+    def label(self, name: str) -> Label:
+        if name == self.state_label:
+            return Label(name, "state", values=self.states)
+        return super().label(name)
+
+    @property
+    def cardinality(self) -> int:
+        return super().cardinality * len(self.states)
+
+
+ScrapeType = Literal["counter", "gauge", "histogram"]
+
+
+def scrape_type(metric: Metric) -> ScrapeType:
+    """The `# TYPE` under which a scrape in the text format shows the metric: a state set is written as gauges."""
+    if isinstance(metric, Counter):
+        return "counter"
+    return "histogram" if isinstance(metric, Histogram) else "gauge"
+
+
+def number(value: float) -> str:
+    """The shortest decimal text that reads back as the same number: 1, 0.05, 536870912."""
+    return str(int(value)) if value == int(value) and abs(value) < 1e15 else repr(value)
