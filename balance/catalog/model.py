@@ -13,10 +13,13 @@ from typing import ClassVar, Literal
 from balance.errors import CatalogError, choices
 from balance.record import Record
 
-METRIC_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
-LABEL_NAME = re.compile(r"(?!__)[a-zA-Z_][a-zA-Z0-9_]*")
 TARGET_LABELS = ("instance", "job")
 """Labels that Prometheus attaches to every series of a scrape target; a metric cannot declare them."""
+
+
+def is_name(name: str) -> bool:
+    """Whether `name` matches ``[a-zA-Z_][a-zA-Z0-9_]*``: what metrics and labels may be called (colons are for recording rules)."""
+    return name.isascii() and name.isidentifier()
 
 
 class Unit(Record):
@@ -83,8 +86,8 @@ class Label(Record):
 
     def validate(self) -> None:
         where = f"label {self.name!r}"
-        if not LABEL_NAME.fullmatch(self.name):
-            raise CatalogError("is no Prometheus label name", where=where, cure=f"must match {LABEL_NAME.pattern}")
+        if not is_name(self.name) or self.name.startswith("__"):
+            raise CatalogError("is no label name", where=where, cure="letters, digits and _, no digit first, not __ first")
         if self.name in (*TARGET_LABELS, "le", "quantile"):
             raise CatalogError("is set by Prometheus or by a histogram", where=where, cure="choose another name")
         if bool(self.values) == bool(self.bound):
@@ -158,8 +161,8 @@ class Metric(Record):
     merge: Merge = Merge.SUM
 
     def validate(self) -> None:
-        if not METRIC_NAME.fullmatch(self.name):
-            self.refuse("is no Prometheus metric name", f"must match {METRIC_NAME.pattern}")
+        if not is_name(self.name):
+            self.refuse("is no metric name", "letters, digits and _, no digit first")
         if not self.help.strip():
             self.refuse("has no help text", "say in one sentence what it counts or measures")
         if len({label.name for label in self.labels}) != len(self.labels):

@@ -24,6 +24,10 @@ MEMORY = Threshold(
     "memory", 512 * 1024 * 1024, BYTES,
     reason="Some eight times what an idle process holds; set it to 80 % of the container's memory limit where there is one.",
 )  # fmt: skip
+TARGET_UP = Threshold(
+    "target_up", 1, STATE, fixed=True,
+    reason="Prometheus writes up = 1 when a scrape succeeds.",
+)  # fmt: skip
 TARGET_DOWN = Threshold(
     "target_down", 0, STATE, fixed=True,
     reason="Prometheus writes up = 0 when a scrape fails.",
@@ -42,5 +46,6 @@ BREAKER_OPEN = Threshold(
 )  # fmt: skip
 
 THRESHOLDS = (
-    ERROR_RATIO, LATENCY_P99, RETRY_RATIO, CONNECTION_SATURATION, MEMORY, TARGET_DOWN, BACKEND_UNHEALTHY, NO_BACKEND, BREAKER_OPEN,
+    ERROR_RATIO, LATENCY_P99, RETRY_RATIO, CONNECTION_SATURATION, MEMORY,
+    TARGET_UP, TARGET_DOWN, BACKEND_UNHEALTHY, NO_BACKEND, BREAKER_OPEN,
 )  # fmt: skip

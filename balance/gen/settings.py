@@ -1,0 +1,182 @@
+"""A settings file and `--set key.path=value` to `Settings`. Whether thresholds and alerts of that name exist is known only once
+the sources are loaded, and checked there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from balance.errors import Problem, SettingsError, suggestion
+from balance.monitoring.settings import AlertSettings, PrometheusSettings, Settings
+
+_DURATION = r"(?:(\d+)w)?(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?"
+_LENGTHS = (604800, 86400, 3600, 60, 1)
+RUNTIMES = ("python", "go")
+SEVERITIES = ("critical", "warning")
+
+
+def load(file: str | None, assignments: list[str]) -> Settings:
+    """Settings from an optional YAML file, with `assignments` (``thresholds.error_ratio=0.02``) laid over it.
+
+    Raises `SettingsError` with every unknown key and every value of the wrong kind.
+    """
+    if file is None and not assignments:
+        return Settings()
+    tree = _file(file) if file else {}
+    for assignment in assignments:
+        _assign(tree, assignment)
+    reader = _Reader(file or "--set")
+    settings = Settings(**reader.mapping("", tree, _TOP))
+    if reader.problems:
+        raise SettingsError(problems=reader.problems)
+    return settings
+
+
+def _file(name: str) -> dict[str, Any]:
+    import yaml
+
+    try:
+        with open(name, "rb") as stream:
+            tree = yaml.safe_load(stream)
+    except OSError as error:
+        raise SettingsError(f"cannot be read: {error.strerror}", where=name, cure="check the path given with --settings") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark else ""
+        raise SettingsError(f"is no YAML: {getattr(error, 'problem', None) or error}", where=f"{name}{line}", cure="mend the file") from None
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        raise SettingsError("is no mapping", where=name, cure=f"write keys and values; keys: {', '.join(sorted(_TOP))}")
+    return tree
+
+
+def _assign(tree: dict[str, Any], assignment: str) -> None:
+    import yaml
+
+    path, equals, value = assignment.partition("=")
+    keys = path.split(".")
+    if not (equals and all(keys)):
+        raise SettingsError("assigns nothing", where=f"--set {assignment}", cure="write key.path=value, for example thresholds.error_ratio=0.02")
+    for key in keys[:-1]:
+        below = tree.setdefault(key, {})
+        if not isinstance(below, dict):
+            raise SettingsError(f"{key!r} is no mapping", where=f"--set {assignment}", cure="give a key below a mapping")
+        tree = below
+    try:
+        tree[keys[-1]] = yaml.safe_load(value)
+    except yaml.YAMLError:
+        tree[keys[-1]] = value
+
+
+class _RefusedError(Exception):
+    """A value that a setting cannot have: what is wrong, and the cure."""
+
+
+class _Reader:
+    """Walks a tree along a table of keys, converts the values and collects what is wrong with them."""
+
+    def __init__(self, source: str) -> None:
+        self.source = source
+        self.problems: list[Problem] = []
+
+    def mapping(self, path: str, tree: Any, table: Table) -> dict[str, Any]:
+        """The values of a mapping under the names of the record's fields."""
+        result = {}
+        for key, value in self.items(path, tree):
+            place = f"{path}.{key}" if path else key
+            if key not in table:
+                self.refuse(place, "is no setting", suggestion(key, table))
+                continue
+            field, read = table[key]
+            try:
+                result[field] = read(self, place, value)
+            except _RefusedError as refusal:
+                self.refuse(place, *refusal.args)
+        return result
+
+    def items(self, path: str, tree: Any) -> list[tuple[str, Any]]:
+        if isinstance(tree, dict):
+            return [(str(key), value) for key, value in tree.items()]
+        self.refuse(path, "is no mapping", "write keys and values")
+        return []
+
+    def refuse(self, path: str, what: str, cure: str) -> None:
+        self.problems.append(Problem(f"{self.source}: {path}", what, cure))
+
+
+Read = Callable[[_Reader, str, Any], Any]
+Table = Mapping[str, tuple[str, Read]]
+
+
+def _text(_: _Reader, _path: str, value: Any) -> str:
+    if isinstance(value, str) and value:
+        return value
+    raise _RefusedError(f"{value!r} is no text", "write a non-empty text")
+
+
+def _one_of(*options: str) -> Read:
+    def read(_: _Reader, _path: str, value: Any) -> str:
+        if value in options:
+            return str(value)
+        raise _RefusedError(f"{value!r} is not known", suggestion(str(value), options))
+
+    return read
+
+
+def _texts(_: _Reader, _path: str, value: Any) -> tuple[str, ...]:
+    items = value if isinstance(value, list) else [value]
+    if items and all(isinstance(item, str) and item for item in items):
+        return tuple(items)
+    raise _RefusedError(f"{value!r} is no list of texts", "write a list of texts")
+
+
+def _duration(_: _Reader, _path: str, value: Any) -> int:
+    found = re.fullmatch(_DURATION, value) if isinstance(value, str) and value else None
+    if found:
+        return sum(int(count) * length for count, length in zip(found.groups(), _LENGTHS, strict=True) if count)
+    raise _RefusedError(f"{value!r} is no duration", "write a number with its unit: 0s, 30s, 5m, 1h30m")
+
+
+def _interval(reader: _Reader, path: str, value: Any) -> int:
+    seconds = _duration(reader, path, value)
+    if seconds:
+        return seconds
+    raise _RefusedError("must be longer than nothing", "write 15s")
+
+
+def _thresholds(reader: _Reader, path: str, value: Any) -> dict[str, float]:
+    numbers = {}
+    for name, number in reader.items(path, value):
+        if isinstance(number, bool) or not isinstance(number, (int, float)):
+            reader.refuse(f"{path}.{name}", f"{number!r} is no number", "write a number in the threshold's base unit")
+        else:
+            numbers[name] = number
+    return numbers
+
+
+def _alerts(reader: _Reader, path: str, value: Any) -> dict[str, AlertSettings]:
+    return {name: AlertSettings(**reader.mapping(f"{path}.{name}", chosen, _ALERT)) for name, chosen in reader.items(path, value)}
+
+
+def _prometheus(reader: _Reader, path: str, value: Any) -> PrometheusSettings:
+    return PrometheusSettings(**reader.mapping(path, value, _PROMETHEUS))
+
+
+_ALERT: Table = {"for": ("wait", _duration), "severity": ("severity", _one_of(*SEVERITIES))}
+_PROMETHEUS: Table = {
+    "scrape_interval": ("scrape_interval", _interval),
+    "evaluation_interval": ("evaluation_interval", _interval),
+    "targets": ("targets", _texts),
+    "rule_files": ("rule_files", _texts),
+    "alertmanagers": ("alertmanagers", _texts),
+}
+_TOP: Table = {
+    "job": ("job", _text),
+    "runtime": ("runtime", _one_of(*RUNTIMES)),
+    "thresholds": ("thresholds", _thresholds),
+    "alerts": ("alerts", _alerts),
+    "prometheus": ("prometheus", _prometheus),
+}

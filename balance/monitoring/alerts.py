@@ -1,0 +1,93 @@
+"""What wakes people: conditions, alerts and recording rules."""
+
+from __future__ import annotations
+
+import re
+
+from balance.catalog.model import Threshold, is_name
+from balance.errors import MonitoringError, QueryError, choices
+from balance.monitoring.settings import Severity
+from balance.promql.ast import Comparison, ComparisonOperator, Expr
+from balance.record import Record
+
+_LABEL_USE = re.compile(r"(with|if)?\s*\$labels\.([a-zA-Z_][a-zA-Z0-9_]*)")
+
+
+class Condition(Record):
+    """What is wrong: an expression that compares so with a threshold.
+
+    `missing` is an expression that has a result when the series that `expr` needs do not exist; it is joined with ``or``, so
+    that the condition also holds when there is nothing to compare.
+    """
+
+    expr: Expr
+    operator: ComparisonOperator
+    threshold: Threshold
+    missing: Expr | None = None
+
+    def validate(self) -> None:
+        _ = self.comparison
+
+    @property
+    def comparison(self) -> Comparison:
+        """The comparison alone, without what `missing` adds."""
+        return Comparison(self.expr, self.operator, self.threshold)
+
+    @property
+    def labels(self) -> frozenset[str]:
+        """Labels that every series of the result carries."""
+        return self.expr.labels & self.missing.labels if self.missing else self.expr.labels
+
+    @property
+    def some_labels(self) -> frozenset[str]:
+        """Labels that some series of the result carries."""
+        return self.expr.labels | self.missing.labels if self.missing else self.expr.labels
+
+
+class Alert(Record):
+    """A condition, who is told, and how.
+
+    `summary` and `description` are Prometheus templates in which ``{value}`` and ``{threshold}`` stand for the value and the
+    threshold, written in the threshold's unit. A label in them must survive the expression; one that only some results carry
+    must be guarded: ``{{ with $labels.instance }}...{{ end }}``. `wait` is the ``for`` in seconds.
+    """
+
+    name: str
+    condition: Condition
+    severity: Severity
+    summary: str
+    description: str
+    wait: int = 0
+    group: str = "balance"
+
+    def validate(self) -> None:
+        if not (self.name.isalnum() and self.name.isascii() and self.name[0].isupper()):
+            raise MonitoringError("is no CamelCase alert name", where=f"alert {self.name}", cure="letters and digits, a capital first")
+        if self.wait < 0:
+            raise MonitoringError(f"waits {self.wait} s", where=f"alert {self.name}", cure="`wait` is 0 or more seconds")
+        for field, words in (("summary", self.summary), ("description", self.description)):
+            if not words.strip():
+                raise MonitoringError(f"has no {field}", where=f"alert {self.name}", cure="say what is wrong and where to look")
+            for guard, label in _LABEL_USE.findall(words):
+                known = self.condition.some_labels if guard else self.condition.labels
+                if label not in known:
+                    raise MonitoringError(
+                        f"{field} uses $labels.{label}, which the expression does not keep",
+                        where=f"alert {self.name}",
+                        cure=f"labels of every result: {choices(self.condition.labels)}; of some: {choices(self.condition.some_labels)}",
+                    )
+
+
+class RecordingRule(Record):
+    """An expression stored under a name of the form ``level:metric:operation`` (prometheus.io/docs/practices/rules)."""
+
+    record: str
+    expr: Expr
+    group: str = "balance"
+
+    def validate(self) -> None:
+        level, *rest = self.record.split(":")
+        if not (len(rest) == 2 and is_name(level) and all(part and is_name(f"_{part}") for part in rest)):
+            raise MonitoringError("is no name of a recording rule", where=self.record, cure="name it level:metric:operation")
+        if self.expr.labels - set(level.split("_")):
+            raise QueryError(f"keeps the labels {choices(self.expr.labels)}", where=self.record, cure="name all of them in the level, joined by _")

@@ -1,0 +1,137 @@
+"""The authors' words: from metrics of the catalog to expressions."""
+
+from __future__ import annotations
+
+from typing import overload
+
+from balance.catalog.model import Counter, Gauge, Histogram, Metric, StateSet, Threshold
+from balance.errors import QueryError, choices
+from balance.promql.ast import (
+    Absent,
+    Aggregation,
+    Comparison,
+    ComparisonOperator,
+    CounterRange,
+    CounterSeries,
+    Expr,
+    GaugeSeries,
+    HistogramSeries,
+    Matcher,
+    MatchOperator,
+    Quantile,
+    RangeCall,
+    Ratio,
+    Scaled,
+    Selector,
+    SetOperation,
+    StateSeries,
+    Window,
+)
+from balance.record import Record
+
+
+class Match(Record):
+    """What a label's value must be, where equality with one value is not enough."""
+
+    operator: MatchOperator
+    value: str
+
+
+def matches(pattern: str) -> Match:
+    """The label matches the regular expression, anchored at both ends: ``status=matches("5..")``."""
+    return Match("=~", pattern)
+
+
+def is_not(value: str) -> Match:
+    """The label is anything but `value`."""
+    return Match("!=", value)
+
+
+@overload
+def series(metric: Counter, **labels: str | Match) -> CounterSeries: ...
+@overload
+def series(metric: Gauge, **labels: str | Match) -> GaugeSeries: ...
+@overload
+def series(metric: Histogram, **labels: str | Match) -> HistogramSeries: ...
+@overload
+def series(metric: StateSet, **labels: str | Match) -> StateSeries: ...
+def series(metric: Metric, **labels: str | Match) -> Selector | HistogramSeries:
+    """The series of a metric, narrowed by its labels. A state set needs the state: ``series(BREAKER, state="open")``.
+
+    Raises `QueryError` or `CatalogError` for a label that the metric does not have and a value outside its set.
+    """
+    matchers = tuple(Matcher(name, *((m.operator, m.value) if isinstance(m, Match) else ("=", m))) for name, m in sorted(labels.items()))
+    if isinstance(metric, Counter):
+        return CounterSeries(metric, matchers)
+    if isinstance(metric, Histogram):
+        return HistogramSeries(metric, matchers)
+    if isinstance(metric, StateSet):
+        if metric.state_label not in labels:
+            raise QueryError("a state set without a state", where=metric.name, cure=f"give {metric.state_label}= one of: {choices(metric.states)}")
+        return StateSeries(metric, matchers)
+    return GaugeSeries(metric, matchers)
+
+
+def rate(samples: CounterRange) -> Expr:
+    """Increase per second: ``rate(series(REQUESTS).over(RATE_WINDOW))``."""
+    return RangeCall("rate", samples)
+
+
+def increase(samples: CounterRange) -> Expr:
+    """Increase over the window."""
+    return RangeCall("increase", samples)
+
+
+def sum_by(expr: Expr, *labels: str) -> Expr:
+    """The sum, one series for each combination of `labels`, which must be labels of `expr`."""
+    return Aggregation("sum", tuple(sorted(labels)), expr)
+
+
+def max_by(expr: Expr, *labels: str) -> Expr:
+    """The largest value for each combination of `labels`."""
+    return Aggregation("max", tuple(sorted(labels)), expr)
+
+
+def min_by(expr: Expr, *labels: str) -> Expr:
+    """The smallest value for each combination of `labels`."""
+    return Aggregation("min", tuple(sorted(labels)), expr)
+
+
+def count_by(expr: Expr, *labels: str) -> Expr:
+    """The number of series for each combination of `labels`."""
+    return Aggregation("count", tuple(sorted(labels)), expr)
+
+
+def ratio(part: Expr, whole: Expr) -> Expr:
+    """`part` over `whole`; both must have the same labels and unit."""
+    return Ratio(part, whole)
+
+
+def quantile(q: float, histogram: HistogramSeries, window: Window, *by: str) -> Expr:
+    """The q-quantile (0 < q < 1) of what was observed over the window, for each combination of the labels `by`."""
+    return Quantile(q, histogram, window, tuple(sorted(by)))
+
+
+def scaled(expr: Expr, threshold: Threshold) -> Expr:
+    """`expr` times a threshold that is a ratio."""
+    return Scaled(expr, threshold)
+
+
+def compare(left: Expr, operator: ComparisonOperator, threshold: Threshold) -> Comparison:
+    """The series of `left` that compare so with the threshold; both must be of one unit."""
+    return Comparison(left, operator, threshold)
+
+
+def absent(selector: Selector) -> Expr:
+    """1 if no series matches the selector."""
+    return Absent(selector)
+
+
+def either(left: Expr, right: Expr, *on: str) -> Expr:
+    """``left or right``: all of `left`, and of `right` what has no match in `left`."""
+    return SetOperation("or", left, right, tuple(sorted(on)))
+
+
+def unless(left: Expr, right: Expr, *on: str) -> Expr:
+    """``left unless right``: of `left` what has no match in `right`."""
+    return SetOperation("unless", left, right, tuple(sorted(on)))

@@ -1,0 +1,123 @@
+"""The one place that writes PromQL, in canonical form: what Prometheus itself prints after parsing it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from balance.catalog.model import Threshold, number
+from balance.promql.ast import (
+    Absent,
+    Aggregation,
+    Comparison,
+    CounterRange,
+    Expr,
+    Quantile,
+    RangeCall,
+    Ratio,
+    Scaled,
+    Selector,
+    SetOperation,
+    Window,
+)
+from balance.record import Record
+
+_UNITS = (("w", 604800), ("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
+
+
+class Scope(Record):
+    """Where an expression is used: matchers put into every selector, the text of adaptive windows, thresholds that differ.
+
+    `selector` is PromQL such as ``job="balance"``; `thresholds` maps names to values that replace the catalog's.
+    """
+
+    selector: str = ""
+    rate_window: str = ""
+    thresholds: Mapping[str, float] = {}
+
+    def value(self, threshold: Threshold) -> float:
+        """The value of a threshold in this scope."""
+        return self.thresholds.get(threshold.name, threshold.value)
+
+
+NO_SCOPE = Scope()
+
+
+def duration(seconds: int) -> str:
+    """A Prometheus duration: 300 is ``5m``, 90 is ``1m30s``, 0 is ``0s``."""
+    text = ""
+    for unit, length in _UNITS:
+        count, seconds = divmod(seconds, length)
+        text += f"{count}{unit}" if count else ""
+    return text or "0s"
+
+
+def quoted(value: str) -> str:
+    """A PromQL string literal in double quotes."""
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'"{escaped}"'
+
+
+def text(expr: Expr, scope: Scope = NO_SCOPE) -> str:
+    """The PromQL of an expression within `scope`."""
+    if isinstance(expr, Selector):
+        return _selector(expr, scope)
+    return _WRITERS[type(expr)](expr, scope)
+
+
+def operand(expr: Expr, scope: Scope, precedence: int, *, right: bool = False) -> str:
+    """An operand of a binary operator, in parentheses where the operator would otherwise bind tighter."""
+    inner = _precedence(expr)
+    written = text(expr, scope)
+    return f"({written})" if inner < precedence or (right and inner == precedence) else written
+
+
+COMPARING, MULTIPLYING, ATOM = 2, 4, 9
+
+
+def _precedence(expr: Expr) -> int:
+    if isinstance(expr, SetOperation):
+        return SetOperation.precedence[expr.operator]
+    if isinstance(expr, Comparison):
+        return COMPARING
+    return MULTIPLYING if isinstance(expr, (Ratio, Scaled)) else ATOM
+
+
+def _window(window: Window, scope: Scope) -> str:
+    return scope.rate_window if window.adaptive and scope.rate_window else duration(window.seconds)
+
+
+def _selector(node: Selector, scope: Scope) -> str:
+    own = [f"{matcher.label}{matcher.operator}{quoted(matcher.value)}" for matcher in node.matchers]
+    inside = ",".join([scope.selector, *own] if scope.selector else own)
+    return f"{node.name}{{{inside}}}" if inside else node.name
+
+
+def _range(node: CounterRange, scope: Scope) -> str:
+    return f"{_selector(node.series, scope)}[{_window(node.window, scope)}]"
+
+
+def _aggregation(node: Aggregation, scope: Scope) -> str:
+    by = f" by ({', '.join(node.by)})" if node.by else ""
+    return f"{node.operator}{by} ({text(node.operand, scope)})" if by else f"{node.operator}({text(node.operand, scope)})"
+
+
+def _binary(left: Expr, operator: str, right: Expr, scope: Scope, precedence: int) -> str:
+    return f"{operand(left, scope, precedence)} {operator} {operand(right, scope, precedence, right=True)}"
+
+
+def _set_operation(node: SetOperation, scope: Scope) -> str:
+    on = f" on ({', '.join(node.on)})" if node.on else ""
+    return _binary(node.left, node.operator + on, node.right, scope, SetOperation.precedence[node.operator])
+
+
+_WRITERS: dict[type, Callable[[Any, Scope], str]] = {
+    Absent: lambda node, scope: f"absent({text(node.selector, scope)})",
+    Aggregation: _aggregation,
+    Comparison: lambda node, scope: f"{operand(node.left, scope, COMPARING)} {node.operator} {number(scope.value(node.threshold))}",
+    Quantile: lambda node, scope: f"histogram_quantile({number(node.q)}, {text(node.summed, scope)})",
+    RangeCall: lambda node, scope: f"{node.function}({_range(node.range, scope)})",
+    Ratio: lambda node, scope: _binary(node.part, "/", node.whole, scope, MULTIPLYING),
+    Scaled: lambda node, scope: f"{operand(node.operand, scope, MULTIPLYING)} * {number(scope.value(node.threshold))}",
+    SetOperation: _set_operation,
+}

@@ -1,0 +1,14 @@
+"""Recording rules: what other rules, reports and people ask for again and again."""
+
+from __future__ import annotations
+
+from balance.catalog import metrics as m
+from balance.monitoring.alerts import RecordingRule
+from balance.monitoring.conditions import latency, responses_ratio
+from balance.promql import RATE_WINDOW, rate, series, sum_by
+
+RECORDING_RULES = (
+    RecordingRule("job:http_requests:rate5m", sum_by(rate(series(m.HTTP_REQUESTS).over(RATE_WINDOW)), "job")),
+    RecordingRule("job:http_request_errors:ratio_rate5m", responses_ratio("5..", "job")),
+    RecordingRule("job:http_request_duration_seconds:p99_5m", latency(0.99)),
+)
