@@ -7,6 +7,7 @@ import gc
 import os
 import sys
 from collections.abc import Callable, Sequence
+from typing import NoReturn
 
 from balance import __version__
 from balance.errors import BalanceError
@@ -16,6 +17,13 @@ from balance.monitoring.settings import Settings
 
 FINE, FINDINGS, WRONG_USE = 0, 1, 2
 Command = Callable[[argparse.Namespace, Bundle, Settings], int]
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(WRONG_USE, f"{self.prog}: {message} (see: {self.prog} --help)\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -101,8 +109,18 @@ def _check(options: argparse.Namespace, bundle: Bundle, settings: Settings) -> i
         sys.stdout.write(change.diff())
     for change in changes:
         print(f"{change.kind}: {options.out / change.path}", file=sys.stderr)
-    print(f"mend with: balance-gen write --out {options.out}", file=sys.stderr)
+    print(f"mend with: {_again(options)}", file=sys.stderr)
     return FINDINGS
+
+
+def _again(options: argparse.Namespace) -> str:
+    """The `write` that makes what this `check` compared with."""
+    import shlex
+
+    words = ["balance-gen", "write", "--out", str(options.out)]
+    words += ["--settings", options.settings] if options.settings else []
+    words += [word for name in ("set", "source") for value in getattr(options, name) for word in (f"--{name}", value)]
+    return shlex.join(words)
 
 
 def _path(name: str) -> object:
@@ -111,14 +129,14 @@ def _path(name: str) -> object:
     return Path(name)
 
 
-def _parser() -> argparse.ArgumentParser:
-    common = argparse.ArgumentParser(add_help=False)
+def _parser() -> _Parser:
+    common = _Parser(add_help=False)
     group = common.add_argument_group("common options")
     group.add_argument("--settings", metavar="FILE", help="YAML file with thresholds, names and addresses")
     group.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help="one setting, e.g. thresholds.error_ratio=0.02")
     group.add_argument("--source", metavar="MODULE:ATTRIBUTE", action="append", default=[], help="instead of all installed sources")
 
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="balance-gen",
         description="Make Grafana dashboards and Prometheus rules from one typed metric catalog.",
         epilog="examples:\n"
@@ -132,7 +150,7 @@ def _parser() -> argparse.ArgumentParser:
     # With `prog` given, argparse need not format a usage line now, which would load shutil and the compression modules.
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", prog="balance-gen")
 
-    def command(name: str, run: Command, words: str) -> argparse.ArgumentParser:
+    def command(name: str, run: Command, words: str) -> _Parser:
         added = commands.add_parser(name, parents=[common], help=words, description=words)
         added.set_defaults(run=run)
         return added

@@ -72,10 +72,22 @@ def _load(name: str, settings: Settings) -> Bundle:
     except BalanceError:
         raise
     except Exception as error:  # somebody else's code: whatever it raises, tell which source
-        raise SourceError(f"cannot be loaded: {type(error).__name__}: {error}", where=f"source {name}", cure="mend the module or the name") from error
+        place = _place(error)
+        raise SourceError(
+            f"cannot be loaded: {type(error).__name__}: {error}", where=f"source {name}{place}", cure="mend the module or the name"
+        ) from error
     if not isinstance(bundle, Bundle):
         raise SourceError(f"is a {type(bundle).__name__}, not a Bundle", where=f"source {name}", cure="give a Bundle or a function of Settings")
     return bundle
+
+
+def _place(error: Exception) -> str:
+    """Where somebody else's code raised: ``, FILE:LINE``; nothing if the error arose while looking for the module."""
+    frame = error.__traceback__
+    while frame and frame.tb_next:
+        frame = frame.tb_next
+    file = frame.tb_frame.f_code.co_filename if frame else ""
+    return f", {file}:{frame.tb_lineno}" if frame and file not in (__file__, "") and not file.startswith("<") else ""
 
 
 def _check(bundle: Bundle, settings: Settings) -> None:
@@ -83,7 +95,8 @@ def _check(bundle: Bundle, settings: Settings) -> None:
     thresholds = {threshold.name: threshold for threshold in bundle.catalog.thresholds}
     for name, value in settings.thresholds.items():
         if name not in thresholds:
-            problems.append(Problem(f"thresholds.{name}", "is no threshold", suggestion(name, thresholds)))
+            adjustable = [threshold.name for threshold in bundle.catalog.thresholds if not threshold.fixed]
+            problems.append(Problem(f"thresholds.{name}", "is no threshold", suggestion(name, adjustable)))
         elif fault := thresholds[name].fault(value):
             problems.append(Problem(f"thresholds.{name}", fault, f"default: {thresholds[name].value:g}"))
     alerts = {alert.name for alert in bundle.alerts}

@@ -53,10 +53,6 @@ def plan(directory: Path, artifacts: Iterable[Artifact]) -> list[Change]:
     """
     made = {artifact.path: artifact.text for artifact in (*artifacts, Artifact(MARK, MARK_TEXT))}
     there = dict(_files(directory)) if directory.exists() else {}
-    if there and MARK not in there:
-        raise StoreError(
-            f"holds files but no {MARK}: it was not written by balance-gen", where=str(directory), cure="name an empty or new directory with --out"
-        )  # fmt: skip
     changes = [Change(path, there.get(path), made.get(path)) for path in sorted(there.keys() | made.keys())]
     return [change for change in changes if change.old != change.new]
 
@@ -91,6 +87,10 @@ def _files(directory: Path) -> Iterator[tuple[str, str]]:
     if not directory.is_dir():
         raise StoreError("is no directory", where=str(directory), cure="name a directory with --out")
     try:
+        if any(directory.iterdir()) and not (directory / MARK).is_file():
+            raise StoreError(
+                f"holds files but no {MARK}: it was not written by balance-gen", where=str(directory), cure="name an empty or new one with --out"
+            )
         for path in sorted(directory.rglob("*")):
             if path.is_file() or path.is_symlink():
                 yield path.relative_to(directory).as_posix(), path.read_bytes().decode("utf-8", "replace")

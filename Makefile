@@ -1,0 +1,42 @@
+# Everything below sets up what it needs on a fresh Debian or Ubuntu machine with git, make and Python 3.11 or later.
+SHELL := /bin/sh
+BIN := .venv/bin
+export PATH := $(CURDIR)/.tools/bin:$(PATH):/usr/sbin
+unexport PYTHONPATH
+
+.PHONY: help demo test check bench lock clean
+
+help:
+	@echo "make demo   three origins, the balancer and some traffic; Ctrl-C stops it"
+	@echo "make test   all checks and tests"
+	@echo "make bench  the figures of the README, measured here"
+	@echo "make lock   resolve the dependencies anew"
+
+.venv/ready: tools/setup pyproject.toml requirements-dev.lock
+	tools/setup venv
+	touch $@
+
+demo: .venv/ready
+	@$(BIN)/balance demo
+
+check: .venv/ready
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/balance-gen check
+
+test: check
+	tools/setup programs prometheus=prometheus promtool=prometheus
+	$(BIN)/python -m pytest -n 2 $(PYTEST)
+
+bench: .venv/ready
+	tools/setup programs wrk=wrk haproxy=haproxy caddy=caddy
+	$(BIN)/python -m tools.bench
+
+lock: .venv/ready
+	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --no-header \
+		--group dev pyproject.toml --output-file requirements-dev.lock
+
+clean:
+	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .import_linter_cache dist

@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from balance.catalog.model import BYTES, RATIO, SECONDS, Counter, Gauge, Histogram, Label, Metric, StateSet, Threshold, Unit, number
+from balance.catalog.registry import Catalog
+from balance.errors import CatalogError
+
+REQUESTS = Unit.of("requests")
+METHOD = Label("method", "Method.", values=("GET", "OTHER"), other="OTHER")
+SECOND = Threshold("slow", 1, SECONDS, "Because.")
+
+
+def counter(**changes: Any) -> Metric:
+    return Counter(**{"name": "shop_orders_total", "help": "Orders.", "unit": Unit.of("orders"), "labels": (METHOD,), **changes})
+
+
+def histogram(**changes: Any) -> Metric:
+    return Histogram(**{"name": "shop_wait_seconds", "help": "Wait.", "unit": SECONDS, "buckets": (0.5, 1.0), "thresholds": (SECOND,), **changes})
+
+
+def label(**changes: Any) -> Label:
+    return Label(**{"name": "method", "help": "Method.", "values": ("GET",), **changes})
+
+
+def threshold(**changes: Any) -> Threshold:
+    return Threshold(**{"name": "error_ratio", "value": 0.5, "unit": RATIO, "reason": "Because.", "most": 1, **changes})
+
+
+def states(**changes: Any) -> Metric:
+    return StateSet(**{"name": "shop_door_state", "help": "Door.", "unit": Unit.of("state"), "states": ("open", "shut"), **changes})
+
+
+def test_the_good_declarations_are_accepted() -> None:
+    for make in (counter, histogram, label, threshold, states):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("make", "changes", "message"),
+    [
+        (counter, {"name": "shop orders_total"}, "is no metric name"),
+        (counter, {"name": "9_total"}, "is no metric name"),
+        (counter, {"name": "shop:orders_total"}, "is no metric name"),
+        (counter, {"name": "shop_orders"}, "`_total` ends the name of a counter"),
+        (counter, {"help": " "}, "has no help text"),
+        (counter, {"labels": (METHOD, METHOD)}, "declares a label twice"),
+        (counter, {"name": "shop_wait_seconds_total"}, "has the unit orders but ends in '_seconds'"),
+        (counter, {"unit": BYTES}, "has the unit bytes but no '_bytes'"),
+        (histogram, {"name": "shop_wait_seconds_count"}, "ends in '_count'"),
+        (histogram, {"name": "shop_wait_seconds_total"}, "`_total` ends the name of a counter"),
+        (histogram, {"buckets": ()}, "has no buckets"),
+        (histogram, {"buckets": (1.0, 0.5)}, "not strictly ascending"),
+        (histogram, {"buckets": (1.0, 1.0)}, "not strictly ascending"),
+        (histogram, {"buckets": (1.0, float("inf"))}, "not strictly ascending and finite"),
+        (histogram, {"buckets": (0.5, 2.0)}, "threshold 'slow' = 1 is no bucket bound (bounds: 0.5, 2)"),
+        (histogram, {"thresholds": (threshold(),)}, "measures seconds, its threshold 'error_ratio' is in ratio"),
+        (label, {"name": "job"}, "is set by Prometheus"),
+        (label, {"name": "le"}, "is set by Prometheus or by a histogram"),
+        (label, {"name": "__secret"}, "is no label name"),
+        (label, {"name": "a-b"}, "is no label name"),
+        (label, {"values": ()}, "needs either a closed set of values or a bound"),
+        (label, {"bound": 3}, "needs either a closed set of values or a bound"),
+        (label, {"values": ("a", "a")}, "lists a value twice"),
+        (label, {"values": (), "bound": -1}, "has the bound -1"),
+        (label, {"other": "POST"}, "other='POST' is not among its values (choices: GET)"),
+        (threshold, {"reason": ""}, "has no reason"),
+        (threshold, {"value": 1.5}, "1.5 is out of range: must be above 0 and at most 1 (ratio)"),
+        (threshold, {"value": 0}, "0 is out of range"),
+        (states, {"states": ("open",)}, "needs at least two different states"),
+        (states, {"labels": (Label("state", "State.", bound=2),)}, "declares 'state' as a label and as its state label"),
+    ],
+)
+def test_a_contradiction_is_refused_with_the_thing_the_fault_and_the_choices(make: Callable[..., Any], changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(CatalogError) as refusal:
+        make(**changes)
+    assert message in str(refusal.value)
+
+
+def test_an_unknown_label_is_refused_with_the_labels() -> None:
+    with pytest.raises(CatalogError) as refusal:
+        counter().label("code")
+    assert str(refusal.value) == "shop_orders_total: no label 'code' (labels: method)"
+
+
+def test_units_multiply_and_divide() -> None:
+    assert str(BYTES / SECONDS) == "bytes/seconds"
+    assert SECONDS / SECONDS == RATIO
+    assert str(RATIO) == "ratio"
+    assert BYTES / SECONDS * SECONDS == BYTES
+    assert str(RATIO / SECONDS) == "1/seconds"
+
+
+def test_a_catalog_refuses_every_clash_of_series_names_at_once() -> None:
+    clash = Gauge("shop_wait_seconds", "Wait.", SECONDS)
+    with pytest.raises(CatalogError) as refusal:
+        Catalog("shop", (histogram(), clash, counter(), counter(help="Other.")), thresholds=(SECOND, SECOND))
+    message = str(refusal.value)
+    assert "the series name 'shop_wait_seconds' is already taken by shop_wait_seconds" in message
+    assert "the series name 'shop_orders_total' is already taken" in message
+    assert "threshold 'slow': is declared twice" in message
+
+
+def test_a_catalog_finds_the_metric_of_a_series_and_suggests_the_nearest() -> None:
+    catalog = Catalog("shop", (histogram(), counter()))
+    assert catalog.metric("shop_wait_seconds_bucket").name == "shop_wait_seconds"
+    with pytest.raises(CatalogError, match="did you mean 'shop_orders_total'"):
+        catalog.metric("shop_order_total")
+
+
+def test_cardinality_follows_from_the_declared_value_sets() -> None:
+    assert counter().cardinality == 2
+    assert histogram().cardinality == 5
+    assert states(labels=(Label("door", "Door.", bound=10),)).cardinality == 20
+
+
+@pytest.mark.parametrize(("value", "written"), [(1, "1"), (1.0, "1"), (0.05, "0.05"), (536870912, "536870912"), (0.1 + 0.2, "0.30000000000000004")])
+def test_a_number_is_written_in_its_shortest_form(value: float, written: str) -> None:
+    assert number(value) == written
+    assert float(number(value)) == value

@@ -1,0 +1,146 @@
+"""Real processes for the end-to-end tests: origins, the load balancer and Prometheus, all on loopback, all ended afterwards."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.client import HTTPConnection, HTTPException
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+DEADLINE = 60.0
+
+
+class Answer(BaseHTTPRequestHandler):
+    """Answers every method with the status that the path names: /status/404; anything else with 200."""
+
+    protocol_version = "HTTP/1.1"
+
+    def answer(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        status = int(self.path.removeprefix("/status/")) if self.path.startswith("/status/") else 200
+        self.send_response(status)
+        self.send_header("Content-Length", "5")
+        self.end_headers()
+        self.wfile.write(b"hello")
+
+    do_GET = do_POST = answer  # noqa: N815 (the names that http.server calls)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        pass
+
+
+class Server(ThreadingHTTPServer):
+    """An HTTP server that can close the connections it has, as a process that dies does."""
+
+    block_on_close = False
+
+    def __init__(self, port: int) -> None:
+        self.open: set[socket.socket] = set()
+        super().__init__(("127.0.0.1", port), Answer)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self.open.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        self.open.discard(request)
+        super().shutdown_request(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A connection that ends is no error here."""
+
+    def die(self) -> None:
+        self.shutdown()
+        self.server_close()
+        for connection in list(self.open):
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+
+class Origin:
+    """An origin that can be stopped, and started again on the same port."""
+
+    def __init__(self) -> None:
+        self.port = 0
+        self.start()
+
+    def start(self) -> None:
+        self.server = Server(self.port)
+        self.port = self.server.server_address[1]
+        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+
+    def stop(self) -> None:
+        self.server.die()
+
+
+def fetch(port: int, path: str, method: str = "GET", body: bytes | None = None) -> tuple[int, bytes]:
+    """Status and body of one request on a connection of its own."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        connection.request(method, path, body=body)
+        response = connection.getresponse()
+        return response.status, response.read()
+    finally:
+        connection.close()
+
+
+def eventually(claim: str, holds: Callable[[], Any], deadline: float = DEADLINE) -> Any:
+    """The first true value of `holds`, asked for again and again; a failure that names the claim if there is none in time."""
+    end = time.monotonic() + deadline
+    last: Any = None
+    while time.monotonic() < end:
+        with contextlib.suppress(ConnectionError, TimeoutError, HTTPException):
+            last = holds()
+            if last:
+                return last
+        time.sleep(0.1)
+    pytest.fail(f"not within {deadline} s: {claim}; last seen: {last!r}")
+
+
+def free_port() -> int:
+    """A port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextlib.contextmanager
+def running(command: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A process whose output goes to a file, ended with SIGTERM."""
+    with log.open("wb") as output, subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT) as process:
+        try:
+            yield process
+        finally:
+            process.terminate()
+            process.wait(20)
+
+
+@contextlib.contextmanager
+def balancing(config: Path) -> Iterator[tuple[int, int]]:
+    """`balance serve` with a configuration that asks for port 0 twice: the ports of its listener and of its admin API."""
+    log = config.with_suffix(".log")
+    command = [sys.executable, "-m", "balance.lb.cli", "serve", "-c", str(config)]
+
+    def started() -> dict[str, Any] | None:
+        lines = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
+        return next((line for line in lines if line.get("event") == "started"), None)
+
+    with running(command, log) as process:
+        event = eventually("the balancer starts", lambda: started() or process.poll() is not None)
+        assert isinstance(event, dict), log.read_text()
+        yield _port(event["listen"]), _port(event["admin"])
+
+
+def _port(address: Any) -> int:
+    return int((address[0] if isinstance(address, list) else address).rpartition(":")[2])

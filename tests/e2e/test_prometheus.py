@@ -1,0 +1,163 @@
+"""The proof: what the balancer exports, the dashboard shows and the rules ask for is one thing, with a real Prometheus as judge."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from .conftest import Origin, balancing, eventually, fetch, free_port, running
+
+pytestmark = pytest.mark.e2e
+SETTINGS = """
+prometheus: {{scrape_interval: 1s, evaluation_interval: 1s, targets: ["127.0.0.1:{admin}"]}}
+alerts: {{BalanceBackendDown: {{for: 3s}}}}
+"""
+CONFIG = """
+listen: 127.0.0.1:0
+admin: {{listen: 127.0.0.1:0}}
+backends:
+  - {{name: one, address: "127.0.0.1:{one}"}}
+  - {{name: two, address: "127.0.0.1:{two}"}}
+health_check: {{type: http, path: /health, interval: 200ms, timeout: 1s, healthy_threshold: 2, unhealthy_threshold: 2}}
+log: {{format: json}}
+"""
+
+
+class Chain:
+    """The running chain: two origins, the balancer in front of them, and Prometheus behind its admin port."""
+
+    def __init__(self, origins: list[Origin], listen: int, admin: int, prometheus: int, generated: Path) -> None:
+        self.origins, self.listen, self.admin, self.prometheus, self.generated = origins, listen, admin, prometheus, generated
+
+    def api(self, path: str) -> Any:
+        status, body = fetch(self.prometheus, f"/api/v1/{path}")
+        assert status == 200, body
+        return json.loads(body)["data"]
+
+    def query(self, promql: str) -> list[Any]:
+        result: list[Any] = self.api(f"query?query={quote(promql)}")["result"]
+        return result
+
+    def alert(self, name: str) -> list[dict[str, Any]]:
+        return [alert for alert in self.api("alerts")["alerts"] if alert["labels"]["alertname"] == name]
+
+
+@pytest.fixture(scope="module")
+def chain(tmp_path_factory: pytest.TempPathFactory, program: Callable[[str], str]) -> Iterator[Chain]:
+    directory = tmp_path_factory.mktemp("chain")
+    origins = [Origin(), Origin()]
+    config = directory / "balance.yaml"
+    config.write_text(CONFIG.format(one=origins[0].port, two=origins[1].port))
+    with balancing(config) as (listen, admin):
+        settings = directory / "settings.yaml"
+        settings.write_text(SETTINGS.format(admin=admin))
+        generated = directory / "generated"
+        subprocess.run(
+            [sys.executable, "-m", "balance.gen.cli", "write", "--out", generated, "--settings", settings], check=True, capture_output=True
+        )
+        port = free_port()
+        command = [
+            program("prometheus"),
+            f"--config.file={generated / 'prometheus' / 'prometheus.yml'}",
+            f"--storage.tsdb.path={directory / 'data'}",
+            f"--web.listen-address=127.0.0.1:{port}",
+        ]
+        with running(command, directory / "prometheus.log"), traffic(listen):
+            eventually("Prometheus is ready", lambda: fetch(port, "/-/ready")[0] == 200)
+            yield Chain(origins, listen, admin, port, generated)
+    for origin in origins:
+        origin.stop()
+
+
+class traffic:  # noqa: N801 (a context manager)
+    """A steady trickle of requests with all classes of outcome, until the end of the block."""
+
+    def __init__(self, port: int) -> None:
+        self.port, self.stopping = port, threading.Event()
+        self.thread = threading.Thread(target=self.run)
+
+    def run(self) -> None:
+        while not self.stopping.wait(0.05):
+            fetch(self.port, "/")
+            fetch(self.port, "/form", "POST", b"x" * 300)
+            fetch(self.port, "/status/404")
+            fetch(self.port, "/status/500")
+
+    def __enter__(self) -> None:
+        self.thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stopping.set()
+        self.thread.join()
+
+
+def expressions(chain: Chain) -> Iterator[tuple[str, str]]:
+    """Panel and query of every target of the generated dashboards, with Grafana's variables as Grafana fills them in."""
+    for file in sorted((chain.generated / "dashboards").glob("*.json")):
+        for panel in json.loads(file.read_text())["panels"]:
+            for target in panel.get("targets", ()):
+                filled = target["expr"].replace("$job", "balance").replace("$instance", ".+").replace("$__rate_interval", "4s")
+                yield f"{file.stem}: {panel['title']}: {filled}", filled
+
+
+def test_every_expression_of_the_dashboards_returns_data(chain: Chain) -> None:
+    found = list(expressions(chain))
+    assert len(found) >= 12
+    for claim, promql in found:
+        result = eventually(claim, lambda promql=promql: chain.query(promql))  # type: ignore[misc]
+        assert all(sample["value"][1] != "NaN" for sample in result), claim
+
+
+def test_the_variables_of_the_dashboard_have_values(chain: Chain) -> None:
+    eventually("the target is scraped", lambda: chain.query('up{job="balance"} == 1'))
+    assert chain.api("label/job/values?match[]=balance_active_connections") == ["balance"]
+    assert chain.api("label/instance/values?match[]=balance_active_connections") == [f"127.0.0.1:{chain.admin}"]
+
+
+def test_every_rule_is_loaded_and_evaluates(chain: Chain) -> None:
+    def evaluated() -> list[dict[str, Any]] | None:
+        rules = [rule for group in chain.api("rules")["groups"] for rule in group["rules"]]
+        return rules if rules and all(rule["health"] != "unknown" for rule in rules) else None
+
+    rules = eventually("all rules have been evaluated", evaluated)
+    assert {rule["health"] for rule in rules} == {"ok"}
+    assert len([rule for rule in rules if rule["type"] == "alerting"]) == 9
+    assert len([rule for rule in rules if rule["type"] == "recording"]) == 3
+
+
+def test_prometheus_sees_exactly_the_series_of_the_catalog(chain: Chain) -> None:
+    from balance.catalog.metrics import CATALOG
+
+    eventually("the target is scraped", lambda: chain.query('up{job="balance"} == 1'))
+    names = set(chain.api("label/__name__/values?match[]={job=%22balance%22}"))
+    added_by_prometheus = {"up", "scrape_duration_seconds", "scrape_samples_post_metric_relabeling", "scrape_samples_scraped", "scrape_series_added"}
+    recorded = {name for name in names if ":" in name}
+    rules_own = {"ALERTS", "ALERTS_FOR_STATE"}
+    assert names - added_by_prometheus - recorded - rules_own == {sample for metric in CATALOG for sample in metric.samples}
+
+
+def test_a_dead_backend_is_pending_then_firing_and_resolved_when_it_returns(chain: Chain) -> None:
+    name = "BalanceBackendDown"
+    eventually("both backends are healthy", lambda: len(chain.query("balance_backend_healthy == 1")) == 2)
+    assert chain.alert(name) == []
+
+    chain.origins[1].stop()
+    seen = eventually("the alert is raised", lambda: chain.alert(name))
+    assert seen[0]["state"] == "pending", "`for` has not passed yet"
+    firing = eventually("the alert fires", lambda: [alert for alert in chain.alert(name) if alert["state"] == "firing"])
+    assert firing[0]["labels"] == {
+        "alertname": name, "severity": "warning", "job": "balance", "instance": f"127.0.0.1:{chain.admin}", "backend": "two",
+    }  # fmt: skip
+    assert firing[0]["annotations"]["summary"] == f"Backend two behind 127.0.0.1:{chain.admin} is down"
+    assert fetch(chain.listen, "/")[0] == 200, "the other backend carries on"
+
+    chain.origins[1].start()
+    eventually("the alert is resolved", lambda: not chain.alert(name))

@@ -1,0 +1,243 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from balance.gen.cli import main
+from balance.gen.store import MARK
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.chdir(tmp_path)
+    path = list(sys.path)
+    yield
+    sys.path[:] = path
+
+
+def contents(directory: Path) -> dict[str, bytes]:
+    return {path.relative_to(directory).as_posix(): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "the following arguments are required: COMMAND"),
+        (["dashbords"], "invalid choice: 'dashbords'"),
+        (["dashboards", "nope"], "no dashboard 'nope' (choices: balance)"),
+        (["dashboards", "--grafana", "9"], "argument --grafana: invalid choice: '9'"),
+        (["alerts", "--runtime", "rust"], "argument --runtime: invalid choice: 'rust'"),
+        (["alerts", "--settings", "nope.yaml"], "nope.yaml: cannot be read: No such file or directory"),
+        (["alerts", "--set", "thresholds"], "--set thresholds: assigns nothing (write key.path=value"),
+        (["alerts", "--set", "thresholds.eror_ratio=0.1"], "thresholds.eror_ratio: is no threshold (did you mean 'error_ratio'?"),
+        (["alerts", "--set", "thresholds.error_ratio=5"], "thresholds.error_ratio: 5 is out of range: must be above 0 and at most 1 (ratio)"),
+        (["alerts", "--set", "thresholds.latency_p99=60"], "thresholds.latency_p99: 60 is out of range: must be above 0 and at most 30 (seconds)"),
+        (["alerts", "--set", "thresholds.target_down=1"], "thresholds.target_down: is 0 by definition"),
+        (["alerts", "--set", "thresholds.error_ratio=much"], "thresholds.error_ratio: 'much' is no number"),
+        (["alerts", "--set", "threshold.x=1"], "threshold: is no setting (did you mean 'thresholds'?"),
+        (["alerts", "--set", "alerts.BalanceDow.for=1m"], "alerts.BalanceDow: is no alert (did you mean 'BalanceDown'?"),
+        (["alerts", "--set", "alerts.BalanceDown.for=soon"], "alerts.BalanceDown.for: 'soon' is no duration"),
+        (["alerts", "--set", "alerts.BalanceDown.severity=page"], "alerts.BalanceDown.severity: 'page' is not known (choices: critical, warning)"),
+        (["alerts", "--set", "alerts=none"], "alerts: is no mapping"),
+        (["alerts", "--set", "job="], "job: None is no text"),
+        (["alerts", "--set", "prometheus.scrape_interval=0s"], "prometheus.scrape_interval: must be longer than nothing"),
+        (["alerts", "--set", "job=a", "--set", "job.x=b"], "--set job.x=b: 'job' is no mapping"),
+        (["alerts", "--source", "shop"], "--source shop: names no source (write module:attribute"),
+        (["alerts", "--source", "nope:x"], "source nope:x: cannot be loaded: ModuleNotFoundError: No module named 'nope'"),
+        (["alerts", "--source", "json:dumps"], "source json:dumps"),
+        (["alerts", "--source", "os:sep"], "source os:sep: is a str, not a Bundle"),
+        (["mixin"], "mixin makes 7 files (give a directory: --out DIR)"),
+        (["write", "--out", "/dev/null"], "/dev/null: is no directory"),
+        (["write", "--out", "/proc/nope"], "/proc/nope: cannot be written"),
+    ],
+)
+def test_wrong_use_is_one_clear_line_exit_2_and_nothing_written(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    try:
+        code = main(arguments)
+    except SystemExit as stop:
+        code = int(stop.code or 0)
+    printed = capsys.readouterr()
+    assert code == 2
+    assert message in printed.err
+    assert printed.err.count("\n") == 1
+    assert printed.out == ""
+    assert list(Path().iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("thresholds: {error_ratio: [1}", "s.yaml:1: is no YAML"),
+        ("- 1\n", "s.yaml: is no mapping"),
+        ("thresholds: 5\n", "s.yaml: thresholds: is no mapping"),
+        ("prometheus: {targets: [1]}\n", "s.yaml: prometheus.targets: [1] is no list of texts"),
+        ("prometheus: {scrape_interval: 15}\n", "s.yaml: prometheus.scrape_interval: 15 is no duration"),
+    ],
+)
+def test_a_settings_file_that_cannot_be_used_is_told_with_its_place(text: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("s.yaml").write_text(text)
+    assert main(["alerts", "--settings", "s.yaml"]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_all_problems_of_a_settings_file_are_told_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("s.yaml").write_text("color: red\nthresholds: {error_ratio: true}\nruntime: rust\n")
+    assert main(["alerts", "--settings", "s.yaml"]) == 2
+    assert capsys.readouterr().err.count("balance-gen: s.yaml: ") == 3
+
+
+def test_set_is_laid_over_the_settings_file(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("s.yaml").write_text("thresholds: {error_ratio: 0.03, retry_ratio: 0.3}\njob: edge\n")
+    assert main(["catalog", "--settings", "s.yaml", "--set", "thresholds.error_ratio=0.02"]) == 0
+    values = {threshold["name"]: threshold["value"] for threshold in json.loads(capsys.readouterr().out)["thresholds"]}
+    assert (values["error_ratio"], values["retry_ratio"]) == (0.02, 0.3)
+
+
+def test_rules_are_recording_rules_and_alerts(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["rules"])
+    groups = {group["name"]: group["rules"] for group in yaml.safe_load(capsys.readouterr().out)["groups"]}
+    assert [len(rules) for rules in groups.values()] == [3, 9]
+    main(["alerts"])
+    assert yaml.safe_load(capsys.readouterr().out)["groups"] == [{"name": "balance", "rules": groups["balance"]}]
+
+
+def test_the_scrape_configuration_uses_the_job_that_the_rules_select(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["prometheus", "--set", "job=edge", "--set", "prometheus.targets=[10.0.0.1:9090]", "--set", "prometheus.alertmanagers=alerts:9093"])
+    document = yaml.safe_load(capsys.readouterr().out)
+    assert document["scrape_configs"] == [{"job_name": "edge", "static_configs": [{"targets": ["10.0.0.1:9090"]}]}]
+    assert document["alerting"]["alertmanagers"] == [{"static_configs": [{"targets": ["alerts:9093"]}]}]
+
+
+def test_dashboards_are_listed_by_name(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["dashboards", "--list"]) == 0
+    assert capsys.readouterr().out == "balance\tBalance\n"
+
+
+@pytest.mark.parametrize(("version", "schema"), [("10", 36), ("11", 39), ("12", 41), ("13", 42)])
+def test_the_schema_version_follows_grafanas(version: str, schema: int, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["dashboards", "balance", "--grafana", version])
+    assert json.loads(capsys.readouterr().out)["schemaVersion"] == schema
+
+
+def test_what_write_has_written_is_what_the_repository_holds(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["write", "--out", "out"]) == 0
+    assert contents(Path("out")) == contents(repository / "generated")
+    assert main(["check", "--out", "out"]) == 0
+    assert "out is up to date" in capsys.readouterr().err
+
+
+def test_check_tells_missing_changed_and_orphaned_files_and_the_command_that_mends(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["write", "--out", "out", "--set", "job=edge"])
+    before = contents(Path("out"))
+    Path("out/catalog.json").unlink()
+    Path("out/more").mkdir()
+    Path("out/more/stray.txt").write_text("stray")
+    alerts = Path("out/prometheus/rules/alerts.yaml")
+    alerts.write_text(alerts.read_text().replace("> 0.05", "> 0.5"))
+    capsys.readouterr()
+
+    assert main(["check", "--out", "out", "--set", "job=edge"]) == 1
+    printed = capsys.readouterr()
+    told = printed.err.splitlines()
+    assert told[:3] == ["missing: out/catalog.json", "orphaned: out/more/stray.txt", "changed: out/prometheus/rules/alerts.yaml"]
+    assert told[3] == "mend with: balance-gen write --out out --set job=edge"
+    assert "-stray" in printed.out
+    assert [line[-6:] for line in printed.out.splitlines() if line.startswith(("-    expr", "+    expr"))] == [" > 0.5", "> 0.05"]
+
+    assert main(["write", "--out", "out", "--set", "job=edge"]) == 0
+    assert contents(Path("out")) == before
+    assert not Path("out/more").exists()
+
+
+def test_check_of_a_directory_that_is_not_there_reports_everything_as_missing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check"]) == 1
+    told = capsys.readouterr().err.splitlines()
+    assert all(line.startswith("missing: ") for line in told[:-1])
+    assert not Path("generated").exists()
+
+
+def test_write_never_touches_a_directory_that_it_did_not_make(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("precious.txt").write_text("precious")
+    assert main(["write", "--out", "."]) == 2
+    assert f"holds files but no {MARK}" in capsys.readouterr().err
+    assert [path.name for path in Path().iterdir()] == ["precious.txt"]
+
+
+def test_a_write_that_fails_leaves_everything_as_it_was(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["write", "--out", "out"])
+    Path("out/dashboards/balance.json").unlink()
+    Path("out/dashboards").rmdir()
+    Path("out/dashboards").write_text("a file where a directory must be")
+    Path("out/catalog.json").write_text("old")
+    before = contents(Path("out"))
+    assert main(["write", "--out", "out"]) == 2
+    assert "cannot be written" in capsys.readouterr().err
+    assert contents(Path("out")) == before
+
+
+def test_a_source_is_a_bundle_or_a_function_found_from_where_the_user_is(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("mine.py").write_text(
+        "from balance.catalog.metrics import CATALOG\n"
+        "from balance.monitoring.bundle import Bundle\n"
+        "bundle = Bundle(CATALOG)\n"
+        "def source(settings): return bundle\n"
+    )  # fmt: skip
+    for name in ("mine:bundle", "mine:source"):
+        assert main(["alerts", "--source", name]) == 0
+        assert yaml.safe_load(capsys.readouterr().out) == {"groups": []}
+
+
+def test_a_fault_in_a_users_source_is_told_with_file_and_line(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("broken.py").write_text("\nbundle = nothing\n")
+    assert main(["alerts", "--source", "broken:bundle"]) == 2
+    assert "broken.py:2: cannot be loaded: NameError: name 'nothing' is not defined" in capsys.readouterr().err
+
+
+def test_without_any_source_the_cure_is_told(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [])
+    assert main(["alerts"]) == 2
+    assert "no source of dashboards and rules is installed" in capsys.readouterr().err
+
+
+def test_a_reader_that_stops_early_is_no_error() -> None:
+    run = subprocess.run(f"{sys.executable} -m balance.gen.cli catalog | head -c 10", shell=True, capture_output=True, text=True, check=True)
+    assert (len(run.stdout), run.stderr) == (10, "")
+
+
+def test_the_output_is_the_same_whatever_the_machine() -> None:
+    outputs = set()
+    for changes in ({"PYTHONHASHSEED": "1", "LANG": "C", "TZ": "UTC"}, {"PYTHONHASHSEED": "2", "LC_ALL": "C.UTF-8", "TZ": "Asia/Tokyo"}):
+        run = subprocess.run([sys.executable, "-m", "balance.gen.cli", "rules"], env={**os.environ, **changes}, capture_output=True, check=True)
+        board = subprocess.run(
+            [sys.executable, "-m", "balance.gen.cli", "dashboards"], env={**os.environ, **changes}, capture_output=True, check=True
+        )
+        outputs.add(run.stdout + board.stdout)
+    assert len(outputs) == 1
+
+
+@pytest.mark.parametrize(
+    ("program", "unwanted"),
+    [
+        (
+            "import balance.catalog.metrics, balance.promql, balance.monitoring.bundle",
+            "attr aiohttp grafanalib jinja2 prometheus_client uvloop yaml _jsonnet",
+        ),
+        (
+            "from balance.gen.cli import main; main(['dashboards'])",
+            "attr aiohttp jinja2 prometheus_client uvloop yaml _jsonnet dataclasses inspect pathlib",
+        ),
+        ("from balance.gen.cli import main; main(['rules'])", "aiohttp grafanalib jinja2 prometheus_client uvloop"),
+    ],
+)
+def test_a_command_loads_only_what_it_needs(program: str, unwanted: str) -> None:
+    tail = f"; import sys; loaded = set({unwanted.split()!r}) & set(sys.modules); sys.exit(f'loaded {{loaded}}' if loaded else 0)"
+    run = subprocess.run([sys.executable, "-c", program + tail], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False)
+    assert run.stderr == ""
+    assert run.returncode == 0

@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from balance.catalog import metrics as m
+from balance.catalog import thresholds as t
+from balance.catalog.registry import Catalog
+from balance.errors import BalanceError, MonitoringError
+from balance.monitoring import conditions
+from balance.monitoring.alerts import Alert, Condition, RecordingRule
+from balance.monitoring.bundle import Bundle, merge
+from balance.monitoring.dashboards import Dashboard, Panel, Query, Row
+from balance.promql import RATE_WINDOW, rate, series, sum_by
+
+REQUESTS = sum_by(rate(series(m.HTTP_REQUESTS).over(RATE_WINDOW)), "job")
+SEED_ALERTS = {
+    "BalanceAllBackendsDown": "critical", "BalanceDown": "critical", "BalanceHighErrorRate": "critical",
+    "BalanceBackendDown": "warning", "BalanceHighLatency": "warning", "BalanceHighConnections": "warning",
+    "BalanceHighMemoryUsage": "warning", "BalanceCircuitBreakerOpen": "warning", "BalanceHighRetryRate": "warning",
+}  # fmt: skip
+
+
+def alert(**changes: Any) -> Alert:
+    good = {
+        "name": "Slow",
+        "condition": conditions.HIGH_LATENCY,
+        "severity": "warning",
+        "summary": "{{ $labels.job }} is slow",
+        "description": "{value}",
+    }
+    return Alert(**{**good, **changes})
+
+
+def query(**changes: Any) -> Query:
+    return Query(**{"expr": REQUESTS, "legend": "{{job}}", **changes})
+
+
+def panel(**changes: Any) -> Panel:
+    return Panel(**{"title": "Requests", "description": "Requests.", "queries": (query(),), **changes})
+
+
+def dashboard(**changes: Any) -> Dashboard:
+    rows = (Row("All", (panel(),)),)
+    return Dashboard(**{"name": "d", "uid": "d", "title": "D", "description": "D.", "rows": rows, "presence": m.ACTIVE_CONNECTIONS, **changes})
+
+
+def make_bundle(**changes: Any) -> Bundle:
+    return Bundle(**{"catalog": m.CATALOG, "dashboards": (dashboard(),), "alerts": (alert(),), **changes})
+
+
+def recording(**changes: Any) -> RecordingRule:
+    return RecordingRule(**{"record": "job:requests:rate5m", "expr": REQUESTS, **changes})
+
+
+@pytest.mark.parametrize(
+    ("make", "changes", "message"),
+    [
+        (alert, {"name": "slow_one"}, "is no CamelCase alert name"),
+        (alert, {"wait": -1}, "waits -1 s"),
+        (alert, {"summary": " "}, "has no summary"),
+        (alert, {"description": ""}, "has no description"),
+        (alert, {"summary": "{{ $labels.instance }}"}, "summary uses $labels.instance, which the expression does not keep"),
+        (alert, {"condition": conditions.DOWN, "summary": "{{ $labels.instance }}"}, "labels of every result: job; of some: instance, job"),
+        (query, {"legend": "{{instance}}"}, "legend '{{instance}}' uses 'instance' (labels of the expression: job)"),
+        (panel, {"title": ""}, "needs a title and a description"),
+        (panel, {"queries": ()}, "has no query"),
+        (panel, {"width": 25}, "is 25 x 8"),
+        (panel, {"queries": (query(), query(expr=series(m.UP), legend="up"))}, "shows several units: requests/seconds, state"),
+        (panel, {"thresholds": (t.MEMORY,)}, "shows requests/seconds, its threshold 'memory' is in bytes"),
+        (dashboard, {"uid": "a b"}, "uid 'a b'"),
+        (dashboard, {"rows": (Row("All", (panel(), panel())),)}, "has several panels titled Requests"),
+        (recording, {"record": "requests"}, "is no name of a recording rule"),
+        (recording, {"record": "job:requests"}, "is no name of a recording rule"),
+        (recording, {"record": "instance:requests:rate5m"}, "keeps the labels job"),
+        (make_bundle, {"alerts": (alert(), alert())}, "alert 'Slow': is declared twice"),
+        (make_bundle, {"dashboards": (dashboard(), dashboard(name="e"))}, "dashboard uid 'd': is declared twice"),
+        (make_bundle, {"catalog": Catalog("empty", ())}, "which is not in the catalog 'empty'"),
+    ],
+)
+def test_a_contradiction_is_refused_with_place_and_cure(make: Callable[..., object], changes: dict[str, Any], message: str) -> None:
+    make()
+    with pytest.raises(BalanceError) as refusal:
+        make(**changes)
+    assert message in str(refusal.value)
+
+
+def test_a_label_that_only_some_results_carry_may_be_used_under_a_guard() -> None:
+    alert(condition=conditions.DOWN, summary="{{ with $labels.instance }}{{ . }}{{ end }}")
+
+
+def test_a_threshold_of_another_unit_is_refused() -> None:
+    with pytest.raises(BalanceError, match="compares requests/seconds with the threshold 'error_ratio'"):
+        Condition(REQUESTS, ">", t.ERROR_RATIO)
+
+
+def test_bundles_over_two_catalogs_are_not_merged() -> None:
+    with pytest.raises(MonitoringError, match="two catalogs: balance, other"):
+        merge([Bundle(m.CATALOG), Bundle(Catalog("other", ()))])
+
+
+def test_the_nine_alerts_of_the_seed_exist_with_their_severities(bundle: Bundle) -> None:
+    assert {alert.name: alert.severity for alert in bundle.alerts} == SEED_ALERTS
+
+
+def test_the_six_panels_of_the_seed_exist(bundle: Bundle) -> None:
+    main = next(dashboard for dashboard in bundle.dashboards if dashboard.main)
+    titles = {panel.title for panel in main.panels}
+    assert titles >= {"Request Rate", "Response Time", "Error Rate", "Active Connections", "Backend Health", "Resource Usage"}

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from balance.catalog import metrics as m
+from balance.catalog import thresholds as t
+from balance.catalog.model import BYTES, RATIO, SECONDS, STATE, Unit
+from balance.errors import BalanceError
+from balance.promql import (
+    RATE_WINDOW,
+    Expr,
+    Window,
+    absent,
+    compare,
+    count_by,
+    either,
+    increase,
+    is_not,
+    matches,
+    quantile,
+    rate,
+    ratio,
+    scaled,
+    series,
+    sum_by,
+    unless,
+)
+
+REQUESTS = rate(series(m.HTTP_REQUESTS).over(RATE_WINDOW))
+SIZES = rate(series(m.HTTP_RESPONSE_SIZE).sum.over(RATE_WINDOW))
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: series(m.HTTP_REQUESTS, code="200"), "balance_http_requests_total: no label 'code' (labels: method, status)"),
+        (lambda: series(m.HTTP_REQUESTS, method="get"), "balance_http_requests_total: label 'method' cannot be 'get' (CONNECT, DELETE, GET"),
+        (lambda: series(m.HTTP_REQUESTS, status=matches("6..")), "label 'status': '6..' matches no value"),
+        (lambda: series(m.HTTP_REQUESTS, status=matches("(")), "'(' is no regular expression"),
+        (lambda: series(m.HTTP_REQUESTS, method=is_not("FETCH")), "label 'method' cannot be 'FETCH'"),
+        (lambda: series(m.HTTP_REQUESTS, job="x"), "no label 'job'"),
+        (lambda: series(m.CIRCUIT_BREAKER_STATE), "a state set without a state (give state= one of: closed, half_open, open)"),
+        (lambda: series(m.CIRCUIT_BREAKER_STATE, state="ajar"), "label 'state' cannot be 'ajar'"),
+        (lambda: series(m.HTTP_REQUEST_DURATION, code="1"), "no label 'code'"),
+        (lambda: rate(series(m.BACKEND_HEALTHY)), "balance_backend_healthy: rate() of a gauge (takes series(COUNTER).over(WINDOW))"),  # type: ignore[arg-type]
+        (lambda: rate(series(m.HTTP_REQUESTS)), "balance_http_requests_total: rate() of a counter (takes series(COUNTER).over(WINDOW))"),  # type: ignore[arg-type]
+        (lambda: increase(5), "increase() of a different thing"),  # type: ignore[arg-type]
+        (lambda: quantile(0.9, series(m.HTTP_REQUESTS), RATE_WINDOW), "balance_http_requests_total: a quantile of a counter"),  # type: ignore[arg-type]
+        (lambda: quantile(99, series(m.HTTP_REQUEST_DURATION), RATE_WINDOW), "quantile 99 (must be between 0 and 1)"),
+        (lambda: quantile(0.9, series(m.HTTP_REQUEST_DURATION), RATE_WINDOW, "le"), "leave it out of by"),
+        (lambda: quantile(0.9, series(m.HTTP_REQUEST_DURATION), RATE_WINDOW, "backend"), "sum by 'backend': no such label"),
+        (lambda: sum_by(REQUESTS, "backend"), "sum by 'backend': no such label (labels: instance, job, method, status)"),
+        (lambda: sum_by(sum_by(REQUESTS, "job"), "instance"), "sum by 'instance': no such label (labels: job)"),
+        (lambda: sum_by(series(m.HTTP_REQUESTS), "job"), "sum of a raw counter (take rate() or increase() first)"),
+        (lambda: ratio(REQUESTS, sum_by(REQUESTS, "job")), "aggregate both sides by the same labels"),
+        (lambda: ratio(sum_by(SIZES, "job"), sum_by(REQUESTS, "job")), "a ratio of bytes/seconds and requests/seconds"),
+        (
+            lambda: compare(sum_by(REQUESTS, "job"), ">", t.ERROR_RATIO),
+            "compares requests/seconds with the threshold 'error_ratio', which is in ratio",
+        ),
+        (lambda: scaled(REQUESTS, t.MEMORY), "scaling by 'memory', which is in bytes (scale by a ratio)"),
+        (lambda: unless(series(m.UP), series(m.BACKEND_HEALTHY), "backend"), "unless on 'backend': no such label on one side"),
+        (lambda: Window(0), "a window of 0 s"),
+    ],
+)
+def test_what_the_catalog_cannot_answer_is_refused(build: Callable[[], object], message: str) -> None:
+    with pytest.raises(BalanceError) as refusal:
+        build()
+    assert message in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("expr", "unit", "labels"),
+    [
+        (REQUESTS, Unit.of("requests") / SECONDS, {"job", "instance", "method", "status"}),
+        (increase(series(m.HTTP_REQUESTS).over(RATE_WINDOW)), Unit.of("requests"), {"job", "instance", "method", "status"}),
+        (sum_by(REQUESTS, "job", "status"), Unit.of("requests") / SECONDS, {"job", "status"}),
+        (count_by(series(m.BACKEND_HEALTHY), "job"), Unit.of("series"), {"job"}),
+        (rate(series(m.PROCESS_CPU).over(RATE_WINDOW)), RATIO, {"job", "instance"}),
+        (SIZES, BYTES / SECONDS, {"job", "instance"}),
+        (quantile(0.5, series(m.HTTP_REQUEST_DURATION), RATE_WINDOW, "method"), SECONDS, {"method"}),
+        (series(m.CIRCUIT_BREAKER_STATE, state="open"), STATE, {"job", "instance", "backend", "state"}),
+        (ratio(sum_by(REQUESTS, "job"), sum_by(REQUESTS, "job")), RATIO, {"job"}),
+        (absent(series(m.CIRCUIT_BREAKER_STATE, state="open")), STATE, {"job", "state"}),
+        (either(series(m.UP), absent(series(m.UP))), STATE, {"job"}),
+        (unless(series(m.UP), series(m.BACKEND_HEALTHY), "job"), STATE, {"job", "instance"}),
+    ],
+)
+def test_an_expression_knows_the_unit_and_the_labels_of_its_result(expr: Expr, unit: Unit, labels: set[str]) -> None:
+    assert expr.unit == unit
+    assert expr.labels == labels
+
+
+def test_walk_meets_every_selector() -> None:
+    expr = compare(quantile(0.99, series(m.HTTP_REQUEST_DURATION), RATE_WINDOW), ">", t.LATENCY_P99)
+    assert "balance_http_request_duration_seconds_bucket" in {getattr(node, "name", "") for node in expr.walk()}

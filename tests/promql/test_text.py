@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import re
+
+import promql_parser
+import pytest
+
+from balance.catalog import metrics as m
+from balance.catalog import thresholds as t
+from balance.catalog.model import Label, number
+from balance.monitoring.bundle import Bundle
+from balance.promql import (
+    RATE_WINDOW,
+    Expr,
+    Scope,
+    Window,
+    absent,
+    compare,
+    either,
+    is_not,
+    matches,
+    max_by,
+    quantile,
+    rate,
+    ratio,
+    scaled,
+    series,
+    sum_by,
+    text,
+    unless,
+)
+from balance.promql.ast import Comparison, Ratio, Scaled, SetOperation
+from balance.promql.text import duration, quoted
+
+HOUR = Window(3600)
+REQUESTS = sum_by(rate(series(m.HTTP_REQUESTS).over(HOUR)), "job")
+UP, HEALTHY = series(m.UP), series(m.BACKEND_HEALTHY)
+
+CASES: list[tuple[Expr, str]] = [
+    (UP, "up"),
+    (series(m.HTTP_REQUESTS, status=matches("5.."), method=is_not("GET")), 'balance_http_requests_total{method!="GET",status=~"5.."}'),
+    (REQUESTS, "sum by (job) (rate(balance_http_requests_total[1h]))"),
+    (max_by(HEALTHY), "max(balance_backend_healthy)"),
+    (ratio(REQUESTS, REQUESTS), f"{text(REQUESTS)} / {text(REQUESTS)}"),
+    (scaled(ratio(REQUESTS, REQUESTS), t.ERROR_RATIO), f"{text(REQUESTS)} / {text(REQUESTS)} * 0.05"),
+    (ratio(REQUESTS, scaled(REQUESTS, t.RETRY_RATIO)), f"{text(REQUESTS)} / ({text(REQUESTS)} * 0.1)"),
+    (
+        quantile(0.99, series(m.HTTP_REQUEST_DURATION), RATE_WINDOW, "job"),
+        "histogram_quantile(0.99, sum by (job, le) (rate(balance_http_request_duration_seconds_bucket[5m])))",
+    ),
+    (compare(UP, "==", t.TARGET_DOWN), "up == 0"),
+    (either(compare(UP, "==", t.TARGET_DOWN), absent(UP)), "up == 0 or absent(up)"),
+    (unless(either(UP, HEALTHY), UP, "job"), "(up or balance_backend_healthy) unless on (job) up"),
+    (either(UP, either(HEALTHY, UP)), "up or (balance_backend_healthy or up)"),
+    (scaled(max_by(series(m.CONNECTIONS_LIMIT)), t.CONNECTION_SATURATION), "max(balance_connections_limit) * 0.8"),
+]
+
+
+@pytest.mark.parametrize(("expr", "expected"), CASES)
+def test_an_expression_has_one_canonical_text(expr: Expr, expected: str) -> None:
+    assert text(expr) == expected
+
+
+@pytest.mark.parametrize("expr", [expr for expr, _ in CASES])
+def test_the_parser_reads_the_text_as_it_was_built(expr: Expr) -> None:
+    """Parentheses are where they must be and nowhere else."""
+    assert _read(promql_parser.parse(text(expr))) == _built(expr)
+    pretty = re.sub(r"(?<=\() | (?=\))", "", " ".join(promql_parser.parse(text(expr)).prettify().split()))
+    assert pretty == text(expr)
+
+
+def _built(expr: Expr) -> object:
+    match expr:
+        case Ratio():
+            return ("/", _built(expr.part), _built(expr.whole))
+        case Scaled():
+            return ("*", _built(expr.operand), number(expr.threshold.value))
+        case Comparison():
+            return (expr.operator, _built(expr.left), number(expr.threshold.value))
+        case SetOperation():
+            return (expr.operator, _built(expr.left), _built(expr.right))
+    return str(promql_parser.parse(text(expr)))
+
+
+def _read(node: object) -> object:
+    if isinstance(node, promql_parser.ParenExpr):
+        return _read(node.expr)
+    if isinstance(node, promql_parser.BinaryExpr):
+        return (str(node.op), _read(node.lhs), _read(node.rhs))
+    return str(node)
+
+
+def test_every_expression_of_the_bundle_parses(bundle: Bundle) -> None:
+    texts = [text(expr, Scope('job="balance"')) for _, expr in bundle.expressions()]
+    assert len(texts) >= 20
+    for promql in texts:
+        promql_parser.parse(promql)
+
+
+def test_the_scope_puts_matchers_window_and_thresholds_in_place() -> None:
+    scope = Scope('job=~"$job"', "$__rate_interval", {"error_ratio": 0.02})
+    adaptive = sum_by(rate(series(m.HTTP_REQUESTS, method="GET").over(RATE_WINDOW)), "job")
+    expected = 'sum by (job) (rate(balance_http_requests_total{job=~"$job",method="GET"}[$__rate_interval]))'
+    assert text(compare(ratio(adaptive, adaptive), ">", t.ERROR_RATIO), scope) == f"{expected} / {expected} > 0.02"
+    assert "[1h]" in text(REQUESTS, scope), "a window that is not adaptive stays"
+
+
+@pytest.mark.parametrize(("seconds", "written"), [(0, "0s"), (15, "15s"), (90, "1m30s"), (300, "5m"), (3600, "1h"), (86400 * 8, "1w1d")])
+def test_durations_are_written_as_prometheus_writes_them(seconds: int, written: str) -> None:
+    assert duration(seconds) == written
+
+
+@pytest.mark.parametrize("value", ['a"b', "a\\b", "a\nb", "ä"])
+def test_a_label_value_survives_quoting(value: str) -> None:
+    label = Label("backend", "Backend.", bound=5)
+    gauge = m.BACKEND_HEALTHY.replace(labels=(label,))
+    parsed = promql_parser.parse(text(series(gauge, backend=value)))
+    assert isinstance(parsed, promql_parser.VectorSelector)
+    assert [matcher.value for matcher in parsed.matchers.matchers] == [value]
+    assert quoted(value).startswith('"')

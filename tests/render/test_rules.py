@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import _jsonnet
+import pytest
+import yaml
+
+from balance.errors import RenderError
+from balance.gen import build
+from balance.monitoring.bundle import Bundle
+from balance.monitoring.settings import AlertSettings, Settings
+from balance.render import rules
+
+Json = dict[str, Any]
+
+
+def alerts(bundle: Bundle, settings: Settings) -> dict[str, Json]:
+    groups = yaml.safe_load(rules.rule_file(bundle, settings, "alerts"))["groups"]
+    return {rule["alert"]: rule for group in groups for rule in group["rules"]}
+
+
+@pytest.fixture(scope="module")
+def vendored(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The mixin as a user of jsonnet has it: a folder on the library path."""
+    top = tmp_path_factory.mktemp("vendor")
+    for artifact in build.mixin(bundle, Settings()):
+        file = top / artifact.path
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(artifact.text)
+    return top
+
+
+def evaluate(vendored: Path, program: str) -> Json:
+    result: Json = json.loads(_jsonnet.evaluate_snippet("user", program, jpathdir=[str(vendored)]))
+    return result
+
+
+def test_settings_reach_threshold_selector_wait_and_severity(bundle: Bundle) -> None:
+    chosen = alerts(
+        bundle,
+        Settings(job="edge", thresholds={"error_ratio": 0.02}, alerts={"BalanceHighErrorRate": AlertSettings(wait=0, severity="warning")}),
+    )["BalanceHighErrorRate"]
+    assert chosen["expr"].endswith("> 0.02")
+    assert chosen["expr"].count('job="edge"') == 2
+    assert (chosen["for"], chosen["labels"]) == ("0s", {"severity": "warning"})
+    assert '"0.02" | humanizePercentage' in chosen["annotations"]["description"]
+
+
+def test_the_runtime_chooses_the_metric_of_memory(bundle: Bundle) -> None:
+    from balance.gen import collect
+
+    settings = Settings(runtime="go")
+    assert "go_memstats_alloc_bytes" in alerts(collect.collect(settings), settings)["BalanceHighMemoryUsage"]["expr"]
+    assert "process_resident_memory_bytes" in alerts(bundle, Settings())["BalanceHighMemoryUsage"]["expr"]
+
+
+def test_the_vendored_mixin_gives_our_own_rules(bundle: Bundle, vendored: Path) -> None:
+    mixin = evaluate(vendored, "(import 'mixin/mixin.libsonnet').prometheusAlerts")
+    assert {rule["alert"]: rule for group in mixin["groups"] for rule in group["rules"]} == alerts(bundle, Settings())
+
+
+def test_users_of_the_mixin_override_thresholds_and_selector(vendored: Path) -> None:
+    program = """
+    local mixin = (import 'mixin/mixin.libsonnet') + {
+      _config+:: { selector: 'job="edge",cluster="eu"', thresholds+: { error_ratio: 0.05, memory: 1e9, retry_ratio: '0.20' } },
+    };
+    mixin.prometheusAlerts + { dashboards: std.objectFields(mixin.grafanaDashboards) }
+    """
+    result = evaluate(vendored, program)
+    rules_by_name = {rule["alert"]: rule for group in result["groups"] for rule in group["rules"]}
+    assert rules_by_name["BalanceHighErrorRate"]["expr"].endswith("> 0.05"), "as a person writes it, not 0.050000000000000003"
+    assert rules_by_name["BalanceHighMemoryUsage"]["expr"] == 'process_resident_memory_bytes{job="edge",cluster="eu"} > 1000000000'
+    assert rules_by_name["BalanceHighRetryRate"]["expr"].endswith("> 0.20")
+    assert rules_by_name["BalanceDown"]["expr"] == 'up{job="edge",cluster="eu"} == 0 or absent(up{job="edge",cluster="eu"})'
+    assert result["dashboards"] == ["balance.json"]
+
+
+@pytest.mark.parametrize("number", [0.05, 0.1, 0.99, 0.9, 14.4, 0.000001, 3, 0, 1.5, 12345.678, -0.25])
+def test_the_mixin_writes_numbers_as_people_do(vendored: Path, number: float) -> None:
+    result = evaluate(vendored, f"{{ text: (import 'mixin/config.libsonnet')._number({number!r}) }}")
+    assert "e" not in result["text"]
+    assert float(result["text"]) == number
+    assert len(result["text"]) <= 10
+
+
+def test_an_error_in_the_mixin_is_one_line(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rules, "library", lambda name: "{ prometheusRules: {}, prometheusAlerts: error 'broken' }")
+    with pytest.raises(RenderError) as refusal:
+        rules.evaluate(bundle, Settings())
+    assert "broken" in str(refusal.value)
+    assert "\n" not in str(refusal.value)

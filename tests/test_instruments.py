@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import pytest
+from prometheus_client import generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from balance.catalog import metrics as m
+from balance.catalog.model import BYTES, Counter, Histogram, Unit, scrape_type
+from balance.catalog.registry import Catalog
+from balance.errors import CatalogError
+from balance.instruments import Instruments
+
+PREDICTED = Histogram("shop_size_bytes", "Size.", BYTES, buckets=(10, 20))
+
+
+@pytest.fixture
+def instruments() -> Instruments:
+    return Instruments(m.CATALOG)
+
+
+def scrape(instruments: Instruments) -> dict[str, float]:
+    """Every sample of a scrape: its name and labels as text, and its value."""
+    lines = generate_latest(instruments.registry).decode().splitlines()
+    return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines if not line.startswith("#"))}
+
+
+def test_a_scrape_shows_every_family_of_the_catalog_with_its_help_and_type(instruments: Instruments) -> None:
+    families = list(text_string_to_metric_families(generate_latest(instruments.registry).decode()))
+    shown = [(family.name, family.documentation, family.type) for family in families]
+    declared = [(metric.name.removesuffix("_total"), metric.help, scrape_type(metric)) for metric in m.CATALOG]
+    assert shown == declared
+
+
+def test_counters_gauges_and_states_show_their_values(instruments: Instruments) -> None:
+    requests = instruments.counter(m.HTTP_REQUESTS, method="GET", status="200")
+    requests.inc()
+    requests.value += 2
+    instruments.gauge(m.BACKEND_HEALTHY, backend="a").set(1)
+    instruments.states(m.CIRCUIT_BREAKER_STATE, backend="a").set("half_open")
+    instruments.computed(m.PYTHON_TASKS, lambda: 7)
+    shown = scrape(instruments)
+    assert shown['balance_http_requests_total{method="GET",status="200"}'] == 3
+    assert shown['balance_backend_healthy{backend="a"}'] == 1
+    states = [shown[f'balance_circuit_breaker_state{{backend="a",state="{state}"}}'] for state in ("closed", "open", "half_open")]
+    assert states == [0, 0, 1]
+    assert shown["python_asyncio_tasks"] == 7
+
+
+def test_a_histogram_counts_an_observation_in_every_bucket_that_holds_it() -> None:
+    instruments = Instruments(Catalog("shop", (PREDICTED,)))
+    histogram = instruments.histogram(PREDICTED)
+    for value in (10, 10.5, 20, 21):
+        histogram.observe(value)
+    shown = scrape(instruments)
+    assert [shown[f'shop_size_bytes_bucket{{le="{bound}"}}'] for bound in ("10.0", "20.0", "+Inf")] == [1, 3, 4]
+    assert (shown["shop_size_bytes_count"], shown["shop_size_bytes_sum"]) == (4, 61.5)
+
+
+def test_runtime_metrics_come_from_the_process(instruments: Instruments) -> None:
+    shown = scrape(instruments)
+    assert shown["process_resident_memory_bytes"] > 1_000_000
+    assert shown["process_open_fds"] > 0
+    assert shown['python_gc_collections_total{generation="0"}'] >= 0
+
+
+def test_no_series_that_the_catalog_does_not_declare_is_shown(instruments: Instruments) -> None:
+    instruments.counter(m.HTTP_REQUESTS, method="GET", status="200").inc()
+    names = {sample.partition("{")[0] for sample in scrape(instruments)}
+    assert names <= {sample for metric in m.CATALOG for sample in metric.samples}
+    assert not any(name.endswith("_created") for name in names)
+
+
+def test_the_same_labels_give_the_same_child(instruments: Instruments) -> None:
+    assert instruments.gauge(m.BACKEND_HEALTHY, backend="a") is instruments.gauge(m.BACKEND_HEALTHY, backend="a")
+
+
+def test_a_value_outside_a_closed_set_becomes_the_member_for_everything_else(instruments: Instruments) -> None:
+    instruments.counter(m.HTTP_REQUESTS, method="BREW", status="799").inc()
+    assert scrape(instruments)['balance_http_requests_total{method="OTHER",status="OTHER"}'] == 1
+
+
+def test_what_the_catalog_does_not_know_is_refused(instruments: Instruments) -> None:
+    with pytest.raises(CatalogError, match="shop_orders_total: is not in the catalog 'balance'"):
+        instruments.counter(Counter("shop_orders_total", "Orders.", Unit.of("orders")))
+    with pytest.raises(CatalogError, match=r"got the labels \(backend\) \(its labels: method, status\)"):
+        instruments.counter(m.HTTP_REQUESTS, backend="a")
+    with pytest.raises(CatalogError, match="label 'status_class' cannot be '6xx'"):
+        instruments.counter(m.BACKEND_REQUESTS, backend="a", status_class="6xx")
+    with pytest.raises(CatalogError, match=r"no state 'ajar' \(states: closed, open, half_open\)"):
+        instruments.states(m.CIRCUIT_BREAKER_STATE, backend="a").set("ajar")
+    with pytest.raises(CatalogError, match="got the labels"):
+        instruments.computed(m.BACKEND_HEALTHY, lambda: 1)

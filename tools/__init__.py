@@ -1,0 +1,1 @@
+"""Tools for developers; not shipped, never imported by balance."""
