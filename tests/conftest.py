@@ -25,7 +25,7 @@ def repository() -> Path:
 @pytest.fixture(scope="session")
 def bundle() -> Bundle:
     """What the installed sources declare."""
-    return collect.collect(Settings())
+    return collect.collect(Settings())[0]
 
 
 @pytest.fixture(scope="session")

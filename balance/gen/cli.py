@@ -49,8 +49,7 @@ def _run(options: argparse.Namespace) -> int:
 
     if getattr(options, "runtime", None):
         options.set.append(f"runtime={options.runtime}")
-    chosen = settings.load(options.settings, options.set)
-    bundle = collect.collect(chosen, tuple(options.source))
+    bundle, chosen = collect.collect(settings.load(options.settings, options.set), tuple(options.source))
     run: Command = options.run
     code = run(options, bundle, chosen)
     sys.stdout.flush()

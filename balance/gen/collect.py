@@ -14,8 +14,8 @@ from balance.monitoring.settings import Settings
 GROUP = "balance.sources"
 
 
-def collect(settings: Settings, names: tuple[str, ...] = ()) -> Bundle:
-    """The bundle of the named sources, or of all installed ones.
+def collect(settings: Settings, names: tuple[str, ...] = ()) -> tuple[Bundle, Settings]:
+    """The bundle of the named sources, or of all installed ones, and the settings as they apply to it.
 
     A source is a `Bundle`, or a function from `Settings` to one. Raises `SourceError` if there is none or one cannot be
     loaded, and `SettingsError` if the settings name thresholds or alerts that do not exist or values out of range.
@@ -30,7 +30,7 @@ def collect(settings: Settings, names: tuple[str, ...] = ()) -> Bundle:
         )
     bundle = merge([_load(name, settings) for name in found])
     _check(bundle, settings)
-    return bundle
+    return bundle, settings.replace(job=settings.job or bundle.catalog.name)
 
 
 def installed() -> Iterator[str]:

@@ -49,7 +49,8 @@ class Alert(Record):
 
     `summary` and `description` are Prometheus templates in which ``{value}`` and ``{threshold}`` stand for the value and the
     threshold, written in the threshold's unit. A label in them must survive the expression; one that only some results carry
-    must be guarded: ``{{ with $labels.instance }}...{{ end }}``. `wait` is the ``for`` in seconds.
+    must be guarded: ``{{ with $labels.instance }}...{{ end }}``. `wait` is the ``for`` in seconds; `group` the rule group, by default
+    that of the catalog's name.
     """
 
     name: str
@@ -58,7 +59,7 @@ class Alert(Record):
     summary: str
     description: str
     wait: int = 0
-    group: str = "balance"
+    group: str = ""
 
     def validate(self) -> None:
         if not (self.name.isalnum() and self.name.isascii() and self.name[0].isupper()):
@@ -83,7 +84,7 @@ class RecordingRule(Record):
 
     record: str
     expr: Expr
-    group: str = "balance"
+    group: str = ""
 
     def validate(self) -> None:
         level, *rest = self.record.split(":")

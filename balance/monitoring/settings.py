@@ -29,9 +29,11 @@ class PrometheusSettings(Record):
 
 
 class Settings(Record):
-    """All settings with their defaults. `job` is the scrape job: rules, dashboards and the scrape configuration agree on it."""
+    """All settings with their defaults. `job` is the scrape job, on which rules, dashboards and the scrape configuration agree;
+    where it is not chosen it is the name of the catalog.
+    """
 
-    job: str = "balance"
+    job: str = ""
     runtime: str = "python"
     thresholds: Mapping[str, float] = {}
     alerts: Mapping[str, AlertSettings] = {}

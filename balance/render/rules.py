@@ -8,14 +8,15 @@ our own YAML, and the two cannot differ.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from importlib.resources import files
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import yaml
 
 from balance.catalog.model import number
 from balance.errors import RenderError
-from balance.monitoring.alerts import Alert
+from balance.monitoring.alerts import Alert, RecordingRule
 from balance.monitoring.bundle import Bundle
 from balance.monitoring.settings import Settings
 from balance.promql.ast import Expr
@@ -25,6 +26,7 @@ from balance.render.artifact import Artifact
 
 Json = dict[str, Any]
 Kind = Literal["rules", "alerts"]
+Item = TypeVar("Item", Alert, RecordingRule)
 LIBRARIES = ("mixin.libsonnet", "config.libsonnet", "alerts.libsonnet", "rules.libsonnet", "dashboards.libsonnet")
 HEADER = "# Made by balance-gen from the metric catalog; edits are lost. To change it: the sources, then `balance-gen write`.\n"
 _HOLE = "\x00"
@@ -34,20 +36,16 @@ def model(bundle: Bundle, settings: Settings) -> Json:
     """What the mixin needs to know: texts in pieces, to be joined by the selector (expressions) or by the threshold (words)."""
     scope = Scope(_HOLE, thresholds=settings.thresholds)
     thresholds = {threshold.name: number(scope.value(threshold)) for threshold in bundle.catalog.thresholds}
+    default = bundle.catalog.name
     return {
         "config": {"selector": settings.selector, "thresholds": thresholds},
         "alerts": [
-            {"name": name, "alerts": [_alert(alert, settings, scope) for alert in bundle.alerts if alert.group == name]}
-            for name in _groups(bundle.alerts)
+            {"name": name, "alerts": [_alert(alert, settings, scope) for alert in alerts]}
+            for name, alerts in _by_group(bundle.alerts, default).items()
         ],
         "rules": [
-            {
-                "name": f"{name}.rules",
-                "rules": [
-                    {"record": rule.record, "expr": _pieces(rule.expr, scope)} for rule in bundle.recording_rules if rule.group == name
-                ],
-            }
-            for name in _groups(bundle.recording_rules)
+            {"name": f"{name}.rules", "rules": [{"record": rule.record, "expr": _pieces(rule.expr, scope)} for rule in rules]}
+            for name, rules in _by_group(bundle.recording_rules, default).items()
         ],
     }  # fmt: skip
 
@@ -93,8 +91,11 @@ def library(name: str) -> str:
     return files("rules_src").joinpath(name).read_text(encoding="utf-8")
 
 
-def _groups(items: tuple[Any, ...]) -> list[str]:
-    return list(dict.fromkeys(item.group for item in items))
+def _by_group(items: Iterable[Item], default: str) -> dict[str, list[Item]]:
+    groups: dict[str, list[Item]] = {}
+    for item in items:
+        groups.setdefault(item.group or default, []).append(item)
+    return groups
 
 
 def _pieces(expr: Expr, scope: Scope, precedence: int = 0, *, right: bool = False) -> list[str]:

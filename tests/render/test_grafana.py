@@ -20,6 +20,7 @@ from balance.render import grafana
 from balance.render.grafana import Form, render
 from balance.render.versions import SCHEMA_VERSIONS
 
+SETTINGS = Settings(job="balance")
 Json = dict[str, Any]
 SCHEMA_FILES = {"state-timeline": "statetimeline"}
 
@@ -40,7 +41,7 @@ def main(bundle: Bundle) -> Dashboard:
 
 @pytest.fixture(scope="module")
 def model(main: Dashboard) -> Json:
-    result: Json = json.loads(render(main, Settings()))
+    result: Json = json.loads(render(main, SETTINGS))
     return result
 
 
@@ -61,7 +62,7 @@ def faults(schema_file: Path, value: Any, definition: str = "") -> Iterator[str]
 def test_dashboards_are_valid_under_grafanas_strict_schemas(bundle: Bundle, schemas: Path, version: str, runtime: str) -> None:
     found: list[str] = []
     for dashboard in bundle.dashboards:
-        model = json.loads(render(dashboard, Settings(runtime=runtime), Form(version)))
+        model = json.loads(render(dashboard, Settings(job="balance", runtime=runtime), Form(version)))
         found += faults(schemas / "dashboard.jsonschema.json", model)
         for panel in panels(model):
             file = schemas / f"{SCHEMA_FILES.get(panel['type'], panel['type'])}.jsonschema.json"
@@ -95,7 +96,7 @@ def test_units_follow_from_the_catalog(model: Json) -> None:
 
 
 def test_threshold_lines_follow_the_settings(main: Dashboard) -> None:
-    model = json.loads(render(main, Settings(thresholds={"error_ratio": 0.02})))
+    model = json.loads(render(main, Settings(job="balance", thresholds={"error_ratio": 0.02})))
     steps = {panel["title"]: panel["fieldConfig"]["defaults"]["thresholds"]["steps"] for panel in panels(model)}
     assert steps["Error Rate"] == [{"color": "green", "value": None}, {"color": "red", "value": 0.02}]
     assert steps["Response Time"] == [{"color": "green", "value": None}, {"color": "red", "value": 1}]
@@ -140,7 +141,7 @@ def test_panels_do_not_overlap_and_fill_the_grid(model: Json) -> None:
 def test_ids_follow_from_content_so_that_a_new_panel_renumbers_nothing(main: Dashboard, model: Json) -> None:
     first, *rest = main.rows
     added = first.panels[0].replace(title="Something New")
-    changed = json.loads(render(main.replace(rows=(Row(first.title, (added, *first.panels)), *rest)), Settings()))
+    changed = json.loads(render(main.replace(rows=(Row(first.title, (added, *first.panels)), *rest)), SETTINGS))
     assert {panel["title"]: panel["id"] for panel in model["panels"]}.items() <= {panel["title"]: panel["id"] for panel in changed["panels"]}.items()
     assert len({panel["id"] for panel in changed["panels"]}) == len(changed["panels"])
 
@@ -148,7 +149,7 @@ def test_ids_follow_from_content_so_that_a_new_panel_renumbers_nothing(main: Das
 def test_two_panels_with_one_id_are_refused(main: Dashboard, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(grafana, "panel_id", lambda dashboard, title: 1)
     with pytest.raises(RenderError, match="two panels get the same id"):
-        render(main, Settings())
+        render(main, SETTINGS)
 
 
 def test_no_obsolete_key_and_no_null_but_the_base_threshold_is_left(model: Json) -> None:
@@ -163,7 +164,7 @@ def test_no_obsolete_key_and_no_null_but_the_base_threshold_is_left(model: Json)
 
 
 def test_the_import_form_asks_for_the_data_source_and_has_no_variable_for_it(main: Dashboard) -> None:
-    text = render(main, Settings(), Form(for_import=True))
+    text = render(main, SETTINGS, Form(for_import=True))
     model = json.loads(text)
     assert [given["name"] for given in model["__inputs"]] == ["DS_PROMETHEUS"]
     assert {required["id"] for required in model["__requires"]} >= {"grafana", "prometheus", "timeseries", "state-timeline"}

@@ -14,6 +14,7 @@ from balance.monitoring.bundle import Bundle
 from balance.monitoring.settings import AlertSettings, Settings
 from balance.render import rules
 
+SETTINGS = Settings(job="balance")
 Json = dict[str, Any]
 
 
@@ -26,7 +27,7 @@ def alerts(bundle: Bundle, settings: Settings) -> dict[str, Json]:
 def vendored(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The mixin as a user of jsonnet has it: a folder on the library path."""
     top = tmp_path_factory.mktemp("vendor")
-    for artifact in build.mixin(bundle, Settings()):
+    for artifact in build.mixin(bundle, SETTINGS):
         file = top / artifact.path
         file.parent.mkdir(exist_ok=True)
         file.write_text(artifact.text)
@@ -52,14 +53,14 @@ def test_settings_reach_threshold_selector_wait_and_severity(bundle: Bundle) -> 
 def test_the_runtime_chooses_the_metric_of_memory(bundle: Bundle) -> None:
     from balance.gen import collect
 
-    settings = Settings(runtime="go")
-    assert "go_memstats_alloc_bytes" in alerts(collect.collect(settings), settings)["BalanceHighMemoryUsage"]["expr"]
-    assert "process_resident_memory_bytes" in alerts(bundle, Settings())["BalanceHighMemoryUsage"]["expr"]
+    settings = Settings(job="balance", runtime="go")
+    assert "go_memstats_alloc_bytes" in alerts(collect.collect(settings)[0], settings)["BalanceHighMemoryUsage"]["expr"]
+    assert "process_resident_memory_bytes" in alerts(bundle, SETTINGS)["BalanceHighMemoryUsage"]["expr"]
 
 
 def test_the_vendored_mixin_gives_our_own_rules(bundle: Bundle, vendored: Path) -> None:
     mixin = evaluate(vendored, "(import 'mixin/mixin.libsonnet').prometheusAlerts")
-    assert {rule["alert"]: rule for group in mixin["groups"] for rule in group["rules"]} == alerts(bundle, Settings())
+    assert {rule["alert"]: rule for group in mixin["groups"] for rule in group["rules"]} == alerts(bundle, SETTINGS)
 
 
 def test_users_of_the_mixin_override_thresholds_and_selector(vendored: Path) -> None:
@@ -89,6 +90,6 @@ def test_the_mixin_writes_numbers_as_people_do(vendored: Path, number: float) ->
 def test_an_error_in_the_mixin_is_one_line(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rules, "library", lambda name: "{ prometheusRules: {}, prometheusAlerts: error 'broken' }")
     with pytest.raises(RenderError) as refusal:
-        rules.evaluate(bundle, Settings())
+        rules.evaluate(bundle, SETTINGS)
     assert "broken" in str(refusal.value)
     assert "\n" not in str(refusal.value)

@@ -1,0 +1,69 @@
+"""What the README shows works as it is written there."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from balance.gen.cli import main
+
+
+@pytest.fixture(scope="module")
+def readme(repository: Path) -> str:
+    return (repository / "README.md").read_text()
+
+
+def block(readme: str, start: str) -> str:
+    """The code block that begins with this line."""
+    found = re.search(rf"^```\w+\n({re.escape(start)}.*?)^```", readme, re.DOTALL | re.MULTILINE)
+    assert found, start
+    return found[1]
+
+
+def test_the_example_of_another_service_makes_rules_and_a_dashboard(readme: str, tmp_path: Path, program: Callable[[str], str]) -> None:
+    (tmp_path / "shop.py").write_text(block(readme, "# shop.py"))
+    for command in ("rules", "dashboards"):
+        run = subprocess.run(
+            [sys.executable, "-m", "balance.gen.cli", command, "--source", "shop:bundle"], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        assert run.returncode == 0, run.stderr
+        (tmp_path / command).write_text(run.stdout)
+    assert 'job=\\"shop\\"' not in (tmp_path / "dashboards").read_text(), "a dashboard lets people choose the job"
+    assert 'job="shop"' in (tmp_path / "rules").read_text()
+    checked = subprocess.run([program("promtool"), "check", "rules", "--lint-fatal", tmp_path / "rules"], capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def test_the_settings_of_the_tour_are_accepted(readme: str, tmp_path: Path) -> None:
+    tour = block(readme, "$ balance-gen alerts --set")
+    settings = tour.partition("$ cat settings.yaml\n")[2].partition("\n$ ")[0]
+    (tmp_path / "settings.yaml").write_text(settings)
+    assert main(["check", "--settings", str(tmp_path / "settings.yaml"), "--out", str(tmp_path / "out")]) == 1
+
+
+def test_the_configuration_of_the_tour_is_accepted(readme: str, tmp_path: Path) -> None:
+    tour = block(readme, "$ cat balance.yaml")
+    config = tour.partition("$ cat balance.yaml\n")[2].partition("\n$ ")[0]
+    (tmp_path / "balance.yaml").write_text(config)
+    subprocess.run([sys.executable, "-m", "balance.lb.cli", "check-config", tmp_path / "balance.yaml"], check=True, capture_output=True)
+
+
+def test_the_defaults_of_the_configuration_are_as_written(readme: str) -> None:
+    from balance.lb.config import parse
+
+    written = block(readme, "listen: 127.0.0.1:8080            #")
+    needed = "listen: 127.0.0.1:8080\nbackends: [{name: a, address: 127.0.0.1:9001}]\n"
+    assert parse(written, "README.md", {}) == parse(needed, "needed", {})
+
+
+def test_the_alerts_of_the_table_are_those_that_exist(readme: str) -> None:
+    import rules_src
+    from balance.monitoring.settings import Settings
+
+    table = re.findall(r"^\| (Balance\w+) \| (\w+) \|", readme, re.MULTILINE)
+    assert table == [(alert.name, alert.severity) for alert in rules_src.source(Settings()).alerts]
