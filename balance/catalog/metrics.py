@@ -51,7 +51,7 @@ BACKEND_RETRIES = Counter(
 )  # fmt: skip
 
 ACTIVE_CONNECTIONS = Gauge("balance_active_connections", "Open client connections, idle ones included.", CONNECTIONS)
-CONNECTIONS_LIMIT = Gauge("balance_connections_limit", "Configured limit of open client connections.", CONNECTIONS)
+CONNECTIONS_LIMIT = Gauge("balance_connections_limit", "Configured limit of open client connections.", CONNECTIONS, merge=Merge.MAX)
 CONNECTIONS_ACCEPTED = Counter("balance_connections_total", "Client connections accepted, those refused at the limit included.", CONNECTIONS)
 
 CIRCUIT_BREAKER_STATE = StateSet(

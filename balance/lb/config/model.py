@@ -1,0 +1,106 @@
+"""What a configuration says, once read: frozen values. Durations are seconds, sizes are bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where to listen or connect: a host and port, or the path of a Unix socket. An empty host means every interface."""
+
+    host: str = ""
+    port: int = 0
+    path: str = ""
+
+    def __str__(self) -> str:
+        if self.path:
+            return f"unix:{self.path}"
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Admin:
+    listen: Address
+
+
+@dataclass(frozen=True, slots=True)
+class BackendConfig:
+    name: str
+    address: Address
+    weight: int
+    max_connections: int
+
+
+@dataclass(frozen=True, slots=True)
+class LoadBalancer:
+    algorithm: str
+
+
+@dataclass(frozen=True, slots=True)
+class HealthCheck:
+    type: str
+    path: str
+    interval: float
+    timeout: float
+    healthy_threshold: int
+    unhealthy_threshold: int
+
+
+@dataclass(frozen=True, slots=True)
+class CircuitBreaker:
+    failure_threshold: int
+    success_threshold: int
+    open_for: float
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    max_attempts: int
+    backoff_base: float
+    backoff_max: float
+    budget_percent: int
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    request_header: float
+    connect: float
+    first_byte: float
+    response_idle: float
+    body_idle: float
+    keep_alive: float
+    queue: float
+    tunnel: float
+    shutdown: float
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    max_connections: int
+    max_header_size: int
+    max_request_size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    level: str
+    format: str
+    access: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """One consistent configuration. `None` for a part means that it is switched off."""
+
+    listen: tuple[Address, ...]
+    workers: int
+    admin: Admin
+    backends: tuple[BackendConfig, ...]
+    load_balancer: LoadBalancer
+    health_check: HealthCheck | None
+    circuit_breaker: CircuitBreaker | None
+    retry: Retry | None
+    timeouts: Timeouts
+    limits: Limits
+    log: Log

@@ -1,0 +1,162 @@
+"""The keys of the configuration as data: name, kind, default and meaning of each. Reader, JSON Schema and environment follow it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from balance.lb.config import model
+from balance.lb.config.kinds import Choice, Duration, Endpoint, Flag, Integer, Kind, Size, Text, Workers
+from balance.record import Record
+
+Complaint = tuple[str, str, str]
+"""What a check of a whole section found: key, what, cure."""
+Check = Callable[[Mapping[str, Any]], Iterator[Complaint]]
+
+
+class Field(Record):
+    """One key. `default` is a text of its kind, or ``None`` if the key is required.
+
+    `many`: a list. `several`: one value or a list. `later`: known to the contract, refused by this version.
+    """
+
+    key: str
+    kind: Kind | Section
+    default: str | None
+    doc: str
+    many: bool = False
+    several: bool = False
+    later: bool = False
+
+
+class Section(Record):
+    """A mapping of keys that becomes `make(**values)`; ``off`` instead of it becomes ``None`` where `may_be_off`.
+
+    `absent` are defaults that differ when the file does not mention the section at all.
+    """
+
+    make: Callable[..., Any]
+    fields: tuple[Field, ...]
+    may_be_off: bool = False
+    absent: Mapping[str, str] = {}
+    check: Check = lambda _values: iter(())
+
+
+def _later(key: str, doc: str) -> Field:
+    return Field(key, Choice(), "", doc, later=True)
+
+
+def _check_retry(values: Mapping[str, Any]) -> Iterator[Complaint]:
+    if values["backoff_base"] > values["backoff_max"]:
+        yield "backoff_base", "is longer than backoff_max", "the first pause cannot exceed the longest"
+
+
+DURATION = Duration()
+THRESHOLD = Integer(1, 1000)
+TOKEN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}"  # noqa: S105 -- a pattern
+
+BACKEND = Section(model.BackendConfig, (
+    Field("name", Text(TOKEN, "1 to 63 letters, digits, dots, dashes or underscores"), None, "name in metrics and logs"),
+    Field("address", Endpoint(listening=False), None, "where it answers HTTP/1.1"),
+    Field("weight", Integer(1, 1000), "1", "share of the requests, relative to the others"),
+    Field("max_connections", Integer(1, 1_000_000), "1000", "open connections to it; requests beyond wait for timeouts.queue"),
+))  # fmt: skip
+
+ADMIN = Section(model.Admin, (
+    Field("listen", Endpoint(listening=True), "127.0.0.1:9090", "where /metrics, /health, /ready, /status and /version answer"),
+))  # fmt: skip
+
+LOAD_BALANCER = Section(model.LoadBalancer, (
+    Field("algorithm", Choice("round-robin", later=("least-requests", "peak-ewma", "consistent-hash", "first")), "round-robin", "who gets a request"),
+    _later("hash_key", "what consistent-hash hashes"),
+))  # fmt: skip
+
+HEALTH_CHECK = Section(model.HealthCheck, (
+    Field("type", Choice("http", "tcp"), "http", "http: GET answered with 200 to 399; tcp: the connection opens"),
+    Field("path", Text(r"/[!-~]*", "an absolute path, printable ASCII without spaces"), "/health", "what an http check asks for"),
+    Field("interval", DURATION, "10s", "pause between two checks, varied by 10 percent"),
+    Field("timeout", DURATION, "3s", "how long a check may take"),
+    Field("healthy_threshold", THRESHOLD, "2", "passed checks in a row that bring a backend back"),
+    Field("unhealthy_threshold", THRESHOLD, "3", "failed checks in a row that take a backend out"),
+), may_be_off=True, absent={"type": "tcp"})  # fmt: skip
+
+CIRCUIT_BREAKER = Section(model.CircuitBreaker, (
+    Field("failure_threshold", THRESHOLD, "5", "failures in a row that open it: no response, or 502, 503, 504"),
+    Field("success_threshold", THRESHOLD, "2", "successful probes that close it again"),
+    Field("open_for", DURATION, "60s", "how long it keeps requests away before it lets probes through"),
+), may_be_off=True)  # fmt: skip
+
+RETRY = Section(model.Retry, (
+    Field("max_attempts", Integer(1, 10), "3", "attempts for one request, the first included"),
+    Field("backoff_base", DURATION, "100ms", "longest pause before the first retry; doubles for each further one; the real pause is random below it"),
+    Field("backoff_max", DURATION, "5s", "longest pause at all"),
+    Field("budget_percent", Integer(0, 100), "20", "retries at any moment, as a share of the requests in flight; 3 are always allowed"),
+), may_be_off=True, check=_check_retry)  # fmt: skip
+
+TIMEOUTS = Section(model.Timeouts, (
+    Field("request_header", DURATION, "10s", "until the whole head of a request has arrived"),
+    Field("connect", DURATION, "5s", "until a backend has accepted a connection"),
+    Field("first_byte", DURATION, "30s", "from the end of the request until the backend begins to answer"),
+    Field("response_idle", DURATION, "30s", "between two pieces of a response from the backend"),
+    Field("body_idle", DURATION, "30s", "how long a client may neither send nor take a byte of a body"),
+    Field("keep_alive", DURATION, "60s", "how long a client connection may be idle between requests"),
+    Field("queue", DURATION, "5s", "how long a request waits while all backends are at max_connections"),
+    Field("tunnel", DURATION, "1h", "how long an upgraded connection may be idle; used once upgrades are supported"),
+    Field("shutdown", DURATION, "30s", "how long requests in flight may take after SIGTERM"),
+))  # fmt: skip
+
+LIMITS = Section(model.Limits, (
+    Field("max_connections", Integer(1, 1_000_000), "10000", "open client connections; further ones get 503"),
+    Field("max_header_size", Size(1024, 2**20), "32KiB", "head of a request (431, 414) or response (502)"),
+    Field("max_request_size", Size(), "0", "body of a request (413); 0: no limit"),
+))  # fmt: skip
+
+LOG = Section(model.Log, (
+    Field("level", Choice("debug", "info", "warning", "error"), "info", "least severe event to log, on stderr"),
+    Field("format", Choice("json", "text"), "json", "one line per event and request in this form"),
+    Field("access", Flag(), "true", "one line per request, on stdout"),
+))  # fmt: skip
+
+CONFIG = Section(model.Config, (
+    Field("listen", Endpoint(listening=True), None, "where clients connect", several=True),
+    Field("workers", Workers(), "1", "worker processes"),
+    Field("admin", ADMIN, "", "the admin server"),
+    Field("backends", BACKEND, None, "who answers the requests", many=True),
+    Field("load_balancer", LOAD_BALANCER, "", "how requests are spread"),
+    Field("health_check", HEALTH_CHECK, "", "active checks; absent: type tcp; off: none"),
+    Field("circuit_breaker", CIRCUIT_BREAKER, "", "keeps requests from a failing backend; off: never"),
+    Field("retry", RETRY, "", "repeats what may be repeated, on another backend if there is one; off: never"),
+    Field("timeouts", TIMEOUTS, "", "how long anything may take"),
+    Field("limits", LIMITS, "", "how much anything may be"),
+    Field("log", LOG, "", "what is written where"),
+    _later("pools", "several groups of backends"),
+    _later("routes", "which requests go to which pool"),
+    _later("tls", "certificates"),
+))  # fmt: skip
+
+
+def json_schema() -> dict[str, Any]:
+    """The configuration file as JSON Schema 2020-12, for editors and other programs."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Configuration of balance serve", **_object(CONFIG)}
+
+
+def _object(section: Section) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "required": [field.key for field in section.fields if field.default is None],
+        "properties": {field.key: _property(field) for field in section.fields if not field.later},
+    }
+
+
+def _property(field: Field) -> dict[str, Any]:
+    kind = field.kind
+    form = _object(kind) if isinstance(kind, Section) else kind.schema()
+    if isinstance(kind, Section) and kind.may_be_off:
+        form = {"anyOf": [form, {"const": False}]}
+    if field.many:
+        form = {"type": "array", "minItems": 1, "items": form}
+    if field.several:
+        form = {"anyOf": [form, {"type": "array", "minItems": 1, "items": form}]}
+    note = f" (default {field.default})" if field.default else ""
+    return {"description": field.doc + note, **form}

@@ -1,0 +1,90 @@
+"""One coarse clock for all timeouts.
+
+Theory. A timer per request costs more than the work it guards, and nearly all are cancelled. Here a deadline is an attribute of
+the connection. A wheel of buckets, one per tick, says which connections to look at; moving a deadline further away touches no
+bucket, because a connection that is looked at too early is simply put into a later one. A deadline therefore passes unnoticed
+for at most two ticks, and never fires early.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+TICK = 0.25
+"""Seconds between two looks."""
+
+
+class Timed:
+    """Something with a deadline. `deadline` is a time of the clock, 0 for none; `due` the tick of its bucket, 0 for none."""
+
+    __slots__ = ("deadline", "due")
+
+    def __init__(self) -> None:
+        self.deadline = 0.0
+        self.due = 0
+
+    def expire(self) -> None:
+        """The deadline has passed; it is already 0 again."""
+        raise NotImplementedError
+
+
+class Clock:
+    """The wheel. `now` is the loop's time as of the last tick; `on_tick` is called after each look."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, on_tick: Callable[[], None] = lambda: None) -> None:
+        self._loop = loop
+        self._on_tick = on_tick
+        self._buckets: dict[int, set[Timed]] = {}
+        self._handle: asyncio.TimerHandle | None = None
+        self.now = loop.time()
+        self._tick = int(self.now / TICK)
+
+    def __repr__(self) -> str:
+        return f"<Clock {self.now:.2f}: {sum(map(len, self._buckets.values()))} timed>"
+
+    def start(self) -> None:
+        self._handle = self._loop.call_later(TICK, self._look)
+
+    def stop(self) -> None:
+        if self._handle:
+            self._handle.cancel()
+
+    def set(self, item: Timed, seconds: float) -> None:
+        """Let `item` expire `seconds` from now, unless it is set again or its deadline becomes 0."""
+        item.deadline = deadline = self.now + seconds + TICK
+        due = item.due
+        if not due or deadline + TICK < due * TICK:
+            self._file(item)
+
+    def drop(self, item: Timed) -> None:
+        """Forget `item`: it has ended, and must not be kept alive until its bucket's turn."""
+        item.deadline = 0.0
+        if item.due in self._buckets:
+            self._buckets[item.due].discard(item)
+
+    def _file(self, item: Timed) -> None:
+        if item.due in self._buckets:
+            self._buckets[item.due].discard(item)
+        item.due = due = max(int(item.deadline / TICK), self._tick) + 1
+        self._buckets.setdefault(due, set()).add(item)
+
+    def _look(self) -> None:
+        self._handle = self._loop.call_later(TICK, self._look)
+        self.now = now = self._loop.time()
+        until = int(now / TICK)
+        while self._tick < until:
+            self._tick += 1
+            for item in self._buckets.pop(self._tick, ()):
+                self._visit(item)
+        self._on_tick()
+
+    def _visit(self, item: Timed) -> None:
+        item.due = 0
+        if not item.deadline:
+            return
+        if item.deadline > self.now:
+            self._file(item)
+            return
+        item.deadline = 0.0
+        item.expire()

@@ -1,0 +1,315 @@
+"""One request and what becomes of it: attempts at backends, the response on its way through, the account at the end.
+
+Theory. The client's side (`client`) and the backend's (`upstream`) report what happens by plain calls; nothing here waits. An exchange
+ends exactly once, in `_finish`. Until the first byte of a response has been passed on, a failed attempt may be followed by
+another (`policy.retry` decides) or by a reply of our own; afterwards there is nothing left but to break the client's connection, so
+that a response that was cut off cannot be mistaken for a whole one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+from balance.lb.data.accesslog import Entry
+from balance.lb.data.backend import Backend
+from balance.lb.data.replies import reply, status_of
+from balance.lb.data.request import Body, Request
+from balance.lb.data.response import Response, compose, interim
+from balance.lb.data.upstream import Upstream
+from balance.lb.data.wire import ResponseHead, WireError
+from balance.lb.policy import retry
+from balance.lb.policy.faults import FAILING_STATUSES, Fault
+
+if TYPE_CHECKING:
+    from balance.lb.data.client import Client
+
+
+class Exchange:
+    """Made by a client's connection for each request; `begin` sets it going."""
+
+    __slots__ = (
+        "_attempts", "_body_sent", "_judged", "_pending", "_probe", "_proxy", "_repeating", "_started", "_status", "_timer", "_tried",
+        "backend", "client", "fault", "received", "request", "response", "sent", "uploaded", "upstream", "waiting",
+    )  # fmt: skip
+
+    def __init__(self, client: Client, request: Request, started: float) -> None:
+        self._proxy = client.proxy
+        self.client = client
+        self.request = request
+        self.backend: Backend | None = None
+        self.upstream: Upstream | None = None
+        self.response: Response | None = None
+        self.fault = Fault.NO_BACKEND
+        self.uploaded = request.body is Body.NONE
+        self.waiting = False
+        self.received = 0
+        self.sent = 0
+        self._started = started
+        self._status = 0
+        self._attempts = 0
+        self._tried: tuple[Backend, ...] = ()
+        self._pending: list[bytes] = []
+        self._body_sent = False
+        self._probe = False
+        self._judged = True
+        self._repeating = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._proxy.in_flight += 1
+
+    def __repr__(self) -> str:
+        return f"<Exchange {self.request.method} attempt {self._attempts} at {self.backend} {self._status or 'unanswered'}>"
+
+    # --- towards the backend ---
+
+    def begin(self) -> None:
+        """Send the request to the best backend that can take it, wait for one, or say that there is none."""
+        self._timer = None
+        backend = self._proxy.choose(self._tried)
+        if isinstance(backend, Backend):
+            self._attempts += 1
+            self._probe = backend.begin()
+            if self._repeating:
+                backend.meters.retries.value += 1
+            self._attempt(backend, backend.take())
+        elif backend is Fault.QUEUE_TIMEOUT:
+            self._proxy.enqueue(self)
+        else:
+            self.refuse(self.fault)
+
+    def _attempt(self, backend: Backend, idle: Upstream | None) -> None:
+        self.backend = backend
+        self.client.deadline = 0.0
+        self._judged = False
+        self.upstream = upstream = idle or Upstream(self._proxy, backend)
+        upstream.serve(self)
+        if idle:
+            self.connected()
+        else:
+            upstream.dial()
+
+    def connected(self) -> None:
+        """The connection is open: send what there is."""
+        upstream = self.upstream
+        if upstream is None or upstream.transport is None:
+            return
+        data = self.request.head
+        if self._pending:
+            data += b"".join(self._pending)
+            self._pending.clear()
+            self._body_sent = True
+        upstream.transport.write(data)
+        self.await_backend()
+
+    @property
+    def takes_body(self) -> bool:
+        """Whether more of the request's body can be sent on now."""
+        upstream = self.upstream
+        return upstream is not None and upstream.transport is not None and not upstream.write_paused
+
+    def upload(self, data: bytes, done: bool) -> None:
+        """The client sent a piece of the body, perhaps the last one."""
+        self.received += len(data)
+        self.uploaded = done
+        if 0 < self._proxy.config.limits.max_request_size < self.received:
+            self.give_up(Fault.BODY_TOO_LARGE)
+            return
+        if self.request.body is Body.CHUNKED:
+            data = _chunk(data, done)
+        if not data and not done:
+            return
+        upstream = self.upstream
+        if upstream is None or upstream.transport is None:
+            if data:
+                self._pending.append(data)
+                self.client.regulate()
+            return
+        self._body_sent = True
+        upstream.transport.write(data)
+        self.await_backend()
+
+    def await_backend(self) -> None:
+        """Watch whoever has to act next: the client while it still sends, else the backend."""
+        timeouts = self._proxy.config.timeouts
+        upstream = self.upstream
+        if upstream is not None and not self.uploaded and self.takes_body:
+            self._proxy.clock.set(self.client, timeouts.body_idle)
+            upstream.deadline = 0.0
+        elif upstream is not None and not self.client.write_paused:
+            self.client.deadline = 0.0
+            self._proxy.clock.set(upstream, timeouts.first_byte if self.response is None else timeouts.response_idle)
+        if self.request.body is not Body.NONE:
+            self.client.regulate()
+
+    # --- towards the client ---
+
+    def interim(self, message: ResponseHead) -> None:
+        """The backend sent a 1xx response."""
+        try:
+            head = interim(message)
+        except WireError as error:
+            self.failed(error.fault)
+            return
+        if not self.request.http10:
+            self.client.write(head)
+
+    def answer(self, message: ResponseHead, body: bytes, done: bool) -> None:
+        """The backend sent the head of its response and `body` with it; `done`: that is all."""
+        keep = self.request.keep_alive and self.uploaded and not self._proxy.draining
+        try:
+            response = compose(message, self.request, keep=keep)
+        except WireError as error:
+            self.failed(error.fault)
+            return
+        self.response = response
+        self._status = response.status
+        if self._probe:  # a long response must not keep the breaker half open
+            self._judge(failed=self._status in FAILING_STATUSES)
+        self._pass(response, response.head, body, done)
+
+    def stream(self, body: bytes, done: bool) -> None:
+        """The backend sent more of the body."""
+        response = self.response
+        if response is not None and (body or done):
+            self._pass(response, b"", body, done)
+
+    def _pass(self, response: Response, head: bytes, body: bytes, done: bool) -> None:
+        self.sent += len(body)
+        self.client.write(head + (_chunk(body, done) if response.chunked else body))
+        if done:
+            self._complete(response)
+        elif self.upstream is not None and self.uploaded and not self.client.write_paused:
+            self._proxy.clock.set(self.upstream, self._proxy.config.timeouts.response_idle)
+
+    def download_paused(self) -> None:
+        """The client takes no more for now."""
+        if self.upstream is not None and self.response is not None:
+            self.upstream.read(False)
+            self.upstream.deadline = 0.0
+
+    def download_resumed(self) -> None:
+        """The client takes more again."""
+        if self.upstream is not None and self.response is not None:
+            self.upstream.read(True)
+            self._proxy.clock.set(self.upstream, self._proxy.config.timeouts.response_idle)
+
+    def _complete(self, response: Response) -> None:
+        upstream, self.upstream = self.upstream, None
+        self._judge(failed=self._status in FAILING_STATUSES)
+        if upstream is not None:
+            if response.reusable and self.uploaded and not upstream.closing and not upstream.write_paused:
+                upstream.release()
+            else:
+                upstream.close()
+        self._finish(Fault.OK, keep=response.client_keep)
+
+    # --- when something goes wrong ---
+
+    def failed(self, fault: Fault) -> None:
+        """The attempt failed by the backend's fault."""
+        upstream, backend = self.upstream, self.backend
+        if upstream is None or backend is None:
+            return
+        raced = fault is Fault.CLOSED_EARLY and upstream.reused and upstream.reader is not None and not upstream.reader.begun
+        self.upstream = None
+        upstream.close()
+        self.fault = fault
+        if self.response is not None:
+            self._judge(failed=True)
+            self.client.abort()
+            self._finish(fault, keep=False)
+            return
+        replayable = not self._body_sent
+        if raced and retry.may_repeat(fault, self.request.method, replayable=replayable):
+            self._attempt(backend, None)  # it closed an idle connection while we took it: nobody's fault
+            return
+        self._judge(failed=None if raced else True)
+        self._retry_or_refuse(replayable)
+
+    def _retry_or_refuse(self, replayable: bool) -> None:
+        proxy, policy = self._proxy, self._proxy.config.retry
+        decision = retry.decide(
+            policy, self.fault, self.request.method,
+            replayable=replayable, attempts=self._attempts, retrying=proxy.retrying - self._repeating, in_flight=proxy.in_flight,
+        )  # fmt: skip
+        if policy is None or decision is not retry.Decision.RETRY:
+            self.refuse(self.fault)
+            return
+        if self.backend is not None:
+            self._tried += (self.backend,)
+        proxy.retrying += not self._repeating
+        self._repeating = True
+        self.client.deadline = 0.0
+        self._timer = proxy.loop.call_later(retry.backoff(policy, self._attempts, random.random()), self.begin)  # noqa: S311 -- jitter
+
+    def _judge(self, *, failed: bool | None) -> None:
+        """Tell the backend, once per attempt, how it did; None: that there is no telling."""
+        if self._judged or self.backend is None:
+            return
+        self._judged = True
+        self.backend.meters.attempted(self._status)
+        if failed is None:
+            self.backend.forgotten(probe=self._probe)
+        elif failed:
+            self.backend.failed(probe=self._probe)
+        else:
+            self.backend.succeeded(probe=self._probe)
+
+    def give_up(self, fault: Fault) -> None:
+        """End it by the client's or our own fault: with a reply if nothing has been passed on yet."""
+        self._let_go()
+        if self.response is None and fault not in (Fault.CLIENT_ABORT, Fault.CLIENT_STALLED, Fault.SHUTDOWN):
+            self.refuse(fault)
+        else:
+            self.client.abort()
+            self._finish(fault, keep=False)
+
+    def _let_go(self) -> None:
+        """Stop whatever is under way, blaming nobody."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self.waiting:
+            self._proxy.dequeue(self)
+        upstream, self.upstream = self.upstream, None
+        if upstream is not None:
+            upstream.close()
+        if self._status:
+            self._judge(failed=None)
+        elif not self._judged and self.backend is not None:  # the client did not wait for an answer: no attempt that could have had one
+            self._judged = True
+            self.backend.forgotten(probe=self._probe)
+
+    def refuse(self, fault: Fault) -> None:
+        """Reply ourselves."""
+        keep = self.request.keep_alive and self.uploaded and not self._proxy.draining
+        head, body = reply(fault, close=not keep, http10=self.request.http10)
+        if self.request.method == "HEAD":
+            body = b""
+        self.sent = len(body)
+        self._status = status_of(fault)
+        self.client.write(head + body)
+        self._finish(fault, keep=keep)
+
+    def _finish(self, fault: Fault, *, keep: bool) -> None:
+        proxy = self._proxy
+        proxy.in_flight -= 1
+        if self._repeating:
+            proxy.retrying -= 1
+        seconds = perf_counter() - self._started
+        if self._status:
+            proxy.meters.answered(self.request.method, self._status, seconds, self.received, self.sent)
+        if proxy.access is not None:
+            name = self.backend.name if self.backend else "-"
+            proxy.access.add(Entry(
+                self.client.peer.name, self.request.method, self.request.target, self._status, name,
+                self.received, self.sent, seconds, self._attempts, fault.value,
+            ))  # fmt: skip
+        self.client.finished(keep)
+
+
+def _chunk(data: bytes, done: bool) -> bytes:
+    """A piece of a body in chunked coding (RFC 9112 section 7.1)."""
+    end = b"0\r\n\r\n" if done else b""
+    return b"%x\r\n%b\r\n%b" % (len(data), data, end) if data else end

@@ -1,0 +1,130 @@
+"""The sockets that clients connect to.
+
+Theory. The event loop's own servers accept one connection per turn of the loop. While a thousand clients are busy a turn takes tens of
+milliseconds, and new clients would be let in by the handful. So connections are accepted here, as many as a turn finds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import socket
+from collections.abc import Sequence
+from typing import Any
+
+from balance.lb.config import Address
+from balance.lb.data.client import Client
+from balance.lb.data.proxy import Proxy
+from balance.lb.errors import StartError
+
+BACKLOG = 1024
+_PER_TURN = 128
+_NO_FAMILY = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
+_PAUSE = 0.5
+"""Seconds without accepting when the process has no file descriptor left."""
+
+
+def cannot_listen(address: Address, error: OSError, cure: str) -> StartError:
+    """The error of an address that cannot be listened on, in one line."""
+    reason = os.strerror(error.errno).lower() if error.errno and error.errno > 0 else str(error)
+    return StartError(f"cannot listen: {reason}", where=str(address), cure=cure)
+
+
+class Listener:
+    """All listening sockets of a proxy."""
+
+    def __init__(self, proxy: Proxy) -> None:
+        self._proxy = proxy
+        self._sockets: list[socket.socket] = []
+        self._arriving: set[asyncio.Task[object]] = set()
+
+    def __repr__(self) -> str:
+        return f"<Listener {', '.join(map(str, self.addresses()))}>"
+
+    async def open(self, addresses: Sequence[Address]) -> None:
+        """Listen on all of them, or on none and raise `StartError`."""
+        for address in addresses:
+            try:
+                if address.path:
+                    self._listen(socket.AF_UNIX, address.path)
+                else:
+                    await self._listen_tcp(address)
+            except OSError as error:
+                self.close()
+                raise cannot_listen(address, error, "choose another address: listen, or BALANCE_LISTEN") from None
+        for listening in self._sockets:
+            self._proxy.loop.add_reader(listening, self._accept, listening)
+
+    async def _listen_tcp(self, address: Address) -> None:
+        found = await self._proxy.loop.getaddrinfo(address.host or None, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        for family, _type, _protocol, _name, where in dict.fromkeys(found):
+            try:
+                self._listen(family, where)
+            except OSError as error:
+                if address.host or error.errno not in _NO_FAMILY:  # "every interface" is also fine on a machine without IPv6
+                    raise
+
+    def _listen(self, family: int, where: Any) -> None:
+        listening = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            listening.setblocking(False)
+            if family == socket.AF_UNIX:
+                _remove_stale(where)
+            else:
+                listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            listening.bind(where)
+            listening.listen(BACKLOG)
+        except OSError:
+            listening.close()
+            raise
+        self._sockets.append(listening)
+
+    def _accept(self, listening: socket.socket) -> None:
+        loop = self._proxy.loop
+        for _connection in range(_PER_TURN):
+            try:
+                accepted, _address = listening.accept()
+            except (BlockingIOError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                self._proxy.log("error", "cannot_accept", cause=str(error), seconds=_PAUSE)
+                loop.remove_reader(listening)
+                loop.call_later(_PAUSE, self._resume, listening)
+                return
+            accepted.setblocking(False)
+            task = loop.create_task(loop.connect_accepted_socket(lambda: Client(self._proxy), accepted))
+            self._arriving.add(task)
+            task.add_done_callback(self._arriving.discard)
+
+    def _resume(self, listening: socket.socket) -> None:
+        if listening in self._sockets:
+            self._proxy.loop.add_reader(listening, self._accept, listening)
+
+    def addresses(self) -> list[Address]:
+        """Where clients can connect, with the real port where 0 was asked for."""
+        names = [listening.getsockname() for listening in self._sockets]
+        return [Address(path=name) if isinstance(name, str) else Address(*name[:2]) for name in names]
+
+    def close(self) -> None:
+        """Accept no more connections; those that are open stay."""
+        for listening in self._sockets:
+            self._proxy.loop.remove_reader(listening)
+            name = listening.getsockname()
+            listening.close()
+            if isinstance(name, str) and os.path.exists(name):
+                os.unlink(name)
+        self._sockets.clear()
+
+
+def _remove_stale(path: str) -> None:
+    """Remove the socket file of a process that has ended; one that still listens is left, and `bind` will say so."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(path)
+        except ConnectionRefusedError:
+            os.unlink(path)
+        except OSError:
+            return

@@ -1,0 +1,149 @@
+"""What all connections share: the configuration, the backends, who is next, how much is under way."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+
+from balance.instruments import Instruments
+from balance.lb.config import Config
+from balance.lb.data.accesslog import AccessLog
+from balance.lb.data.backend import Backend
+from balance.lb.data.client import Client
+from balance.lb.data.clock import Clock
+from balance.lb.data.exchange import Exchange
+from balance.lb.data.meters import BackendMeters, Meters
+from balance.lb.logs import EventLog
+from balance.lb.policy import select
+from balance.lb.policy.faults import Fault
+
+
+class Proxy:
+    """One per configuration; made inside a running event loop."""
+
+    def __init__(self, config: Config, instruments: Instruments, log: EventLog, access: AccessLog | None) -> None:
+        self.config = config
+        self.loop = asyncio.get_running_loop()
+        self.log = log
+        self.access = access
+        self.clock = Clock(self.loop, access.flush if access else lambda: None)
+        self.meters = Meters(instruments, config)
+        self.backends = [
+            Backend(backend, config.circuit_breaker, BackendMeters(instruments, backend.name), self.clock, log) for backend in config.backends
+        ]
+        self.clients: set[Client] = set()
+        self.in_flight = 0
+        self.retrying = 0
+        self.draining = False
+        self._weights = [backend.weight for backend in config.backends]
+        self._accounts: Sequence[int] = [0] * len(self._weights)
+        self._queue: deque[Exchange] = deque()
+        self._empty = asyncio.Event()
+
+    def __repr__(self) -> str:
+        return f"<Proxy {len(self.clients)} clients, {self.in_flight} requests, {len(self._queue)} queued, {self.backends}>"
+
+    # --- who serves ---
+
+    def choose(self, tried: Sequence[Backend]) -> Backend | Fault:
+        """The backend for the next attempt, one that has not been `tried` if possible; else why there is none."""
+        if self._queue:  # nobody overtakes those who wait
+            return Fault.QUEUE_TIMEOUT
+        ranking = select.order(self._accounts, self._weights)
+        second, full = -1, False
+        for position, index in enumerate(ranking):
+            backend = self.backends[index]
+            if not backend.available:
+                continue
+            if not backend.has_room:
+                full = True
+            elif backend not in tried:
+                return self._charge(ranking, position)
+            elif second < 0:
+                second = position
+        if second >= 0:
+            return self._charge(ranking, second)
+        return Fault.QUEUE_TIMEOUT if full else Fault.NO_BACKEND
+
+    def _charge(self, ranking: Sequence[int], position: int) -> Backend:
+        self._accounts = select.charge(self._accounts, self._weights, ranking, position)
+        return self.backends[ranking[position]]
+
+    def enqueue(self, exchange: Exchange) -> None:
+        """Let it wait until a backend has room; there is at most one per client, so the clients' limit bounds the queue."""
+        exchange.waiting = True
+        self._queue.append(exchange)
+        if not exchange.client.deadline:
+            self.clock.set(exchange.client, self.config.timeouts.queue)
+
+    def dequeue(self, exchange: Exchange) -> None:
+        """It waits no longer."""
+        exchange.waiting = False
+        self._queue.remove(exchange)
+
+    def wake(self) -> None:
+        """A backend may have room: let the first in the queue try, after whatever is being done."""
+        if self._queue:
+            self.loop.call_soon(self._resume)
+
+    def _resume(self) -> None:
+        if not self._queue:
+            return
+        others, self._queue = self._queue, deque()
+        exchange = others.popleft()
+        exchange.waiting = False
+        exchange.begin()
+        found = not self._queue
+        self._queue.extend(others)
+        if found:
+            self.wake()  # perhaps there is room for one more
+
+    @property
+    def queued(self) -> int:
+        """How many requests wait for room at a backend."""
+        return len(self._queue)
+
+    # --- who is served ---
+
+    def admit(self, client: Client) -> bool:
+        """Count a new connection; whether it is within the limit."""
+        self.meters.accepted.value += 1
+        if len(self.clients) >= self.config.limits.max_connections or self.draining:
+            return False
+        self.clients.add(client)
+        self._empty.clear()
+        self.meters.active.value = len(self.clients)
+        return True
+
+    def dismiss(self, client: Client) -> None:
+        """A connection has ended."""
+        self.clients.discard(client)
+        self.meters.active.value = len(self.clients)
+        if not self.clients:
+            self._empty.set()
+
+    async def drain(self, seconds: float) -> None:
+        """Take no more requests, and wait so long for those in flight."""
+        self.draining = True
+        for client in list(self.clients):
+            client.drain()
+        if self.clients:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._empty.wait(), seconds)
+
+    def break_off(self) -> int:
+        """Break every connection that is left. How many those were."""
+        left = list(self.clients)
+        for client in left:
+            if client.exchange is not None:
+                client.exchange.give_up(Fault.SHUTDOWN)
+            client.abort()
+        return len(left)
+
+    def close(self) -> None:
+        """Close the idle connections to backends and stop the clock."""
+        for backend in self.backends:
+            backend.close_idle()
+        self.clock.stop()

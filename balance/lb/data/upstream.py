@@ -1,0 +1,177 @@
+"""One connection to a backend: parses responses, tells the exchange that it serves, and waits in the pool between two."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, cast
+
+from balance.lb.data.clock import Timed
+from balance.lb.data.wire import ResponseReader, WireError
+from balance.lb.policy.faults import Fault
+
+if TYPE_CHECKING:
+    from balance.lb.data.backend import Backend
+    from balance.lb.data.exchange import Exchange
+    from balance.lb.data.proxy import Proxy
+
+
+class Upstream(asyncio.Protocol, Timed):
+    """Without an exchange it is idle, and anything that arrives is a reason to close it."""
+
+    __slots__ = ("_counted", "_dialling", "_proxy", "_reading", "backend", "exchange", "reader", "reused", "transport", "write_paused")
+
+    def __init__(self, proxy: Proxy, backend: Backend) -> None:
+        Timed.__init__(self)
+        self._proxy = proxy
+        self.backend = backend
+        self.exchange: Exchange | None = None
+        self.reader: ResponseReader | None = None
+        self.transport: asyncio.Transport | None = None
+        self.reused = False
+        self.write_paused = False
+        self._reading = True
+        self._dialling: asyncio.Task[None] | None = None
+        self._counted = True
+        backend.open += 1
+
+    def __repr__(self) -> str:
+        state = "connecting" if self.transport is None else "idle" if self.exchange is None else "busy"
+        return f"<Upstream {self.backend.name} {state}>"
+
+    @property
+    def closing(self) -> bool:
+        """Whether it can serve no further request."""
+        return self.transport is None or self.transport.is_closing()
+
+    def dial(self) -> None:
+        """Open the connection on behalf of the present exchange."""
+        self._dialling = self._proxy.loop.create_task(self._dial())
+        self._proxy.clock.set(self, self._proxy.config.timeouts.connect)
+
+    async def _dial(self) -> None:
+        address = self.backend.config.address
+        try:
+            if address.path:
+                await self._proxy.loop.create_unix_connection(lambda: self, address.path)
+            else:
+                await self._proxy.loop.create_connection(lambda: self, address.host, address.port)
+        except ConnectionRefusedError:
+            self._fail(Fault.CONNECT_REFUSED)
+        except (OSError, UnicodeError):
+            self._fail(Fault.CONNECT_FAILED)
+
+    def serve(self, exchange: Exchange) -> None:
+        """Belong to an exchange until `close` or until it is given back."""
+        self.exchange = exchange
+        self.reader = ResponseReader(self._proxy.loop, self._proxy.config.limits.max_header_size, bodiless=exchange.request.method == "HEAD")
+
+    def release(self) -> None:
+        """The exchange is over and the connection may serve another."""
+        self.exchange = None
+        self.reader = None
+        self.reused = True
+        self.read(True)
+        self.backend.give(self)
+        self._proxy.wake()
+
+    def close(self) -> None:
+        """End at once, whatever is under way; the exchange hears nothing of it."""
+        self.exchange = None
+        self.deadline = 0.0
+        if self.transport is not None:
+            self.transport.abort()
+        elif self._dialling is not None:
+            self._dialling.cancel()
+        self._uncount()
+
+    def read(self, wanted: bool) -> None:
+        """Go on reading or pause."""
+        if wanted is not self._reading and self.transport is not None and not self.transport.is_closing():
+            self._reading = wanted
+            if wanted:
+                self.transport.resume_reading()
+            else:
+                self.transport.pause_reading()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
+        if self.exchange is None:
+            self.transport.abort()
+            return
+        self.deadline = 0.0
+        self.backend.meters.connections.value += 1
+        self.exchange.connected()
+
+    def data_received(self, data: bytes) -> None:
+        exchange, reader = self.exchange, self.reader
+        if exchange is None or reader is None:
+            self.close()
+            return
+        try:
+            heads = reader.feed(data)
+        except WireError:
+            exchange.failed(Fault.INVALID_RESPONSE)
+            return
+        if not heads:
+            exchange.stream(reader.body(), reader.done)
+            return
+        for head in heads:
+            if 100 <= head.code < 200:
+                exchange.interim(head)
+            else:
+                exchange.answer(head, reader.body(), reader.done)
+            if self.exchange is not exchange:
+                return
+
+    def eof_received(self) -> None:
+        self._ended(clean=True)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._ended(clean=False)
+        self.transport = None
+        self._uncount()
+        self._proxy.clock.drop(self)
+
+    def pause_writing(self) -> None:
+        self.write_paused = True
+        if self.exchange is not None:
+            self.exchange.await_backend()
+
+    def resume_writing(self) -> None:
+        self.write_paused = False
+        if self.exchange is not None:
+            self.exchange.await_backend()
+
+    def expire(self) -> None:
+        if self.exchange is None:
+            self.close()
+        elif self.transport is None:
+            self._fail(Fault.CONNECT_TIMEOUT)
+        else:
+            self._fail(Fault.FIRST_BYTE_TIMEOUT if self.exchange.response is None else Fault.RESPONSE_TIMEOUT)
+
+    def _ended(self, *, clean: bool) -> None:
+        exchange, reader = self.exchange, self.reader
+        if exchange is None or reader is None:
+            self.close()
+        elif clean and reader.eof():
+            exchange.stream(reader.body(), True)
+        else:
+            exchange.failed(Fault.CLOSED_EARLY if exchange.response is None else Fault.RESPONSE_TRUNCATED)
+
+    def _fail(self, fault: Fault) -> None:
+        self._dialling = self._dialling if fault is Fault.CONNECT_TIMEOUT else None
+        if self.exchange is not None:
+            self.exchange.failed(fault)
+
+    def _uncount(self) -> None:
+        """Give the place at the backend to whoever waits for one."""
+        if not self._counted:
+            return
+        self._counted = False
+        self.backend.open -= 1
+        if self.transport is not None:
+            self.backend.meters.connections.value -= 1
+        if self in self.backend.idle:
+            self.backend.idle.remove(self)
+        self._proxy.wake()

@@ -1,0 +1,49 @@
+"""Everything that can go wrong with a request: a closed set, whose values are the words of the access log.
+
+What the client is told (status and text) is in `balance.lb.data.replies`; whose fault it is and what may be done is decided here.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class Fault(Enum):
+    """Why a request ended other than well; `OK` if it did not."""
+
+    OK = "ok"
+    # the client's doing
+    BAD_REQUEST = "bad_request"
+    BAD_TARGET = "bad_target"
+    BAD_HOST = "bad_host"
+    BAD_FRAMING = "bad_framing"
+    BAD_VERSION = "bad_version"
+    HEADER_TIMEOUT = "header_timeout"
+    BODY_TIMEOUT = "body_timeout"
+    BODY_TOO_LARGE = "body_too_large"
+    TARGET_TOO_LONG = "target_too_long"
+    BAD_EXPECTATION = "bad_expectation"
+    HEADER_TOO_LARGE = "header_too_large"
+    NOT_IMPLEMENTED = "not_implemented"
+    CLIENT_ABORT = "client_abort"
+    CLIENT_STALLED = "client_stalled"
+    # the balancer's doing
+    NO_BACKEND = "no_backend"
+    QUEUE_TIMEOUT = "queue_timeout"
+    TOO_MANY_CONNECTIONS = "too_many_connections"
+    SHUTDOWN = "shutdown"
+    # the backend's doing
+    CONNECT_REFUSED = "connect_refused"
+    CONNECT_FAILED = "connect_failed"
+    CONNECT_TIMEOUT = "connect_timeout"
+    CLOSED_EARLY = "closed_early"
+    INVALID_RESPONSE = "invalid_response"
+    FIRST_BYTE_TIMEOUT = "first_byte_timeout"
+    RESPONSE_TIMEOUT = "response_timeout"
+    RESPONSE_TRUNCATED = "response_truncated"
+
+
+UNSENT = frozenset({Fault.CONNECT_REFUSED, Fault.CONNECT_FAILED, Fault.CONNECT_TIMEOUT})
+"""The backend cannot have seen any of the request."""
+FAILING_STATUSES = frozenset({502, 503, 504})
+"""Statuses by which a backend says that it cannot answer at present; a 500 is an answer, if a sad one."""

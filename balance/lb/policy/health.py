@@ -1,0 +1,31 @@
+"""Whether a backend is in rotation, by its active checks: down after some failures in a row, up again after some successes.
+
+A backend starts in rotation; the result of its very first check decides at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from balance.lb.config.model import HealthCheck
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """One moment. `streak`: checks in a row that speak against the present verdict. `checked`: there has been a check."""
+
+    up: bool = True
+    streak: int = 0
+    checked: bool = False
+
+
+def checked(health: Health, policy: HealthCheck, *, passed: bool) -> Health:
+    """The verdict after one more check."""
+    if not health.checked:
+        return Health(passed, checked=True)
+    if passed == health.up:
+        return replace(health, streak=0)
+    needed = policy.healthy_threshold if passed else policy.unhealthy_threshold
+    if health.streak + 1 >= needed:
+        return Health(passed, checked=True)
+    return replace(health, streak=health.streak + 1)

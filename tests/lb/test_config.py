@@ -1,0 +1,299 @@
+"""The configuration: what a good one means, and everything that is wrong with a bad one, each with place and cure."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import jsonschema
+import pytest
+import yaml
+
+from balance.lb.config import Address, Config, json_schema, parse
+from balance.lb.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SMALL = """\
+listen: 127.0.0.1:8080
+backends:
+  - {name: a, address: 127.0.0.1:9001}
+"""
+FULL = """\
+listen: [127.0.0.1:8080, ":8081", "[::1]:8082", "unix:/tmp/x"]
+workers: 1
+admin: {listen: 127.0.0.1:9090}
+backends:
+  - {name: a, address: 127.0.0.1:9001, weight: 1, max_connections: 1000}
+  - {name: b, address: "unix:/tmp/b"}
+load_balancer: {algorithm: round-robin}
+health_check: {type: http, path: /health, interval: 10s, timeout: 3s, healthy_threshold: 2, unhealthy_threshold: 3}
+circuit_breaker: {failure_threshold: 5, success_threshold: 2, open_for: 60s}
+retry: {max_attempts: 3, backoff_base: 100ms, backoff_max: 5s, budget_percent: 20}
+timeouts: {request_header: 10s, connect: 5s, first_byte: 30s, response_idle: 30s, body_idle: 30s, keep_alive: 60s, queue: 5s, tunnel: 1h}
+limits: {max_connections: 10000, max_header_size: 32KiB, max_request_size: 0}
+log: {level: info, format: json, access: true}
+"""
+
+
+def read(text: str, **environment: str) -> Config:
+    return parse(text, "balance.yaml", environment)
+
+
+def problems(text: str, **environment: str) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        read(text, **environment)
+    return [str(problem) for problem in caught.value.problems]
+
+
+def test_defaults_are_what_the_full_example_spells_out() -> None:
+    full, small = read(FULL), read(SMALL)
+    for part in ("workers", "admin", "load_balancer", "circuit_breaker", "retry", "timeouts", "limits", "log"):
+        assert getattr(small, part) == getattr(full, part), part
+    assert small.backends == full.backends[:1]
+    assert full.health_check
+    assert small.health_check == dataclasses.replace(full.health_check, type="tcp")
+
+
+def test_addresses_are_read_in_all_their_forms() -> None:
+    assert read(FULL).listen == (Address("127.0.0.1", 8080), Address("", 8081), Address("::1", 8082), Address(path="/tmp/x"))
+    assert [str(address) for address in read(FULL).listen] == ["127.0.0.1:8080", ":8081", "[::1]:8082", "unix:/tmp/x"]
+
+
+@pytest.mark.parametrize("part", ["health_check", "circuit_breaker", "retry"])
+def test_a_part_can_be_switched_off(part: str) -> None:
+    assert getattr(read(SMALL + f"{part}: off\n"), part) is None
+
+
+VALUES: list[tuple[str, str, Any]] = [
+    ("timeouts: {connect: 1500ms}", "timeouts.connect", 1.5),
+    ("timeouts: {connect: 2m}", "timeouts.connect", 120.0),
+    ("timeouts: {connect: 1.5s}", "timeouts.connect", 1.5),
+    ("limits: {max_header_size: 2000}", "limits.max_header_size", 2000),
+    ("limits: {max_header_size: 2KB}", "limits.max_header_size", 2000),
+    ("limits: {max_request_size: 3MiB}", "limits.max_request_size", 3 * 2**20),
+    ("log: {access: off}", "log.access", False),
+    ("health_check: {interval: 5s}", "health_check.type", "http"),
+]
+
+
+@pytest.mark.parametrize(("text", "key", "expected"), VALUES)
+def test_values_take_units(text: str, key: str, expected: Any) -> None:
+    found: Any = read(SMALL + text + "\n")
+    for name in key.split("."):
+        found = getattr(found, name)
+    assert found == expected
+
+
+WRONG: dict[str, tuple[str, str]] = {
+    "unknown key": ("limitz: {}", "balance.yaml:4: limitz: unknown key (did you mean 'limits'?"),
+    "unknown key below": ("limits: {max_conections: 3}", "balance.yaml:4: limits.max_conections: unknown key (did you mean 'max_connections'?"),
+    "duplicate key": ("log: {}\nlog: {}", "balance.yaml:5: log: is given twice (first in line 4: remove one)"),
+    "no duration": ("timeouts: {connect: 5}", "balance.yaml:4: timeouts.connect: '5' is no duration (write it as 100ms, 10s, 1m or 1h)"),
+    "zero duration": ("timeouts: {connect: 0s}", "balance.yaml:4: timeouts.connect: '0s' is out of range (more than 0, at most 168h)"),
+    "negative duration": ("timeouts: {connect: -1s}", "balance.yaml:4: timeouts.connect: '-1s' is no duration"),
+    "no size": ("limits: {max_header_size: 1XB}", "balance.yaml:4: limits.max_header_size: '1XB' is no size"),
+    "size out of range": ("limits: {max_header_size: 10}", "balance.yaml:4: limits.max_header_size: '10' is out of range"),
+    "no number": ("limits: {max_connections: many}", "balance.yaml:4: limits.max_connections: 'many' is no whole number"),
+    "number out of range": ("limits: {max_connections: 0}", "balance.yaml:4: limits.max_connections: 0 is out of range (1 to 1000000)"),
+    "no choice": ("log: {level: loud}", "balance.yaml:4: log.level: 'loud' is not supported (choices: debug, error, info, warning)"),
+    "for later: algorithm": (
+        "load_balancer: {algorithm: peak-ewma}",
+        "balance.yaml:4: load_balancer.algorithm: 'peak-ewma' is not supported yet (choices: round-robin)",
+    ),
+    "for later: workers": ("workers: 2", "balance.yaml:4: workers: '2' is not supported yet (choices: 1)"),
+    "for later: auto": ("workers: auto", "balance.yaml:4: workers: 'auto' is not supported yet (choices: 1)"),
+    "for later: pools": ("pools: []", "balance.yaml:4: pools: is not supported yet (remove it)"),
+    "for later: tls": ("tls: {}", "balance.yaml:4: tls: is not supported yet (remove it)"),
+    "empty section": ("retry:", "balance.yaml:4: retry: must be a mapping of keys (indent its keys below it, or write off)"),
+    "list for a section": ("log: [a]", "balance.yaml:4: log: must be a mapping of keys"),
+    "mapping for a value": ("log: {level: {a: b}}", "balance.yaml:4: log.level: must be a single value"),
+    "off where it cannot be": ("timeouts: off", "balance.yaml:4: timeouts: must be a mapping of keys"),
+    "contradiction": ("retry: {backoff_base: 9s}", "balance.yaml:4: retry.backoff_base: is longer than backoff_max"),
+    "bad path": ("health_check: {path: health}", "balance.yaml:4: health_check.path: 'health' is not allowed (an absolute path"),
+    "no YAML": ("a: [", "balance.yaml:5: is no YAML"),
+    "two documents": ("---\nlisten: x", "balance.yaml:4: is no YAML"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_wrong_key_is_refused_with_place_and_cure(case: str) -> None:
+    text, expected = WRONG[case]
+    found = problems(SMALL + text + "\n")
+    assert len(found) == 1
+    assert found[0].startswith(expected)
+
+
+BACKENDS: dict[str, tuple[str, str]] = {
+    "no list": ("backends: a", "balance.yaml:2: backends: must be a list with at least one entry (begin each entry with a dash)"),
+    "empty list": ("backends: []", "balance.yaml:2: backends: must be a list with at least one entry"),
+    "no address": ("backends: [{name: a}]", "balance.yaml:2: backends[0].address: is missing (it is required: where it answers HTTP/1.1)"),
+    "no port": ("backends: [{name: a, address: host}]", "balance.yaml:2: backends[0].address: 'host' has no port (write it as"),
+    "port 0": ("backends: [{name: a, address: 'host:0'}]", "balance.yaml:2: backends[0].address: '0' is no port (1 to 65535)"),
+    "port too high": ("backends: [{name: a, address: 'host:65536'}]", "balance.yaml:2: backends[0].address: '65536' is no port"),
+    "no host": ("backends: [{name: a, address: ':80'}]", "balance.yaml:2: backends[0].address: ':80' has no valid host"),
+    "URL": ("backends: [{name: a, address: 'http://a:80'}]", "balance.yaml:2: backends[0].address: 'http://a:80' has no valid host"),
+    "bad IPv4": ("backends: [{name: a, address: '127.0.0.256:80'}]", "balance.yaml:2: backends[0].address: '127.0.0.256' is no IPv4 address"),
+    "bad IPv6": ("backends: [{name: a, address: '[::g]:80'}]", "balance.yaml:2: backends[0].address: '[::g]' is no IPv6 address"),
+    "bad name": ("backends: [{name: 'a b', address: 'a:80'}]", "balance.yaml:2: backends[0].name: 'a b' is not allowed (1 to 63 letters"),
+    "same name": (
+        "backends:\n- {name: a, address: 'a:80'}\n- {name: a, address: 'b:80'}",
+        "balance.yaml:4: backends[1]: 'a' is already in line 3 (each may be there once)",
+    ),
+    "weight 0": ("backends: [{name: a, address: 'a:80', weight: 0}]", "balance.yaml:2: backends[0].weight: 0 is out of range (1 to 1000)"),
+}
+
+
+@pytest.mark.parametrize("case", BACKENDS)
+def test_a_wrong_backend_is_refused_with_place_and_cure(case: str) -> None:
+    text, expected = BACKENDS[case]
+    found = problems(f"listen: :80\n{text}\n")
+    assert len(found) == 1
+    assert found[0].startswith(expected)
+
+
+def test_all_problems_are_told_at_once() -> None:
+    found = problems("lisen: 80\nbackends:\n- {name: a, adress: b, weight: x}\nlog: {level: x, format: y}\n")
+    assert [line.partition(" (")[0] for line in found] == [
+        "balance.yaml:1: lisen: unknown key",
+        "balance.yaml:1: listen: is missing",
+        "balance.yaml:3: backends[0].adress: unknown key",
+        "balance.yaml:3: backends[0].address: is missing",
+        "balance.yaml:3: backends[0].weight: 'x' is no whole number",
+        "balance.yaml:4: log.level: 'x' is not supported",
+        "balance.yaml:4: log.format: 'y' is not supported",
+    ]
+
+
+def test_an_empty_file_says_what_is_needed() -> None:
+    assert problems("# nothing\n") == ["balance.yaml: is empty (at least listen and backends are needed)"]
+
+
+def test_too_deep_nesting_is_an_error_like_any_other() -> None:
+    assert problems("[" * 5000)[0].startswith("balance.yaml: is nested too deeply")
+
+
+OVERRIDES = [
+    ("BALANCE_LISTEN", ":99", "listen", (Address("", 99),)),
+    ("BALANCE_LOG_LEVEL", "debug", "log.level", "debug"),
+    ("BALANCE_ADMIN_LISTEN", ":98", "admin.listen", Address("", 98)),
+    ("BALANCE_LIMITS_MAX_CONNECTIONS", "7", "limits.max_connections", 7),
+    ("BALANCE_TIMEOUTS_REQUEST_HEADER", "7s", "timeouts.request_header", 7.0),
+    ("BALANCE_HEALTH_CHECK_PATH", "/up", "health_check.type", "http"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "key", "expected"), OVERRIDES)
+def test_the_environment_overrides_the_file(name: str, value: str, key: str, expected: Any) -> None:
+    found: Any = read(SMALL, **{name: value})
+    for part in key.split("."):
+        found = getattr(found, part)
+    assert found == expected
+
+
+WRONG_ENVIRONMENT = [
+    ("BALANCE_LOG_LEVEL", "loud", "BALANCE_LOG_LEVEL: 'loud' is not supported (choices: debug, error, info, warning)"),
+    ("BALANCE_LOGLEVEL", "info", "BALANCE_LOGLEVEL: overrides no configuration key (did you mean BALANCE_LOG_LEVEL?)"),
+    ("BALANCE_X", "info", "BALANCE_X: overrides no configuration key (unset it: names beginning with BALANCE_ are ours)"),
+    ("BALANCE_BACKENDS", "a", "BALANCE_BACKENDS: overrides no configuration key"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "expected"), WRONG_ENVIRONMENT)
+def test_a_wrong_variable_is_refused(name: str, value: str, expected: str) -> None:
+    found = problems(SMALL, **{name: value})
+    assert len(found) == 1
+    assert found[0].startswith(expected)
+
+
+def test_a_variable_for_what_the_file_switches_off_is_refused() -> None:
+    assert problems(SMALL + "retry: off\n", BALANCE_RETRY_MAX_ATTEMPTS="2") == [
+        "BALANCE_RETRY_MAX_ATTEMPTS: is set, but the file says retry: off (unset it, or remove the off)"
+    ]
+
+
+def test_what_kubernetes_sets_for_a_service_called_balance_is_left_alone() -> None:
+    read(SMALL, BALANCE_SERVICE_HOST="10.0.0.1", BALANCE_SERVICE_PORT_HTTP="80", BALANCE_PORT="tcp://10.0.0.1:80", BALANCE_PORT_80_TCP_ADDR="x")
+
+
+@pytest.mark.parametrize("text", [SMALL, FULL, SMALL + "health_check: off\n"])
+def test_the_json_schema_accepts_what_the_reader_accepts(text: str) -> None:
+    schema = json_schema()
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.validate(yaml.safe_load(text), schema)
+
+
+@pytest.mark.parametrize("case", ["unknown key", "no duration", "no choice", "number out of range", "list for a section", "for later: pools"])
+def test_the_json_schema_refuses_what_the_reader_refuses(case: str) -> None:
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(yaml.safe_load(SMALL + WRONG[case][0]), json_schema())
+
+
+def balance(*arguments: str) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of the command."""
+    done = subprocess.run([sys.executable, "-m", "balance.lb.cli", *arguments], capture_output=True, text=True, check=False, timeout=60)
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_check_config_says_that_a_good_file_is_good(tmp_path: Path) -> None:
+    file = tmp_path / "balance.yaml"
+    file.write_text(SMALL)
+    assert balance("check-config", str(file)) == (0, f"{file}: correct (1 backend, listening on 127.0.0.1:8080)\n", "")
+
+
+@pytest.mark.parametrize("command", [["check-config"], ["serve", "-c"]], ids=["check-config", "serve"])
+def test_a_bad_file_is_one_line_per_problem_and_exit_2(tmp_path: Path, command: list[str]) -> None:
+    file = tmp_path / "balance.yaml"
+    file.write_text("listen: 1\nbackends: 2\n")
+    code, output, errors = balance(*command, str(file))
+    assert (code, output) == (2, "")
+    assert [line.partition(" (")[0] for line in errors.splitlines()] == [
+        f"{file}:1: listen: '1' has no port",
+        f"{file}:2: backends: must be a list with at least one entry",
+    ]
+
+
+UNREADABLE = {"missing": "no such file or directory", "a directory": "is a directory", "no text": "is not UTF-8 text"}
+
+
+@pytest.mark.parametrize("case", UNREADABLE)
+def test_a_file_that_cannot_be_read_is_one_line_and_exit_2(tmp_path: Path, case: str) -> None:
+    path = tmp_path / "balance.yaml"
+    if case == "a directory":
+        path.mkdir()
+    elif case == "no text":
+        path.write_bytes(b"\xff\xfe")
+    code, output, errors = balance("serve", "-c", str(path))
+    assert (code, output, errors.count("\n")) == (2, "", 1)
+    assert errors.startswith(f"{path}: ")
+    assert UNREADABLE[case] in errors
+
+
+def test_schema_prints_json_schema() -> None:
+    code, output, _errors = balance("schema")
+    assert code == 0
+    assert json.loads(output) == json_schema()
+
+
+@pytest.mark.parametrize("arguments", [[], ["serve"], ["unknown"], ["serve", "-c"]])
+def test_wrong_use_is_exit_2_and_no_traceback(arguments: list[str]) -> None:
+    code, _output, errors = balance(*arguments)
+    assert code == 2
+    assert errors.startswith("usage: balance")
+    assert "Traceback" not in errors
+
+
+def test_help_shows_an_example() -> None:
+    code, output, _errors = balance("--help")
+    assert code == 0
+    assert "backends:" in output
+
+
+def test_serving_loads_nothing_that_renders(tmp_path: Path) -> None:
+    program = "import sys, balance.lb.app, balance.lb.cli; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
+    output = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60, cwd=tmp_path).stdout
+    assert not {"grafanalib", "_jsonnet", "jinja2"} & set(output.split())
