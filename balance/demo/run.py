@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import signal
 import sys
 import tempfile
@@ -22,15 +23,16 @@ PATIENCE = 10.0
 """Seconds that the balancer may take to stop."""
 
 LOOK = """\
-balancer      {front}         try: curl -i {front}/
-metrics       {admin}/metrics
-state         {admin}/status   also /ready, /health, /version
-backends      {backends}
+The balancer answers at {front} and spreads requests over three backends:
+  {backends}
 
-dashboard     balance-gen dashboards --for-import > grafana-dashboard.json   then import it in Grafana
-alerts        balance-gen alerts > prometheus-alerts.yaml
-compare       balance-gen verify {admin}/metrics   does the scrape show what the catalog declares?
-Prometheus    scrape the target {target}
+Look at, in another terminal:
+  curl -i {front}/           what the client gets; again: another backend, and now and then an error
+  curl {admin}/metrics       every series of the catalog (/health, /ready and /version are there too)
+  curl {admin}/status        backends, circuit breakers and connections now
+  {generator} dashboards > grafana-dashboard.json    the dashboard over these series; import it in Grafana
+  {generator} alerts > prometheus-alerts.yaml        the alerts over the same series
+  {generator} prometheus --set 'prometheus.targets=[{target}]' > prometheus.yml
 
 {end}
 """
@@ -60,8 +62,8 @@ async def _demo(port: int, admin_port: int, seconds: float | None) -> int:
         balancer, started = await stack.enter_async_context(_balancer(config))
         front, admin = f"http://{started['listen'][0]}", f"http://{started['admin']}"
         backends = ", ".join(f"{name} http://127.0.0.1:{number}" for name, number in ports.items())
-        end = f"ends after {seconds:g} s" if seconds else "ends with Ctrl-C"
-        print(LOOK.format(front=front, admin=admin, backends=backends, target=started["admin"], end=end), flush=True)
+        end = f"Ends after {seconds:g} s." if seconds else "Ctrl-C ends it."
+        print(LOOK.format(front=front, admin=admin, backends=backends, target=started["admin"], generator=_generator(), end=end), flush=True)
         sender = asyncio.create_task(traffic.send(front))
         stack.push_async_callback(_cancel, sender)
         died = asyncio.create_task(balancer.wait())
@@ -73,6 +75,12 @@ async def _demo(port: int, admin_port: int, seconds: float | None) -> int:
     if ended_itself:
         raise StartError(f"the balancer ended by itself with exit code {balancer.returncode}", where="demo", cure="see its last lines above")
     return 0
+
+
+def _generator() -> str:
+    """How the reader calls `balance-gen`: the one beside this interpreter, if it is not on the PATH."""
+    beside = os.path.relpath(Path(sys.executable).with_name("balance-gen"))
+    return "balance-gen" if shutil.which("balance-gen") else beside
 
 
 def _configuration(port: int, admin_port: int, ports: dict[str, int]) -> dict[str, object]:

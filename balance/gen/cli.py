@@ -4,26 +4,17 @@ from __future__ import annotations
 
 import argparse
 import gc
-import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import NoReturn
 
 from balance import __version__
+from balance.commandline import FINDINGS, FINE, WRONG_USE, Parser, silence
 from balance.errors import BalanceError
 from balance.gen.settings import RUNTIMES
 from balance.monitoring.bundle import Bundle
 from balance.monitoring.settings import Settings
 
-FINE, FINDINGS, WRONG_USE = 0, 1, 2
 Command = Callable[[argparse.Namespace, Bundle, Settings], int]
-
-
-class _Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(WRONG_USE, f"{self.prog}: {message} (see: {self.prog} --help)\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"balance-gen: {problem}", file=sys.stderr)
         return WRONG_USE
     except BrokenPipeError:  # whoever read our output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        silence(sys.stdout)
         return FINE
     finally:
         if collecting:
@@ -128,14 +119,14 @@ def _path(name: str) -> object:
     return Path(name)
 
 
-def _parser() -> _Parser:
-    common = _Parser(add_help=False)
+def _parser() -> Parser:
+    common = Parser(add_help=False)
     group = common.add_argument_group("common options")
     group.add_argument("--settings", metavar="FILE", help="YAML file with thresholds, names and addresses")
     group.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help="one setting, e.g. thresholds.error_ratio=0.02")
     group.add_argument("--source", metavar="MODULE:ATTRIBUTE", action="append", default=[], help="instead of all installed sources")
 
-    parser = _Parser(
+    parser = Parser(
         prog="balance-gen",
         description="Make Grafana dashboards and Prometheus rules from one typed metric catalog.",
         epilog="examples:\n"
@@ -149,7 +140,7 @@ def _parser() -> _Parser:
     # With `prog` given, argparse need not format a usage line now, which would load shutil and the compression modules.
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", prog="balance-gen")
 
-    def command(name: str, run: Command, words: str) -> _Parser:
+    def command(name: str, run: Command, words: str) -> Parser:
         added = commands.add_parser(name, parents=[common], help=words, description=words)
         added.set_defaults(run=run)
         return added

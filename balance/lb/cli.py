@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 
 import balance
+from balance.commandline import FINE, WRONG_USE, Parser, silence
 from balance.errors import BalanceError
 
 EXAMPLE = """\
@@ -33,24 +34,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code: int = options.run(options)
     except BalanceError as error:
         print(error, file=sys.stderr)
-        return 2
+        return WRONG_USE
     except KeyboardInterrupt:
-        return 0
+        return FINE
     except BrokenPipeError:  # whoever read our output has seen enough
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 -- until the process ends
-        return 0
+        silence(sys.stdout)
+        return FINE
     return code
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="balance",
         description="A strict, observable HTTP/1.1 load balancer.",
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"balance {balance.__version__}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
 
     serve = commands.add_parser("serve", help="serve requests until SIGTERM or SIGINT", description="Serve requests until SIGTERM or SIGINT.")
     serve.add_argument("-c", "--config", required=True, metavar="FILE", help="the configuration (balance schema describes it)")
@@ -76,7 +77,7 @@ def _serve(options: argparse.Namespace) -> int:
     from balance.lb.config import load
 
     app.serve(load(options.config, os.environ))
-    return 0
+    return FINE
 
 
 def _check_config(options: argparse.Namespace) -> int:
@@ -85,14 +86,14 @@ def _check_config(options: argparse.Namespace) -> int:
     config = load(options.file, os.environ)
     count = len(config.backends)
     print(f"{options.file}: correct ({count} backend{'s' * (count > 1)}, listening on {', '.join(map(str, config.listen))})")
-    return 0
+    return FINE
 
 
 def _schema(_options: argparse.Namespace) -> int:
     from balance.lb.config import json_schema
 
     print(json.dumps(json_schema(), indent=2))
-    return 0
+    return FINE
 
 
 def _demo(options: argparse.Namespace) -> int:

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
+from balance.commandline import silence
+
 LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -46,6 +48,7 @@ class EventLog:
             print(line({**head, **fields}, self._form), file=self._stream, flush=True)
         except OSError:  # nobody listens any more
             self._least = len(LEVELS)
+            silence(self._stream)
 
 
 class Bridge(logging.Handler):

@@ -38,8 +38,8 @@ def test_the_demo_serves_shows_traffic_and_stops_cleanly(tmp_path: Path, number:
     ) as process:
         assert process.stdout
         assert process.stderr
-        said = "".join(iter(process.stdout.readline, "ends with Ctrl-C\n"))
-        front, admin = re.findall(r"^balancer +(\S+)", said, re.M)[0], re.findall(r"^metrics +(\S+)/metrics", said, re.M)[0]
+        said = "".join(iter(process.stdout.readline, "Ctrl-C ends it.\n"))
+        front, admin = re.findall(r"^The balancer answers at (\S+)", said, re.M)[0], re.findall(r"^  curl (\S+)/metrics", said, re.M)[0]
         with urllib.request.urlopen(f"{front}/", timeout=15) as response:
             assert response.read().startswith((b"hello from ", b"faulty: "))
         while True:
@@ -57,7 +57,7 @@ def test_the_demo_serves_shows_traffic_and_stops_cleanly(tmp_path: Path, number:
 def test_the_demo_can_end_by_itself() -> None:
     done = subprocess.run(demo("--port", "0", "--admin-port", "0", "--duration", "200ms"), capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0
-    assert "ends after 0.2 s" in done.stdout
+    assert "Ends after 0.2 s." in done.stdout
 
 
 @pytest.mark.parametrize("option", ["--port", "--admin-port"])

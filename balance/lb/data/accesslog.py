@@ -13,6 +13,7 @@ import time
 from queue import SimpleQueue
 from typing import NamedTuple, TextIO
 
+from balance.commandline import silence
 from balance.lb.logs import EventLog, plain
 
 _MOST = 100_000
@@ -102,6 +103,7 @@ class AccessLog:
                 self._stream.write("".join(lines))
                 self._stream.flush()
             except OSError as error:
+                silence(self._stream)
                 self._log("warning", "access_log_ended", cause=str(error))
                 return
             self._waiting -= len(lines)
