@@ -30,6 +30,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # whoever read our output has seen enough
         silence(sys.stdout)
         return FINE
+    except OSError as error:
+        silence(sys.stdout)
+        print(f"balance-gen: standard output: {error.strerror} (free some space, or write elsewhere)", file=sys.stderr)
+        return WRONG_USE
     finally:
         if collecting:
             gc.enable()
@@ -55,8 +59,7 @@ def _dashboards(options: argparse.Namespace, bundle: Bundle, settings: Settings)
         for dashboard in bundle.dashboards:
             print(f"{dashboard.name}\t{dashboard.title}")
         return FINE
-    dashboard = bundle.dashboards[collect.choose(bundle, options.name)]
-    sys.stdout.write(grafana.render(dashboard, settings, grafana.Form(options.grafana, options.for_import)))
+    sys.stdout.write(grafana.render(collect.choose(bundle, options.name), settings, grafana.Form(options.grafana, options.for_import)))
     return FINE
 
 

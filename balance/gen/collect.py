@@ -9,6 +9,7 @@ from importlib import import_module
 
 from balance.errors import BalanceError, Problem, SettingsError, SourceError, choices, suggestion
 from balance.monitoring.bundle import Bundle, merge
+from balance.monitoring.dashboards import Dashboard
 from balance.monitoring.settings import Settings
 
 GROUP = "balance.sources"
@@ -105,14 +106,12 @@ def _check(bundle: Bundle, settings: Settings) -> None:
         raise SettingsError(problems=problems)
 
 
-def choose(bundle: Bundle, name: str | None) -> int:
-    """Index of the named dashboard, or of the main one. Raises `SourceError` with the choices."""
+def choose(bundle: Bundle, name: str | None) -> Dashboard:
+    """The named dashboard, or the main one. Raises `SourceError` with the choices."""
     names = [dashboard.name for dashboard in bundle.dashboards]
+    found = [dashboard for dashboard in bundle.dashboards if (dashboard.main if name is None else dashboard.name == name)]
+    if len(found) == 1:
+        return found[0]
     if name is None:
-        main = [index for index, dashboard in enumerate(bundle.dashboards) if dashboard.main]
-        if len(main) == 1:
-            return main[0]
-        raise SourceError("no single main dashboard", cure=f"name one: {choices(names)}")
-    if name not in names:
-        raise SourceError(f"no dashboard {name!r}", cure=suggestion(name, names))
-    return names.index(name)
+        raise SourceError(f"{len(found)} dashboards are the main one", cure=f"name one: {choices(names)}")
+    raise SourceError(f"no dashboard {name!r}", cure=suggestion(name, names))

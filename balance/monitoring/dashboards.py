@@ -44,7 +44,7 @@ class Panel(Record):
     title: str
     description: str
     queries: tuple[Query, ...]
-    kind: Literal["timeseries", "state-timeline", "stat"] = "timeseries"
+    kind: Literal["timeseries", "state-timeline"] = "timeseries"
     thresholds: tuple[Threshold, ...] = ()
     states: tuple[State, ...] = ()
     width: int = 12

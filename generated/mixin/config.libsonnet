@@ -11,7 +11,7 @@ local model = import 'model.json';
   // The text of a number as PromQL writes it: jsonnet itself would print 0.05 as 0.050000000000000003.
   _number(value)::
     if std.isString(value) then value
-    else if value == std.floor(value) then std.toString(value)
+    else if value == std.floor(value) || std.abs(value) < 0.000001 || std.abs(value) > 1000000 then std.toString(value)
     else
       local digits = 9;
       local scaled = std.floor(std.abs(value) * 1000000000 + 0.5);

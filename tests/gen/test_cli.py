@@ -211,6 +211,11 @@ def test_a_reader_that_stops_early_is_no_error() -> None:
     assert (len(run.stdout), run.stderr) == (10, "")
 
 
+def test_a_full_disk_is_told_in_one_line() -> None:
+    run = subprocess.run(f"{sys.executable} -m balance.gen.cli dashboards > /dev/full", shell=True, stderr=subprocess.PIPE, text=True, check=False)
+    assert (run.returncode, run.stderr) == (2, "balance-gen: standard output: No space left on device (free some space, or write elsewhere)\n")
+
+
 def test_the_output_is_the_same_whatever_the_machine() -> None:
     outputs = set()
     for changes in ({"PYTHONHASHSEED": "1", "LANG": "C", "TZ": "UTC"}, {"PYTHONHASHSEED": "2", "LC_ALL": "C.UTF-8", "TZ": "Asia/Tokyo"}):

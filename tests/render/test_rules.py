@@ -79,12 +79,17 @@ def test_users_of_the_mixin_override_thresholds_and_selector(vendored: Path) -> 
     assert result["dashboards"] == ["balance.json"]
 
 
-@pytest.mark.parametrize("number", [0.05, 0.1, 0.99, 0.9, 14.4, 0.000001, 3, 0, 1.5, 12345.678, -0.25])
+@pytest.mark.parametrize("number", [0.05, 0.1, 0.99, 0.9, 14.4, 0.000001, 3, 0, 1.5, 12345.678, -0.25, 1e9])
 def test_the_mixin_writes_numbers_as_people_do(vendored: Path, number: float) -> None:
-    result = evaluate(vendored, f"{{ text: (import 'mixin/config.libsonnet')._number({number!r}) }}")
-    assert "e" not in result["text"]
-    assert float(result["text"]) == number
-    assert len(result["text"]) <= 10
+    written = evaluate(vendored, f"{{ text: (import 'mixin/config.libsonnet')._number({number!r}) }}")["text"]
+    assert "e" not in written
+    assert float(written) == number
+    assert len(written) <= 10
+
+
+@pytest.mark.parametrize("number", [1e-7, 1e-12, 123456789.5, 2.5e20])
+def test_the_mixin_keeps_numbers_that_people_do_not_write(vendored: Path, number: float) -> None:
+    assert float(evaluate(vendored, f"{{ text: (import 'mixin/config.libsonnet')._number({number!r}) }}")["text"]) == number
 
 
 def test_an_error_in_the_mixin_is_one_line(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
