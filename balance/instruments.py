@@ -35,6 +35,9 @@ class CounterChild:
         self.value = 0.0
 
     def inc(self, amount: float = 1) -> None:
+        """Add `amount`, 0 or more. Raises `ValueError` for less: a counter never goes back."""
+        if not amount >= 0:
+            raise ValueError(f"a counter cannot go up by {amount}")
         self.value += amount
 
     def __repr__(self) -> str:
@@ -67,7 +70,9 @@ class HistogramChild:
         self.total = 0.0
 
     def observe(self, value: float) -> None:
-        """Count `value` in the first bucket whose upper bound is not below it."""
+        """Count `value` in the first bucket whose upper bound is not below it. NaN is not counted: it would spoil the sum for ever."""
+        if value != value:
+            return
         self.counts[bisect_left(self.bounds, value)] += 1
         self.total += value
 
@@ -117,6 +122,7 @@ class Instruments(Collector):
     def __init__(self, catalog: Catalog) -> None:
         self.catalog = catalog
         self.registry = CollectorRegistry()
+        self._declared = {metric.name: metric for metric in catalog}
         self._children: dict[str, dict[Key, Child]] = {metric.name: {} for metric in catalog}
         self._functions: dict[str, Callable[[], float]] = {}
         self._process = CollectorRegistry()
@@ -127,38 +133,48 @@ class Instruments(Collector):
     def __repr__(self) -> str:
         return f"<Instruments {self.catalog.name}: {sum(map(len, self._children.values()))} children>"
 
-    def counter(self, metric: Counter, **labels: str) -> CounterChild:
+    def counter(self, metric: Counter, /, **labels: str) -> CounterChild:
         """The counter series with these labels, made at zero when first asked for."""
-        return self._child(metric, labels, CounterChild)
+        return self._child(metric, Counter, labels, CounterChild)
 
-    def gauge(self, metric: Gauge, **labels: str) -> GaugeChild:
+    def gauge(self, metric: Gauge, /, **labels: str) -> GaugeChild:
         """The gauge series with these labels, made at zero when first asked for."""
-        return self._child(metric, labels, GaugeChild)
+        return self._child(metric, Gauge, labels, GaugeChild)
 
-    def histogram(self, metric: Histogram, **labels: str) -> HistogramChild:
+    def histogram(self, metric: Histogram, /, **labels: str) -> HistogramChild:
         """The histogram with these labels, made empty when first asked for."""
-        return self._child(metric, labels, lambda: HistogramChild(metric.buckets))
+        return self._child(metric, Histogram, labels, lambda: HistogramChild(metric.buckets))
 
-    def states(self, metric: StateSet, **labels: str) -> StateChild:
+    def states(self, metric: StateSet, /, **labels: str) -> StateChild:
         """The state set with these labels, made in its first state when first asked for."""
-        return self._child(metric, labels, lambda: StateChild(metric.states))
+        return self._child(metric, StateSet, labels, lambda: StateChild(metric.states))
 
     def computed(self, metric: Gauge, value: Callable[[], float]) -> None:
         """Let a gauge without labels be computed whenever it is scraped."""
         self._key(metric, {})
         self._functions[metric.name] = value
 
-    def _child(self, metric: Metric, labels: dict[str, str], make: Callable[[], C]) -> C:
+    def _child(self, metric: Metric, kind: type[Metric], labels: dict[str, str], make: Callable[[], C]) -> C:
+        if not isinstance(metric, kind):
+            raise CatalogError(f"is a {metric.kind}, not a {kind.kind}", where=metric.name)
         key = self._key(metric, labels)
         children: dict[Key, Any] = self._children[metric.name]
         child = children.get(key)
         if child is None:
+            self._check_bounds(metric, key)
             child = children[key] = make()
         found: C = child
         return found
 
+    def _check_bounds(self, metric: Metric, key: Key) -> None:
+        """Refuse a further value of an open label that has as many as it may have."""
+        for index, label in enumerate(metric.labels):
+            seen = {other[index] for other in self._children[metric.name]}
+            if label.bound and key[index] not in seen and len(seen) >= label.bound:
+                raise CatalogError(f"label {label.name!r} has its {label.bound} values already, no room for {key[index]!r}", where=metric.name)
+
     def _key(self, metric: Metric, labels: dict[str, str]) -> Key:
-        if metric.name not in self._children:
+        if self._declared.get(metric.name) != metric:
             raise CatalogError(f"is not in the catalog {self.catalog.name!r}", where=metric.name, cure="declare it there")
         if labels.keys() != set(metric.label_names):
             raise CatalogError(f"got the labels ({', '.join(labels)})", where=metric.name, cure=f"its labels: {', '.join(metric.label_names)}")

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Self, dataclass_transform
 
 @dataclass_transform(frozen_default=True)
 class Record:
-    """Base of immutable value classes: annotated fields, in order, become the constructor's arguments.
+    """Base of immutable value classes (single inheritance): annotated fields, in order, become the constructor's arguments.
 
     A subclass may define ``validate``, called at the end of construction; it raises when the fields contradict each other.
     Two records are equal if they are of the same class and all fields are equal; they hash accordingly.
@@ -20,17 +20,19 @@ class Record:
 
     _fields: ClassVar[tuple[str, ...]] = ()
     _defaults: ClassVar[dict[str, Any]] = {}
+    _names: ClassVar[frozenset[str]] = frozenset()
 
     def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
         fields, defaults = list(cls._fields), dict(cls._defaults)
         for name, annotation in cls.__annotations__.items():
-            if str(annotation).startswith("ClassVar"):
+            if "ClassVar" in str(annotation):
                 continue
             if name not in fields:
                 fields.append(name)
             if name in cls.__dict__:
                 defaults[name] = cls.__dict__[name]
-        cls._fields, cls._defaults = tuple(fields), defaults
+        cls._fields, cls._defaults, cls._names = tuple(fields), defaults, frozenset(fields)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         if len(args) > len(self._fields):
@@ -39,7 +41,7 @@ class Record:
         for name in given.keys() & kwargs.keys():
             raise TypeError(f"{type(self).__name__}: {name!r} given twice")
         values = {**self._defaults, **given, **kwargs}
-        if len(values) != len(self._fields):
+        if values.keys() != self._names:
             missing = [name for name in self._fields if name not in values]
             unknown = [name for name in values if name not in self._fields]
             raise TypeError(f"{type(self).__name__}: missing {missing}, unknown {unknown}")

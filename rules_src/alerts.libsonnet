@@ -10,6 +10,7 @@ local model = import 'model.json';
       alert: alert.name,
       expr: mixin._fill(alert.left, mixin._config.selector) + ' ' + alert.operator + ' ' + threshold + missing,
       'for': alert['for'],
+      [if alert.keep_firing_for != null then 'keep_firing_for']: alert.keep_firing_for,
       labels: { severity: alert.severity },
       annotations: {
         [name]: mixin._fill(alert.annotations[name], threshold)

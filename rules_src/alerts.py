@@ -53,7 +53,7 @@ def alerts(settings: Settings) -> tuple[Alert, ...]:
             description="The process {{ $labels.instance }} holds {value} of memory; the threshold is {threshold}.",
         ),
         Alert(
-            "BalanceCircuitBreakerOpen", conditions.CIRCUIT_BREAKER_OPEN, "warning", wait=1 * MINUTE,
+            "BalanceCircuitBreakerOpen", conditions.CIRCUIT_BREAKER_OPEN, "warning", keep_firing=5 * MINUTE,
             summary="Circuit breaker of backend {{ $labels.backend }} behind {{ $labels.instance }} is open",
             description="Requests to backend {{ $labels.backend }} failed so often that {{ $labels.instance }} sends it none until it has recovered.",
         ),

@@ -5,7 +5,7 @@ from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from balance.catalog import metrics as m
-from balance.catalog.model import BYTES, Counter, Histogram, Unit, scrape_type
+from balance.catalog.model import BYTES, Counter, Gauge, Histogram, Label, Unit, scrape_type
 from balance.catalog.registry import Catalog
 from balance.errors import CatalogError
 from balance.instruments import Instruments
@@ -90,3 +90,28 @@ def test_what_the_catalog_does_not_know_is_refused(instruments: Instruments) -> 
         instruments.states(m.CIRCUIT_BREAKER_STATE, backend="a").set("ajar")
     with pytest.raises(CatalogError, match="got the labels"):
         instruments.computed(m.BACKEND_HEALTHY, lambda: 1)
+    with pytest.raises(CatalogError, match="balance_http_requests_total: is not in the catalog"):
+        instruments.counter(m.HTTP_REQUESTS.replace(labels=()))
+    with pytest.raises(CatalogError, match="balance_backend_healthy: is a gauge, not a counter"):
+        instruments.counter(m.BACKEND_HEALTHY, backend="a")  # type: ignore[arg-type]
+
+
+def test_an_open_label_takes_no_more_values_than_its_bound() -> None:
+    door = Gauge("shop_open_doors", "Doors.", Unit.of("doors"), (Label("door", "Door.", bound=2),))
+    instruments = Instruments(Catalog("shop", (door,)))
+    for name in ("a", "b", "a"):
+        instruments.gauge(door, door=name)
+    with pytest.raises(CatalogError, match="label 'door' has its 2 values already, no room for 'c'"):
+        instruments.gauge(door, door="c")
+
+
+def test_a_label_may_be_called_metric() -> None:
+    odd = Gauge("shop_rows", "Rows.", Unit.of("rows"), (Label("metric", "Metric.", values=("a",)),))
+    Instruments(Catalog("shop", (odd,))).gauge(odd, metric="a")
+
+
+def test_a_counter_never_goes_back_and_nan_is_not_observed(instruments: Instruments) -> None:
+    with pytest.raises(ValueError, match="a counter cannot go up by -1"):
+        instruments.counter(m.HTTP_REQUESTS, method="GET", status="200").inc(-1)
+    instruments.histogram(m.HTTP_REQUEST_SIZE).observe(float("nan"))
+    assert scrape(instruments)["balance_http_request_size_bytes_count"] == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -37,6 +38,17 @@ def test_the_example_of_another_service_makes_rules_and_a_dashboard(readme: str,
     assert 'job="shop"' in (tmp_path / "rules").read_text()
     checked = subprocess.run([program("promtool"), "check", "rules", "--lint-fatal", tmp_path / "rules"], capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def test_the_commands_of_the_tour_give_a_prometheus_that_has_the_alerts(readme: str, tmp_path: Path, program: Callable[[str], str]) -> None:
+    commands = re.findall(r"^\$ (.*)$", block(readme, "$ balance-gen dashboards > grafana-dashboard.json"), re.MULTILINE)
+    assert len(commands) == 7
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    for command in commands:
+        subprocess.run(command, shell=True, cwd=tmp_path, env=environment, check=True, capture_output=True)
+    checked = subprocess.run([program("promtool"), "check", "config", tmp_path / "prometheus.yml"], capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert "12 rules found" in checked.stdout
 
 
 def test_the_settings_of_the_tour_are_accepted(readme: str, tmp_path: Path) -> None:

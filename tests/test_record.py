@@ -47,6 +47,7 @@ def test_equality_needs_the_same_class_and_the_same_fields() -> None:
         ((1, 2, 3), {}, "takes 2 arguments, got 3"),
         ((1,), {"x": 2}, "'x' given twice"),
         ((1,), {"z": 2}, "unknown ['z']"),
+        ((), {"X": 2}, "missing ['x'], unknown ['X']"),
     ],
 )
 def test_wrong_arguments_are_refused(args: tuple[Any, ...], kwargs: dict[str, Any], message: str) -> None:

@@ -12,17 +12,18 @@ TASKS, DESCRIPTORS, COLLECTIONS = map(Unit.of, ("tasks", "descriptors", "collect
 
 METHODS = ("CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE")
 METHOD = Label("method", "Request method of RFC 9110 section 9.3, RFC 5789; OTHER for any other token.", values=(*METHODS, "OTHER"), other="OTHER")
-STATUS_RANGES = ((100, 103), (200, 208), (226, 226), (300, 308), (400, 417), (421, 426), (428, 429), (431, 431), (451, 451), (500, 511))
+STATUS_RANGES = ((100, 103), (200, 208), (226, 226), (300, 308), (400, 499), (500, 599))
+"""IANA's registry up to 308; all errors, because 499, 520 and their like are everyday and must count as what they are."""
 STATUS = Label(
-    "status", "Status code of the response, as the client saw it, if it is in IANA's registry; OTHER for any other.",
+    "status", "Status code of the response, as the client saw it; OTHER for one below 400 that IANA's registry does not have.",
     values=(*(str(code) for first, last in STATUS_RANGES for code in range(first, last + 1)), "OTHER"), other="OTHER",
 )  # fmt: skip
 STATUS_CLASSES = ("1xx", "2xx", "3xx", "4xx", "5xx")
 STATUS_CLASS = Label("status_class", "Class of the status code.", values=STATUS_CLASSES)
 OUTCOME = Label("status_class", "Class of the backend's status code; none when it gave no response.", values=(*STATUS_CLASSES, "none"))
-BACKEND = Label("backend", "Name of the backend in the configuration.", bound=100)
+BACKEND = Label("backend", "Name of the backend in the configuration.", bound=1000)
 
-DURATIONS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 1, 1.5, 2.5, 5, 10, 30, 60)
+DURATIONS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 30, 60)
 SIZES = tuple(float(256 * 4**power) for power in range(10))
 
 HTTP_REQUESTS = Counter(

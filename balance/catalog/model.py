@@ -6,6 +6,7 @@ counters and only for them.
 
 from __future__ import annotations
 
+import math
 import re
 from enum import Enum
 from typing import ClassVar, Literal
@@ -92,10 +93,16 @@ class Label(Record):
             raise CatalogError("is set by Prometheus or by a histogram", where=where, cure="choose another name")
         if bool(self.values) == bool(self.bound):
             raise CatalogError("needs either a closed set of values or a bound", where=where, cure="give one of values=, bound=")
+        if type(self.values).__name__ != "tuple":
+            raise CatalogError(f"values={self.values!r} is no tuple", where=where, cure='write values=("a", "b")')
         if len(set(self.values)) != len(self.values):
             raise CatalogError("lists a value twice", where=where, cure="remove the duplicate")
         if self.bound < 0:
             raise CatalogError(f"has the bound {self.bound}", where=where, cure="a bound counts values: 1 or more")
+        try:
+            re.compile(self.pattern)
+        except re.error as error:
+            raise CatalogError(f"pattern {self.pattern!r} is no regular expression: {error}", where=where, cure="mend the pattern") from None
         if self.other and self.other not in self.values:
             raise CatalogError(f"other={self.other!r} is not among its values", where=where, cure=f"choices: {choices(self.values)}")
 
@@ -143,7 +150,7 @@ class Threshold(Record):
         """What is wrong with a value for this threshold; empty if nothing is."""
         if self.fixed and value != self.value:
             return f"is {number(self.value)} by definition"
-        if not self.fixed and (value <= self.above or (self.most is not None and value > self.most) or value == float("inf") or value != value):
+        if not self.fixed and not (self.above < value < math.inf and (self.most is None or value <= self.most)):
             upper = f" and at most {number(self.most)}" if self.most is not None else ""
             return f"{number(value)} is out of range: must be above {number(self.above)}{upper} ({self.unit})"
         return ""
@@ -237,14 +244,23 @@ class Histogram(Metric):
         super().validate()
         if not self.buckets:
             self.refuse("has no buckets", "give ascending upper bounds in base units")
-        if list(self.buckets) != sorted(set(self.buckets)) or self.buckets[-1] == float("inf"):
+        if list(self.buckets) != sorted(set(self.buckets)) or not all(map(math.isfinite, self.buckets)):
             self.refuse("has buckets that are not strictly ascending and finite", "sort them, without +Inf")
         for threshold in self.thresholds:
             if threshold.unit != self.unit:
                 self.refuse(f"measures {self.unit}, its threshold {threshold.name!r} is in {threshold.unit}", "use one unit")
-            if threshold.value not in self.buckets:
-                bounds = ", ".join(map(number, self.buckets))
-                self.refuse(f"threshold {threshold.name!r} = {number(threshold.value)} is no bucket bound", f"bounds: {bounds}")
+            if fault := self.fault(threshold, threshold.value):
+                self.refuse(f"threshold {threshold.name!r}: {fault}", f"bounds: {self.bounds}")
+
+    def fault(self, threshold: Threshold, value: float) -> str:
+        """What is wrong with a value for one of the histogram's thresholds; empty if nothing is, or if it is another's threshold."""
+        declared = any(threshold.name == own.name for own in self.thresholds)
+        return f"{number(value)} is no bucket bound" if declared and value not in self.buckets else ""
+
+    @property
+    def bounds(self) -> str:
+        """The bucket bounds as text."""
+        return ", ".join(map(number, self.buckets))
 
     @property
     def samples(self) -> tuple[str, ...]:
@@ -292,4 +308,4 @@ def scrape_type(metric: Metric) -> ScrapeType:
 
 def number(value: float) -> str:
     """The shortest decimal text that reads back as the same number: 1, 0.05, 536870912."""
-    return str(int(value)) if value == int(value) and abs(value) < 1e15 else repr(value)
+    return str(int(value)) if abs(value) < 1e17 and value == int(value) else repr(value)

@@ -22,7 +22,7 @@ class Catalog:
         self._by_series: dict[str, Metric] = {}
         problems = []
         for metric in (*self.metrics, *self.external):
-            for sample in {metric.name, *metric.samples}:
+            for sample in {metric.name, metric.name.removesuffix("_total"), *metric.samples}:
                 taken = self._by_series.setdefault(sample, metric)
                 if taken is not metric:
                     problems.append(Problem(metric.name, f"the series name {sample!r} is already taken by {taken.name}", "rename one of them"))
@@ -37,8 +37,11 @@ class Catalog:
     def __iter__(self) -> Iterator[Metric]:
         return iter(self.metrics)
 
-    def __contains__(self, metric: object) -> bool:
-        return isinstance(metric, Metric) and self._by_series.get(metric.name) == metric
+    def __contains__(self, declared: object) -> bool:
+        """Whether the catalog declares this very metric or threshold."""
+        if isinstance(declared, Threshold):
+            return self._thresholds.get(declared.name) == declared
+        return isinstance(declared, Metric) and self._by_series.get(declared.name) == declared
 
     def __repr__(self) -> str:
         return f"<Catalog {self.name}: {len(self.metrics)} metrics, {len(self.thresholds)} thresholds>"

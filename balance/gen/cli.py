@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import gc
+import io
+import os
 import sys
 from collections.abc import Callable, Sequence
 
@@ -21,6 +23,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. Returns the exit code: 0 fine, 1 findings or drift, 2 wrong use or unreadable input."""
     collecting = gc.isenabled()
     gc.disable()  # a short run: collecting costs a tenth of the time and frees nothing
+    if sys.stdout is None:  # closed by whoever called
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (until the process ends)
     try:
         return _run(_parser().parse_args(arguments))
     except BalanceError as error:
@@ -46,6 +50,8 @@ def _run(options: argparse.Namespace) -> int:
         options.set.append(f"runtime={options.runtime}")
     bundle, chosen = collect.collect(settings.load(options.settings, options.set), tuple(options.source))
     run: Command = options.run
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8", newline="\n")  # the same bytes whatever the locale
     code = run(options, bundle, chosen)
     sys.stdout.flush()
     return code

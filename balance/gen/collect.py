@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import redirect_stdout
 from importlib import import_module
 
+from balance.catalog.model import Histogram, number
 from balance.errors import BalanceError, Problem, SettingsError, SourceError, choices, suggestion
 from balance.monitoring.bundle import Bundle, merge
 from balance.monitoring.dashboards import Dashboard
 from balance.monitoring.settings import Settings
+from balance.promql.text import duration
 
 GROUP = "balance.sources"
 
@@ -22,7 +25,7 @@ def collect(settings: Settings, names: tuple[str, ...] = ()) -> tuple[Bundle, Se
     loaded, and `SettingsError` if the settings name thresholds or alerts that do not exist or values out of range.
     """
     if names and "" not in sys.path:
-        sys.path.insert(0, "")  # the user's module is looked for where the user is
+        sys.path.append("")  # a user's module is also looked for where the user is, without hiding any that is installed
     found = names or tuple(sorted(set(installed())))
     if not found:
         raise SourceError(
@@ -68,11 +71,12 @@ def _load(name: str, settings: Settings) -> Bundle:
     if not (module_name and colon and attribute):
         raise SourceError("names no source", where=f"--source {name}", cure="write module:attribute, for example shop.monitoring:bundle")
     try:
-        source = getattr(import_module(module_name), attribute)
-        bundle = source(settings) if callable(source) else source
+        with redirect_stdout(sys.stderr):  # what a source prints is no output of ours
+            source = getattr(import_module(module_name), attribute)
+            bundle = source(settings) if callable(source) else source
     except BalanceError:
         raise
-    except Exception as error:  # somebody else's code: whatever it raises, tell which source
+    except (Exception, SystemExit) as error:  # somebody else's code: whatever it raises, tell which source
         place = _place(error)
         raise SourceError(
             f"cannot be loaded: {type(error).__name__}: {error}", where=f"source {name}{place}", cure="mend the module or the name"
@@ -82,7 +86,7 @@ def _load(name: str, settings: Settings) -> Bundle:
     return bundle
 
 
-def _place(error: Exception) -> str:
+def _place(error: BaseException) -> str:
     """Where somebody else's code raised: ``, FILE:LINE``; nothing if the error arose while looking for the module."""
     frame = error.__traceback__
     while frame and frame.tb_next:
@@ -99,9 +103,20 @@ def _check(bundle: Bundle, settings: Settings) -> None:
             adjustable = [threshold.name for threshold in bundle.catalog.thresholds if not threshold.fixed]
             problems.append(Problem(f"thresholds.{name}", "is no threshold", suggestion(name, adjustable)))
         elif fault := thresholds[name].fault(value):
-            problems.append(Problem(f"thresholds.{name}", fault, f"default: {thresholds[name].value:g}"))
+            problems.append(Problem(f"thresholds.{name}", fault, f"default: {number(thresholds[name].value)}"))
+        else:
+            problems += [
+                Problem(f"thresholds.{name}", f"{fault} of {histogram.name}", f"bounds: {histogram.bounds}")
+                for histogram in bundle.catalog
+                if isinstance(histogram, Histogram) and (fault := histogram.fault(thresholds[name], value))
+            ]
     alerts = {alert.name for alert in bundle.alerts}
     problems += [Problem(f"alerts.{name}", "is no alert", suggestion(name, alerts)) for name in settings.alerts if name not in alerts]
+    interval = settings.prometheus.scrape_interval
+    shortest = min((window.seconds for _, expr in bundle.expressions() for window in expr.windows()), default=interval * 2)
+    if interval * 2 > shortest:
+        what = f"{duration(interval)} leaves fewer than two samples in the rules' window of {duration(shortest)}: no rate, no alert"
+        problems.append(Problem("prometheus.scrape_interval", what, f"at most {duration(shortest // 2)}"))
     if problems:
         raise SettingsError(problems=problems)
 

@@ -6,12 +6,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from balance.errors import Problem, SettingsError, suggestion
 from balance.monitoring.settings import AlertSettings, PrometheusSettings, Settings
 
-_DURATION = r"(?:(\d+)w)?(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?"
+_DURATION = r"(?:(\d{1,3})w)?(?:(\d{1,4})d)?(?:(\d{1,5})h)?(?:(\d{1,6})m)?(?:(\d{1,7})s)?"
 _LENGTHS = (604800, 86400, 3600, 60, 1)
 RUNTIMES = ("python", "go")
 SEVERITIES = ("critical", "warning")
@@ -39,18 +40,34 @@ def _file(name: str) -> dict[str, Any]:
 
     try:
         with open(name, "rb") as stream:
-            tree = yaml.safe_load(stream)
+            tree = yaml.load(stream, _unique_keys())  # noqa: S506 (a SafeLoader)
     except OSError as error:
         raise SettingsError(f"cannot be read: {error.strerror}", where=name, cure="check the path given with --settings") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
-        raise SettingsError(f"is no YAML: {getattr(error, 'problem', None) or error}", where=f"{name}{line}", cure="mend the file") from None
+        problem = str(getattr(error, "problem", None) or error).splitlines()[0]
+        raise SettingsError(f"is no YAML: {problem}", where=f"{name}{line}", cure="mend the file") from None
     if tree is None:
         return {}
     if not isinstance(tree, dict):
         raise SettingsError("is no mapping", where=name, cure=f"write keys and values; keys: {', '.join(sorted(_TOP))}")
     return tree
+
+
+def _unique_keys() -> Any:
+    """YAML's SafeLoader, refusing a key that is given twice: one of the two would be lost."""
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+            keys = [key.value for key, _ in node.value]
+            for index, key in enumerate(keys):
+                if key in keys[:index]:
+                    raise yaml.constructor.ConstructorError(None, None, f"{key!r} is given twice", node.value[index][0].start_mark)
+            return super().construct_mapping(node, deep)
+
+    return Loader
 
 
 def _assign(tree: dict[str, Any], assignment: str) -> None:
@@ -67,7 +84,7 @@ def _assign(tree: dict[str, Any], assignment: str) -> None:
         tree = below
     try:
         tree[keys[-1]] = yaml.safe_load(value)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError, RecursionError):
         tree[keys[-1]] = value
 
 
@@ -150,6 +167,9 @@ def _interval(reader: _Reader, path: str, value: Any) -> int:
 def _thresholds(reader: _Reader, path: str, value: Any) -> dict[str, float]:
     numbers = {}
     for name, number in reader.items(path, value):
+        if isinstance(number, str):
+            with suppress(ValueError):
+                number = float(number)  # YAML 1.1 takes 1e9 for a text
         if isinstance(number, bool) or not isinstance(number, (int, float)):
             reader.refuse(f"{path}.{name}", f"{number!r} is no number", "write a number in the threshold's base unit")
         else:

@@ -52,7 +52,7 @@ def plan(directory: Path, artifacts: Iterable[Artifact]) -> list[Change]:
     Raises `StoreError` if it is no directory, cannot be read, or holds files and was not made by balance-gen.
     """
     made = {artifact.path: artifact.text for artifact in (*artifacts, Artifact(MARK, MARK_TEXT))}
-    there = dict(_files(directory)) if directory.exists() else {}
+    there = dict(_files(directory))
     changes = [Change(path, there.get(path), made.get(path)) for path in sorted(there.keys() | made.keys())]
     return [change for change in changes if change.old != change.new]
 
@@ -60,9 +60,15 @@ def plan(directory: Path, artifacts: Iterable[Artifact]) -> list[Change]:
 def apply(directory: Path, changes: Iterable[Change]) -> None:
     """Carry out the changes: all new files are written beside their places first, then renamed, then orphans are removed.
 
-    Raises `StoreError` if something cannot be written; what could not be written leaves nothing changed.
+    Raises `StoreError` if something cannot be written; nothing has been changed then.
     """
     changes = list(changes)
+    for change in changes:
+        path = directory / change.path
+        if path.is_dir() and not path.is_symlink():
+            raise StoreError("is a directory where a file must be", where=str(path), cure="remove it")
+        if change.new is None and not os.access(path.parent, os.W_OK):
+            raise StoreError("cannot be removed", where=str(path), cure="check the permissions of its directory")
     staged: list[tuple[str, Path]] = []
     try:
         for change in changes:
@@ -84,18 +90,30 @@ def apply(directory: Path, changes: Iterable[Change]) -> None:
 
 
 def _files(directory: Path) -> Iterator[tuple[str, str]]:
-    if not directory.is_dir():
-        raise StoreError("is no directory", where=str(directory), cure="name a directory with --out")
+    """Path and text of every file that is there, those of hidden files and directories (``.git``) excepted: they are not ours."""
     try:
-        if any(directory.iterdir()) and not (directory / MARK).is_file():
-            raise StoreError(
-                f"holds files but no {MARK}: it was not written by balance-gen", where=str(directory), cure="name an empty or new one with --out"
-            )
+        directory.stat()
+        if any(directory.iterdir()) and not _marked(directory):
+            raise StoreError(f"holds files and no {MARK} of balance-gen's", where=str(directory), cure="name an empty or new directory with --out")
         for path in sorted(directory.rglob("*")):
-            if path.is_file() or path.is_symlink():
-                yield path.relative_to(directory).as_posix(), path.read_bytes().decode("utf-8", "replace")
+            name = path.relative_to(directory)
+            if any(part.startswith(".") for part in name.parts):
+                continue
+            if path.is_symlink():
+                yield name.as_posix(), f"a link to {path.readlink()}"
+            elif path.is_file():
+                yield name.as_posix(), path.read_bytes().decode("utf-8", "replace")
+    except FileNotFoundError:
+        return
+    except NotADirectoryError:
+        raise StoreError("is no directory", where=str(directory), cure="name a directory with --out") from None
     except OSError as error:
-        raise StoreError(f"cannot be read: {error.strerror}", where=str(error.filename), cure="check its permissions") from None
+        raise StoreError(f"cannot be read: {error.strerror}", where=str(error.filename), cure="check the path and its permissions") from None
+
+
+def _marked(directory: Path) -> bool:
+    mark = directory / MARK
+    return mark.is_file() and mark.read_bytes().startswith(MARK_TEXT.encode()[:21])
 
 
 def _stage(target: Path, text: str) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from typing import get_args
 
 from balance.catalog.model import Threshold, is_name
 from balance.errors import MonitoringError, QueryError, choices
 from balance.monitoring.settings import Severity
-from balance.promql.ast import Comparison, ComparisonOperator, Expr
+from balance.promql.ast import Comparison, ComparisonOperator, Expr, require_vector
 from balance.record import Record
 
 _LABEL_USE = re.compile(r"(with|if)?\s*\$labels\.([a-zA-Z_][a-zA-Z0-9_]*)")
@@ -26,7 +27,9 @@ class Condition(Record):
     missing: Expr | None = None
 
     def validate(self) -> None:
-        _ = self.comparison
+        unit = self.comparison.unit
+        if self.missing and self.missing.unit != unit:
+            raise QueryError(f"compares {unit}, but tells what is missing in {self.missing.unit}", cure="use one unit: absent() is a state")
 
     @property
     def comparison(self) -> Comparison:
@@ -49,8 +52,8 @@ class Alert(Record):
 
     `summary` and `description` are Prometheus templates in which ``{value}`` and ``{threshold}`` stand for the value and the
     threshold, written in the threshold's unit. A label in them must survive the expression; one that only some results carry
-    must be guarded: ``{{ with $labels.instance }}...{{ end }}``. `wait` is the ``for`` in seconds; `group` the rule group, by default
-    that of the catalog's name.
+    must be guarded: ``{{ with $labels.instance }}...{{ end }}``. `wait` is the ``for`` and `keep_firing` the ``keep_firing_for``, in
+    seconds; `group` the rule group, by default that of the catalog's name.
     """
 
     name: str
@@ -59,13 +62,18 @@ class Alert(Record):
     summary: str
     description: str
     wait: int = 0
+    keep_firing: int = 0
     group: str = ""
 
     def validate(self) -> None:
         if not (self.name.isalnum() and self.name.isascii() and self.name[0].isupper()):
             raise MonitoringError("is no CamelCase alert name", where=f"alert {self.name}", cure="letters and digits, a capital first")
-        if self.wait < 0:
-            raise MonitoringError(f"waits {self.wait} s", where=f"alert {self.name}", cure="`wait` is 0 or more seconds")
+        if self.wait < 0 or self.keep_firing < 0:
+            raise MonitoringError(
+                f"waits {self.wait} s and keeps firing for {self.keep_firing} s", where=f"alert {self.name}", cure="0 or more seconds"
+            )
+        if self.severity not in get_args(Severity):
+            raise MonitoringError(f"severity {self.severity!r}", where=f"alert {self.name}", cure=f"choices: {choices(get_args(Severity))}")
         for field, words in (("summary", self.summary), ("description", self.description)):
             if not words.strip():
                 raise MonitoringError(f"has no {field}", where=f"alert {self.name}", cure="say what is wrong and where to look")
@@ -90,5 +98,6 @@ class RecordingRule(Record):
         level, *rest = self.record.split(":")
         if not (len(rest) == 2 and is_name(level) and all(part and is_name(f"_{part}") for part in rest)):
             raise MonitoringError("is no name of a recording rule", where=self.record, cure="name it level:metric:operation")
-        if self.expr.labels - set(level.split("_")):
+        require_vector(self.expr)
+        if any(f"_{label}_" not in f"_{level}_" for label in self.expr.labels):
             raise QueryError(f"keeps the labels {choices(self.expr.labels)}", where=self.record, cure="name all of them in the level, joined by _")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from balance.catalog.model import Threshold
 from balance.catalog.registry import Catalog
 from balance.errors import MonitoringError, Problem
 from balance.monitoring.alerts import Alert, RecordingRule
 from balance.monitoring.dashboards import Dashboard
-from balance.promql.ast import Expr, Selector
+from balance.promql.ast import Comparison, Expr, Scaled, Selector
 from balance.record import Record
 
 
@@ -33,8 +34,24 @@ class Bundle(Record):
             for selector in expr.walk()
             if isinstance(selector, Selector) and selector.metric not in self.catalog
         ]
+        problems += [
+            Problem(where, f"uses the threshold {threshold.name!r}, which the catalog {self.catalog.name!r} does not declare so", "use the catalog's")
+            for where, threshold in self.thresholds()
+            if threshold not in self.catalog
+        ]
         if problems:
             raise MonitoringError(problems=problems)
+
+    def thresholds(self) -> Iterable[tuple[str, Threshold]]:
+        """Every threshold that is compared with, scaled by or drawn, with the place where it is used."""
+        for where, expr in self.expressions():
+            for node in expr.walk():
+                if isinstance(node, (Comparison, Scaled)):
+                    yield where, node.threshold
+        for dashboard in self.dashboards:
+            for panel in dashboard.panels:
+                for threshold in panel.thresholds:
+                    yield f"dashboard {dashboard.name!r}, panel {panel.title!r}", threshold
 
     def expressions(self) -> Iterable[tuple[str, Expr]]:
         """Every expression with the place where it is used."""

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from typing import Literal
+from typing import Literal, get_args
 
 from balance.catalog.model import Gauge, Threshold, Unit
 from balance.errors import MonitoringError, choices
-from balance.promql.ast import Expr
+from balance.promql.ast import Expr, require_vector
 from balance.record import Record
 
 WIDTH = 24
 """Columns of Grafana's grid."""
+PanelKind = Literal["timeseries", "state-timeline"]
 
 _LEGEND_LABEL = re.compile(r"\{\{\s*([a-zA-Z_][a-zA-Z0-9_]*)\s*\}\}")
 
@@ -23,6 +24,7 @@ class Query(Record):
     legend: str
 
     def validate(self) -> None:
+        require_vector(self.expr)
         for label in _LEGEND_LABEL.findall(self.legend):
             if label not in self.expr.labels:
                 raise MonitoringError(f"legend {self.legend!r} uses {label!r}", cure=f"labels of the expression: {choices(self.expr.labels)}")
@@ -44,7 +46,7 @@ class Panel(Record):
     title: str
     description: str
     queries: tuple[Query, ...]
-    kind: Literal["timeseries", "state-timeline"] = "timeseries"
+    kind: PanelKind = "timeseries"
     thresholds: tuple[Threshold, ...] = ()
     states: tuple[State, ...] = ()
     width: int = 12
@@ -55,6 +57,8 @@ class Panel(Record):
         where = f"panel {self.title!r}"
         if not (self.title.strip() and self.description.strip()):
             raise MonitoringError("needs a title and a description", where=where, cure="say what it shows and what to look for")
+        if self.kind not in get_args(PanelKind):
+            raise MonitoringError(f"is of kind {self.kind!r}", where=where, cure=f"choices: {choices(get_args(PanelKind))}")
         if not self.queries:
             raise MonitoringError("has no query", where=where, cure="give at least one")
         if not (1 <= self.width <= WIDTH and self.height >= 2):
@@ -95,8 +99,9 @@ class Dashboard(Record):
 
     def validate(self) -> None:
         where = f"dashboard {self.name!r}"
-        if not (self.uid.isascii() and self.uid.replace("-", "a").replace("_", "a").isalnum() and len(self.uid) <= 40):
-            raise MonitoringError(f"uid {self.uid!r}", where=where, cure="1 to 40 letters, digits, - or _")
+        for field, value in (("name", self.name), ("uid", self.uid)):
+            if not (value.isascii() and value.replace("-", "a").replace("_", "a").isalnum() and len(value) <= 40):
+                raise MonitoringError(f"{field} {value!r}", where=where, cure="1 to 40 letters, digits, - or _")
         titles = [panel.title for panel in self.panels]
         twice = sorted({title for title in titles if titles.count(title) > 1})
         if twice:

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, get_args
 
-from balance.catalog.model import RATIO, SECONDS, STATE, TARGET_LABELS, Histogram, Metric, Threshold, Unit
+from balance.catalog.model import RATIO, SECONDS, STATE, TARGET_LABELS, Counter, Histogram, Metric, Threshold, Unit
 from balance.errors import QueryError, choices
 from balance.record import Record
 
@@ -19,6 +19,8 @@ MatchOperator = Literal["=", "!=", "=~", "!~"]
 ComparisonOperator = Literal[">", ">=", "<", "<=", "==", "!="]
 Labels = frozenset[str]
 OBSERVATIONS = Unit.of("observations")
+_NOT_RE2 = re.compile(r"\(\?<?[=!]|\(\?P=|\\[1-9]|[*+?}]\+")
+"""What Python's regular expressions have and Prometheus' have not: lookaround, back references, possessive quantifiers."""
 
 
 class Window(Record):
@@ -28,8 +30,8 @@ class Window(Record):
     adaptive: bool = False
 
     def validate(self) -> None:
-        if self.seconds <= 0:
-            raise QueryError(f"a window of {self.seconds} s", cure="windows are longer than nothing")
+        if self.seconds <= 0 or self.seconds % 1:
+            raise QueryError(f"a window of {self.seconds} s", cure="windows are whole seconds, 1 or more")
 
 
 RATE_WINDOW = Window(300, adaptive=True)
@@ -68,6 +70,10 @@ class Expr(Record):
         for part in self.parts:
             yield from part.walk()
 
+    def windows(self) -> Iterator[Window]:
+        """Every window over which a rate or an increase is taken."""
+        return (node.range.window for node in self.walk() if isinstance(node, RangeCall))
+
 
 class Selector(Expr):
     """Series of one metric. `suffix` picks a part of a histogram: ``_bucket``, ``_count``, ``_sum``."""
@@ -86,6 +92,8 @@ class Selector(Expr):
             if not label.allows(matcher.value):
                 raise QueryError(label.refusal(matcher.value), where=self.metric.name)
             return
+        if _NOT_RE2.search(matcher.value):
+            raise QueryError(f"label {label.name!r}: {matcher.value!r} looks around or back", where=self.metric.name, cure="RE2 cannot: spell it out")
         try:
             pattern = re.compile(matcher.value)
         except re.error as error:
@@ -107,12 +115,44 @@ class Selector(Expr):
         return self.metric.unit
 
 
-class GaugeSeries(Selector):
+def _require(wanted: type, given: object, what: str, cure: str) -> None:
+    """Refuse an operand of another class: what the type checker sees, seen again at run time."""
+    if isinstance(given, wanted):
+        return
+    metric = getattr(given, "metric", given)
+    where, kind = (metric.name, metric.kind) if isinstance(metric, Metric) else (type(given).__name__, "different thing")
+    raise QueryError(f"{what} of a {kind}", where=where, cure=cure)
+
+
+def require_vector(*operands: object) -> None:
+    """Refuse what is no instant vector, and the raw value of a counter, which says only how long ago the process started."""
+    for operand in operands:
+        if isinstance(operand, CounterSeries):
+            raise QueryError("the raw value of a counter", where=operand.name, cure="take rate() or increase() first")
+        _require(Expr, operand, "the value", "takes an expression; of a histogram, a quantile")
+
+
+class _NoRange:
+    """Something over which no range can be taken; the type checker sees no `over` at all."""
+
+    if not TYPE_CHECKING:
+
+        def over(self, window: Window) -> None:
+            _require(CounterSeries, self, "a range", "takes the series of a counter")
+
+
+class GaugeSeries(_NoRange, Selector):
     """Series of a gauge."""
 
 
 class CounterSeries(Selector):
     """Series of a counter: of use only as a rate or an increase over a window."""
+
+    of: ClassVar[type[Metric]] = Counter
+
+    def validate(self) -> None:
+        _require(self.of, self.metric, "counter series", "takes a counter, or a part of a histogram")
+        super().validate()
 
     def over(self, window: Window) -> CounterRange:
         """The samples of the last `window`."""
@@ -130,6 +170,8 @@ class StateSeries(GaugeSeries):
 class PartSeries(CounterSeries):
     """``_count``, ``_sum`` or ``_bucket`` of a histogram; the buckets carry ``le``."""
 
+    of: ClassVar[type[Metric]] = Histogram
+
     @property
     def labels(self) -> Labels:
         return super().labels | ({"le"} if self.suffix == "_bucket" else frozenset())
@@ -139,7 +181,7 @@ class PartSeries(CounterSeries):
         return self.metric.unit if self.suffix == "_sum" else OBSERVATIONS
 
 
-class HistogramSeries(Record):
+class HistogramSeries(_NoRange, Record):
     """Series of a histogram. It is no vector by itself: take a quantile of it, or one of its parts."""
 
     metric: Histogram
@@ -170,14 +212,8 @@ class CounterRange(Record):
     series: CounterSeries
     window: Window
 
-
-def _require(wanted: type, given: object, what: str, cure: str) -> None:
-    """Refuse an operand of another class: what the type checker sees, seen again at run time."""
-    if isinstance(given, wanted):
-        return
-    metric = getattr(given, "metric", given)
-    where, kind = (metric.name, metric.kind) if isinstance(metric, Metric) else (type(given).__name__, "different thing")
-    raise QueryError(f"{what} of a {kind}", where=where, cure=cure)
+    def validate(self) -> None:
+        _require(CounterSeries, self.series, "a range", "takes the series of a counter")
 
 
 class RangeCall(Expr):
@@ -210,11 +246,11 @@ class Aggregation(Expr):
     operand: Expr
 
     def validate(self) -> None:
+        if self.operator != "count":
+            require_vector(self.operand)
         for label in self.by:
             if label not in self.operand.labels:
                 raise QueryError(f"{self.operator} by {label!r}: no such label", cure=f"labels: {choices(self.operand.labels)}")
-        if isinstance(self.operand, CounterSeries):
-            raise QueryError(f"{self.operator} of a raw counter", where=self.operand.name, cure="take rate() or increase() first")
 
     @property
     def labels(self) -> Labels:
@@ -267,6 +303,7 @@ class Ratio(Expr):
     whole: Expr
 
     def validate(self) -> None:
+        require_vector(self.part, self.whole)
         if self.part.labels != self.whole.labels:
             raise QueryError(
                 f"a ratio of series by ({choices(self.part.labels)}) and by ({choices(self.whole.labels)})",
@@ -291,6 +328,7 @@ class Scaled(Expr):
     threshold: Threshold
 
     def validate(self) -> None:
+        require_vector(self.operand)
         if self.threshold.unit != RATIO:
             raise QueryError(f"scaling by {self.threshold.name!r}, which is in {self.threshold.unit}", cure="scale by a ratio")
 
@@ -311,6 +349,9 @@ class Comparison(Expr):
     threshold: Threshold
 
     def validate(self) -> None:
+        require_vector(self.left)
+        if self.operator not in get_args(ComparisonOperator):
+            raise QueryError(f"no operator {self.operator!r}", cure=f"choices: {choices(get_args(ComparisonOperator))}")
         if self.left.unit != self.threshold.unit:
             raise QueryError(
                 f"compares {self.left.unit} with the threshold {self.threshold.name!r}, which is in {self.threshold.unit}",
@@ -330,6 +371,9 @@ class Absent(Expr):
     """1 where no such series exists at all; carries the labels that its selector fixes with ``=``."""
 
     selector: Selector
+
+    def validate(self) -> None:
+        _require(Selector, self.selector, "absent()", "takes the series of a metric; of a histogram, its count")
 
     @property
     def labels(self) -> Labels:
@@ -351,6 +395,9 @@ class SetOperation(Expr):
     precedence: ClassVar[dict[str, int]] = {"or": 0, "unless": 1}
 
     def validate(self) -> None:
+        require_vector(self.left, self.right)
+        if self.operator == "or" and self.left.unit != self.right.unit:
+            raise QueryError(f"{self.left.unit} or {self.right.unit}", cure="both sides need the same unit")
         for label in self.on:
             for side in (self.left, self.right):
                 if label not in side.labels:

@@ -45,7 +45,7 @@ NO_SCOPE = Scope()
 
 def duration(seconds: int) -> str:
     """A Prometheus duration: 300 is ``5m``, 90 is ``1m30s``, 0 is ``0s``."""
-    text = ""
+    text, seconds = "", int(seconds)
     for unit, length in _UNITS:
         count, seconds = divmod(seconds, length)
         text += f"{count}{unit}" if count else ""
@@ -89,7 +89,7 @@ def _window(window: Window, scope: Scope) -> str:
 
 def _selector(node: Selector, scope: Scope) -> str:
     own = [f"{matcher.label}{matcher.operator}{quoted(matcher.value)}" for matcher in node.matchers]
-    inside = ",".join([scope.selector, *own] if scope.selector else own)
+    inside = ",".join([*own, scope.selector] if scope.selector else own)  # an empty selector of a mixin's user leaves a comma, which is allowed
     return f"{node.name}{{{inside}}}" if inside else node.name
 
 

@@ -11,7 +11,6 @@ import zlib
 from collections.abc import Iterator
 from typing import Any
 
-from balance.catalog.model import Threshold
 from balance.errors import RenderError
 from balance.monitoring.dashboards import WIDTH, Dashboard, Panel, Query
 from balance.monitoring.settings import Settings
@@ -108,7 +107,7 @@ def _panel(lib: Any, panel: Panel, number: int, place: Any, scope: Scope) -> Any
         "gridPos": place,
         "dataSource": DATASOURCE,
         "maxDataPoints": None,
-        "targets": [_target(lib, query, chr(ord("A") + index), scope) for index, query in enumerate(panel.queries)],
+        "targets": [_target(lib, query, _ref_id(index), scope) for index, query in enumerate(panel.queries)],
         "thresholds": _steps(panel, scope),
         "mappings": _mappings(panel),
     }
@@ -138,13 +137,17 @@ def _target(lib: Any, query: Query, ref_id: str, scope: Scope) -> Any:
     return lib.Target(expr=text(query.expr, scope), legendFormat=query.legend, refId=ref_id, datasource=DATASOURCE)
 
 
+def _ref_id(index: int) -> str:
+    """A, B, ... Z, AA, AB, ..."""
+    before, letter = divmod(index, 26)
+    return (_ref_id(before - 1) if before else "") + chr(ord("A") + letter)
+
+
 def _steps(panel: Panel, scope: Scope) -> list[Json]:
-    """Grafana's threshold steps; the first one is the base, below all others, and has the value null."""
+    """Grafana's threshold steps, ascending; the first one is the base, below all others, and has the value null."""
 
-    def step(threshold: Threshold) -> Json:
-        return {"color": LINE_COLOR, "value": scope.value(threshold)}
-
-    return [{"color": "green", "value": None}, *map(step, panel.thresholds)]
+    values = sorted(scope.value(threshold) for threshold in panel.thresholds)
+    return [{"color": "green", "value": None}, *({"color": LINE_COLOR, "value": value} for value in values)]
 
 
 def _mappings(panel: Panel) -> list[Json]:

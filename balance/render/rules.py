@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeVar
 import yaml
 
 from balance.catalog.model import number
-from balance.errors import RenderError
+from balance.errors import RenderError, choices
 from balance.monitoring.alerts import Alert, RecordingRule
 from balance.monitoring.bundle import Bundle
 from balance.monitoring.settings import Settings
@@ -54,6 +54,9 @@ def rule_file(bundle: Bundle, settings: Settings, *kinds: Kind) -> str:
     """A Prometheus rule file with the groups of the given kinds, in that order."""
     evaluated = evaluate(bundle, settings)
     groups = [group for kind in kinds for group in evaluated[kind]["groups"]]
+    names = [group["name"] for group in groups]
+    if len(set(names)) != len(names):
+        raise RenderError(f"two rule groups have one name: {choices(names)}", cure="name the groups of alerts and recording rules differently")
     ordered = [{"name": group["name"], "rules": [_ordered(rule) for rule in group["rules"]]} for group in groups]
     return HEADER + dump({"groups": ordered})
 
@@ -113,6 +116,7 @@ def _alert(alert: Alert, settings: Settings, scope: Scope) -> Json:
         "threshold": condition.threshold.name,
         "missing": _pieces(condition.missing, scope, 0, right=True) if condition.missing else None,
         "for": duration(alert.wait if chosen.wait is None else chosen.wait),
+        "keep_firing_for": duration(alert.keep_firing) if alert.keep_firing else None,
         "severity": chosen.severity or alert.severity,
         "annotations": {name: _words(template, alert).split(_HOLE) for name, template in words.items()},
     }
@@ -125,7 +129,7 @@ def _words(template: str, alert: Alert) -> str:
 
 def _ordered(rule: Json) -> Json:
     """A rule's keys in the order that people write them; jsonnet sorts them."""
-    return {key: rule[key] for key in ("record", "alert", "expr", "for", "labels", "annotations") if key in rule}
+    return {key: rule[key] for key in ("record", "alert", "expr", "for", "keep_firing_for", "labels", "annotations") if key in rule}
 
 
 def dump(document: Json) -> str:

@@ -56,7 +56,8 @@ def test_the_good_declarations_are_accepted() -> None:
         (histogram, {"buckets": (1.0, 0.5)}, "not strictly ascending"),
         (histogram, {"buckets": (1.0, 1.0)}, "not strictly ascending"),
         (histogram, {"buckets": (1.0, float("inf"))}, "not strictly ascending and finite"),
-        (histogram, {"buckets": (0.5, 2.0)}, "threshold 'slow' = 1 is no bucket bound (bounds: 0.5, 2)"),
+        (histogram, {"buckets": (0.5, 2.0)}, "threshold 'slow': 1 is no bucket bound (bounds: 0.5, 2)"),
+        (histogram, {"buckets": (0.5, float("nan"))}, "not strictly ascending and finite"),
         (histogram, {"thresholds": (threshold(),)}, "measures seconds, its threshold 'error_ratio' is in ratio"),
         (label, {"name": "job"}, "is set by Prometheus"),
         (label, {"name": "le"}, "is set by Prometheus or by a histogram"),
@@ -65,11 +66,15 @@ def test_the_good_declarations_are_accepted() -> None:
         (label, {"values": ()}, "needs either a closed set of values or a bound"),
         (label, {"bound": 3}, "needs either a closed set of values or a bound"),
         (label, {"values": ("a", "a")}, "lists a value twice"),
+        (label, {"values": "GET"}, "values='GET' is no tuple"),
+        (label, {"values": (), "bound": 2, "pattern": "("}, "pattern '(' is no regular expression"),
         (label, {"values": (), "bound": -1}, "has the bound -1"),
         (label, {"other": "POST"}, "other='POST' is not among its values (choices: GET)"),
         (threshold, {"reason": ""}, "has no reason"),
         (threshold, {"value": 1.5}, "1.5 is out of range: must be above 0 and at most 1 (ratio)"),
         (threshold, {"value": 0}, "0 is out of range"),
+        (threshold, {"value": float("inf"), "most": None}, "inf is out of range"),
+        (threshold, {"value": float("nan")}, "nan is out of range"),
         (states, {"states": ("open",)}, "needs at least two different states"),
         (states, {"labels": (Label("state", "State.", bound=2),)}, "declares 'state' as a label and as its state label"),
     ],
@@ -104,6 +109,11 @@ def test_a_catalog_refuses_every_clash_of_series_names_at_once() -> None:
     assert "threshold 'slow': is declared twice" in message
 
 
+def test_a_counter_and_a_gauge_that_openmetrics_cannot_tell_apart_clash() -> None:
+    with pytest.raises(CatalogError, match="the series name 'shop_orders' is already taken by shop_orders_total"):
+        Catalog("shop", (counter(), Gauge("shop_orders", "Open orders.", Unit.of("orders"))))
+
+
 def test_a_catalog_finds_the_metric_of_a_series_and_suggests_the_nearest() -> None:
     catalog = Catalog("shop", (histogram(), counter()))
     assert catalog.metric("shop_wait_seconds_bucket").name == "shop_wait_seconds"
@@ -117,7 +127,10 @@ def test_cardinality_follows_from_the_declared_value_sets() -> None:
     assert states(labels=(Label("door", "Door.", bound=10),)).cardinality == 20
 
 
-@pytest.mark.parametrize(("value", "written"), [(1, "1"), (1.0, "1"), (0.05, "0.05"), (536870912, "536870912"), (0.1 + 0.2, "0.30000000000000004")])
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [(1, "1"), (1.0, "1"), (0.05, "0.05"), (536870912, "536870912"), (0.1 + 0.2, "0.30000000000000004"), (1e15, "1000000000000000"), (1e-7, "1e-07")],
+)
 def test_a_number_is_written_in_its_shortest_form(value: float, written: str) -> None:
     assert number(value) == written
     assert float(number(value)) == value

@@ -39,6 +39,17 @@ def contents(directory: Path) -> dict[str, bytes]:
         (["alerts", "--set", "thresholds.eror_ratio=0.1"], "thresholds.eror_ratio: is no threshold (did you mean 'error_ratio'?"),
         (["alerts", "--set", "thresholds.error_ratio=5"], "thresholds.error_ratio: 5 is out of range: must be above 0 and at most 1 (ratio)"),
         (["alerts", "--set", "thresholds.latency_p99=60"], "thresholds.latency_p99: 60 is out of range: must be above 0 and at most 30 (seconds)"),
+        (
+            ["alerts", "--set", "thresholds.latency_p99=1.7"],
+            "thresholds.latency_p99: 1.7 is no bucket bound of balance_http_request_duration_seconds (bounds:",
+        ),
+        (["alerts", "--set", "thresholds.memory=.inf"], "thresholds.memory: inf is out of range"),
+        (["alerts", "--set", "thresholds.memory=.nan"], "thresholds.memory: nan is out of range"),
+        (
+            ["alerts", "--set", "prometheus.scrape_interval=3m"],
+            "prometheus.scrape_interval: 3m leaves fewer than two samples in the rules' window of 5m",
+        ),
+        (["alerts", "--set", "alerts.BalanceDown.for=999999999w"], "alerts.BalanceDown.for: '999999999w' is no duration"),
         (["alerts", "--set", "thresholds.target_down=1"], "thresholds.target_down: is 0 by definition"),
         (["alerts", "--set", "thresholds.error_ratio=much"], "thresholds.error_ratio: 'much' is no number"),
         (["alerts", "--set", "threshold.x=1"], "threshold: is no setting (did you mean 'thresholds'?"),
@@ -54,6 +65,7 @@ def contents(directory: Path) -> dict[str, bytes]:
         (["alerts", "--source", "json:dumps"], "source json:dumps"),
         (["alerts", "--source", "os:sep"], "source os:sep: is a str, not a Bundle"),
         (["mixin"], "mixin makes 7 files (give a directory: --out DIR)"),
+        (["check", "--out", "x" * 300], "cannot be read: File name too long"),
         (["write", "--out", "/dev/null"], "/dev/null: is no directory"),
         (["write", "--out", "/proc/nope"], "/proc/nope: cannot be written"),
     ],
@@ -76,6 +88,9 @@ def test_wrong_use_is_one_clear_line_exit_2_and_nothing_written(arguments: list[
     [
         ("thresholds: {error_ratio: [1}", "s.yaml:1: is no YAML"),
         ("- 1\n", "s.yaml: is no mapping"),
+        ("job: a\nthresholds: {}\njob: b\n", "s.yaml:3: is no YAML: 'job' is given twice"),
+        ("[" * 5000, "s.yaml: is no YAML"),
+        ("job: 2020-99-99\n", "s.yaml: is no YAML: month must be in 1..12"),
         ("thresholds: 5\n", "s.yaml: thresholds: is no mapping"),
         ("prometheus: {targets: [1]}\n", "s.yaml: prometheus.targets: [1] is no list of texts"),
         ("prometheus: {scrape_interval: 15}\n", "s.yaml: prometheus.scrape_interval: 15 is no duration"),
@@ -166,8 +181,46 @@ def test_check_of_a_directory_that_is_not_there_reports_everything_as_missing(ca
 def test_write_never_touches_a_directory_that_it_did_not_make(capsys: pytest.CaptureFixture[str]) -> None:
     Path("precious.txt").write_text("precious")
     assert main(["write", "--out", "."]) == 2
-    assert f"holds files but no {MARK}" in capsys.readouterr().err
+    assert f"holds files and no {MARK}" in capsys.readouterr().err
     assert [path.name for path in Path().iterdir()] == ["precious.txt"]
+
+
+def test_a_mark_of_somebody_else_does_not_open_a_directory() -> None:
+    Path(MARK).write_text("# My notes\n")
+    Path("precious.txt").write_text("precious")
+    assert main(["write", "--out", "."]) == 2
+    assert Path("precious.txt").read_text() == "precious"
+
+
+def test_what_is_hidden_in_the_directory_is_left_alone() -> None:
+    main(["write", "--out", "out"])
+    Path("out/.git").mkdir()
+    Path("out/.git/HEAD").write_text("ref: refs/heads/main")
+    assert main(["write", "--out", "out"]) == 0
+    assert main(["check", "--out", "out"]) == 0
+    assert Path("out/.git/HEAD").exists()
+
+
+def test_a_link_in_the_directory_is_an_orphan() -> None:
+    Path("elsewhere").mkdir()
+    Path("elsewhere/precious.txt").write_text("precious")
+    main(["write", "--out", "out"])
+    Path("out/link").symlink_to("../elsewhere")
+    assert main(["check", "--out", "out"]) == 1
+    assert main(["write", "--out", "out"]) == 0
+    assert not Path("out/link").is_symlink()
+    assert Path("elsewhere/precious.txt").exists()
+
+
+def test_a_directory_in_the_place_of_a_file_stops_a_write_before_it_begins(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["write", "--out", "out"])
+    Path("out/prometheus/prometheus.yml").unlink()
+    Path("out/prometheus/prometheus.yml").mkdir()
+    Path("out/prometheus/prometheus.yml/stray").write_text("stray")
+    before = contents(Path("out"))
+    assert main(["write", "--out", "out", "--set", "job=edge"]) == 2
+    assert "out/prometheus/prometheus.yml: is a directory where a file must be" in capsys.readouterr().err
+    assert contents(Path("out")) == before
 
 
 def test_a_write_that_fails_leaves_everything_as_it_was(capsys: pytest.CaptureFixture[str]) -> None:
@@ -200,6 +253,20 @@ def test_a_fault_in_a_users_source_is_told_with_file_and_line(capsys: pytest.Cap
     assert "broken.py:2: cannot be loaded: NameError: name 'nothing' is not defined" in capsys.readouterr().err
 
 
+def test_a_source_that_exits_is_no_success(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("leaving.py").write_text("import sys\nsys.exit(0)\n")
+    assert main(["alerts", "--source", "leaving:bundle"]) == 2
+    assert "leaving.py:2: cannot be loaded: SystemExit" in capsys.readouterr().err
+
+
+def test_what_a_source_prints_is_not_in_the_output(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("chatty.py").write_text("print('hello')\nfrom rules_src import source\n")
+    assert main(["alerts", "--source", "chatty:source"]) == 0
+    printed = capsys.readouterr()
+    assert printed.out.startswith("# Made by balance-gen")
+    assert printed.err == "hello\n"
+
+
 def test_without_any_source_the_cure_is_told(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "path", [])
     assert main(["alerts"]) == 2
@@ -216,10 +283,25 @@ def test_a_full_disk_is_told_in_one_line() -> None:
     assert (run.returncode, run.stderr) == (2, "balance-gen: standard output: No space left on device (free some space, or write elsewhere)\n")
 
 
+def test_a_number_in_exponent_notation_is_a_number(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["alerts", "--set", "thresholds.memory=1e9"]) == 0
+    assert 'process_resident_memory_bytes{job="balance"} > 1000000000\n' in capsys.readouterr().out
+
+
+def test_output_that_goes_nowhere_is_no_traceback() -> None:
+    run = subprocess.run(f"{sys.executable} -m balance.gen.cli catalog >&-", shell=True, stderr=subprocess.PIPE, text=True, check=False)
+    assert run.stderr == ""
+
+
 def test_the_output_is_the_same_whatever_the_machine() -> None:
     outputs = set()
-    for changes in ({"PYTHONHASHSEED": "1", "LANG": "C", "TZ": "UTC"}, {"PYTHONHASHSEED": "2", "LC_ALL": "C.UTF-8", "TZ": "Asia/Tokyo"}):
-        run = subprocess.run([sys.executable, "-m", "balance.gen.cli", "rules"], env={**os.environ, **changes}, capture_output=True, check=True)
+    for changes in (
+        {"PYTHONHASHSEED": "1", "PYTHONIOENCODING": "latin-1", "TZ": "UTC"},
+        {"PYTHONHASHSEED": "2", "LC_ALL": "C.UTF-8", "TZ": "Asia/Tokyo"},
+    ):
+        run = subprocess.run(
+            [sys.executable, "-m", "balance.gen.cli", "rules", "--set", "job=ä"], env={**os.environ, **changes}, capture_output=True, check=True
+        )
         board = subprocess.run(
             [sys.executable, "-m", "balance.gen.cli", "dashboards"], env={**os.environ, **changes}, capture_output=True, check=True
         )

@@ -7,13 +7,14 @@ import pytest
 
 from balance.catalog import metrics as m
 from balance.catalog import thresholds as t
+from balance.catalog.model import Threshold
 from balance.catalog.registry import Catalog
 from balance.errors import BalanceError, MonitoringError
 from balance.monitoring import conditions
 from balance.monitoring.alerts import Alert, Condition, RecordingRule
 from balance.monitoring.bundle import Bundle, merge
 from balance.monitoring.dashboards import Dashboard, Panel, Query, Row
-from balance.promql import RATE_WINDOW, rate, series, sum_by
+from balance.promql import RATE_WINDOW, absent, rate, series, sum_by
 
 REQUESTS = sum_by(rate(series(m.HTTP_REQUESTS).over(RATE_WINDOW)), "job")
 SEED_ALERTS = {
@@ -51,6 +52,14 @@ def make_bundle(**changes: Any) -> Bundle:
     return Bundle(**{"catalog": m.CATALOG, "dashboards": (dashboard(),), "alerts": (alert(),), **changes})
 
 
+STRANGE = t.ERROR_RATIO.replace(name="strange")
+STRICTER = t.ERROR_RATIO.replace(value=0.01)
+
+
+def errors(threshold: Threshold = t.ERROR_RATIO) -> Panel:
+    return panel(queries=(query(expr=conditions.HIGH_ERROR_RATE.expr),), thresholds=(threshold,))
+
+
 def recording(**changes: Any) -> RecordingRule:
     return RecordingRule(**{"record": "job:requests:rate5m", "expr": REQUESTS, **changes})
 
@@ -60,6 +69,8 @@ def recording(**changes: Any) -> RecordingRule:
     [
         (alert, {"name": "slow_one"}, "is no CamelCase alert name"),
         (alert, {"wait": -1}, "waits -1 s"),
+        (alert, {"keep_firing": -1}, "keeps firing for -1 s"),
+        (alert, {"severity": "page"}, "severity 'page' (choices: critical, warning)"),
         (alert, {"summary": " "}, "has no summary"),
         (alert, {"description": ""}, "has no description"),
         (alert, {"summary": "{{ $labels.instance }}"}, "summary uses $labels.instance, which the expression does not keep"),
@@ -67,16 +78,26 @@ def recording(**changes: Any) -> RecordingRule:
         (query, {"legend": "{{instance}}"}, "legend '{{instance}}' uses 'instance' (labels of the expression: job)"),
         (panel, {"title": ""}, "needs a title and a description"),
         (panel, {"queries": ()}, "has no query"),
+        (panel, {"kind": "graph"}, "is of kind 'graph' (choices: state-timeline, timeseries)"),
+        (query, {"expr": series(m.HTTP_REQUESTS)}, "the raw value of a counter"),
         (panel, {"width": 25}, "is 25 x 8"),
         (panel, {"queries": (query(), query(expr=series(m.UP), legend="up"))}, "shows several units: requests/seconds, state"),
         (panel, {"thresholds": (t.MEMORY,)}, "shows requests/seconds, its threshold 'memory' is in bytes"),
         (dashboard, {"uid": "a b"}, "uid 'a b'"),
+        (dashboard, {"name": "../x"}, "name '../x'"),
         (dashboard, {"rows": (Row("All", (panel(), panel())),)}, "has several panels titled Requests"),
         (recording, {"record": "requests"}, "is no name of a recording rule"),
         (recording, {"record": "job:requests"}, "is no name of a recording rule"),
         (recording, {"record": "instance:requests:rate5m"}, "keeps the labels job"),
         (make_bundle, {"alerts": (alert(), alert())}, "alert 'Slow': is declared twice"),
         (make_bundle, {"dashboards": (dashboard(), dashboard(name="e"))}, "dashboard uid 'd': is declared twice"),
+        (
+            make_bundle,
+            {"dashboards": (dashboard(rows=(Row("R", (errors(STRANGE),)),)),)},
+            "uses the threshold 'strange', which the catalog 'balance'",
+        ),
+        (make_bundle, {"dashboards": (dashboard(rows=(Row("R", (errors(STRICTER),)),)),)}, "uses the threshold 'error_ratio', which the catalog"),
+        (make_bundle, {"alerts": (alert(condition=Condition(errors().queries[0].expr, ">", STRICTER)),)}, "uses the threshold 'error_ratio'"),
         (make_bundle, {"catalog": Catalog("empty", ())}, "which is not in the catalog 'empty'"),
     ],
 )
@@ -89,6 +110,16 @@ def test_a_contradiction_is_refused_with_place_and_cure(make: Callable[..., obje
 
 def test_a_label_that_only_some_results_carry_may_be_used_under_a_guard() -> None:
     alert(condition=conditions.DOWN, summary="{{ with $labels.instance }}{{ . }}{{ end }}")
+
+
+def test_a_recording_rule_may_keep_a_label_with_an_underscore() -> None:
+    kept = sum_by(rate(series(m.BACKEND_REQUESTS).over(RATE_WINDOW)), "job", "status_class")
+    RecordingRule("job_status_class:backend_requests:rate5m", kept)
+
+
+def test_what_is_missing_is_told_in_the_unit_of_the_comparison() -> None:
+    with pytest.raises(BalanceError, match="compares ratio, but tells what is missing in state"):
+        Condition(conditions.HIGH_ERROR_RATE.expr, ">", t.ERROR_RATIO, missing=absent(series(m.UP)))
 
 
 def test_a_threshold_of_another_unit_is_refused() -> None:

@@ -27,6 +27,7 @@ from balance.promql import (
     sum_by,
     unless,
 )
+from balance.promql.ast import CounterRange, CounterSeries
 
 REQUESTS = rate(series(m.HTTP_REQUESTS).over(RATE_WINDOW))
 SIZES = rate(series(m.HTTP_RESPONSE_SIZE).sum.over(RATE_WINDOW))
@@ -53,7 +54,7 @@ SIZES = rate(series(m.HTTP_RESPONSE_SIZE).sum.over(RATE_WINDOW))
         (lambda: quantile(0.9, series(m.HTTP_REQUEST_DURATION), RATE_WINDOW, "backend"), "sum by 'backend': no such label"),
         (lambda: sum_by(REQUESTS, "backend"), "sum by 'backend': no such label (labels: instance, job, method, status)"),
         (lambda: sum_by(sum_by(REQUESTS, "job"), "instance"), "sum by 'instance': no such label (labels: job)"),
-        (lambda: sum_by(series(m.HTTP_REQUESTS), "job"), "sum of a raw counter (take rate() or increase() first)"),
+        (lambda: sum_by(series(m.HTTP_REQUESTS), "job"), "balance_http_requests_total: the raw value of a counter (take rate() or increase() first)"),
         (lambda: ratio(REQUESTS, sum_by(REQUESTS, "job")), "aggregate both sides by the same labels"),
         (lambda: ratio(sum_by(SIZES, "job"), sum_by(REQUESTS, "job")), "a ratio of bytes/seconds and requests/seconds"),
         (
@@ -63,6 +64,21 @@ SIZES = rate(series(m.HTTP_RESPONSE_SIZE).sum.over(RATE_WINDOW))
         (lambda: scaled(REQUESTS, t.MEMORY), "scaling by 'memory', which is in bytes (scale by a ratio)"),
         (lambda: unless(series(m.UP), series(m.BACKEND_HEALTHY), "backend"), "unless on 'backend': no such label on one side"),
         (lambda: Window(0), "a window of 0 s"),
+        (lambda: Window(90.5), "a window of 90.5 s"),  # type: ignore[arg-type]
+        (lambda: rate(series(m.BACKEND_HEALTHY).over(RATE_WINDOW)), "balance_backend_healthy: a range of a gauge"),  # type: ignore[attr-defined]
+        (lambda: rate(series(m.HTTP_REQUEST_SIZE).over(RATE_WINDOW)), "balance_http_request_size_bytes: a range of a histogram"),  # type: ignore[attr-defined]
+        (lambda: rate(CounterSeries(m.BACKEND_HEALTHY).over(RATE_WINDOW)), "balance_backend_healthy: counter series of a gauge"),
+        (lambda: rate(CounterRange(series(m.UP), RATE_WINDOW)), "up: a range of a gauge"),  # type: ignore[arg-type]
+        (lambda: compare(series(m.PROCESS_CPU), ">", t.LATENCY_P99), "process_cpu_seconds_total: the raw value of a counter"),
+        (lambda: ratio(series(m.HTTP_REQUESTS), series(m.HTTP_REQUESTS)), "the raw value of a counter"),
+        (lambda: scaled(series(m.HTTP_REQUESTS), t.RETRY_RATIO), "the raw value of a counter"),
+        (lambda: either(series(m.HTTP_REQUESTS), series(m.HTTP_REQUESTS)), "the raw value of a counter"),
+        (lambda: sum_by(series(m.HTTP_REQUEST_SIZE)), "balance_http_request_size_bytes: the value of a histogram"),  # type: ignore[arg-type]
+        (lambda: absent(series(m.HTTP_REQUEST_SIZE)), "balance_http_request_size_bytes: absent() of a histogram"),  # type: ignore[arg-type]
+        (lambda: absent(REQUESTS), "absent() of a different thing"),  # type: ignore[arg-type]
+        (lambda: compare(series(m.UP), "=>", t.TARGET_UP), "no operator '=>' (choices: !=, <, <=, ==, >, >=)"),  # type: ignore[arg-type]
+        (lambda: either(series(m.UP), series(m.PROCESS_RESIDENT)), "state or bytes (both sides need the same unit)"),
+        (lambda: series(m.HTTP_REQUESTS, status=matches("5(?!3)..")), "'5(?!3)..' looks around or back (RE2 cannot: spell it out)"),
     ],
 )
 def test_what_the_catalog_cannot_answer_is_refused(build: Callable[[], object], message: str) -> None:
@@ -91,6 +107,11 @@ def test_what_the_catalog_cannot_answer_is_refused(build: Callable[[], object], 
 def test_an_expression_knows_the_unit_and_the_labels_of_its_result(expr: Expr, unit: Unit, labels: set[str]) -> None:
     assert expr.unit == unit
     assert expr.labels == labels
+
+
+def test_counting_and_missing_the_series_of_a_counter_is_fine() -> None:
+    count_by(series(m.HTTP_REQUESTS), "job")
+    absent(series(m.HTTP_REQUESTS))
 
 
 def test_walk_meets_every_selector() -> None:

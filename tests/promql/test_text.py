@@ -100,7 +100,7 @@ def test_every_expression_of_the_bundle_parses(bundle: Bundle) -> None:
 def test_the_scope_puts_matchers_window_and_thresholds_in_place() -> None:
     scope = Scope('job=~"$job"', "$__rate_interval", {"error_ratio": 0.02})
     adaptive = sum_by(rate(series(m.HTTP_REQUESTS, method="GET").over(RATE_WINDOW)), "job")
-    expected = 'sum by (job) (rate(balance_http_requests_total{job=~"$job",method="GET"}[$__rate_interval]))'
+    expected = 'sum by (job) (rate(balance_http_requests_total{method="GET",job=~"$job"}[$__rate_interval]))'
     assert text(compare(ratio(adaptive, adaptive), ">", t.ERROR_RATIO), scope) == f"{expected} / {expected} > 0.02"
     assert "[1h]" in text(REQUESTS, scope), "a window that is not adaptive stays"
 

@@ -12,6 +12,7 @@ import promql_parser
 import pytest
 from jsonschema import Draft7Validator
 
+from balance.catalog import thresholds as t
 from balance.errors import RenderError
 from balance.monitoring.bundle import Bundle
 from balance.monitoring.dashboards import Dashboard, Row
@@ -103,6 +104,20 @@ def test_threshold_lines_follow_the_settings(main: Dashboard) -> None:
     assert steps["Request Rate"] == [{"color": "green", "value": None}]
 
 
+def test_several_threshold_lines_ascend_whatever_the_settings(main: Dashboard) -> None:
+    panel = next(panel for panel in main.panels if panel.title == "Error Rate")
+    board = main.replace(rows=(Row("All", (panel.replace(thresholds=(t.RETRY_RATIO, t.ERROR_RATIO)),)),))
+    steps = json.loads(render(board, SETTINGS))["panels"][1]["fieldConfig"]["defaults"]["thresholds"]["steps"]
+    assert [step["value"] for step in steps] == [None, 0.05, 0.1]
+
+
+def test_a_panel_may_have_more_queries_than_the_alphabet_has_letters(main: Dashboard) -> None:
+    panel = main.panels[0]
+    board = main.replace(rows=(Row("All", (panel.replace(queries=panel.queries * 28),)),))
+    targets = json.loads(render(board, SETTINGS))["panels"][1]["targets"]
+    assert [target["refId"] for target in targets][-3:] == ["Z", "AA", "AB"]
+
+
 def test_backend_health_is_green_and_red_by_value(model: Json) -> None:
     panel = next(panel for panel in panels(model) if panel["title"] == "Backend Health")
     assert panel["type"] == "state-timeline"
@@ -116,7 +131,7 @@ def test_every_selector_keeps_job_and_instance_and_every_query_parses(model: Jso
         assert panel["description"]
         for target in panel["targets"]:
             assert target["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
-            assert target["expr"].count("{") == target["expr"].count('{job=~"$job",instance=~"$instance"')
+            assert target["expr"].count("{") == target["expr"].count('job=~"$job",instance=~"$instance"}')
             promql_parser.parse(target["expr"].replace("$__rate_interval", "5m"))
 
 

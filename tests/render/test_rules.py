@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import _jsonnet
+import promql_parser
 import pytest
 import yaml
 
@@ -79,6 +81,27 @@ def test_users_of_the_mixin_override_thresholds_and_selector(vendored: Path) -> 
     assert result["dashboards"] == ["balance.json"]
 
 
+def test_an_empty_selector_leaves_rules_that_parse(vendored: Path) -> None:
+    result = evaluate(vendored, "((import 'mixin/mixin.libsonnet') + { _config+:: { selector: '' } }).prometheusAlerts")
+    for group in result["groups"]:
+        for rule in group["rules"]:
+            promql_parser.parse(rule["expr"])
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("eror_ratio: 0.01", "unknown thresholds: eror_ratio; known: "),
+        ("error_ratio: 'much'", "parse error"),
+        ("error_ratio: '[1]'", "no number: [1]"),
+    ],
+)
+def test_a_threshold_that_cannot_be_is_refused_by_the_mixin(vendored: Path, override: str, message: str) -> None:
+    program = f"((import 'mixin/mixin.libsonnet') + {{ _config+:: {{ thresholds+: {{ {override} }} }} }}).prometheusAlerts"
+    with pytest.raises(RuntimeError, match=re.escape(message)):
+        evaluate(vendored, program)
+
+
 @pytest.mark.parametrize("number", [0.05, 0.1, 0.99, 0.9, 14.4, 0.000001, 3, 0, 1.5, 12345.678, -0.25, 1e9])
 def test_the_mixin_writes_numbers_as_people_do(vendored: Path, number: float) -> None:
     written = evaluate(vendored, f"{{ text: (import 'mixin/config.libsonnet')._number({number!r}) }}")["text"]
@@ -87,7 +110,7 @@ def test_the_mixin_writes_numbers_as_people_do(vendored: Path, number: float) ->
     assert len(written) <= 10
 
 
-@pytest.mark.parametrize("number", [1e-7, 1e-12, 123456789.5, 2.5e20])
+@pytest.mark.parametrize("number", [1e-7, 1e-10, 1e-12, 123456789.5, 123456789012.345, 0.1234567891234, 2.5e20])
 def test_the_mixin_keeps_numbers_that_people_do_not_write(vendored: Path, number: float) -> None:
     assert float(evaluate(vendored, f"{{ text: (import 'mixin/config.libsonnet')._number({number!r}) }}")["text"]) == number
 
