@@ -202,6 +202,10 @@ class Instruments(Collector):
                 rows = [((), gauge)]
             yield _family(metric, rows)
 
+    def describe(self) -> list[Family]:
+        """The families without their series: prometheus_client finds by them who serves a scrape of chosen names (``?name[]=``)."""
+        return [_family(metric, ()) for metric in self.catalog]
+
     def aiohttp_handler(self) -> Handler:
         """An aiohttp handler that serves a scrape: text 0.0.4 or OpenMetrics as the client accepts, compressed if it may."""
         from prometheus_client.aiohttp import make_aiohttp_handler  # imports aiohttp.web, which a catalog's user may not have

@@ -27,7 +27,8 @@ DURATIONS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 1, 1
 SIZES = tuple(float(256 * 4**power) for power in range(10))
 
 HTTP_REQUESTS = Counter(
-    "balance_http_requests_total", "Requests answered, the load balancer's own error responses included.",
+    "balance_http_requests_total",
+    "Requests by the status that the client got, the load balancer's own included; 499 if it left before there was one.",
     REQUESTS, (METHOD, STATUS),
 )  # fmt: skip
 HTTP_REQUEST_DURATION = Histogram(
@@ -43,7 +44,8 @@ BACKEND_HEALTHY = Gauge(
 )  # fmt: skip
 BACKEND_CONNECTIONS = Gauge("balance_backend_connections", "Open connections to the backend, idle ones included.", CONNECTIONS, (BACKEND,))
 BACKEND_REQUESTS = Counter(
-    "balance_backend_requests_total", "Attempts to have the backend answer a request, retries included.",
+    "balance_backend_requests_total",
+    "Attempts to have the backend answer a request, retries included; a repeat after it closed an idle connection is the same attempt.",
     REQUESTS, (BACKEND, OUTCOME),
 )  # fmt: skip
 BACKEND_RETRIES = Counter(

@@ -45,6 +45,7 @@ async def _serve(config: Config) -> None:
     logging.basicConfig(handlers=[Bridge(log)], force=True)
     instruments = instruments_for(config)
     async with AsyncExitStack() as stack:
+        stack.callback(log.close)
         access = AccessLog(config.log.format, log) if config.log.access else None
         if access:
             stack.callback(access.close)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
+import threading
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from queue import SimpleQueue
 from typing import Any, TextIO
-
-from balance.commandline import silence
 
 LEVELS = ("debug", "info", "warning", "error")
 
@@ -32,23 +33,66 @@ def plain(value: Any) -> str:
     return text if text.isascii() and text.isprintable() and text and not set(text) & set(' "=') else json.dumps(text)
 
 
-class EventLog:
-    """Writes events at or above a level, one line each, at once: events are rare."""
+class LineWriter:
+    """Writes text to a file descriptor from a thread of its own: a reader that is slow or stuck never holds up a request.
 
-    def __init__(self, level: str, form: str, stream: TextIO | None = None) -> None:
+    So many characters may wait; what comes on top is dropped. Once a write has failed, `failure` says why and all is dropped.
+    """
+
+    most = 2**24
+
+    def __init__(self, stream: TextIO) -> None:
+        self.failure = ""
+        self._descriptor = stream.fileno()
+        self._queue: SimpleQueue[str | None] = SimpleQueue()
+        self._taken = 0  # counted by the caller alone
+        self._written = 0  # and this by the thread alone
+        self._thread = threading.Thread(target=self._work, name=f"writer of {stream.name}", daemon=True)
+        self._thread.start()
+
+    def __repr__(self) -> str:
+        return f"<LineWriter {self._thread.name}: {self._taken - self._written} characters waiting{self.failure and ', failed'}>"
+
+    def write(self, text: str) -> bool:
+        """Take the text, to be written soon; false if it had to be dropped."""
+        if self.failure or self._taken - self._written > self.most:
+            return False
+        self._taken += len(text)
+        self._queue.put(text)
+        return True
+
+    def close(self) -> None:
+        """Write what is left, waiting for a stuck reader for a second at most."""
+        self._queue.put(None)
+        self._thread.join(1.0)
+
+    def _work(self) -> None:
+        while (text := self._queue.get()) is not None:
+            left = text.encode()
+            while left and not self.failure:
+                try:
+                    left = left[os.write(self._descriptor, left) :]
+                except OSError as error:
+                    self.failure = error.strerror or str(error)
+            self._written += len(text)
+
+
+class EventLog:
+    """Writes events at or above a level, one line each, on stderr."""
+
+    def __init__(self, level: str, form: str) -> None:
         self._least = LEVELS.index(level)
         self._form = form
-        self._stream = stream or sys.stderr
+        self._writer = LineWriter(sys.stderr)
 
     def __call__(self, level: str, event: str, **fields: Any) -> None:
-        if LEVELS.index(level) < self._least:
-            return
-        head = {"time": timestamp(datetime.now(UTC).timestamp()), "level": level, "event": event}
-        try:
-            print(line({**head, **fields}, self._form), file=self._stream, flush=True)
-        except OSError:  # nobody listens any more
-            self._least = len(LEVELS)
-            silence(self._stream)
+        if LEVELS.index(level) >= self._least:
+            head = {"time": timestamp(datetime.now(UTC).timestamp()), "level": level, "event": event}
+            self._writer.write(line({**head, **fields}, self._form) + "\n")
+
+    def close(self) -> None:
+        """Write what is left."""
+        self._writer.close()
 
 
 class Bridge(logging.Handler):

@@ -175,7 +175,7 @@ def test_a_reader_that_has_gone_does_not_stop_the_balancer(world: World) -> None
     os.close(writer)
     for _request in range(3):
         assert balancer.get()[1] == b"ok"
-    balancer.event("access_log_ended")
+    balancer.event("access_log_dropping")
     assert balancer.get()[1] == b"ok"
 
 

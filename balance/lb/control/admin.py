@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import socket
 from typing import Any
 
 from aiohttp import web
@@ -10,7 +11,7 @@ from aiohttp import web
 import balance
 from balance.instruments import Instruments
 from balance.lb.config import Address
-from balance.lb.data.listener import cannot_listen
+from balance.lb.data.listener import bind, cannot_listen, remove
 from balance.lb.data.proxy import Proxy
 
 
@@ -69,8 +70,16 @@ def application(proxy: Proxy, instruments: Instruments) -> web.Application:
     async def version(_request: web.Request) -> web.Response:
         return web.json_response({"version": balance.__version__, "python": platform.python_version()})
 
+    scrape = instruments.aiohttp_handler()
+
+    async def metrics(request: web.Request) -> web.StreamResponse:
+        try:
+            return await scrape(request)
+        except (TypeError, ValueError):  # prometheus_client reads versions out of it without looking
+            raise web.HTTPBadRequest(text="the Accept header cannot be understood\n") from None
+
     app = web.Application()
-    app.router.add_get("/metrics", instruments.aiohttp_handler())
+    app.router.add_get("/metrics", metrics)
     app.router.add_get("/health", health)
     app.router.add_get("/ready", ready)
     app.router.add_get("/status", show_status)
@@ -83,13 +92,17 @@ class Admin:
 
     def __init__(self, proxy: Proxy, instruments: Instruments) -> None:
         self._runner = web.AppRunner(application(proxy, instruments), access_log=None, handle_signals=False, shutdown_timeout=1.0)
+        self._socket: socket.socket | None = None
 
     async def start(self, address: Address) -> str:
         """Listen; where, with the real port. Raises `StartError`."""
         await self._runner.setup()
-        site = web.UnixSite(self._runner, address.path) if address.path else web.TCPSite(self._runner, address.host or None, address.port)
         try:
-            await site.start()
+            if address.path:
+                self._socket = bind(socket.AF_UNIX, address.path)
+                await web.SockSite(self._runner, self._socket).start()
+            else:
+                await web.TCPSite(self._runner, address.host or None, address.port).start()
         except OSError as error:
             await self._runner.cleanup()
             raise cannot_listen(address, error, "choose another address: admin.listen, or BALANCE_ADMIN_LISTEN") from None
@@ -98,4 +111,6 @@ class Admin:
 
     async def stop(self) -> None:
         """Close the server and its connections."""
+        if self._socket:
+            remove(self._socket)
         await self._runner.cleanup()

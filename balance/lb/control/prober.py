@@ -11,13 +11,14 @@ import aiohttp
 
 from balance.lb.config.model import Address, HealthCheck
 from balance.lb.data.backend import Backend
+from balance.lb.policy.faults import LOCAL_ERRORS
 
 _JITTER = 0.1
 """Share by which intervals vary, so that many balancers do not ask in step."""
 
 
-async def check(address: Address, policy: HealthCheck) -> str:
-    """Why the check failed, in a few words; empty if it passed."""
+async def check(address: Address, policy: HealthCheck) -> str | None:
+    """Why the check failed, in a few words; empty if it passed; None if this machine could not make it."""
     try:
         async with asyncio.timeout(policy.timeout):
             return await (_check_http(address, policy) if policy.type == "http" else _check_tcp(address))
@@ -26,6 +27,8 @@ async def check(address: Address, policy: HealthCheck) -> str:
     except (OSError, aiohttp.ClientError, UnicodeError) as error:
         if isinstance(error, OSError) and error.errno == errno.ECONNREFUSED:
             return "connection refused"
+        if isinstance(error, OSError) and error.errno in LOCAL_ERRORS:
+            return None
         return f"{type(error).__name__}: {error}"
 
 
@@ -43,7 +46,7 @@ async def _check_http(address: Address, policy: HealthCheck) -> str:
     connector = aiohttp.UnixConnector(address.path, force_close=True) if address.path else aiohttp.TCPConnector(force_close=True)
     authority = "localhost" if address.path else str(address)
     async with (
-        aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as session,
+        aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False) as session,
         session.get(f"http://{authority}{policy.path}", allow_redirects=False, headers={"User-Agent": "balance-health-check"}) as response,
     ):
         return "" if 200 <= response.status <= 399 else f"status {response.status}"
@@ -75,5 +78,6 @@ class Prober:
     async def _watch(self, backend: Backend, policy: HealthCheck) -> None:
         while True:
             cause = await check(backend.config.address, policy)
-            backend.checked(policy, passed=not cause, cause=cause)
+            if cause is not None:
+                backend.checked(policy, passed=not cause, cause=cause)
             await asyncio.sleep(policy.interval * random.uniform(1 - _JITTER, 1 + _JITTER))  # noqa: S311 -- jitter

@@ -8,16 +8,10 @@ from __future__ import annotations
 
 import json
 import sys
-import threading
 import time
-from queue import SimpleQueue
-from typing import NamedTuple, TextIO
+from typing import NamedTuple
 
-from balance.commandline import silence
-from balance.lb.logs import EventLog, plain
-
-_MOST = 100_000
-"""Lines that may wait; further ones are dropped."""
+from balance.lb.logs import EventLog, LineWriter, plain
 
 
 class Entry(NamedTuple):
@@ -52,22 +46,19 @@ def render(moment: str, entry: Entry, form: str) -> str:
 
 
 class AccessLog:
-    """`add` entries; `flush` now and then; `close` at the end. If the reader goes away, the log ends and the event log says so."""
+    """`add` entries; `flush` now and then; `close` at the end. If lines cannot be written, the event log says so, once."""
 
-    def __init__(self, form: str, log: EventLog, stream: TextIO | None = None) -> None:
+    def __init__(self, form: str, log: EventLog) -> None:
         self._form = form
         self._log = log
-        self._stream = stream or sys.stdout
+        self._writer = LineWriter(sys.stdout)
         self._second, self._prefix = 0, ""
         self._lines: list[str] = []
-        self._queue: SimpleQueue[list[str] | None] = SimpleQueue()
-        self._waiting = 0
         self._dropped = 0
-        self._thread = threading.Thread(target=self._work, name="access-log", daemon=True)
-        self._thread.start()
+        self._told = False
 
     def __repr__(self) -> str:
-        return f"<AccessLog {len(self._lines) + self._waiting} waiting, {self._dropped} dropped>"
+        return f"<AccessLog {len(self._lines)} gathered, {self._dropped} dropped, {self._writer}>"
 
     def add(self, entry: Entry) -> None:
         """Note a request that has ended just now; it is written later."""
@@ -79,31 +70,16 @@ class AccessLog:
 
     def flush(self) -> None:
         """Hand over what has gathered."""
-        lines = self._lines
-        if not lines:
-            return
-        self._lines = []
-        if self._waiting + len(lines) > _MOST or not self._thread.is_alive():
-            if not self._dropped:
-                self._log("warning", "access_log_dropping", cause="nobody reads it, or not fast enough")
+        lines, self._lines = self._lines, []
+        if lines and not self._writer.write("".join(lines)):
             self._dropped += len(lines)
-            return
-        self._waiting += len(lines)
-        self._queue.put(lines)
+        if (self._dropped or self._writer.failure) and not self._told:
+            self._told = True
+            self._log("warning", "access_log_dropping", cause=self._writer.failure or "nobody reads it, or not fast enough")
 
     def close(self) -> None:
-        """Write what is left, waiting for a stuck reader for a second at most."""
+        """Write what is left, and say how much could not be."""
         self.flush()
-        self._queue.put(None)
-        self._thread.join(1.0)
-
-    def _work(self) -> None:
-        while (lines := self._queue.get()) is not None:
-            try:
-                self._stream.write("".join(lines))
-                self._stream.flush()
-            except OSError as error:
-                silence(self._stream)
-                self._log("warning", "access_log_ended", cause=str(error))
-                return
-            self._waiting -= len(lines)
+        self._writer.close()
+        if self._dropped:
+            self._log("warning", "access_log_dropped", lines=self._dropped)

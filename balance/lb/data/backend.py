@@ -63,25 +63,25 @@ class Backend:
             self.meters.healthy.set(float(self.health.up))
             self._log("info" if passed else "warning", "backend_up" if passed else "backend_down", backend=self.name, cause=cause or "check passed")
 
-    def begin(self) -> bool:
-        """An attempt sets out; whether it is a probe of the breaker."""
+    def begin(self) -> int:
+        """An attempt sets out: the period of the breaker whose probe it is, 0 if it is none."""
         if self.breaker.state is State.CLOSED:
-            return False
+            return 0
         self._turn(breakers.begin(self.breaker))
-        return True
+        return self.breaker.period
 
-    def succeeded(self, *, probe: bool) -> None:
+    def succeeded(self, *, probe: int) -> None:
         """An attempt ended well."""
-        if self._policy and self.breaker is not breakers.CLOSED:
+        if self._policy and (self.breaker.failures or self.breaker.state is not State.CLOSED):
             self._turn(breakers.success(self.breaker, self._policy, probe=probe))
 
-    def failed(self, *, probe: bool) -> None:
+    def failed(self, *, probe: int) -> None:
         """An attempt failed by the backend's fault."""
         if self._policy:
             self.meters.failures.value += 1
             self._turn(breakers.failure(self.breaker, self._policy, self._loop.time(), probe=probe))
 
-    def forgotten(self, *, probe: bool) -> None:
+    def forgotten(self, *, probe: int) -> None:
         """An attempt ended without a verdict."""
         self._turn(breakers.forget(self.breaker, probe=probe))
 

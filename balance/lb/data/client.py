@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+import sys
 from contextlib import suppress
 from enum import Enum
+from fcntl import ioctl
+from termios import TIOCOUTQ
 from time import perf_counter
 from typing import TYPE_CHECKING, cast
 
@@ -24,6 +27,10 @@ if TYPE_CHECKING:
 _RESET = struct.pack("ii", 1, 0)
 LINGER_SECONDS = 2.0
 """How long to go on reading after the last response, so that the client gets it before its own data bounces (RFC 9112 section 9.6)."""
+LINGER_MOST = 30.0
+"""The same for a client that goes on sending."""
+EARLY_BYTES = 2**16
+"""How much of the next requests may wait; while less is there, reading goes on, so that a client that hangs up is noticed."""
 
 
 class Phase(Enum):
@@ -40,7 +47,21 @@ class Phase(Enum):
 class Client(asyncio.Protocol, Timed):
     """`regulate` decides after every event whether to read on."""
 
-    __slots__ = ("_backlog", "_next", "_reader", "_reading", "_started", "_stash", "exchange", "peer", "phase", "proxy", "transport", "write_paused")
+    __slots__ = (
+        "_backlog",
+        "_linger_until",
+        "_next",
+        "_reader",
+        "_reading",
+        "_started",
+        "_stash",
+        "exchange",
+        "peer",
+        "phase",
+        "proxy",
+        "transport",
+        "write_paused",
+    )
 
     def __init__(self, proxy: Proxy) -> None:
         Timed.__init__(self)
@@ -55,6 +76,7 @@ class Client(asyncio.Protocol, Timed):
         self._next: RequestHead | None = None
         self._started = 0.0
         self._backlog = 0
+        self._linger_until = 0.0
 
     def __repr__(self) -> str:
         return f"<Client {self.peer.name if self.transport else 'gone'} {self.phase.value} {self.exchange or ''}>"
@@ -80,6 +102,8 @@ class Client(asyncio.Protocol, Timed):
         elif phase is Phase.BUSY:
             self._stash += data
             self.regulate()
+        elif self.proxy.clock.now < self._linger_until:
+            self.proxy.clock.set(self, LINGER_SECONDS)
 
     def eof_received(self) -> None:
         if self.exchange is not None:
@@ -113,7 +137,7 @@ class Client(asyncio.Protocol, Timed):
         exchange, transport = self.exchange, self.transport
         if transport is None:
             return
-        if self.write_paused and transport.get_write_buffer_size() < self._backlog:
+        if (self.write_paused or self.phase is Phase.DISCARD) and self._unsent() < self._backlog:
             self._watch_writing()
         elif exchange is not None:
             if exchange.waiting:
@@ -206,8 +230,12 @@ class Client(asyncio.Protocol, Timed):
                 self.regulate()
 
     def _begin_next(self) -> None:
-        if self._next is not None and self.transport is not None:
-            self._begin(self._next)
+        if self._next is None or self.transport is None:
+            return
+        early, self._stash = self._stash, b""  # what has arrived since: it belongs to this request's body, or follows it
+        self._begin(self._next)
+        if early:
+            self.data_received(early)
 
     def _refuse(self, fault: Fault, message: RequestHead | None = None) -> None:
         """Answer what never became an exchange, and end the connection."""
@@ -246,7 +274,7 @@ class Client(asyncio.Protocol, Timed):
 
     def _wants_more(self) -> bool:
         if self.phase is Phase.BUSY:
-            return not self._stash
+            return len(self._stash) < EARLY_BYTES
         if self.phase is Phase.BODY:
             return self.exchange is not None and self.exchange.takes_body
         return True
@@ -273,15 +301,26 @@ class Client(asyncio.Protocol, Timed):
         if unread:
             self.regulate()
             transport.write_eof()
+            self._backlog = 0
+            self._linger_until = self.proxy.clock.now + LINGER_MOST
             self.proxy.clock.set(self, LINGER_SECONDS)
         else:
+            self._watch_writing()
             transport.close()
-            self.proxy.clock.set(self, self.proxy.config.timeouts.body_idle)
 
     def _watch_writing(self) -> None:
-        if self.transport is not None:
-            self._backlog = self.transport.get_write_buffer_size()
-            self.proxy.clock.set(self, self.proxy.config.timeouts.body_idle)
+        """End the connection unless the client takes something in the meantime."""
+        self._backlog = self._unsent()
+        self.proxy.clock.set(self, self.proxy.config.timeouts.body_idle)
+
+    def _unsent(self) -> int:
+        """Bytes that the client has not taken: in our buffer, and in the kernel's, which may hold megabytes."""
+        if self.transport is None:
+            return 0
+        waiting = bytearray(4)
+        with suppress(OSError, AttributeError):
+            ioctl(self.transport.get_extra_info("socket").fileno(), TIOCOUTQ, waiting)
+        return self.transport.get_write_buffer_size() + int.from_bytes(waiting, sys.byteorder)
 
 
 def _peer(transport: asyncio.BaseTransport) -> Peer:

@@ -21,7 +21,7 @@ from balance.lb.data.response import Response, compose, interim
 from balance.lb.data.upstream import Upstream
 from balance.lb.data.wire import ResponseHead, WireError
 from balance.lb.policy import retry
-from balance.lb.policy.faults import FAILING_STATUSES, Fault
+from balance.lb.policy.faults import BROKEN_OFF, FAILING_STATUSES, OWN, Fault
 
 if TYPE_CHECKING:
     from balance.lb.data.client import Client
@@ -53,7 +53,7 @@ class Exchange:
         self._tried: tuple[Backend, ...] = ()
         self._pending: list[bytes] = []
         self._body_sent = False
-        self._probe = False
+        self._probe = 0
         self._judged = True
         self._repeating = False
         self._timer: asyncio.TimerHandle | None = None
@@ -64,10 +64,10 @@ class Exchange:
 
     # --- towards the backend ---
 
-    def begin(self) -> None:
-        """Send the request to the best backend that can take it, wait for one, or say that there is none."""
+    def begin(self, *, first: bool = False) -> None:
+        """Send the request to the best backend that can take it, wait for one, or say that there is none. `first`: of those that wait."""
         self._timer = None
-        backend = self._proxy.choose(self._tried)
+        backend = self._proxy.choose(self._tried, first=first)
         if isinstance(backend, Backend):
             self._attempts += 1
             self._probe = backend.begin()
@@ -75,7 +75,7 @@ class Exchange:
                 backend.meters.retries.value += 1
             self._attempt(backend, backend.take())
         elif backend is Fault.QUEUE_TIMEOUT:
-            self._proxy.enqueue(self)
+            self._proxy.enqueue(self, first=first)
         else:
             self.refuse(self.fault)
 
@@ -180,20 +180,24 @@ class Exchange:
         self.client.write(head + (_chunk(body, done) if response.chunked else body))
         if done:
             self._complete(response)
-        elif self.upstream is not None and self.uploaded and not self.client.write_paused:
-            self._proxy.clock.set(self.upstream, self._proxy.config.timeouts.response_idle)
+        elif self.upstream is not None and not self.client.write_paused:
+            timeouts = self._proxy.config.timeouts
+            if self.uploaded:
+                self._proxy.clock.set(self.upstream, timeouts.response_idle)
+            else:
+                self._proxy.clock.set(self.client, timeouts.body_idle)  # it takes bytes, if it sends none
 
     def download_paused(self) -> None:
         """The client takes no more for now."""
-        if self.upstream is not None and self.response is not None:
+        if self.upstream is not None:
             self.upstream.read(False)
             self.upstream.deadline = 0.0
 
     def download_resumed(self) -> None:
         """The client takes more again."""
-        if self.upstream is not None and self.response is not None:
+        if self.upstream is not None:
             self.upstream.read(True)
-            self._proxy.clock.set(self.upstream, self._proxy.config.timeouts.response_idle)
+            self.await_backend()
 
     def _complete(self, response: Response) -> None:
         upstream, self.upstream = self.upstream, None
@@ -225,7 +229,7 @@ class Exchange:
         if raced and retry.may_repeat(fault, self.request.method, replayable=replayable):
             self._attempt(backend, None)  # it closed an idle connection while we took it: nobody's fault
             return
-        self._judge(failed=None if raced else True)
+        self._judge(failed=None if raced or fault in OWN else True)
         self._retry_or_refuse(replayable)
 
     def _retry_or_refuse(self, replayable: bool) -> None:
@@ -260,9 +264,10 @@ class Exchange:
     def give_up(self, fault: Fault) -> None:
         """End it by the client's or our own fault: with a reply if nothing has been passed on yet."""
         self._let_go()
-        if self.response is None and fault not in (Fault.CLIENT_ABORT, Fault.CLIENT_STALLED, Fault.SHUTDOWN):
+        if self.response is None and fault not in BROKEN_OFF:
             self.refuse(fault)
         else:
+            self._status = self._status or BROKEN_OFF[fault]
             self.client.abort()
             self._finish(fault, keep=False)
 
@@ -275,11 +280,7 @@ class Exchange:
         upstream, self.upstream = self.upstream, None
         if upstream is not None:
             upstream.close()
-        if self._status:
-            self._judge(failed=None)
-        elif not self._judged and self.backend is not None:  # the client did not wait for an answer: no attempt that could have had one
-            self._judged = True
-            self.backend.forgotten(probe=self._probe)
+        self._judge(failed=None)
 
     def refuse(self, fault: Fault) -> None:
         """Reply ourselves."""
@@ -298,8 +299,7 @@ class Exchange:
         if self._repeating:
             proxy.retrying -= 1
         seconds = perf_counter() - self._started
-        if self._status:
-            proxy.meters.answered(self.request.method, self._status, seconds, self.received, self.sent)
+        proxy.meters.answered(self.request.method, self._status, seconds, self.received, self.sent)
         if proxy.access is not None:
             name = self.backend.name if self.backend else "-"
             proxy.access.add(Entry(

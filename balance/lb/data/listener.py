@@ -10,6 +10,7 @@ import asyncio
 import errno
 import os
 import socket
+import stat
 from collections.abc import Sequence
 from typing import Any
 
@@ -47,7 +48,7 @@ class Listener:
         for address in addresses:
             try:
                 if address.path:
-                    self._listen(socket.AF_UNIX, address.path)
+                    self._sockets.append(bind(socket.AF_UNIX, address.path))
                 else:
                     await self._listen_tcp(address)
             except OSError as error:
@@ -60,27 +61,10 @@ class Listener:
         found = await self._proxy.loop.getaddrinfo(address.host or None, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         for family, _type, _protocol, _name, where in dict.fromkeys(found):
             try:
-                self._listen(family, where)
+                self._sockets.append(bind(family, where))
             except OSError as error:
                 if address.host or error.errno not in _NO_FAMILY:  # "every interface" is also fine on a machine without IPv6
                     raise
-
-    def _listen(self, family: int, where: Any) -> None:
-        listening = socket.socket(family, socket.SOCK_STREAM)
-        try:
-            listening.setblocking(False)
-            if family == socket.AF_UNIX:
-                _remove_stale(where)
-            else:
-                listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            listening.bind(where)
-            listening.listen(BACKLOG)
-        except OSError:
-            listening.close()
-            raise
-        self._sockets.append(listening)
 
     def _accept(self, listening: socket.socket) -> None:
         loop = self._proxy.loop
@@ -112,18 +96,43 @@ class Listener:
         """Accept no more connections; those that are open stay."""
         for listening in self._sockets:
             self._proxy.loop.remove_reader(listening)
-            name = listening.getsockname()
-            listening.close()
-            if isinstance(name, str) and os.path.exists(name):
-                os.unlink(name)
+            remove(listening)
         self._sockets.clear()
+
+
+def bind(family: int, where: Any) -> socket.socket:
+    """A listening socket of the family (`socket.AF_INET`, ...) at an address of it, or at a path."""
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listening.setblocking(False)
+        if family == socket.AF_UNIX:
+            _remove_stale(where)
+        else:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listening.bind(where)
+        listening.listen(BACKLOG)
+    except OSError:
+        listening.close()
+        raise
+    return listening
+
+
+def remove(listening: socket.socket) -> None:
+    """Close a listening socket and remove the path that it was bound to."""
+    name = listening.getsockname()
+    listening.close()
+    if isinstance(name, str) and os.path.exists(name):
+        os.unlink(name)
 
 
 def _remove_stale(path: str) -> None:
     """Remove the socket file of a process that has ended; one that still listens is left, and `bind` will say so."""
     with socket.socket(socket.AF_UNIX) as probe:
         try:
-            probe.connect(path)
+            if stat.S_ISSOCK(os.lstat(path).st_mode):
+                probe.connect(path)
         except ConnectionRefusedError:
             os.unlink(path)
         except OSError:

@@ -28,7 +28,7 @@ class Proxy:
         self.loop = asyncio.get_running_loop()
         self.log = log
         self.access = access
-        self.clock = Clock(self.loop, access.flush if access else lambda: None)
+        self.clock = Clock(self.loop, self._on_tick)
         self.meters = Meters(instruments, config)
         self.backends = [
             Backend(backend, config.circuit_breaker, BackendMeters(instruments, backend.name), self.clock, log) for backend in config.backends
@@ -47,9 +47,9 @@ class Proxy:
 
     # --- who serves ---
 
-    def choose(self, tried: Sequence[Backend]) -> Backend | Fault:
-        """The backend for the next attempt, one that has not been `tried` if possible; else why there is none."""
-        if self._queue:  # nobody overtakes those who wait
+    def choose(self, tried: Sequence[Backend], *, first: bool) -> Backend | Fault:
+        """The backend for the next attempt, one that has not been `tried` if possible; else why there is none. `first`: of the queue."""
+        if self._queue and not first:  # nobody overtakes those who wait
             return Fault.QUEUE_TIMEOUT
         ranking = select.order(self._accounts, self._weights)
         second, full = -1, False
@@ -71,10 +71,13 @@ class Proxy:
         self._accounts = select.charge(self._accounts, self._weights, ranking, position)
         return self.backends[ranking[position]]
 
-    def enqueue(self, exchange: Exchange) -> None:
+    def enqueue(self, exchange: Exchange, *, first: bool) -> None:
         """Let it wait until a backend has room; there is at most one per client, so the clients' limit bounds the queue."""
         exchange.waiting = True
-        self._queue.append(exchange)
+        if first:
+            self._queue.appendleft(exchange)
+        else:
+            self._queue.append(exchange)
         if not exchange.client.deadline:
             self.clock.set(exchange.client, self.config.timeouts.queue)
 
@@ -91,14 +94,16 @@ class Proxy:
     def _resume(self) -> None:
         if not self._queue:
             return
-        others, self._queue = self._queue, deque()
-        exchange = others.popleft()
+        exchange = self._queue.popleft()
         exchange.waiting = False
-        exchange.begin()
-        found = not self._queue
-        self._queue.extend(others)
-        if found:
+        exchange.begin(first=True)
+        if not exchange.waiting:
             self.wake()  # perhaps there is room for one more
+
+    def _on_tick(self) -> None:
+        self.wake()  # a backend may have recovered, or its breaker may let a probe pass: no event tells of the latter
+        if self.access is not None:
+            self.access.flush()
 
     @property
     def queued(self) -> int:

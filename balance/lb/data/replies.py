@@ -27,6 +27,7 @@ _REPLIES = {
     Fault.INVALID_RESPONSE: (502, "the backend's response was not valid"),
     Fault.NO_BACKEND: (503, "no backend is available"),
     Fault.QUEUE_TIMEOUT: (503, "all backends are at their connection limit"),
+    Fault.OUT_OF_RESOURCES: (503, "the load balancer has no sockets left"),
     Fault.TOO_MANY_CONNECTIONS: (503, "too many connections"),
     Fault.CONNECT_TIMEOUT: (504, "connection to the backend timed out"),
     Fault.FIRST_BYTE_TIMEOUT: (504, "the backend did not answer in time"),

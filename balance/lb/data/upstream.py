@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
+from contextlib import suppress
 from typing import TYPE_CHECKING, cast
 
 from balance.lb.data.clock import Timed
 from balance.lb.data.wire import ResponseReader, WireError
-from balance.lb.policy.faults import Fault
+from balance.lb.policy.faults import LOCAL_ERRORS, Fault
 
 if TYPE_CHECKING:
     from balance.lb.data.backend import Backend
@@ -57,8 +60,9 @@ class Upstream(asyncio.Protocol, Timed):
                 await self._proxy.loop.create_connection(lambda: self, address.host, address.port)
         except ConnectionRefusedError:
             self._fail(Fault.CONNECT_REFUSED)
-        except (OSError, UnicodeError):
-            self._fail(Fault.CONNECT_FAILED)
+        except (OSError, UnicodeError) as error:
+            local = isinstance(error, OSError) and error.errno in LOCAL_ERRORS
+            self._fail(Fault.OUT_OF_RESOURCES if local else Fault.CONNECT_FAILED)
 
     def serve(self, exchange: Exchange) -> None:
         """Belong to an exchange until `close` or until it is given back."""
@@ -127,10 +131,26 @@ class Upstream(asyncio.Protocol, Timed):
         self._ended(clean=True)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._ended(clean=False)
+        self._ended(clean=exc is not None and self._salvage())
         self.transport = None
         self._uncount()
         self._proxy.clock.drop(self)
+
+    def _salvage(self) -> bool:
+        """Take in what the backend sent before our writing to it failed: a backend that answers early and closes has answered.
+
+        Whether its sending ended properly. The socket is still open while the loss of the connection is being reported.
+        """
+        if self.exchange is None or self.transport is None:
+            return False
+        with suppress(OSError), socket.socket(fileno=os.dup(self.transport.get_extra_info("socket").fileno())) as left:
+            left.setblocking(False)
+            while self.exchange is not None:
+                data = left.recv(2**18)
+                if not data:
+                    return True
+                self.data_received(data)
+        return False
 
     def pause_writing(self) -> None:
         self.write_paused = True

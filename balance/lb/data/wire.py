@@ -172,8 +172,8 @@ class RequestReader:
 
     def _check(self, head: RequestHead, block: bytes) -> int:
         """Refuse what the parser lets pass in the form of the head: its size, several spaces or empty lines. Where the head ends."""
-        line = block[: block.find(b"\r\n", 2)]
-        if line.count(b" ") != 2:
+        line = block[: block.find(b"\r\n", 2)].removeprefix(b"\r\n")
+        if line.count(b" ") != 2 or not line[:1].isalpha():
             raise WireError(Fault.BAD_REQUEST)
         end = block.find(b"\r\n\r\n", 2) + 4
         if end > self._limit or len(head.raw_headers) > _MAX_HEADERS:
@@ -233,6 +233,8 @@ class ResponseReader:
                 raise WireError(Fault.INVALID_RESPONSE)
             if head.code >= 200 or head.code < 100:
                 self._payload = payload
+            if sum(len(name) + len(value) + 4 for name, value in head.raw_headers) > self._limit:
+                raise WireError(Fault.INVALID_RESPONSE)
             heads.append(head)
         return heads
 

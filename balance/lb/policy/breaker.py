@@ -24,13 +24,15 @@ class State(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Breaker:
-    """One moment of a breaker. `since`: when it opened. `probes`: how many are under way."""
+    """One moment of a breaker. `since`: when it opened. `probes`: how many are under way. `period`: how often it has been half
+    open; a probe is known by the period in which it set out, so that one that ends later says nothing about the next."""
 
     state: State = State.CLOSED
     failures: int = 0
     successes: int = 0
     since: float = 0.0
     probes: int = 0
+    period: int = 0
 
 
 CLOSED = Breaker()
@@ -50,34 +52,34 @@ def begin(breaker: Breaker) -> Breaker:
     if breaker.state is State.CLOSED:
         return breaker
     if breaker.state is State.OPEN:
-        return Breaker(State.HALF_OPEN, probes=1)
+        return Breaker(State.HALF_OPEN, probes=1, period=breaker.period + 1)
     return replace(breaker, probes=breaker.probes + 1)
 
 
-def success(breaker: Breaker, policy: CircuitBreaker, *, probe: bool) -> Breaker:
-    """A request ended well."""
+def success(breaker: Breaker, policy: CircuitBreaker, *, probe: int) -> Breaker:
+    """A request ended well. `probe`: the period in which it set out as a probe, 0 if it was none."""
     if breaker.state is State.CLOSED:
-        return CLOSED if breaker.failures else breaker
-    if breaker.state is State.OPEN or not probe:
+        return replace(breaker, failures=0) if breaker.failures else breaker
+    if breaker.state is State.OPEN or probe != breaker.period:
         return breaker
     if breaker.successes + 1 >= policy.success_threshold:
-        return CLOSED
+        return Breaker(period=breaker.period)
     return replace(breaker, successes=breaker.successes + 1, probes=max(0, breaker.probes - 1))
 
 
-def failure(breaker: Breaker, policy: CircuitBreaker, now: float, *, probe: bool) -> Breaker:
+def failure(breaker: Breaker, policy: CircuitBreaker, now: float, *, probe: int) -> Breaker:
     """A request failed by the fault of the backend."""
     if breaker.state is State.CLOSED:
         if breaker.failures + 1 < policy.failure_threshold:
             return replace(breaker, failures=breaker.failures + 1)
-        return Breaker(State.OPEN, since=now)
-    if breaker.state is State.OPEN or not probe:
+        return Breaker(State.OPEN, since=now, period=breaker.period)
+    if breaker.state is State.OPEN or probe != breaker.period:
         return breaker
-    return Breaker(State.OPEN, since=now)
+    return Breaker(State.OPEN, since=now, period=breaker.period)
 
 
-def forget(breaker: Breaker, *, probe: bool) -> Breaker:
+def forget(breaker: Breaker, *, probe: int) -> Breaker:
     """A request ended without a verdict on the backend: the client went away."""
-    if probe and breaker.state is State.HALF_OPEN:
+    if breaker.state is State.HALF_OPEN and probe == breaker.period:
         return replace(breaker, probes=max(0, breaker.probes - 1))
     return breaker

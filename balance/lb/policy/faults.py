@@ -5,6 +5,7 @@ What the client is told (status and text) is in `balance.lb.data.replies`; whose
 
 from __future__ import annotations
 
+import errno
 from enum import Enum
 
 
@@ -32,6 +33,7 @@ class Fault(Enum):
     QUEUE_TIMEOUT = "queue_timeout"
     TOO_MANY_CONNECTIONS = "too_many_connections"
     SHUTDOWN = "shutdown"
+    OUT_OF_RESOURCES = "out_of_resources"
     # the backend's doing
     CONNECT_REFUSED = "connect_refused"
     CONNECT_FAILED = "connect_failed"
@@ -45,5 +47,11 @@ class Fault(Enum):
 
 UNSENT = frozenset({Fault.CONNECT_REFUSED, Fault.CONNECT_FAILED, Fault.CONNECT_TIMEOUT})
 """The backend cannot have seen any of the request."""
+OWN = frozenset({Fault.OUT_OF_RESOURCES})
+"""Failures of an attempt that say nothing about the backend."""
+BROKEN_OFF = {Fault.CLIENT_ABORT: 499, Fault.CLIENT_STALLED: 499, Fault.SHUTDOWN: 503}
+"""Statuses under which a request counts that ended before there was an answer: 499 is nginx's for a client that has left."""
+LOCAL_ERRORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL})
+"""Errors of this machine's sockets that say nothing about a backend."""
 FAILING_STATUSES = frozenset({502, 503, 504})
 """Statuses by which a backend says that it cannot answer at present; a 500 is an answer, if a sad one."""
