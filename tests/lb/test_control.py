@@ -83,7 +83,7 @@ def test_the_first_check_decides_at_once_and_the_log_says_why(world: World, case
 def test_a_good_backend_passes_its_checks(world: World, kind: str) -> None:
     origin = world.origin()
     balancer = world.balancer(origin, health_check={**CHECKS, "type": kind})
-    world.until(lambda: origin.connections >= 1)
+    world.until(lambda: origin.connections >= 3)
     assert balancer.get()[1] == b"ok"
     assert healthy(balancer, "a") == 1
 

@@ -125,9 +125,6 @@ def test_a_bad_request_is_refused_and_the_connection_closed_and_no_origin_sees_i
     assert (len(origin.heads), origin.connections) == before
 
 
-SPLITS = (1, 7, 4096)
-
-
 @pytest.mark.parametrize("case", ["two spaces before the target", "two hosts", "endless headers", "target too long", "TLS"])
 def test_a_bad_request_is_refused_however_it_is_cut_into_packets(balancer: Balancer, case: str) -> None:
     request, expected = REFUSED[case]

@@ -226,6 +226,7 @@ class ResponseReader:
                 if self._fed > self._limit:
                     raise WireError(Fault.INVALID_RESPONSE)
             return []
+        measure = self._fed + len(data) > self._limit  # otherwise no head in it can be too large
         self._fed = 0
         heads: list[ResponseHead] = []
         for head, payload in messages:
@@ -233,7 +234,7 @@ class ResponseReader:
                 raise WireError(Fault.INVALID_RESPONSE)
             if head.code >= 200 or head.code < 100:
                 self._payload = payload
-            if sum(len(name) + len(value) + 4 for name, value in head.raw_headers) > self._limit:
+            if measure and sum(len(name) + len(value) + 4 for name, value in head.raw_headers) > self._limit:
                 raise WireError(Fault.INVALID_RESPONSE)
             heads.append(head)
         return heads
