@@ -8,7 +8,8 @@ from typing import get_args
 from balance.catalog.model import Threshold, is_name
 from balance.errors import MonitoringError, QueryError, choices
 from balance.monitoring.settings import Severity
-from balance.promql.ast import Comparison, ComparisonOperator, Expr, require_vector
+from balance.promql.ast import Comparison, ComparisonOperator
+from balance.promql.selectors import Expr, require_vector
 from balance.record import Record
 
 _LABEL_USE = re.compile(r"(with|if)?\s*\$labels\.([a-zA-Z_][a-zA-Z0-9_]*)")

@@ -9,7 +9,8 @@ from balance.catalog.registry import Catalog
 from balance.errors import MonitoringError, Problem
 from balance.monitoring.alerts import Alert, RecordingRule
 from balance.monitoring.dashboards import Dashboard
-from balance.promql.ast import Comparison, Expr, Scaled, Selector
+from balance.promql.ast import Comparison, Scaled
+from balance.promql.selectors import Expr, Selector
 from balance.record import Record
 
 

@@ -7,7 +7,7 @@ from balance.catalog import thresholds as t
 from balance.catalog.metrics import Runtime
 from balance.monitoring.alerts import Condition
 from balance.promql import RATE_WINDOW, absent, compare, either, matches, quantile, rate, ratio, series, sum_by, unless
-from balance.promql.ast import Expr
+from balance.promql.selectors import Expr
 
 _RUNNING = compare(series(m.UP), "==", t.TARGET_UP)
 

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 from balance.catalog.model import Gauge, Threshold, Unit
 from balance.errors import MonitoringError, choices
-from balance.promql.ast import Expr, require_vector
+from balance.promql.selectors import Expr, require_vector
 from balance.record import Record
 
 WIDTH = 24

@@ -1,6 +1,6 @@
 """Typed PromQL over the metrics of a catalog."""
 
-from balance.promql.ast import RATE_WINDOW, Comparison, ComparisonOperator, Expr, Window
+from balance.promql.ast import Comparison, ComparisonOperator
 from balance.promql.build import (
     Match,
     absent,
@@ -20,6 +20,7 @@ from balance.promql.build import (
     sum_by,
     unless,
 )
+from balance.promql.selectors import RATE_WINDOW, Expr, Window
 from balance.promql.text import Scope, text
 
 __all__ = [

@@ -6,11 +6,8 @@ from typing import overload
 
 from balance.catalog.model import Counter, Gauge, Histogram, Metric, StateSet, Threshold
 from balance.errors import QueryError, choices
-from balance.promql.ast import (
-    Absent,
-    Aggregation,
-    Comparison,
-    ComparisonOperator,
+from balance.promql.ast import Absent, Aggregation, Comparison, ComparisonOperator, Quantile, RangeCall, Ratio, Scaled, SetOperation
+from balance.promql.selectors import (
     CounterRange,
     CounterSeries,
     Expr,
@@ -18,12 +15,7 @@ from balance.promql.ast import (
     HistogramSeries,
     Matcher,
     MatchOperator,
-    Quantile,
-    RangeCall,
-    Ratio,
-    Scaled,
     Selector,
-    SetOperation,
     StateSeries,
     Window,
 )

@@ -6,20 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from balance.catalog.model import Threshold, number
-from balance.promql.ast import (
-    Absent,
-    Aggregation,
-    Comparison,
-    CounterRange,
-    Expr,
-    Quantile,
-    RangeCall,
-    Ratio,
-    Scaled,
-    Selector,
-    SetOperation,
-    Window,
-)
+from balance.promql.ast import Absent, Aggregation, Comparison, Quantile, RangeCall, Ratio, Scaled, SetOperation
+from balance.promql.selectors import CounterRange, Expr, Selector, Window
 from balance.record import Record
 
 _UNITS = (("w", 604800), ("d", 86400), ("h", 3600), ("m", 60), ("s", 1))

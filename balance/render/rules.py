@@ -19,7 +19,7 @@ from balance.errors import RenderError, choices
 from balance.monitoring.alerts import Alert, RecordingRule
 from balance.monitoring.bundle import Bundle
 from balance.monitoring.settings import Settings
-from balance.promql.ast import Expr
+from balance.promql.selectors import Expr
 from balance.promql.text import COMPARING, Scope, duration, operand
 from balance.render import units
 from balance.render.artifact import Artifact

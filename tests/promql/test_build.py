@@ -27,7 +27,7 @@ from balance.promql import (
     sum_by,
     unless,
 )
-from balance.promql.ast import CounterRange, CounterSeries
+from balance.promql.selectors import CounterRange, CounterSeries
 
 REQUESTS = rate(series(m.HTTP_REQUESTS).over(RATE_WINDOW))
 SIZES = rate(series(m.HTTP_RESPONSE_SIZE).sum.over(RATE_WINDOW))

@@ -1,0 +1,211 @@
+"""Series of the catalog's metrics: what an expression begins with. A selector holds a metric and matchers on labels that it has."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from balance.catalog.model import TARGET_LABELS, Counter, Histogram, Metric, Unit
+from balance.errors import QueryError, choices
+from balance.record import Record
+
+MatchOperator = Literal["=", "!=", "=~", "!~"]
+Labels = frozenset[str]
+OBSERVATIONS = Unit.of("observations")
+_NOT_RE2 = re.compile(r"\(\?<?[=!]|\(\?P=|\\[1-9]|[*+?}]\+")
+"""What Python's regular expressions have and Prometheus' have not: lookaround, back references, possessive quantifiers."""
+
+
+class Window(Record):
+    """How far back a range looks, in seconds. An `adaptive` one follows the resolution where a dashboard draws it."""
+
+    seconds: int
+    adaptive: bool = False
+
+    def validate(self) -> None:
+        if self.seconds <= 0 or self.seconds % 1:
+            raise QueryError(f"a window of {self.seconds} s", cure="windows are whole seconds, 1 or more")
+
+
+RATE_WINDOW = Window(300, adaptive=True)
+"""The window of rates: five minutes in rules, Grafana's `$__rate_interval` on a dashboard."""
+
+
+class Matcher(Record):
+    """One condition on a label: ``status=~"5.."``."""
+
+    label: str
+    operator: MatchOperator
+    value: str
+
+
+class Expr(Record):
+    """An instant vector."""
+
+    @property
+    def labels(self) -> Labels:
+        """Names of the labels that series of the result can carry."""
+        raise NotImplementedError
+
+    @property
+    def unit(self) -> Unit:
+        """The unit of the result's values."""
+        raise NotImplementedError
+
+    @property
+    def parts(self) -> tuple[Expr, ...]:
+        """The expressions that this one is made of."""
+        return tuple(value for value in vars(self).values() if isinstance(value, Expr))
+
+    def walk(self) -> Iterator[Expr]:
+        """This expression and all within it."""
+        yield self
+        for part in self.parts:
+            yield from part.walk()
+
+    def windows(self) -> Iterator[Window]:
+        """Every window over which a rate or an increase is taken."""
+        ranges = (getattr(node, "range", None) for node in self.walk())
+        return (samples.window for samples in ranges if isinstance(samples, CounterRange))
+
+
+class Selector(Expr):
+    """Series of one metric. `suffix` picks a part of a histogram: ``_bucket``, ``_count``, ``_sum``."""
+
+    metric: Metric
+    matchers: tuple[Matcher, ...] = ()
+    suffix: str = ""
+
+    def validate(self) -> None:
+        for matcher in self.matchers:
+            self._check(matcher)
+
+    def _check(self, matcher: Matcher) -> None:
+        label = self.metric.label(matcher.label)
+        if matcher.operator in ("=", "!="):
+            if not label.allows(matcher.value):
+                raise QueryError(label.refusal(matcher.value), where=self.metric.name)
+            return
+        if _NOT_RE2.search(matcher.value):
+            raise QueryError(f"label {label.name!r}: {matcher.value!r} looks around or back", where=self.metric.name, cure="RE2 cannot: spell it out")
+        try:
+            pattern = re.compile(matcher.value)
+        except re.error as error:
+            raise QueryError(f"label {label.name!r}: {matcher.value!r} is no regular expression: {error}", where=self.metric.name) from None
+        if label.values and not any(pattern.fullmatch(value) for value in label.values):
+            raise QueryError(f"label {label.name!r}: {matcher.value!r} matches no value ({choices(label.values)})", where=self.metric.name)
+
+    @property
+    def name(self) -> str:
+        """The series name, for a histogram with its suffix."""
+        return self.metric.name + self.suffix
+
+    @property
+    def labels(self) -> Labels:
+        return frozenset((*self.metric.label_names, *TARGET_LABELS))
+
+    @property
+    def unit(self) -> Unit:
+        return self.metric.unit
+
+
+def require(wanted: type, given: object, what: str, cure: str) -> None:
+    """Refuse an operand of another class: what the type checker sees, seen again at run time."""
+    if isinstance(given, wanted):
+        return
+    metric = getattr(given, "metric", given)
+    where, kind = (metric.name, metric.kind) if isinstance(metric, Metric) else (type(given).__name__, "different thing")
+    raise QueryError(f"{what} of a {kind}", where=where, cure=cure)
+
+
+def require_vector(*operands: object) -> None:
+    """Refuse what is no instant vector, and the raw value of a counter, which says only how long ago the process started."""
+    for operand in operands:
+        if isinstance(operand, CounterSeries):
+            raise QueryError("the raw value of a counter", where=operand.name, cure="take rate() or increase() first")
+        require(Expr, operand, "the value", "takes an expression; of a histogram, a quantile")
+
+
+class _NoRange:
+    """Something over which no range can be taken; the type checker sees no `over` at all."""
+
+    if not TYPE_CHECKING:
+
+        def over(self, window: Window) -> None:
+            require(CounterSeries, self, "a range", "takes the series of a counter")
+
+
+class GaugeSeries(_NoRange, Selector):
+    """Series of a gauge."""
+
+
+class CounterSeries(Selector):
+    """Series of a counter: of use only as a rate or an increase over a window."""
+
+    of: ClassVar[type[Metric]] = Counter
+
+    def validate(self) -> None:
+        require(self.of, self.metric, "counter series", "takes a counter, or a part of a histogram")
+        super().validate()
+
+    def over(self, window: Window) -> CounterRange:
+        """The samples of the last `window`."""
+        return CounterRange(self, window)
+
+
+class StateSeries(GaugeSeries):
+    """Series of a state set: 1 where the chosen state holds."""
+
+    @property
+    def labels(self) -> Labels:
+        return super().labels | {matcher.label for matcher in self.matchers}
+
+
+class PartSeries(CounterSeries):
+    """``_count``, ``_sum`` or ``_bucket`` of a histogram; the buckets carry ``le``."""
+
+    of: ClassVar[type[Metric]] = Histogram
+
+    @property
+    def labels(self) -> Labels:
+        return super().labels | ({"le"} if self.suffix == "_bucket" else frozenset())
+
+    @property
+    def unit(self) -> Unit:
+        return self.metric.unit if self.suffix == "_sum" else OBSERVATIONS
+
+
+class HistogramSeries(_NoRange, Record):
+    """Series of a histogram. It is no vector by itself: take a quantile of it, or one of its parts."""
+
+    metric: Histogram
+    matchers: tuple[Matcher, ...] = ()
+
+    def validate(self) -> None:
+        PartSeries(self.metric, self.matchers, "_count")
+
+    @property
+    def buckets(self) -> PartSeries:
+        """Counts of observations up to each bound ``le``."""
+        return PartSeries(self.metric, self.matchers, "_bucket")
+
+    @property
+    def count(self) -> PartSeries:
+        """The number of observations."""
+        return PartSeries(self.metric, self.matchers, "_count")
+
+    @property
+    def sum(self) -> PartSeries:
+        """The sum of all observations."""
+        return PartSeries(self.metric, self.matchers, "_sum")
+
+
+class CounterRange(Record):
+    """A range vector of a counter."""
+
+    series: CounterSeries
+    window: Window
+
+    def validate(self) -> None:
+        require(CounterSeries, self.series, "a range", "takes the series of a counter")
