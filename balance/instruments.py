@@ -122,8 +122,8 @@ class Instruments(Collector):
     def __init__(self, catalog: Catalog) -> None:
         self.catalog = catalog
         self.registry = CollectorRegistry()
-        self._declared = {metric.name: metric for metric in catalog}
         self._children: dict[str, dict[Key, Child]] = {metric.name: {} for metric in catalog}
+        self._seen: dict[tuple[str, str], set[str]] = {}
         self._functions: dict[str, Callable[[], float]] = {}
         self._process = CollectorRegistry()
         ProcessCollector(registry=self._process)
@@ -168,13 +168,15 @@ class Instruments(Collector):
 
     def _check_bounds(self, metric: Metric, key: Key) -> None:
         """Refuse a further value of an open label that has as many as it may have."""
-        for index, label in enumerate(metric.labels):
-            seen = {other[index] for other in self._children[metric.name]}
-            if label.bound and key[index] not in seen and len(seen) >= label.bound:
-                raise CatalogError(f"label {label.name!r} has its {label.bound} values already, no room for {key[index]!r}", where=metric.name)
+        for label, value in zip(metric.labels, key, strict=True):
+            if label.bound:
+                seen = self._seen.setdefault((metric.name, label.name), set())
+                if value not in seen and len(seen) >= label.bound:
+                    raise CatalogError(f"label {label.name!r} has its {label.bound} values already, no room for {value!r}", where=metric.name)
+                seen.add(value)
 
     def _key(self, metric: Metric, labels: dict[str, str]) -> Key:
-        if self._declared.get(metric.name) != metric:
+        if metric.name not in self._children or metric not in self.catalog:
             raise CatalogError(f"is not in the catalog {self.catalog.name!r}", where=metric.name, cure="declare it there")
         if labels.keys() != set(metric.label_names):
             raise CatalogError(f"got the labels ({', '.join(labels)})", where=metric.name, cure=f"its labels: {', '.join(metric.label_names)}")
@@ -208,9 +210,20 @@ class Instruments(Collector):
 
     def aiohttp_handler(self) -> Handler:
         """An aiohttp handler that serves a scrape: text 0.0.4 or OpenMetrics as the client accepts, compressed if it may."""
-        from prometheus_client.aiohttp import make_aiohttp_handler  # imports aiohttp.web, which a catalog's user may not have
+        from aiohttp import web  # which a catalog's user may not have
+        from prometheus_client.aiohttp import make_aiohttp_handler
+        from prometheus_client.exposition import choose_encoder
 
-        return make_aiohttp_handler(self.registry)
+        handler = make_aiohttp_handler(self.registry)
+
+        async def scrape(request: web.Request) -> web.StreamResponse:
+            try:
+                choose_encoder(",".join(request.headers.getall("Accept", ())))
+            except (TypeError, ValueError):  # it reads versions out of the header without looking
+                raise web.HTTPBadRequest(text="the Accept header cannot be understood\n") from None
+            return await handler(request)
+
+        return scrape
 
 
 def _family(metric: Metric, rows: Iterable[tuple[Key, Any]]) -> Family:

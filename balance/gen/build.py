@@ -22,21 +22,25 @@ def alerts(bundle: Bundle, settings: Settings) -> list[Artifact]:
     """The alerts as a rule file."""
     from balance.render import rules
 
-    return [Artifact("prometheus/rules/alerts.yaml", rules.rule_file(bundle, settings, "alerts"))]
-
-
-def recording(bundle: Bundle, settings: Settings) -> list[Artifact]:
-    """The recording rules as a rule file."""
-    from balance.render import rules
-
-    return [Artifact("prometheus/rules/recording.yaml", rules.rule_file(bundle, settings, "rules"))]
+    return [Artifact("alerts.yaml", rules.rule_file(rules.evaluate(bundle, settings), "alerts"))]
 
 
 def all_rules(bundle: Bundle, settings: Settings) -> list[Artifact]:
     """Recording rules and alerts in one rule file."""
     from balance.render import rules
 
-    return [Artifact("rules.yaml", rules.rule_file(bundle, settings, "rules", "alerts"))]
+    return [Artifact("rules.yaml", rules.rule_file(rules.evaluate(bundle, settings), "rules", "alerts"))]
+
+
+def rule_files(bundle: Bundle, settings: Settings) -> list[Artifact]:
+    """Alerts and recording rules in a file each: the mixin is evaluated once for both."""
+    from balance.render import rules
+
+    evaluated = rules.evaluate(bundle, settings)
+    return [
+        Artifact("prometheus/rules/alerts.yaml", rules.rule_file(evaluated, "alerts")),
+        Artifact("prometheus/rules/recording.yaml", rules.rule_file(evaluated, "rules")),
+    ]
 
 
 def prometheus(_: Bundle, settings: Settings) -> list[Artifact]:
@@ -66,7 +70,7 @@ FAMILIES: dict[str, Family] = {
 }  # fmt: skip
 """What a command of that name prints."""
 
-WRITTEN: tuple[Family, ...] = (dashboards, alerts, recording, prometheus, mixin, catalog)
+WRITTEN: tuple[Family, ...] = (dashboards, rule_files, prometheus, mixin, catalog)
 """What `write` writes: each thing once."""
 
 

@@ -7,15 +7,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, get_args
 
+from balance.catalog import metrics
 from balance.errors import Problem, SettingsError, suggestion
-from balance.monitoring.settings import AlertSettings, PrometheusSettings, Settings
+from balance.monitoring.settings import AlertSettings, PrometheusSettings, Settings, Severity
 
 _DURATION = r"(?:(\d{1,3})w)?(?:(\d{1,4})d)?(?:(\d{1,5})h)?(?:(\d{1,6})m)?(?:(\d{1,7})s)?"
 _LENGTHS = (604800, 86400, 3600, 60, 1)
-RUNTIMES = ("python", "go")
-SEVERITIES = ("critical", "warning")
+RUNTIMES = tuple(metrics.RUNTIMES)
 
 
 def load(file: str | None, assignments: list[str]) -> Settings:
@@ -185,7 +185,7 @@ def _prometheus(reader: _Reader, path: str, value: Any) -> PrometheusSettings:
     return PrometheusSettings(**reader.mapping(path, value, _PROMETHEUS))
 
 
-_ALERT: Table = {"for": ("wait", _duration), "severity": ("severity", _one_of(*SEVERITIES))}
+_ALERT: Table = {"for": ("wait", _duration), "severity": ("severity", _one_of(*get_args(Severity)))}
 _PROMETHEUS: Table = {
     "scrape_interval": ("scrape_interval", _interval),
     "evaluation_interval": ("evaluation_interval", _interval),

@@ -60,7 +60,8 @@ def plan(directory: Path, artifacts: Iterable[Artifact]) -> list[Change]:
 def apply(directory: Path, changes: Iterable[Change]) -> None:
     """Carry out the changes: all new files are written beside their places first, then renamed, then orphans are removed.
 
-    Raises `StoreError` if something cannot be written; nothing has been changed then.
+    Raises `StoreError` if something cannot be written. Nothing has been changed then, unless a rename fails between two others:
+    what can be known beforehand is checked first.
     """
     changes = list(changes)
     for change in changes:
@@ -113,7 +114,7 @@ def _files(directory: Path) -> Iterator[tuple[str, str]]:
 
 def _marked(directory: Path) -> bool:
     mark = directory / MARK
-    return mark.is_file() and mark.read_bytes().startswith(MARK_TEXT.encode()[:21])
+    return mark.is_file() and mark.read_bytes().startswith(MARK_TEXT.partition("\n")[0].encode())
 
 
 def _stage(target: Path, text: str) -> str:

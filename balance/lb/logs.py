@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import select
 import sys
 import threading
 from collections.abc import Mapping
@@ -72,6 +73,8 @@ class LineWriter:
             while left and not self.failure:
                 try:
                     left = left[os.write(self._descriptor, left) :]
+                except BlockingIOError:  # somebody who shares the descriptor has made it so
+                    select.select((), (self._descriptor,), ())
                 except OSError as error:
                     self.failure = error.strerror or str(error)
             self._written += len(text)

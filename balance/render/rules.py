@@ -50,9 +50,8 @@ def model(bundle: Bundle, settings: Settings) -> Json:
     }  # fmt: skip
 
 
-def rule_file(bundle: Bundle, settings: Settings, *kinds: Kind) -> str:
-    """A Prometheus rule file with the groups of the given kinds, in that order."""
-    evaluated = evaluate(bundle, settings)
+def rule_file(evaluated: Json, *kinds: Kind) -> str:
+    """A Prometheus rule file with the groups of the given kinds, in that order, out of the evaluated mixin."""
     groups = [group for kind in kinds for group in evaluated[kind]["groups"]]
     names = [group["name"] for group in groups]
     if len(set(names)) != len(names):

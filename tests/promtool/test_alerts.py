@@ -11,7 +11,7 @@ import yaml
 
 from balance.monitoring.bundle import Bundle
 from balance.monitoring.settings import Settings
-from balance.render.rules import rule_file
+from balance.render.rules import evaluate, rule_file
 
 SETTINGS = Settings(job="balance")
 UP = {'up{job="balance",instance="a"}': "1x30"}
@@ -99,7 +99,7 @@ def test_an_alert_fires_when_it_should_and_only_then(
         "input_series": [{"series": series, "values": values} for series, values in given.items()],
         "promql_expr_test": [{"expr": f'ALERTS{{{selector}alertstate="firing"}}', "eval_time": "29m", "exp_samples": samples}],
     }
-    (tmp_path / "rules.yaml").write_text(rule_file(bundle, SETTINGS, "rules", "alerts"))
+    (tmp_path / "rules.yaml").write_text(rule_file(evaluate(bundle, SETTINGS), "rules", "alerts"))
     (tmp_path / "test.yaml").write_text(yaml.safe_dump({"rule_files": ["rules.yaml"], "evaluation_interval": "1m", "tests": [case]}))
     run = subprocess.run([program("promtool"), "test", "rules", "test.yaml"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stdout + run.stderr
@@ -112,7 +112,7 @@ def _labels(labels: dict[str, str]) -> str:
 def test_the_rules_are_clean_for_promtool(bundle: Bundle, tmp_path: Path, program: Callable[[str], str]) -> None:
     for runtime in ("python", "go"):
         file = tmp_path / f"{runtime}.yaml"
-        file.write_text(rule_file(bundle, Settings(job="balance", runtime=runtime), "rules", "alerts"))
+        file.write_text(rule_file(evaluate(bundle, Settings(job="balance", runtime=runtime)), "rules", "alerts"))
         run = subprocess.run([program("promtool"), "check", "rules", "--lint=all", "--lint-fatal", file], capture_output=True, text=True, check=False)
         assert run.returncode == 0, run.stdout + run.stderr
         assert "12 rules found" in run.stdout
@@ -136,7 +136,7 @@ def test_the_words_of_an_alert_give_value_and_threshold_in_their_unit(bundle: Bu
             }
         ],
     }
-    (tmp_path / "rules.yaml").write_text(rule_file(bundle, Settings(job="balance", thresholds={"error_ratio": 0.02}), "alerts"))
+    (tmp_path / "rules.yaml").write_text(rule_file(evaluate(bundle, Settings(job="balance", thresholds={"error_ratio": 0.02})), "alerts"))
     (tmp_path / "test.yaml").write_text(yaml.safe_dump({"rule_files": ["rules.yaml"], "evaluation_interval": "1m", "tests": [case]}))
     run = subprocess.run([program("promtool"), "test", "rules", "test.yaml"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stdout + run.stderr

@@ -21,7 +21,7 @@ Json = dict[str, Any]
 
 
 def alerts(bundle: Bundle, settings: Settings) -> dict[str, Json]:
-    groups = yaml.safe_load(rules.rule_file(bundle, settings, "alerts"))["groups"]
+    groups = yaml.safe_load(rules.rule_file(rules.evaluate(bundle, settings), "alerts"))["groups"]
     return {rule["alert"]: rule for group in groups for rule in group["rules"]}
 
 

@@ -70,16 +70,8 @@ def application(proxy: Proxy, instruments: Instruments) -> web.Application:
     async def version(_request: web.Request) -> web.Response:
         return web.json_response({"version": balance.__version__, "python": platform.python_version()})
 
-    scrape = instruments.aiohttp_handler()
-
-    async def metrics(request: web.Request) -> web.StreamResponse:
-        try:
-            return await scrape(request)
-        except (TypeError, ValueError):  # prometheus_client reads versions out of it without looking
-            raise web.HTTPBadRequest(text="the Accept header cannot be understood\n") from None
-
     app = web.Application()
-    app.router.add_get("/metrics", metrics)
+    app.router.add_get("/metrics", instruments.aiohttp_handler())
     app.router.add_get("/health", health)
     app.router.add_get("/ready", ready)
     app.router.add_get("/status", show_status)

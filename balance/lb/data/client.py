@@ -39,7 +39,7 @@ class Phase(Enum):
     HEAD = "head"
     BODY = "body"
     BUSY = "busy"
-    """the next request, too early: kept, and no more is read"""
+    """the next requests, too early: kept, up to a bound"""
     DISCARD = "discard"
     """of no interest: the connection is about to end"""
 
@@ -137,7 +137,7 @@ class Client(asyncio.Protocol, Timed):
         exchange, transport = self.exchange, self.transport
         if transport is None:
             return
-        if (self.write_paused or self.phase is Phase.DISCARD) and self._unsent() < self._backlog:
+        if (self.write_paused or self.phase is Phase.DISCARD) and 0 < self._unsent() < self._backlog:
             self._watch_writing()
         elif exchange is not None:
             if exchange.waiting:
@@ -301,7 +301,7 @@ class Client(asyncio.Protocol, Timed):
         if unread:
             self.regulate()
             transport.write_eof()
-            self._backlog = 0
+            self._backlog = self._unsent() + 1  # what is left of it after the lingering is given its own time
             self._linger_until = self.proxy.clock.now + LINGER_MOST
             self.proxy.clock.set(self, LINGER_SECONDS)
         else:
