@@ -252,11 +252,32 @@ def test_a_connection_goes_on_after_a_chunked_request_without_trailers(balancer:
     stream.close()
 
 
-def test_nothing_after_connection_close_is_a_request(balancer: Balancer, origin: Origin) -> None:
+LAST = {
+    "without a body": b"GET / HTTP/1.1\r\n" + H + b"Connection: close\r\n\r\n",
+    "with a body": b"POST / HTTP/1.1\r\n" + H + b"Connection: close\r\nContent-Length: 2\r\n\r\nok",
+    "HTTP/1.0": b"GET / HTTP/1.0\r\n" + H + b"\r\n",
+}
+
+
+@pytest.mark.parametrize("case", LAST)
+def test_a_last_request_with_something_behind_it_is_refused(balancer: Balancer, origin: Origin, case: str) -> None:
     before = len(origin.heads)
-    stream = balancer.connect().send(b"GET / HTTP/1.1\r\n" + H + b"Connection: close\r\n\r\nGET /smuggled HTTP/1.1\r\n" + H + b"\r\n")
+    stream = balancer.connect().send(LAST[case] + b"GET /smuggled HTTP/1.1\r\n" + H + b"\r\n")
     head, _body = stream.message()
+    assert head.startswith(b"HTTP/1.1 400 ")
     assert b"\r\nConnection: close\r\n" in head
+    assert stream.closed()
+    stream.close()
+    assert len(origin.heads) == before
+
+
+@pytest.mark.parametrize("case", LAST)
+def test_what_comes_after_the_last_request_is_ignored(balancer: Balancer, origin: Origin, case: str) -> None:
+    before = len(origin.heads)
+    stream = balancer.connect().send(LAST[case])
+    head, _body = stream.message()
+    assert head.startswith(b"HTTP/1.1 200 ")
+    stream.send(b"GET /smuggled HTTP/1.1\r\n" + H + b"\r\n")
     assert stream.closed()
     stream.close()
     assert len(origin.heads) == before + 1

@@ -145,6 +145,21 @@ class Text:
         return {"type": "string", "pattern": f"^{self.pattern}$"}
 
 
+class Network:
+    """``10.0.0.0/8``, ``2001:db8::/32``, a single address, or ``unix`` for whoever comes by a Unix socket."""
+
+    def parse(self, text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | str:
+        if text == "unix":
+            return text
+        try:
+            return ipaddress.ip_network(text)
+        except ValueError as error:
+            raise KindError(f"{text!r} is no network: {error}", "write it as 10.0.0.0/8, 2001:db8::/32, 192.0.2.1 or unix") from None
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "string", "pattern": r"^(unix|[0-9A-Fa-f.:]+(/[0-9]{1,3})?)$"}
+
+
 class Endpoint:
     """``host:port``, ``[::1]:port`` or ``unix:path``; where one listens also ``:port`` (every interface) and port 0 (any free one)."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,24 @@ class Timeouts:
 class Limits:
     max_connections: int
     max_header_size: int
+    max_headers: int
+    max_request_line: int
     max_request_size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Forwarding:
+    """`trusted_proxies`: networks, and the word "unix" for whoever comes by a Unix socket."""
+
+    x_forwarded: bool
+    forwarded: bool
+    via: str
+    trusted_proxies: tuple[IPv4Network | IPv6Network | str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    enabled: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,4 +121,6 @@ class Config:
     retry: Retry | None
     timeouts: Timeouts
     limits: Limits
+    forwarding: Forwarding
+    metrics: Metrics
     log: Log

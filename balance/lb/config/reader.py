@@ -138,6 +138,8 @@ class _Walker:
         if node is None and field.default is None:
             self.complain(parent, here, "is missing", f"it is required: {field.doc}")
             return None
+        if node is None and field.several and not field.default:
+            return ()
         if field.many or (field.several and isinstance(node, yaml.SequenceNode)):
             return self._list(kind, node, here)
         if isinstance(kind, Section):

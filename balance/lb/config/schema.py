@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from balance.lb.config import model
-from balance.lb.config.kinds import Choice, Duration, Endpoint, Flag, Integer, Kind, Size, Text, Workers
+from balance.lb.config.kinds import Choice, Duration, Endpoint, Flag, Integer, Kind, Network, Size, Text, Workers
 from balance.record import Record
 
 Complaint = tuple[str, str, str]
@@ -107,8 +107,21 @@ TIMEOUTS = Section(model.Timeouts, (
 
 LIMITS = Section(model.Limits, (
     Field("max_connections", Integer(1, 1_000_000), "10000", "open client connections; further ones get 503"),
-    Field("max_header_size", Size(1024, 2**20), "32KiB", "head of a request (431, 414) or response (502)"),
+    Field("max_header_size", Size(1024, 2**20), "32KiB", "head of a request (431) or response (502)"),
+    Field("max_headers", Integer(1, 10_000), "128", "header fields of a request (431) or response (502)"),
+    Field("max_request_line", Size(64, 2**20), "16KiB", "first line of a request (414)"),
     Field("max_request_size", Size(), "0", "body of a request (413); 0: no limit"),
+))  # fmt: skip
+
+FORWARDING = Section(model.Forwarding, (
+    Field("x_forwarded", Flag(), "true", "tell backends X-Forwarded-For, X-Forwarded-Proto and X-Forwarded-Host"),
+    Field("forwarded", Flag(), "false", "tell backends Forwarded (RFC 7239)"),
+    Field("via", Text(r"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,64})?", "a token of 1 to 64 characters"), "", "our name in Via, both ways; none if empty"),
+    Field("trusted_proxies", Network(), "", "whose statements about clients are believed and passed on with ours appended", several=True),
+))  # fmt: skip
+
+METRICS = Section(model.Metrics, (
+    Field("enabled", Flag(), "true", "count and time; if not, /metrics answers 404"),
 ))  # fmt: skip
 
 LOG = Section(model.Log, (
@@ -128,6 +141,8 @@ CONFIG = Section(model.Config, (
     Field("retry", RETRY, "", "repeats what may be repeated, on another backend if there is one; off: never"),
     Field("timeouts", TIMEOUTS, "", "how long anything may take"),
     Field("limits", LIMITS, "", "how much anything may be"),
+    Field("forwarding", FORWARDING, "", "what backends are told about clients"),
+    Field("metrics", METRICS, "", "the admin server's /metrics"),
     Field("log", LOG, "", "what is written where"),
     _later("pools", "several groups of backends"),
     _later("routes", "which requests go to which pool"),

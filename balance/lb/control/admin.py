@@ -71,7 +71,8 @@ def application(proxy: Proxy, instruments: Instruments) -> web.Application:
         return web.json_response({"version": balance.__version__, "python": platform.python_version()})
 
     app = web.Application()
-    app.router.add_get("/metrics", instruments.aiohttp_handler())
+    if proxy.config.metrics.enabled:
+        app.router.add_get("/metrics", instruments.aiohttp_handler())
     app.router.add_get("/health", health)
     app.router.add_get("/ready", ready)
     app.router.add_get("/status", show_status)

@@ -19,7 +19,7 @@ class Entry(NamedTuple):
 
     client: str
     method: str
-    target: str
+    target: bytes
     status: int
     backend: str
     bytes_in: int
@@ -31,9 +31,8 @@ class Entry(NamedTuple):
 
 def render(moment: str, entry: Entry, form: str) -> str:
     """The line for an entry, ASCII in one of two forms. Only the target can hold anything: its bytes that are no UTF-8 become ``\\xNN``."""
-    client, method, target, status, backend, received, sent, seconds, attempts, reason = entry
-    if not target.isascii():
-        target = target.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    client, method, raw, status, backend, received, sent, seconds, attempts, reason = entry
+    target = raw.decode("utf-8", "backslashreplace")
     if form == "json":
         return (
             f'{{"time":"{moment}","client":"{client}","method":"{method}","target":{json.dumps(target)},"status":{status},"backend":"{backend}",'

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, cast
 from balance.lb.data.accesslog import Entry
 from balance.lb.data.clock import Timed
 from balance.lb.data.exchange import Exchange
+from balance.lb.data.forwarding import Peer
 from balance.lb.data.replies import reply, status_of
-from balance.lb.data.request import Body, Peer, examine
+from balance.lb.data.request import Body, Request
 from balance.lb.data.wire import RequestHead, RequestReader, WireError
 from balance.lb.policy.faults import Fault
 
@@ -44,13 +45,18 @@ class Phase(Enum):
     """of no interest: the connection is about to end"""
 
 
+_HEAD, _BODY, _BUSY, _DISCARD = Phase.HEAD, Phase.BODY, Phase.BUSY, Phase.DISCARD
+
+
 class Client(asyncio.Protocol, Timed):
-    """`regulate` decides after every event whether to read on."""
+    """`regulate` decides after every event whether to read on. A reader is needed for heads that are not plain (`balance.lb.data.plain`)
+    and for their bodies; otherwise `_left` says how much of the body is to come."""
 
     __slots__ = (
         "_backlog",
+        "_known",
+        "_left",
         "_linger_until",
-        "_next",
         "_reader",
         "_reading",
         "_started",
@@ -68,12 +74,12 @@ class Client(asyncio.Protocol, Timed):
         self.proxy = proxy
         self.transport: asyncio.Transport | None = None
         self.exchange: Exchange | None = None
-        self.phase = Phase.HEAD
+        self.phase = _HEAD
         self.write_paused = False
-        self._reader = RequestReader(proxy.loop, proxy.config.limits.max_header_size)
+        self._reader: RequestReader | None = None
+        self._left = 0
         self._reading = True
         self._stash = b""
-        self._next: RequestHead | None = None
         self._started = 0.0
         self._backlog = 0
         self._linger_until = 0.0
@@ -85,21 +91,31 @@ class Client(asyncio.Protocol, Timed):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
-        self.peer = _peer(transport)
-        self.proxy.clock.set(self, self.proxy.config.timeouts.request_header)
+        self.peer = _peer(transport, self.proxy)
+        self._known = self.proxy.untold if self.peer.trusted else self.proxy.requests
+        self.proxy.clock.set(self, self.proxy.timeouts.request_header)
         if not self.proxy.admit(self):
             self._started = perf_counter()
             self._refuse(Fault.TOO_MANY_CONNECTIONS)
 
     def data_received(self, data: bytes) -> None:
         phase = self.phase
-        if phase is Phase.HEAD:
-            if not self._reader.partial:
+        if phase is _HEAD:
+            if self._reader is None:
                 self._started = perf_counter()
+                end = data.find(b"\r\n\r\n") + 4
+                head = data[:end]
+                request = self._known.get(head) or self._recognise(head)
+                if request is not None:
+                    body = data[end : end + request.length]
+                    self._left = request.length - len(body)
+                    self._stash = data[end + request.length :]
+                    self._serve(request, body, not self._left)
+                    return
             self._read_head(data)
-        elif phase is Phase.BODY:
+        elif phase is _BODY:
             self._read_body(data)
-        elif phase is Phase.BUSY:
+        elif phase is _BUSY:
             self._stash += data
             self.regulate()
         elif self.proxy.clock.now < self._linger_until:
@@ -112,7 +128,7 @@ class Client(asyncio.Protocol, Timed):
     def connection_lost(self, exc: Exception | None) -> None:
         self.transport = None
         self.proxy.clock.drop(self)
-        self.phase = Phase.DISCARD
+        self.phase = _DISCARD
         if self.exchange is not None:
             self.exchange.give_up(Fault.CLIENT_ABORT)
         self.proxy.dismiss(self)
@@ -125,60 +141,84 @@ class Client(asyncio.Protocol, Timed):
 
     def resume_writing(self) -> None:
         self.write_paused = False
-        if self.phase is Phase.DISCARD:  # its deadline is for the end of the connection
+        if self.phase is _DISCARD:  # its deadline is for the end of the connection
             return
         self.deadline = 0.0
         if self.exchange is not None:
             self.exchange.download_resumed()
-        else:
+        elif self.phase is _BUSY:
             self._advance()
 
     def expire(self) -> None:
         exchange, transport = self.exchange, self.transport
         if transport is None:
             return
-        if (self.write_paused or self.phase is Phase.DISCARD) and 0 < self._unsent() < self._backlog:
+        if (self.write_paused or self.phase is _DISCARD) and 0 < self._unsent() < self._backlog:
             self._watch_writing()
         elif exchange is not None:
             if exchange.waiting:
                 exchange.give_up(Fault.QUEUE_TIMEOUT)
             else:
                 exchange.give_up(Fault.CLIENT_STALLED if self.write_paused else Fault.BODY_TIMEOUT)
-        elif self.phase is Phase.HEAD and self._reader.partial:
+        elif self._receiving_head:
             self._refuse(Fault.HEADER_TIMEOUT)
         else:
             self.abort() if transport.get_write_buffer_size() or transport.is_closing() else transport.close()
 
+    @property
+    def _receiving_head(self) -> bool:
+        return self.phase is _HEAD and self._reader is not None and self._reader.partial
+
     # --- requests ---
 
-    def _read_head(self, data: bytes) -> None:
-        fresh = not self._reader.partial
+    def _recognise(self, head: bytes) -> Request | None:
+        """The request that a plain head stands for, remembered from now on; None if it is not plain, or to be refused."""
+        message = self.proxy.plain.request(head)
+        if message is None:
+            return None
         try:
-            message = self._reader.feed(data)
+            request = self.proxy.examiner.examine(message, self.peer)
+        except WireError:
+            return None
+        self._known.keep(head, request)
+        return request
+
+    def _read_head(self, data: bytes) -> None:
+        reader = self._reader
+        if reader is None:
+            reader = self._reader = RequestReader(self.proxy.loop, self.proxy.config.limits)
+        fresh = not reader.partial
+        if fresh:
+            self._started = perf_counter()
+        try:
+            message = reader.feed(data)
         except WireError as error:
             self._refuse(error.fault)
             return
-        if message is not None:
-            self._begin(message)
-        elif fresh:
-            self.proxy.clock.set(self, self.proxy.config.timeouts.request_header)
-
-    def _begin(self, message: RequestHead) -> None:
-        self.deadline = 0.0
-        self._next = None
+        if message is None:
+            if fresh:
+                self.proxy.clock.set(self, self.proxy.timeouts.request_header)
+            return
         try:
-            request = examine(message, self.peer, self.proxy.config.limits.max_request_size)
+            request = self.proxy.examiner.examine(message, self.peer)
+            if reader.done:
+                self._end_of_request(reader, request)
         except WireError as error:
             self._refuse(error.fault, message)
             return
-        reader = self._reader
-        self.phase = Phase.BUSY if reader.done else Phase.BODY
+        self._serve(request, reader.body(), reader.done)
+
+    def _serve(self, request: Request, body: bytes, done: bool) -> None:
+        """Let a request become an exchange. `body` is what has arrived of its body; `done`: that is all."""
+        self.deadline = 0.0
+        self.phase = _BUSY if done else _BODY
         self.exchange = exchange = Exchange(self, request, self._started)
         if request.body is not Body.NONE:
-            exchange.upload(reader.body(), reader.done)
+            exchange.upload(body, done)
             if self.exchange is not exchange:
                 return
-        if request.body is not Body.NONE or not self._reading:
+            self.regulate()
+        elif not self._reading:
             self.regulate()
         exchange.begin()
 
@@ -186,56 +226,62 @@ class Client(asyncio.Protocol, Timed):
         exchange, reader = self.exchange, self._reader
         if exchange is None:
             return
+        if reader is None:
+            data, self._stash = data[: self._left], data[self._left :]
+            self._left -= len(data)
+            if not self._left:
+                self.phase = _BUSY
+            exchange.upload(data, not self._left)
+            return
         try:
             reader.feed_body(data)
+            if reader.done:
+                self.phase = _BUSY
+                self._end_of_request(reader, exchange.request)
         except WireError as error:
             exchange.give_up(error.fault)
             return
-        if reader.done:
-            self.phase = Phase.BUSY
         exchange.upload(reader.body(), reader.done)
+
+    def _end_of_request(self, reader: RequestReader, request: Request) -> None:
+        """Keep what was read beyond the end of a request. After the last one nothing may follow (RFC 9112 section 9.6): raises `WireError`."""
+        self._stash = reader.rest or b""
+        if self._stash.strip(b"\r\n") and not request.keep_alive:
+            raise WireError(Fault.BAD_FRAMING)
 
     def finished(self, keep: bool) -> None:
         """The exchange is over; `keep`: another may follow on this connection."""
         self.exchange = None
         if self.transport is None:
             return
-        if not keep or self.phase is not Phase.BUSY:
-            self._hang_up(unread=self.phase is not Phase.BUSY or bool(self._stash))
+        if not keep or self.phase is not _BUSY:
+            self._hang_up(unread=self.phase is not _BUSY or bool(self._stash))
         elif not self.write_paused:
             self._advance()
 
     def _advance(self) -> None:
         """Turn to the next request, which may have arrived already."""
-        stash, self._stash = self._stash, b""
-        try:
-            message = self._reader.advance(stash)
-        except WireError as error:
-            self._started = perf_counter()
-            self._refuse(error.fault)
-            return
-        if not self._reader.reusable:
+        reader, self._reader = self._reader, None
+        if reader is not None and reader.rest is None:
             self._hang_up(unread=True)
-        elif message is not None:
-            self._started = perf_counter()
-            self._next = message
-            self.proxy.loop.call_soon(self._begin_next)  # not at once: a thousand pipelined requests would nest a thousand calls
-        elif self.proxy.draining and not self._reader.partial:
+        elif self._stash:
+            self.proxy.loop.call_soon(self._go_on)  # not at once: a thousand pipelined requests would nest a thousand calls
+        elif self.proxy.draining:
             self._hang_up(unread=False)
         else:
-            self.phase = Phase.HEAD
-            timeouts = self.proxy.config.timeouts
-            self.proxy.clock.set(self, timeouts.request_header if self._reader.partial else timeouts.keep_alive)
+            self.phase = _HEAD
+            self.proxy.clock.set(self, self.proxy.timeouts.keep_alive)
             if not self._reading:
                 self.regulate()
 
-    def _begin_next(self) -> None:
-        if self._next is None or self.transport is None:
+    def _go_on(self) -> None:
+        """Read what had arrived too early."""
+        if self.transport is None or self.phase is not _BUSY:
             return
-        early, self._stash = self._stash, b""  # what has arrived since: it belongs to this request's body, or follows it
-        self._begin(self._next)
-        if early:
-            self.data_received(early)
+        self.phase = _HEAD
+        data, self._stash = self._stash, b""
+        self.data_received(data)
+        self.regulate()
 
     def _refuse(self, fault: Fault, message: RequestHead | None = None) -> None:
         """Answer what never became an exchange, and end the connection."""
@@ -247,7 +293,7 @@ class Client(asyncio.Protocol, Timed):
         status, seconds = status_of(fault), perf_counter() - self._started
         self.proxy.meters.answered(method, status, seconds, 0, len(body))
         if self.proxy.access is not None:
-            target = message.path if message else "-"
+            target = message.target if message else b"-"
             entry = Entry(self.peer.name, method if message else "-", target, status, "-", 0, len(body), seconds, 0, fault.value)
             self.proxy.access.add(entry)
         self._hang_up(unread=True)
@@ -273,20 +319,20 @@ class Client(asyncio.Protocol, Timed):
                 transport.pause_reading()
 
     def _wants_more(self) -> bool:
-        if self.phase is Phase.BUSY:
+        if self.phase is _BUSY:
             return len(self._stash) < EARLY_BYTES
-        if self.phase is Phase.BODY:
+        if self.phase is _BODY:
             return self.exchange is not None and self.exchange.takes_body
         return True
 
     def drain(self) -> None:
         """The balancer is about to stop: end now if idle, else after the response."""
-        if self.phase is Phase.HEAD and not self._reader.partial:
+        if self.phase is _HEAD and not self._receiving_head:
             self._hang_up(unread=False)
 
     def abort(self) -> None:
         """Break the connection with a reset: what has been sent is not to be taken for a whole response."""
-        self.phase = Phase.DISCARD
+        self.phase = _DISCARD
         if self.transport is not None:
             with suppress(OSError):
                 self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
@@ -295,7 +341,7 @@ class Client(asyncio.Protocol, Timed):
     def _hang_up(self, *, unread: bool) -> None:
         """End politely: after the last byte went out and, if the client may still be sending, with an ear for it."""
         transport = self.transport
-        self.phase = Phase.DISCARD
+        self.phase = _DISCARD
         if transport is None or transport.is_closing():
             return
         if unread:
@@ -311,7 +357,7 @@ class Client(asyncio.Protocol, Timed):
     def _watch_writing(self) -> None:
         """End the connection unless the client takes something in the meantime."""
         self._backlog = self._unsent()
-        self.proxy.clock.set(self, self.proxy.config.timeouts.body_idle)
+        self.proxy.clock.set(self, self.proxy.timeouts.body_idle)
 
     def _unsent(self) -> int:
         """Bytes that the client has not taken: in our buffer, and in the kernel's, which may hold megabytes."""
@@ -323,11 +369,10 @@ class Client(asyncio.Protocol, Timed):
         return self.transport.get_write_buffer_size() + int.from_bytes(waiting, sys.byteorder)
 
 
-def _peer(transport: asyncio.BaseTransport) -> Peer:
+def _peer(transport: asyncio.BaseTransport, proxy: Proxy) -> Peer:
     """Who is at the other end, as log and backend are told."""
     address, local = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
     if not isinstance(address, tuple) or not isinstance(local, tuple):
-        return Peer("unix", (b"X-Forwarded-Proto: http",), b"localhost")
+        return proxy.forwarding.peer("unix", b"localhost")
     host = f"[{local[0]}]" if ":" in local[0] else local[0]
-    forwarded = (f"X-Forwarded-For: {address[0]}".encode(), b"X-Forwarded-Proto: http")
-    return Peer(address[0], forwarded, f"{host}:{local[1]}".encode())
+    return proxy.forwarding.peer(address[0], f"{host}:{local[1]}".encode())

@@ -17,9 +17,8 @@ from balance.lb.data.accesslog import Entry
 from balance.lb.data.backend import Backend
 from balance.lb.data.replies import reply, status_of
 from balance.lb.data.request import Body, Request
-from balance.lb.data.response import Response, compose, interim
+from balance.lb.data.response import Response
 from balance.lb.data.upstream import Upstream
-from balance.lb.data.wire import ResponseHead, WireError
 from balance.lb.policy import retry
 from balance.lb.policy.faults import BROKEN_OFF, FAILING_STATUSES, OWN, Fault
 
@@ -27,37 +26,47 @@ if TYPE_CHECKING:
     from balance.lb.data.client import Client
 
 
-class Exchange:
-    """Made by a client's connection for each request; `begin` sets it going."""
+_NONE, _CHUNKED, _CLOSE = Body.NONE, Body.CHUNKED, Body.CLOSE
+_TAILS = {
+    (chunked, keep, http10): b"Transfer-Encoding: chunked\r\n" * chunked
+    + (b"Connection: keep-alive\r\n" * http10 if keep else b"Connection: close\r\n")
+    + b"\r\n"
+    for chunked in (False, True)
+    for keep in (False, True)
+    for http10 in (False, True)
+}
+"""How the head of a response ends: what it says about the client's connection, the empty line."""
 
-    __slots__ = (
-        "_attempts", "_body_sent", "_judged", "_pending", "_probe", "_proxy", "_repeating", "_started", "_status", "_timer", "_tried",
-        "backend", "client", "fault", "received", "request", "response", "sent", "uploaded", "upstream", "waiting",
-    )  # fmt: skip
+
+class Exchange:
+    """Made by a client's connection for each request; `begin` sets it going. What seldom changes begins as the class has it."""
+
+    backend: Backend | None = None
+    upstream: Upstream | None = None
+    response: Response | None = None
+    fault = Fault.NO_BACKEND
+    waiting = False
+    received = 0
+    sent = 0
+    _keep = False
+    _chunked = False
+    _status = 0
+    _attempts = 0
+    _tried: tuple[Backend, ...] = ()
+    _pending: tuple[bytes, ...] = ()
+    _body_sent = False
+    _probe = 0
+    _judged = True
+    _repeating = False
+    _timer: asyncio.TimerHandle | None = None
 
     def __init__(self, client: Client, request: Request, started: float) -> None:
-        self._proxy = client.proxy
+        self._proxy = proxy = client.proxy
         self.client = client
         self.request = request
-        self.backend: Backend | None = None
-        self.upstream: Upstream | None = None
-        self.response: Response | None = None
-        self.fault = Fault.NO_BACKEND
-        self.uploaded = request.body is Body.NONE
-        self.waiting = False
-        self.received = 0
-        self.sent = 0
+        self.uploaded = request.body is _NONE
         self._started = started
-        self._status = 0
-        self._attempts = 0
-        self._tried: tuple[Backend, ...] = ()
-        self._pending: list[bytes] = []
-        self._body_sent = False
-        self._probe = 0
-        self._judged = True
-        self._repeating = False
-        self._timer: asyncio.TimerHandle | None = None
-        self._proxy.in_flight += 1
+        proxy.in_flight += 1
 
     def __repr__(self) -> str:
         return f"<Exchange {self.request.method} attempt {self._attempts} at {self.backend} {self._status or 'unanswered'}>"
@@ -95,10 +104,10 @@ class Exchange:
         upstream = self.upstream
         if upstream is None or upstream.transport is None:
             return
-        data = self.request.head
+        data = self.request.head + self.client.peer.suffix
         if self._pending:
             data += b"".join(self._pending)
-            self._pending.clear()
+            self._pending = ()
             self._body_sent = True
         upstream.transport.write(data)
         self.await_backend()
@@ -116,14 +125,14 @@ class Exchange:
         if 0 < self._proxy.config.limits.max_request_size < self.received:
             self.give_up(Fault.BODY_TOO_LARGE)
             return
-        if self.request.body is Body.CHUNKED:
+        if self.request.body is _CHUNKED:
             data = _chunk(data, done)
         if not data and not done:
             return
         upstream = self.upstream
         if upstream is None or upstream.transport is None:
             if data:
-                self._pending.append(data)
+                self._pending += (data,)
                 self.client.regulate()
             return
         self._body_sent = True
@@ -132,7 +141,7 @@ class Exchange:
 
     def await_backend(self) -> None:
         """Watch whoever has to act next: the client while it still sends, else the backend."""
-        timeouts = self._proxy.config.timeouts
+        timeouts = self._proxy.timeouts
         upstream = self.upstream
         if upstream is not None and not self.uploaded and self.takes_body:
             self._proxy.clock.set(self.client, timeouts.body_idle)
@@ -140,34 +149,29 @@ class Exchange:
         elif upstream is not None and not self.client.write_paused:
             self.client.deadline = 0.0
             self._proxy.clock.set(upstream, timeouts.first_byte if self.response is None else timeouts.response_idle)
-        if self.request.body is not Body.NONE:
+        if self.request.body is not _NONE:
             self.client.regulate()
 
     # --- towards the client ---
 
-    def interim(self, message: ResponseHead) -> None:
+    def interim(self, head: bytes) -> None:
         """The backend sent a 1xx response."""
-        try:
-            head = interim(message)
-        except WireError as error:
-            self.failed(error.fault)
-            return
         if not self.request.http10:
             self.client.write(head)
 
-    def answer(self, message: ResponseHead, body: bytes, done: bool) -> None:
+    def answer(self, response: Response, body: bytes, done: bool) -> None:
         """The backend sent the head of its response and `body` with it; `done`: that is all."""
-        keep = self.request.keep_alive and self.uploaded and not self._proxy.draining
-        try:
-            response = compose(message, self.request, keep=keep)
-        except WireError as error:
-            self.failed(error.fault)
-            return
+        request = self.request
         self.response = response
-        self._status = response.status
+        self._status = status = response.status
+        keep = request.keep_alive and self.uploaded and not self._proxy.draining
+        if response.body is _CHUNKED or response.body is _CLOSE:
+            self._chunked = not request.http10
+            keep = keep and not request.http10
+        self._keep = keep
         if self._probe:  # a long response must not keep the breaker half open
-            self._judge(failed=self._status in FAILING_STATUSES)
-        self._pass(response, response.head, body, done)
+            self._judge(failed=status in FAILING_STATUSES)
+        self._pass(response, response.head + _TAILS[self._chunked, keep, request.http10], body, done)
 
     def stream(self, body: bytes, done: bool) -> None:
         """The backend sent more of the body."""
@@ -177,11 +181,11 @@ class Exchange:
 
     def _pass(self, response: Response, head: bytes, body: bytes, done: bool) -> None:
         self.sent += len(body)
-        self.client.write(head + (_chunk(body, done) if response.chunked else body))
+        self.client.write(head + (_chunk(body, done) if self._chunked else body))
         if done:
             self._complete(response)
         elif self.upstream is not None and not self.client.write_paused:
-            timeouts = self._proxy.config.timeouts
+            timeouts = self._proxy.timeouts
             if self.uploaded:
                 self._proxy.clock.set(self.upstream, timeouts.response_idle)
             else:
@@ -207,7 +211,7 @@ class Exchange:
                 upstream.release()
             else:
                 upstream.close()
-        self._finish(Fault.OK, keep=response.client_keep)
+        self._finish(Fault.OK, keep=self._keep)
 
     # --- when something goes wrong ---
 
@@ -216,7 +220,7 @@ class Exchange:
         upstream, backend = self.upstream, self.backend
         if upstream is None or backend is None:
             return
-        raced = fault is Fault.CLOSED_EARLY and upstream.reused and upstream.reader is not None and not upstream.reader.begun
+        raced = fault is Fault.CLOSED_EARLY and upstream.reused and not upstream.begun
         self.upstream = None
         upstream.close()
         self.fault = fault
@@ -303,7 +307,7 @@ class Exchange:
         if proxy.access is not None:
             name = self.backend.name if self.backend else "-"
             proxy.access.add(Entry(
-                self.client.peer.name, self.request.method, self.request.target, self._status, name,
+                self.request.client or self.client.peer.name, self.request.method, self.request.target, self._status, name,
                 self.received, self.sent, seconds, self._attempts, fault.value,
             ))  # fmt: skip
         self.client.finished(keep)

@@ -19,6 +19,7 @@ class Meters:
             instruments.counter(metrics.HTTP_REQUESTS, method="GET", status=str(status))
         self._resolve("GET", 200)
         self.request_size = instruments.histogram(metrics.HTTP_REQUEST_SIZE)
+        self._without_body = self.request_size.counts
         self.response_size = instruments.histogram(metrics.HTTP_RESPONSE_SIZE)
         self.active = instruments.gauge(metrics.ACTIVE_CONNECTIONS)
         self.accepted = instruments.counter(metrics.CONNECTIONS_ACCEPTED)
@@ -29,7 +30,10 @@ class Meters:
         answer = self._answers.get((method, status)) or self._resolve(method, status)
         answer[0].value += 1
         answer[1].observe(seconds)
-        self.request_size.observe(received)
+        if received:
+            self.request_size.observe(received)
+        else:
+            self._without_body[0] += 1
         self.response_size.observe(sent)
 
     def _resolve(self, method: str, status: int) -> tuple[CounterChild, HistogramChild]:
@@ -37,6 +41,13 @@ class Meters:
         histogram = self._instruments.histogram(metrics.HTTP_REQUEST_DURATION, method=method, status_class=f"{status // 100}xx")
         answer = self._answers[method, status] = counter, histogram
         return answer
+
+
+class Unmetered(Meters):
+    """The same with metrics switched off: nothing is counted per request."""
+
+    def answered(self, method: str, status: int, seconds: float, received: int, sent: int) -> None:
+        """Not counted."""
 
 
 class BackendMeters:
@@ -61,3 +72,10 @@ class BackendMeters:
         outcome = f"{hundred}xx" if hundred else "none"
         counter = self._outcomes[hundred] = self._instruments.counter(metrics.BACKEND_REQUESTS, backend=self._name, status_class=outcome)
         return counter
+
+
+class UnmeteredBackend(BackendMeters):
+    """The same with metrics switched off."""
+
+    def attempted(self, status: int) -> None:
+        """Not counted."""

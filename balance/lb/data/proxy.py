@@ -12,9 +12,13 @@ from balance.lb.config import Config
 from balance.lb.data.accesslog import AccessLog
 from balance.lb.data.backend import Backend
 from balance.lb.data.client import Client
-from balance.lb.data.clock import Clock
+from balance.lb.data.clock import TICK, Clock
 from balance.lb.data.exchange import Exchange
-from balance.lb.data.meters import BackendMeters, Meters
+from balance.lb.data.forwarding import Forwarding
+from balance.lb.data.meters import BackendMeters, Meters, Unmetered, UnmeteredBackend
+from balance.lb.data.plain import FORGET_SECONDS, Memo, Plain
+from balance.lb.data.request import Examiner, Request
+from balance.lb.data.response import Response
 from balance.lb.logs import EventLog
 from balance.lb.policy import select
 from balance.lb.policy.faults import Fault
@@ -28,11 +32,21 @@ class Proxy:
         self.loop = asyncio.get_running_loop()
         self.log = log
         self.access = access
+        self.timeouts = config.timeouts
         self.clock = Clock(self.loop, self._on_tick)
-        self.meters = Meters(instruments, config)
-        self.backends = [
-            Backend(backend, config.circuit_breaker, BackendMeters(instruments, backend.name), self.clock, log) for backend in config.backends
-        ]
+        self.forwarding = Forwarding(config.forwarding)
+        self.via = self.forwarding.via()
+        self.examiner = Examiner(self.forwarding, config.limits.max_request_size)
+        limits = config.limits
+        self.plain = Plain(limits.max_header_size, limits.max_headers, limits.max_request_line)
+        self.requests: Memo[Request] = Memo()
+        self.untold: Memo[Request] = Memo(heads=0)
+        """for trusted peers, of whose heads nothing can be remembered: what becomes of them depends on the peer"""
+        self.responses: Memo[Response] = Memo()
+        self._forget_at = 0.0
+        total, single = (Meters, BackendMeters) if config.metrics.enabled else (Unmetered, UnmeteredBackend)
+        self.meters = total(instruments, config)
+        self.backends = [Backend(backend, config.circuit_breaker, single(instruments, backend.name), self.clock, log) for backend in config.backends]
         self.clients: set[Client] = set()
         self.in_flight = 0
         self.retrying = 0
@@ -102,6 +116,10 @@ class Proxy:
 
     def _on_tick(self) -> None:
         self.wake()  # a backend may have recovered, or its breaker may let a probe pass: no event tells of the latter
+        if self.clock.now >= self._forget_at:
+            self._forget_at = self.clock.now + FORGET_SECONDS - TICK
+            for memory in (self.plain, self.requests, self.responses):
+                memory.forget()
         if self.access is not None:
             self.access.flush()
 

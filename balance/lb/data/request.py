@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
 from enum import Enum
 
-from balance.lb.data.headers import FIELDS, Field, options, valid_host, without_nominated
+from balance.lb.data.fields import Field, Line, options, valid_host
+from balance.lb.data.forwarding import Forwarding, Peer
+from balance.lb.data.headers import without_nominated
 from balance.lb.data.wire import RequestHead, WireError
 from balance.lb.policy.faults import Fault
 
@@ -19,59 +21,71 @@ class Body(Enum):
     CLOSE = "close"
 
 
-@dataclass(frozen=True, slots=True)
-class Peer:
-    """The client of a connection. `forwarded`: the header lines that say so; `local`: the authority it connected to."""
-
-    name: str
-    forwarded: tuple[bytes, ...]
-    local: bytes
-
-
 class Request:
-    """One request, ready to be sent: `head` are its bytes."""
+    """One request, ready to be sent: `head` are its bytes but for the peer's suffix. Never changed once made: it may be remembered.
 
-    __slots__ = ("body", "head", "http10", "keep_alive", "length", "method", "target")
+    `client`: who is behind a trusted proxy, empty if the peer itself is the client.
+    """
+
+    __slots__ = ("body", "client", "head", "http10", "keep_alive", "length", "method", "target")
 
     def __init__(self, message: RequestHead) -> None:
         self.method = message.method
-        self.target = message.path
+        self.target = message.target
         self.http10 = message.version == (1, 0)
         self.keep_alive = not message.should_close and not message.upgrade
         self.body = Body.CHUNKED if message.chunked else Body.NONE
         self.length = 0
+        self.client = ""
         self.head = b""
 
     def __repr__(self) -> str:
-        return f"<Request {self.method} {self.target} body {self.body.value}>"
+        return f"<Request {self.method} {self.target!r} body {self.body.value}>"
 
 
-def examine(message: RequestHead, peer: Peer, max_request_size: int) -> Request:
-    """The request that a head stands for; raises `WireError` for what must not be passed on (RFC 9112 section 11)."""
-    if message.version not in ((1, 0), (1, 1)):
-        raise WireError(Fault.BAD_VERSION)
-    if message.method == "CONNECT":
-        raise WireError(Fault.NOT_IMPLEMENTED)
-    request = Request(message)
-    target, authority = _target(message.method, message.path)
-    fields = _clean(message, request, authority or peer.local)
-    if request.length > max_request_size > 0:
-        raise WireError(Fault.BODY_TOO_LARGE)
-    lines = [b"%b %b HTTP/1.1" % (message.method.encode(), target), *fields, *peer.forwarded]
-    if request.body is Body.CHUNKED:
-        lines.append(b"Transfer-Encoding: chunked")
-    lines.append(b"\r\n")
-    request.head = b"\r\n".join(lines)
-    return request
+class Examiner:
+    """Examines requests under one configuration."""
+
+    def __init__(self, forwarding: Forwarding, max_request_size: int) -> None:
+        self._forwarding = forwarding
+        self._max_request_size = max_request_size
+
+    def __repr__(self) -> str:
+        return f"<Examiner {self._forwarding}>"
+
+    def examine(self, message: RequestHead, peer: Peer) -> Request:
+        """The request that a head stands for; raises `WireError` for what must not be passed on (RFC 9112 section 11).
+
+        It depends on the head and, of the peer, on `trusted` alone unless the peer is trusted or the head names no host.
+        """
+        if message.version not in ((1, 0), (1, 1)):
+            raise WireError(Fault.BAD_VERSION)
+        if message.method == "CONNECT":
+            raise WireError(Fault.NOT_IMPLEMENTED)
+        request = Request(message)
+        target, authority = _target(message.method, message.target)
+        lines, host, about = _clean(message, request, authority)
+        if request.length > self._max_request_size > 0:
+            raise WireError(Fault.BODY_TOO_LARGE)
+        if not host:
+            if not request.http10:
+                raise WireError(Fault.BAD_HOST)
+            host = authority or peer.local
+            lines.append(b"Host: " + host)
+        if request.body is Body.CHUNKED:
+            lines.append(b"Transfer-Encoding: chunked")
+        if peer.trusted:
+            request.client = self._forwarding.client(peer, about)
+            tail = self._forwarding.append(host, peer, about, http10=request.http10)
+        else:
+            tail = self._forwarding.begin(host, http10=request.http10)
+        request.head = b"%b %b HTTP/1.1\r\n%b\r\n%b" % (message.method.encode(), target, b"\r\n".join(lines), tail)
+        return request
 
 
-def _target(method: str, path: str) -> tuple[bytes, bytes]:
+def _target(method: str, target: bytes) -> tuple[bytes, bytes]:
     """The target to send, and the authority if the client named one in it (RFC 9112 section 3.2)."""
-    try:
-        target = path.encode("ascii")
-    except UnicodeEncodeError:
-        raise WireError(Fault.BAD_TARGET) from None
-    if b"#" in target:
+    if b"#" in target or not target.isascii():
         raise WireError(Fault.BAD_TARGET)
     if target.startswith(b"/") or (target == b"*" and method == "OPTIONS"):
         return target, b""
@@ -87,28 +101,34 @@ def _target(method: str, path: str) -> tuple[bytes, bytes]:
     return (path_query if path_query.startswith(b"/") else b"/" + path_query), authority
 
 
-def _clean(message: RequestHead, request: Request, authority: bytes) -> list[bytes]:
-    """The header lines to pass on; takes note of framing and expectations. `authority` stands in where the target names one,
-    or where an HTTP/1.0 client named none."""
+_PLAIN = Field.PLAIN
+_NUMBER = re.compile(rb"[0-9]{1,18}")
+
+
+def _clean(message: RequestHead, request: Request, authority: bytes) -> tuple[list[bytes], bytes, list[Line]]:
+    """The header lines to pass on, the host, and what the peer said about the client; notes framing and expectations in `request`.
+    `authority` stands in for the host where the target names one."""
     lines: list[bytes] = []
     connection: list[bytes] = []
+    about: list[Line] = []
     host = b""
     codings = 0
-    absolute = not message.path.startswith(("/", "*"))
-    for name, value in message.raw_headers:
-        kind = FIELDS[name]
-        if kind is Field.PLAIN:
-            lines.append(name + b": " + value)
+    for field in message.fields:
+        kind, text, value = field
+        if kind is _PLAIN:
+            lines.append(text)
         elif kind is Field.HOST:
             if host or not valid_host(value):
                 raise WireError(Fault.BAD_HOST)
-            host = authority if absolute else value
-            lines.append(name + b": " + host)
+            host = authority or value
+            lines.append(text if host is value else text[: len(text) - len(value)] + host)
         elif kind is Field.CONNECTION:
             connection.append(value)
         elif kind is Field.LENGTH:
+            if request.body is not Body.NONE or not _NUMBER.fullmatch(value):
+                raise WireError(Fault.BAD_FRAMING)
             request.body, request.length = Body.LENGTH, int(value)
-            lines.append(name + b": " + value)
+            lines.append(text)
         elif kind is Field.CODING:
             codings += 1
             _check_coding(value, request, codings)
@@ -116,16 +136,14 @@ def _clean(message: RequestHead, request: Request, authority: bytes) -> list[byt
             if value.lower() != b"100-continue":
                 raise WireError(Fault.BAD_EXPECTATION)
             if not request.http10:  # which cannot wait for 100 (RFC 9110 section 10.1.1)
-                lines.append(name + b": " + value)
+                lines.append(text)
+        elif kind is Field.FORWARDED:
+            about.append(field)
         elif kind is Field.INVALID:
             raise WireError(Fault.BAD_REQUEST)
     if connection:
         lines = without_nominated(lines, connection, Fault.BAD_REQUEST)
-    if not host:
-        host = authority
-        lines.append(b"Host: " + host)
-    lines.append(b"X-Forwarded-Host: " + host)
-    return lines
+    return lines, host, about
 
 
 def _check_coding(value: bytes, request: Request, count: int) -> None:

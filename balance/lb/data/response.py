@@ -1,31 +1,30 @@
-"""How a backend's response goes on to the client: a pure function of its head and of the request that it answers."""
+"""How a backend's response goes on to the client: a pure function of its head."""
 
 from __future__ import annotations
 
-from balance.lb.data.headers import FIELDS, Field, head, options, without, without_nominated
-from balance.lb.data.request import Body, Request
+import re
+
+from balance.lb.data.fields import Field, options
+from balance.lb.data.headers import block, without, without_nominated
+from balance.lb.data.request import Body
 from balance.lb.data.wire import ResponseHead, WireError
 from balance.lb.policy.faults import Fault
 
 _LENGTH = frozenset({b"content-length"})
-_KEPT = (Field.PLAIN, Field.HOST, Field.EXPECT, Field.FORWARDED, Field.UNDERSCORED)
+_PLAIN = Field.PLAIN
+_NUMBER = re.compile(rb"[0-9]{1,18}")
+_KEPT = (Field.HOST, Field.EXPECT, Field.FORWARDED, Field.UNDERSCORED)
 
 
 class Response:
-    """One response. `head` are the bytes for the client; `body` is how the backend marks its end, `chunked` that we do so by chunks.
+    """One response. `head` are its lines for the client, each with its end, but for those about the client's connection. `body` is how
+    the backend marks the end of the body, `length` how long that is where it says so, `reusable` whether the backend's
+    connection may serve on. Never changed once made: it may be remembered."""
 
-    `reusable`: the backend's connection may serve on. `client_keep`: the client's may.
-    """
+    __slots__ = ("body", "head", "length", "reusable", "status")
 
-    __slots__ = ("body", "chunked", "client_keep", "head", "reusable", "status")
-
-    def __init__(self, status: int) -> None:
-        self.status = status
-        self.body = Body.NONE
-        self.chunked = False
-        self.client_keep = True
-        self.reusable = True
-        self.head = b""
+    def __init__(self, status: int, body: Body, length: int, head: bytes, *, reusable: bool) -> None:
+        self.status, self.body, self.length, self.head, self.reusable = status, body, length, head, reusable
 
     def __repr__(self) -> str:
         return f"<Response {self.status} body {self.body.value}>"
@@ -36,49 +35,43 @@ def interim(message: ResponseHead) -> bytes:
     if message.code == 101 or message.version != (1, 1):
         raise WireError(Fault.INVALID_RESPONSE)
     lines, _length, _coding = _clean(message)
-    return head(without(lines, _LENGTH), Fault.INVALID_RESPONSE)
+    return block(without(lines, _LENGTH), Fault.INVALID_RESPONSE) + b"\r\n"
 
 
-def compose(message: ResponseHead, request: Request, *, keep: bool) -> Response:
-    """The response to pass on. `keep`: the client's connection may be kept; raises `WireError` for what must not be passed on."""
+def compose(message: ResponseHead, *, bodiless: bool, via: bytes = b"") -> Response:
+    """The response to pass on; raises `WireError` for what must not be. `bodiless`: it answers a HEAD; `via`: a line to add."""
     if not 200 <= message.code <= 599 or message.version not in ((1, 0), (1, 1)):
         raise WireError(Fault.INVALID_RESPONSE)
-    response = Response(message.code)
     lines, length, coding = _clean(message)
-    response.body = _framing(message, request, length, coding)
+    if bodiless or message.code in (204, 304):
+        body = Body.NONE
+    elif coding:
+        body = Body.CHUNKED
+    else:
+        body = Body.LENGTH if length is not None else Body.CLOSE
     if message.code == 204:
         lines = without(lines, _LENGTH)
-    response.reusable = not message.should_close and response.body is not Body.CLOSE
-    response.client_keep = keep
-    if response.body in (Body.CHUNKED, Body.CLOSE):
-        if request.http10:
-            response.client_keep = False
-        else:
-            response.chunked = True
-            lines.append(b"Transfer-Encoding: chunked")
-    if not response.client_keep:
-        lines.append(b"Connection: close")
-    elif request.http10:
-        lines.append(b"Connection: keep-alive")
-    response.head = head(lines, Fault.INVALID_RESPONSE)
-    return response
+    if via:
+        lines.append(via)
+    size = int(length) if length is not None and body is Body.LENGTH else 0
+    head = block(lines, Fault.INVALID_RESPONSE)
+    return Response(message.code, body, size, head, reusable=not message.should_close and body is not Body.CLOSE)
 
 
 def _clean(message: ResponseHead) -> tuple[list[bytes], bytes | None, bool]:
     """The status line and header lines to pass on, the Content-Length if any, and whether the body is chunked."""
-    lines = [b"HTTP/1.1 %d %b" % (message.code, message.reason.encode("utf-8", "surrogateescape"))]
+    lines = [b"HTTP/1.1 %d %b" % (message.code, message.reason)]
     connection: list[bytes] = []
     length: bytes | None = None
     coding = False
-    for name, value in message.raw_headers:
-        kind = FIELDS[name]
-        if kind in _KEPT:
-            lines.append(name + b": " + value)
+    for kind, text, value in message.fields:
+        if kind is _PLAIN or kind in _KEPT:
+            lines.append(text)
         elif kind is Field.LENGTH:
-            if length is not None or coding or not value.isdigit():
+            if length is not None or coding or not _NUMBER.fullmatch(value):
                 raise WireError(Fault.INVALID_RESPONSE)
             length = value
-            lines.append(name + b": " + value)
+            lines.append(text)
         elif kind is Field.CODING:
             if coding or length is not None or message.version == (1, 0) or options(value) != [b"chunked"]:
                 raise WireError(Fault.INVALID_RESPONSE)
@@ -90,11 +83,3 @@ def _clean(message: ResponseHead) -> tuple[list[bytes], bytes | None, bool]:
     if connection:
         lines = without_nominated(lines, connection, Fault.INVALID_RESPONSE)
     return lines, length, coding
-
-
-def _framing(message: ResponseHead, request: Request, length: bytes | None, coding: bool) -> Body:
-    if request.method == "HEAD" or message.code in (204, 304):
-        return Body.NONE
-    if coding:
-        return Body.CHUNKED
-    return Body.LENGTH if length is not None else Body.CLOSE

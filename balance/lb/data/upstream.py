@@ -9,6 +9,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, cast
 
 from balance.lb.data.clock import Timed
+from balance.lb.data.request import Body
+from balance.lb.data.response import Response, compose, interim
 from balance.lb.data.wire import ResponseReader, WireError
 from balance.lb.policy.faults import LOCAL_ERRORS, Fault
 
@@ -19,16 +21,24 @@ if TYPE_CHECKING:
 
 
 class Upstream(asyncio.Protocol, Timed):
-    """Without an exchange it is idle, and anything that arrives is a reason to close it."""
+    """Without an exchange it is idle, and anything that arrives is a reason to close it.
 
-    __slots__ = ("_counted", "_dialling", "_proxy", "_reading", "backend", "exchange", "reader", "reused", "transport", "write_paused")
+    A reader is needed for heads that are not plain (`balance.lb.data.plain`) and for their bodies; otherwise `_left` says how much of
+    the body is to come. `begun`: something of a response has arrived.
+    """
+
+    __slots__ = (
+        "_counted", "_dialling", "_left", "_proxy", "_reader", "_reading", "backend", "begun", "exchange", "reused", "transport", "write_paused",
+    )  # fmt: skip
 
     def __init__(self, proxy: Proxy, backend: Backend) -> None:
         Timed.__init__(self)
         self._proxy = proxy
         self.backend = backend
         self.exchange: Exchange | None = None
-        self.reader: ResponseReader | None = None
+        self._reader: ResponseReader | None = None
+        self._left = 0
+        self.begun = False
         self.transport: asyncio.Transport | None = None
         self.reused = False
         self.write_paused = False
@@ -67,14 +77,14 @@ class Upstream(asyncio.Protocol, Timed):
     def serve(self, exchange: Exchange) -> None:
         """Belong to an exchange until `close` or until it is given back."""
         self.exchange = exchange
-        self.reader = ResponseReader(self._proxy.loop, self._proxy.config.limits.max_header_size, bodiless=exchange.request.method == "HEAD")
+        self.begun = False
 
     def release(self) -> None:
         """The exchange is over and the connection may serve another."""
-        self.exchange = None
-        self.reader = None
+        self.exchange = self._reader = None
         self.reused = True
-        self.read(True)
+        if not self._reading:
+            self.read(True)
         self.backend.give(self)
         self._proxy.wake()
 
@@ -107,25 +117,61 @@ class Upstream(asyncio.Protocol, Timed):
         self.exchange.connected()
 
     def data_received(self, data: bytes) -> None:
-        exchange, reader = self.exchange, self.reader
-        if exchange is None or reader is None:
+        exchange = self.exchange
+        if exchange is None:
             self.close()
-            return
+        elif self._reader is not None:
+            self._parse(exchange, data)
+        elif self.begun:
+            self._left -= len(data)
+            if self._left < 0:
+                exchange.failed(Fault.INVALID_RESPONSE)
+            else:
+                exchange.stream(data, not self._left)
+        else:
+            self.begun = True
+            end = data.find(b"\r\n\r\n") + 4
+            head = data[:end]
+            response = None if exchange.request.method == "HEAD" else self._proxy.responses.get(head) or self._recognise(head)
+            if response is None or len(data) - end > response.length:
+                self._parse(exchange, data)
+            else:
+                self._left = response.length - (len(data) - end)
+                exchange.answer(response, data[end:], not self._left)
+
+    def _recognise(self, head: bytes) -> Response | None:
+        """What a plain head becomes for the client, remembered from now on; None if it is not plain, or not acceptable."""
+        message = self._proxy.plain.response(head)
+        if message is None:
+            return None
+        try:
+            response = compose(message, bodiless=False, via=self._proxy.via)
+        except WireError:
+            return None
+        if response.body is Body.CLOSE:
+            return None
+        self._proxy.responses.keep(head, response)
+        return response
+
+    def _parse(self, exchange: Exchange, data: bytes) -> None:
+        """Let the parser read what is not plain."""
+        bodiless = exchange.request.method == "HEAD"
+        reader = self._reader
+        if reader is None:
+            reader = self._reader = ResponseReader(self._proxy.loop, self._proxy.config.limits, bodiless=bodiless)
         try:
             heads = reader.feed(data)
-        except WireError:
-            exchange.failed(Fault.INVALID_RESPONSE)
-            return
-        if not heads:
-            exchange.stream(reader.body(), reader.done)
-            return
-        for head in heads:
-            if 100 <= head.code < 200:
-                exchange.interim(head)
-            else:
-                exchange.answer(head, reader.body(), reader.done)
-            if self.exchange is not exchange:
-                return
+            if not heads:
+                exchange.stream(reader.body(), reader.done)
+            for head in heads:
+                if 100 <= head.code < 200:
+                    exchange.interim(interim(head))
+                else:
+                    exchange.answer(compose(head, bodiless=bodiless, via=self._proxy.via), reader.body(), reader.done)
+                if self.exchange is not exchange:
+                    return
+        except WireError as error:
+            exchange.failed(error.fault)
 
     def eof_received(self) -> None:
         self._ended(clean=True)
@@ -171,10 +217,10 @@ class Upstream(asyncio.Protocol, Timed):
             self._fail(Fault.FIRST_BYTE_TIMEOUT if self.exchange.response is None else Fault.RESPONSE_TIMEOUT)
 
     def _ended(self, *, clean: bool) -> None:
-        exchange, reader = self.exchange, self.reader
-        if exchange is None or reader is None:
+        exchange, reader = self.exchange, self._reader
+        if exchange is None:
             self.close()
-        elif clean and reader.eof():
+        elif clean and reader is not None and reader.eof():
             exchange.stream(reader.body(), True)
         else:
             exchange.failed(Fault.CLOSED_EARLY if exchange.response is None else Fault.RESPONSE_TRUNCATED)

@@ -1,57 +1,61 @@
 """Bytes to messages: the only module that knows aiohttp's parsers, behind an interface small enough to replace them.
 
 Theory. The parsers are llhttp in C. What they accept beyond the standard is refused here or where heads are examined
-(`request`, `response`); everything is written anew from `raw_headers`, so their leniency never reaches the other side. Three
-properties shape this module. A trailer field of a chunked message becomes the first header of the *next* message on the same
-parser; so a response gets a parser of its own, and a request parser is used on only after a chunked body that provably had no
-trailers. An error discards messages parsed earlier in the same read; so requests are taken one at a time. And payload readers
-want to pause "their" protocol; they get a stand-in, because flow control is done where the sockets are.
+(`request`, `response`); everything is written anew from the header lines, so their leniency never reaches the other side. A parser
+reads one message: a trailer field of a chunked message would become the first header of the next one on the same
+parser, and an error would discard the messages parsed earlier in the same read. What was fed beyond the end of a request is handed
+back; after a chunked body that is possible only if there was nothing. Payload readers want to pause "their" protocol; they
+get a stand-in, because flow control is done where the sockets are.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http_exceptions import BadHttpMethod, HttpProcessingError, InvalidURLError, LineTooLong
 from aiohttp.http_parser import HttpRequestParser, HttpResponseParser
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 
+from balance.lb.config.model import Limits
+from balance.lb.data.fields import Line, line
 from balance.lb.policy.faults import Fault
 
 _BUFFER = 2**22
 """More than a read of the event loop brings, so that a payload reader never asks for a pause."""
 _NO_LIMIT = 2**30
-_MAX_HEADERS = 128
 _LAST_CHUNK = b"\r\n0\r\n\r\n"
 _UNKNOWN_METHOD = re.compile(rb"(?:\r\n)?[!#$%&'*+.^_`|~0-9A-Za-z-]+ \S+ HTTP/1\.[01]\r?\n")
 
-Header = tuple[bytes, bytes]
+
+class RequestHead:
+    """What the head of a request says."""
+
+    __slots__ = ("chunked", "fields", "method", "should_close", "target", "upgrade", "version")
+
+    def __init__(
+        self, method: str, target: bytes, version: tuple[int, int], fields: list[Line],
+        *, should_close: bool = False, upgrade: bool = False, chunked: bool = False,
+    ) -> None:  # fmt: skip
+        self.method, self.target, self.version, self.fields = method, target, version, fields
+        self.should_close, self.upgrade, self.chunked = should_close, upgrade, chunked
+
+    def __repr__(self) -> str:
+        return f"<RequestHead {self.method} {self.target!r} {len(self.fields)} fields>"
 
 
-class RequestHead(Protocol):
-    """What the request parser makes of a head."""
+class ResponseHead:
+    """What the head of a response says."""
 
-    method: str
-    path: str
-    version: tuple[int, int]
-    raw_headers: tuple[Header, ...]
-    should_close: bool
-    upgrade: bool
-    chunked: bool
+    __slots__ = ("code", "fields", "reason", "should_close", "version")
 
+    def __init__(self, code: int, reason: bytes, version: tuple[int, int], fields: list[Line], *, should_close: bool = False) -> None:
+        self.code, self.reason, self.version, self.fields, self.should_close = code, reason, version, fields, should_close
 
-class ResponseHead(Protocol):
-    """What the response parser makes of a head."""
-
-    code: int
-    reason: str
-    version: tuple[int, int]
-    raw_headers: tuple[Header, ...]
-    should_close: bool
-    chunked: bool
+    def __repr__(self) -> str:
+        return f"<ResponseHead {self.code} {len(self.fields)} fields>"
 
 
 class WireError(Exception):
@@ -85,25 +89,21 @@ def require_c_parsers() -> None:
 
 
 class RequestReader:
-    """The requests of one connection, one after the other.
+    """One request: `feed` until it returns a head; then `body`, feeding `feed_body` until `done`. `WireError` ends the connection."""
 
-    `feed` until it returns a head; then `body`, feeding `feed_body` until `done`; then `advance` to the next. `WireError` ends the
-    connection, and so does `reusable` having become false.
-    """
+    __slots__ = ("_before", "_limits", "_parser", "_payload", "_tail", "rest")
 
-    __slots__ = ("_before", "_chunked", "_limit", "_parser", "_payload", "_rest", "reusable")
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, max_header_size: int) -> None:
-        self._limit = max_header_size
+    def __init__(self, loop: asyncio.AbstractEventLoop, limits: Limits) -> None:
+        self._limits = limits
         self._parser: Any = HttpRequestParser(
-            _PROTOCOL, loop, _BUFFER, max_line_size=max_header_size, max_headers=_NO_LIMIT, max_field_size=max_header_size,
+            _PROTOCOL, loop, _BUFFER, max_line_size=limits.max_header_size, max_headers=_NO_LIMIT, max_field_size=limits.max_header_size,
             auto_decompress=False, max_msg_queue_size=1,
         )  # fmt: skip
         self._payload: StreamReader = EMPTY_PAYLOAD
         self._before = b""  # what was fed of an incomplete head
-        self._rest = b""  # what was fed after the present message; of a chunked one: its last seven bytes
-        self._chunked = False
-        self.reusable = True
+        self._tail: bytes | None = None  # the last seven bytes fed of a chunked message
+        self.rest: bytes | None = b""
+        """once it is `done`: what was fed beyond its end; None if there may have been something, trailers for instance"""
 
     @property
     def partial(self) -> bool:
@@ -116,8 +116,29 @@ class RequestReader:
         return self._payload.is_eof()
 
     def feed(self, data: bytes) -> RequestHead | None:
-        """Take bytes; the head of the next request once it is complete."""
-        return self._parse(data, self._before + data if self._before else data)
+        """Take bytes; the head of the request once it is complete."""
+        block = self._before + data if self._before else data
+        try:
+            messages = self._parser.feed_data(data)[0]
+        except (HttpProcessingError, ValueError) as error:
+            raise WireError(self._diagnose(error, block)) from None
+        if not messages:
+            self._before = block
+            if len(block) > self._limits.max_header_size:
+                raise WireError(self._too_long(block))
+            return None
+        message, self._payload = messages[0]
+        self._before = b""
+        end = self._check(len(message.raw_headers), block)
+        if message.chunked:
+            self._tail = b""
+            self._consumed_chunked(block)
+        else:
+            self.rest = block[end + self._payload.total_bytes :]
+        return RequestHead(
+            message.method, message.path.encode("utf-8", "surrogateescape"), message.version, [line(*pair) for pair in message.raw_headers],
+            should_close=message.should_close, upgrade=message.upgrade, chunked=message.chunked,
+        )  # fmt: skip
 
     def feed_body(self, data: bytes) -> None:
         """Take more of the body; not to be called once it is `done`."""
@@ -126,57 +147,36 @@ class RequestReader:
             self._parser.feed_data(data)
         except (HttpProcessingError, ValueError):
             raise WireError(Fault.BAD_FRAMING) from None
-        if self._chunked:
-            self._rest = (self._rest + data)[-len(_LAST_CHUNK) :]
+        if self._tail is None:
+            self.rest = data[self._payload.total_bytes - before :]
         else:
-            self._rest = data[self._payload.total_bytes - before :]
+            self._consumed_chunked(data)
 
     def body(self) -> bytes:
         """What has arrived of the body since the last call."""
         return self._payload.read_nowait(-1)
 
-    def advance(self, more: bytes) -> RequestHead | None:
-        """Turn to the next request; `more` arrived after the end of the present one."""
-        chunked, rest = self._chunked, self._rest
-        self._payload, self._chunked, self._rest = EMPTY_PAYLOAD, False, b""
+    def _consumed_chunked(self, data: bytes) -> None:
+        """Note whether a chunked message that is done ended with the very last byte, and without trailers."""
+        self._tail = tail = ((self._tail or b"") + data)[-len(_LAST_CHUNK) :]
+        if not self.done:
+            return
         self._parser.message_consumed()
-        if not chunked:
-            return self._parse(more, rest + more) if rest or more else None
         try:
-            messages = self._parser.feed_data(b"")[0]
+            further = self._parser.feed_data(b"")[0]
         except (HttpProcessingError, ValueError):
-            messages = (None,)
-        if messages or rest != _LAST_CHUNK:  # trailers, or a further message that may have got them
-            self.reusable = False
-            return None
-        return self._parse(more, more) if more else None
+            further = True
+        self.rest = None if further or tail != _LAST_CHUNK else b""
 
-    def _parse(self, data: bytes, block: bytes) -> RequestHead | None:
-        """Feed `data`, with which the head so far is `block`."""
-        try:
-            messages = self._parser.feed_data(data)[0]
-        except (HttpProcessingError, ValueError) as error:
-            raise WireError(self._diagnose(error, block)) from None
-        if not messages:
-            self._before = block
-            if len(block) > self._limit:
-                raise WireError(self._too_long(block))
-            return None
-        head: RequestHead = messages[0][0]
-        self._payload = messages[0][1]
-        self._before = b""
-        end = self._check(head, block)
-        self._chunked = head.chunked
-        self._rest = block[-len(_LAST_CHUNK) :] if head.chunked else block[end + self._payload.total_bytes :]
-        return head
-
-    def _check(self, head: RequestHead, block: bytes) -> int:
+    def _check(self, count: int, block: bytes) -> int:
         """Refuse what the parser lets pass in the form of the head: its size, several spaces or empty lines. Where the head ends."""
-        line = block[: block.find(b"\r\n", 2)].removeprefix(b"\r\n")
-        if line.count(b" ") != 2 or not line[:1].isalpha():
+        first = block[: block.find(b"\r\n", 2)].removeprefix(b"\r\n")
+        if first.count(b" ") != 2 or not first[:1].isalpha():
             raise WireError(Fault.BAD_REQUEST)
+        if len(first) > self._limits.max_request_line:
+            raise WireError(Fault.TARGET_TOO_LONG)
         end = block.find(b"\r\n\r\n", 2) + 4
-        if end > self._limit or len(head.raw_headers) > _MAX_HEADERS:
+        if end > self._limits.max_header_size or count > self._limits.max_headers:
             raise WireError(Fault.HEADER_TOO_LARGE)
         return end
 
@@ -190,23 +190,23 @@ class RequestReader:
         return Fault.BAD_REQUEST
 
     def _too_long(self, block: bytes) -> Fault:
-        return Fault.HEADER_TOO_LARGE if 0 <= block.find(b"\n") <= self._limit else Fault.TARGET_TOO_LONG
+        longest = min(self._limits.max_request_line, self._limits.max_header_size)
+        return Fault.HEADER_TOO_LARGE if 0 <= block.find(b"\n") <= longest else Fault.TARGET_TOO_LONG
 
 
 class ResponseReader:
     """One response, its interim ones included. `bodiless`: it answers a HEAD."""
 
-    __slots__ = ("_fed", "_limit", "_parser", "_payload", "begun")
+    __slots__ = ("_fed", "_limit", "_parser", "_payload")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, max_header_size: int, *, bodiless: bool) -> None:
-        self._limit = max_header_size
+    def __init__(self, loop: asyncio.AbstractEventLoop, limits: Limits, *, bodiless: bool) -> None:
+        self._limit = limits.max_header_size
         self._parser: Any = HttpResponseParser(
-            _PROTOCOL, loop, _BUFFER, max_line_size=max_header_size, max_headers=_MAX_HEADERS, max_field_size=max_header_size,
+            _PROTOCOL, loop, _BUFFER, max_line_size=self._limit, max_headers=limits.max_headers, max_field_size=self._limit,
             response_with_body=not bodiless, read_until_eof=True, auto_decompress=False,
         )  # fmt: skip
         self._payload: StreamReader | None = None
         self._fed = 0
-        self.begun = False
 
     @property
     def done(self) -> bool:
@@ -215,7 +215,6 @@ class ResponseReader:
 
     def feed(self, data: bytes) -> list[ResponseHead]:
         """Take bytes; the heads that they completed: any number of interim ones, at most one final one."""
-        self.begun = True
         try:
             messages, _upgraded, _rest = self._parser.feed_data(data)
         except (HttpProcessingError, ValueError):
@@ -229,14 +228,16 @@ class ResponseReader:
         measure = self._fed + len(data) > self._limit  # otherwise no head in it can be too large
         self._fed = 0
         heads: list[ResponseHead] = []
-        for head, payload in messages:
+        for message, payload in messages:
             if self._payload is not None:  # something after the final response
                 raise WireError(Fault.INVALID_RESPONSE)
-            if head.code >= 200 or head.code < 100:
+            if message.code >= 200 or message.code < 100:
                 self._payload = payload
-            if measure and sum(len(name) + len(value) + 4 for name, value in head.raw_headers) > self._limit:
+            if measure and sum(len(name) + len(value) + 4 for name, value in message.raw_headers) > self._limit:
                 raise WireError(Fault.INVALID_RESPONSE)
-            heads.append(head)
+            reason = message.reason.encode("utf-8", "surrogateescape")
+            fields = [line(*pair) for pair in message.raw_headers]
+            heads.append(ResponseHead(message.code, reason, message.version, fields, should_close=message.should_close))
         return heads
 
     def body(self) -> bytes:

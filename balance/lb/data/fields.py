@@ -1,0 +1,89 @@
+"""Header fields on their way through: what a field means to the balancer, by its name (RFC 9110 section 7.6.1).
+
+Names and values stay the bytes that were received: case, order, repetitions and characters beyond ASCII are kept.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import Enum
+
+
+class Field(Enum):
+    """What a field means to the balancer. A policy of this product: names with an underscore are dropped from requests, because
+    many frameworks cannot tell ``X_Forwarded_For`` from ``X-Forwarded-For``."""
+
+    PLAIN = 1
+    """passed on as it is"""
+    HOP = 2
+    """ends here: meant for this connection only"""
+    CONNECTION = 3
+    HOST = 4
+    LENGTH = 5
+    CODING = 6
+    EXPECT = 7
+    FORWARDED = 8
+    """states who the client is: believed of trusted proxies only"""
+    UNDERSCORED = 9
+    INVALID = 10
+    """no token (RFC 9110 section 5.6.2)"""
+
+
+Line = tuple[Field, bytes, bytes]
+"""One field: what it means, the line to send for it (without its end), and its value."""
+
+_SPECIAL = {
+    b"connection": Field.CONNECTION, b"host": Field.HOST, b"content-length": Field.LENGTH, b"transfer-encoding": Field.CODING,
+    b"expect": Field.EXPECT, b"forwarded": Field.FORWARDED, b"x-real-ip": Field.FORWARDED,
+    b"keep-alive": Field.HOP, b"proxy-connection": Field.HOP, b"te": Field.HOP, b"trailer": Field.HOP, b"upgrade": Field.HOP,
+    b"proxy-authenticate": Field.HOP, b"proxy-authorization": Field.HOP, b"http2-settings": Field.HOP,
+}  # fmt: skip
+_TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._~!$&'()*+,;=%-]+)(?::[0-9]{0,5})?")
+CONTROLS = bytes(code for code in (*range(32), 127) if code != 9)
+"""What no value may hold: the control characters but for the tab."""
+_REMEMBERED = 1024
+
+
+class _Fields(dict[bytes, Field]):
+    """What the field of a name means. Names seen before are remembered, up to a bound: a peer can send any number of them."""
+
+    def __missing__(self, name: bytes) -> Field:
+        found = _classify(name)
+        if len(self) < _REMEMBERED and len(name) <= 64:
+            self[name] = found
+        return found
+
+
+def _classify(name: bytes) -> Field:
+    if not _TOKEN.fullmatch(name):
+        return Field.INVALID
+    lower = name.lower()
+    if lower.startswith(b"x-forwarded-"):
+        return Field.FORWARDED
+    if b"_" in name:
+        return Field.UNDERSCORED
+    return _SPECIAL.get(lower, Field.PLAIN)
+
+
+FIELDS = _Fields()
+
+
+def line(name: bytes, value: bytes) -> Line:
+    """The line of a field."""
+    return FIELDS[name], name + b": " + value, value
+
+
+def name_of(text: bytes) -> bytes:
+    """The name, in lower case, of the field that a line states."""
+    return text.partition(b":")[0].lower()
+
+
+def options(value: bytes) -> list[bytes]:
+    """The members of a comma-separated list, in lower case."""
+    return [option.strip(b" \t") for option in value.lower().split(b",")]
+
+
+def valid_host(value: bytes) -> bool:
+    """Whether it is ``uri-host [":" port]`` (RFC 9110 section 7.2), and not empty."""
+    return _HOST.fullmatch(value) is not None

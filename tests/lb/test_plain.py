@@ -1,0 +1,180 @@
+"""Plain heads and what is remembered of them change no outcome: the parser would have made the same of the same bytes."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Iterator
+
+import pytest
+
+from balance.lb.config.reader import parse
+from balance.lb.data.fields import FIELDS
+from balance.lb.data.forwarding import Forwarding
+from balance.lb.data.plain import Memo, Plain
+from balance.lb.data.request import Body, Examiner, Request
+from balance.lb.data.response import Response, compose
+from balance.lb.data.wire import RequestReader, ResponseReader, WireError
+from balance.lb.policy.faults import Fault
+
+CONFIG = parse(
+    "listen: ':0'\nbackends: [{name: a, address: 'a:1'}]\nlimits: {max_header_size: 2KiB, max_headers: 20, max_request_line: 200}", "x", {}
+)
+FORWARDING = Forwarding(CONFIG.forwarding)
+EXAMINER = Examiner(FORWARDING, 1000)
+PEER = FORWARDING.peer("192.0.2.1", b"local:80")
+CASES = 40_000
+
+
+@pytest.fixture(scope="module")
+def loop() -> Iterator[asyncio.AbstractEventLoop]:
+    made = asyncio.new_event_loop()
+    yield made
+    made.close()
+
+
+def plain() -> Plain:
+    limits = CONFIG.limits
+    return Plain(limits.max_header_size, limits.max_headers, limits.max_request_line)
+
+
+def facts(made: Request | Response) -> dict[str, object]:
+    return {name: getattr(made, name) for name in made.__slots__}
+
+
+def parsed_request(loop: asyncio.AbstractEventLoop, data: bytes) -> tuple[Request, bytes | None, bool] | Fault | None:
+    """What the parser makes of bytes: the request, what is left, whether its body has arrived; a fault; None if there is more to come."""
+    reader = RequestReader(loop, CONFIG.limits)
+    try:
+        head = reader.feed(data)
+        return None if head is None else (EXAMINER.examine(head, PEER), reader.rest, reader.done)
+    except WireError as error:
+        return error.fault
+
+
+def recognised_request(recogniser: Plain, head: bytes) -> Request | None:
+    message = recogniser.request(head)
+    try:
+        return EXAMINER.examine(message, PEER) if message else None
+    except WireError:
+        return None
+
+
+PIECES = [
+    b"Host: a", b"host: [::1]:80", b"HOST:a", b"Host: ", b"Host: a b", b"Content-Length: 2", b"Content-Length:0", b"content-length: 02", b"Content-Length: +2",
+    b"Content-Length: 2000", b"Content-Length: 99999999999999999999", b"Content-Length: ", b"Transfer-Encoding: chunked", b"Transfer-Encoding: gzip",
+    b"Connection: keep-alive", b"Connection: close", b"Connection: Keep-Alive", b"Connection: x-a", b"Connection: keep-alive, close", b"Connection: upgrade",
+    b"Upgrade: websocket", b"Expect: 100-continue", b"Expect: cake", b"X-A: 1", b"x-a:1", b"X-A : 1", b" X-A: 1", b"\tfolded", b"X-A", b": x", b"X-A:", b"X-A: \t b \t",
+    b"X_A: 1", b"X-A: \xff\xc3\xa9", b"X-A: \x00", b"X-A: a\rb", b"X-A: a\nb", b"X-A: \x7f", b"X-A: \x0b", b"X@A: 1", b"X-\xe9: 1", b"Cookie: a=b; c=d",
+    b"X-Forwarded-For: 6.6.6.6", b"Forwarded: for=6.6.6.6", b"TE: trailers", b"Keep-Alive: 5", b"Trailer: x", b"Proxy-Connection: close", b"HTTP2-Settings: x",
+    b"X-Long: " + b"a" * 300, b"X-Long: " + b"a" * 3000, b"",
+]  # fmt: skip
+FIRST = [
+    b"GET / HTTP/1.1", b"GET /a?b=c HTTP/1.1", b"POST /%2F//..? HTTP/1.1", b"GET /a|b\"<>^`{} HTTP/1.1", b"GET /[a]\\'~!$&()*+,;=:@ HTTP/1.1", b"HEAD / HTTP/1.1",
+    b"OPTIONS * HTTP/1.1", b"GET http://b/ HTTP/1.1", b"GET / HTTP/1.0", b"GET / HTTP/2.0", b"GET /#a HTTP/1.1", b"GET  / HTTP/1.1", b"get / HTTP/1.1", b"BREW / HTTP/1.1",
+    b"GET /\x01 HTTP/1.1", b"GET /\xc3\xa9 HTTP/1.1", b"GET / HTTP/1.1 ", b" GET / HTTP/1.1", b"CONNECT a:1 HTTP/1.1", b"GET /" + b"a" * 250 + b" HTTP/1.1", b"DELETE / HTTP/1.1",
+    b"PUT / HTTP/1.1", b"PATCH / HTTP/1.1", b"TRACE / HTTP/1.1", b"GET /\tb HTTP/1.1", b"",
+]  # fmt: skip
+BEHIND = [b"", b"ok", b"o", b"okGET / HTTP/1.1\r\nHost: a\r\n\r\n", b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b"\r\n", b"junk"]
+STATUS = [
+    b"HTTP/1.1 200 OK", b"HTTP/1.1 200 ", b"HTTP/1.1 200", b"HTTP/1.1 404 Not \t Found", b"HTTP/1.1 204 No Content", b"HTTP/1.1 304 Not Modified", b"HTTP/1.1 503 \xe9",
+    b"HTTP/1.1 100 Continue", b"HTTP/1.1 101 Switching", b"HTTP/1.1 600 X", b"HTTP/1.1 199 X", b"HTTP/1.1 999 X", b"HTTP/1.0 200 OK", b"HTTP/2.0 200 OK", b"HTTP/1.1  200 OK",
+    b"http/1.1 200 OK", b"HTTP/1.1 20 OK", b"HTTP/1.1 2000 OK", b"HTTP/1.1 200 \x01", b"HTTP/1.1 200 a\rb", b"ICY 200 OK", b"HTTP/1.1 226 IM Used", b"",
+]  # fmt: skip
+
+
+def message(chance: random.Random, first: list[bytes]) -> bytes:
+    """A head: one of the usual kind or a wild one, sometimes with a byte changed."""
+    usual = chance.random() < 0.5
+    lines = [chance.choice(first[:3] if usual else first)]
+    lines += [b"Host: a"] * (first is FIRST) + chance.sample(PIECES, chance.randint(0, 2)) if usual else chance.sample(PIECES, chance.randint(0, 4))
+    head = bytearray(b"\r\n".join(lines) + b"\r\n\r\n")
+    if chance.random() < 0.2:
+        head[chance.randrange(len(head))] = chance.choice(b"\r\n\t :\x00ax\xff,1")
+    return bytes(head)
+
+
+def test_a_plain_request_is_what_the_parser_would_have_made_of_it_cold_and_warm(loop: asyncio.AbstractEventLoop) -> None:
+    chance, recogniser, found = random.Random(1), plain(), set()
+    for _case in range(CASES):
+        data = message(chance, FIRST) + chance.choice(BEHIND)
+        end = data.find(b"\r\n\r\n") + 4
+        for _again in range(2):
+            request = recognised_request(recogniser, data[:end])
+            if request is None:
+                continue
+            expected = parsed_request(loop, data)
+            assert isinstance(expected, tuple), (data, expected)
+            assert facts(request) == facts(expected[0]), data
+            assert expected[2] == (len(data) - end >= request.length), data
+            if expected[2]:
+                assert expected[1] == data[end + request.length :], data
+            assert request.keep_alive, data
+            found.add(data[:end])
+    assert len(found) > 400
+
+
+def recognised_response(recogniser: Plain, head: bytes) -> Response | None:
+    message = recogniser.response(head)
+    try:
+        response = compose(message, bodiless=False) if message else None
+    except WireError:
+        return None
+    return None if response and response.body is Body.CLOSE else response
+
+
+def test_a_plain_response_is_what_the_parser_would_have_made_of_it_cold_and_warm(loop: asyncio.AbstractEventLoop) -> None:
+    chance, recogniser, found = random.Random(2), plain(), set()
+    for _case in range(CASES):
+        data = message(chance, STATUS)
+        head = data[: data.find(b"\r\n\r\n") + 4]
+        for _again in range(2):
+            response = recognised_response(recogniser, head)
+            if response is None:
+                continue
+            reader = ResponseReader(loop, CONFIG.limits, bodiless=False)
+            (parsed,) = reader.feed(head)
+            assert facts(compose(parsed, bodiless=False)) == facts(response), head
+            assert reader.done == (response.length == 0), head
+            assert response.reusable, head
+            found.add(head)
+    assert len(found) > 400
+
+
+def test_usual_heads_are_plain() -> None:
+    recogniser = plain()
+    assert recognised_request(recogniser, b"GET /a?b HTTP/1.1\r\nHost: a\r\nUser-Agent: x\r\nConnection: keep-alive\r\nCookie: a=b\r\n\r\n")
+    assert recognised_request(recogniser, b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Type: x\r\n\r\n")
+    assert recogniser.response(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: keep-alive\r\n\r\n")
+
+
+def test_a_head_is_remembered_when_it_comes_again_and_forgotten_on_demand() -> None:
+    memo: Memo[int] = Memo()
+    memo.keep(b"a", 1)
+    assert memo.get(b"a") is None
+    memo.keep(b"a", 1)
+    assert memo.get(b"a") == 1
+    memo.forget()
+    assert memo.get(b"a") is None
+
+
+def test_a_memory_is_bounded_in_number_and_size() -> None:
+    memo: Memo[int] = Memo(heads=3)
+    large = b"a" * 5000
+    for head in (*[b"%d" % number for number in range(10)], large):
+        memo.keep(head, 1)
+        memo.keep(head, 1)
+        assert sum(memo.get(b"%d" % number) is not None for number in range(10)) <= 3
+    assert memo.get(large) is None
+    recogniser = plain()
+    for number in range(20_000):
+        recogniser.request(b"GET / HTTP/1.1\r\nHost: a\r\nX-%d: 1\r\n\r\n" % number)
+    assert int(repr(recogniser).split()[2]) <= 1024
+    assert len(FIELDS) <= 1024
+
+
+def test_nothing_is_remembered_for_nobody() -> None:
+    memo: Memo[int] = Memo(heads=0)
+    for _time in range(3):
+        memo.keep(b"a", 1)
+    assert memo.get(b"a") is None
