@@ -6,6 +6,7 @@ import dataclasses
 import json
 import subprocess
 import sys
+from ipaddress import IPv4Network
 from typing import TYPE_CHECKING, Any
 
 import jsonschema
@@ -77,6 +78,9 @@ VALUES: list[tuple[str, str, Any]] = [
     ("limits: {max_header_size: 2KB}", "limits.max_header_size", 2000),
     ("limits: {max_request_size: 3MiB}", "limits.max_request_size", 3 * 2**20),
     ("log: {access: off}", "log.access", False),
+    ("forwarding: {forwarded: on}", "forwarding.trusted_proxies", ()),
+    ("forwarding: {trusted_proxies: 10.0.0.0/8}", "forwarding.trusted_proxies", (IPv4Network("10.0.0.0/8"),)),
+    ("forwarding: {trusted_proxies: [192.0.2.1, unix]}", "forwarding.trusted_proxies", (IPv4Network("192.0.2.1/32"), "unix")),
     ("health_check: {interval: 5s}", "health_check.type", "http"),
 ]
 
@@ -115,6 +119,11 @@ WRONG: dict[str, tuple[str, str]] = {
     "off where it cannot be": ("timeouts: off", "balance.yaml:4: timeouts: must be a mapping of keys"),
     "contradiction": ("retry: {backoff_base: 9s}", "balance.yaml:4: retry.backoff_base: is longer than backoff_max"),
     "bad path": ("health_check: {path: health}", "balance.yaml:4: health_check.path: 'health' is not allowed (an absolute path"),
+    "no network": (
+        "forwarding: {trusted_proxies: 10.0.0.1/8}",
+        "balance.yaml:4: forwarding.trusted_proxies: '10.0.0.1/8' is no network: 10.0.0.1/8 has host bits set",
+    ),
+    "no pseudonym": ("forwarding: {via: a b}", "balance.yaml:4: forwarding.via: 'a b' is not allowed (a token of 1 to 64 characters)"),
     "no YAML": ("a: [", "balance.yaml:5: is no YAML"),
     "two documents": ("---\nlisten: x", "balance.yaml:4: is no YAML"),
 }
