@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-import struct
 import sys
 from contextlib import suppress
 from enum import Enum
@@ -18,13 +16,13 @@ from balance.lb.data.clock import Timed
 from balance.lb.data.exchange import Exchange
 from balance.lb.data.replies import reply, status_of
 from balance.lb.data.request import Body, Peer, examine
+from balance.lb.data.tunnel import reset
 from balance.lb.data.wire import RequestHead, RequestReader, WireError
-from balance.lb.policy.faults import Fault
+from balance.lb.policy.faults import BROKEN_OFF, Fault
 
 if TYPE_CHECKING:
     from balance.lb.data.proxy import Proxy
 
-_RESET = struct.pack("ii", 1, 0)
 LINGER_SECONDS = 2.0
 """How long to go on reading after the last response, so that the client gets it before its own data bounces (RFC 9112 section 9.6)."""
 LINGER_MOST = 30.0
@@ -40,6 +38,8 @@ class Phase(Enum):
     BODY = "body"
     BUSY = "busy"
     """the next requests, too early: kept, up to a bound"""
+    TUNNEL = "tunnel"
+    """none of ours: the connection has become one end of a tunnel"""
     DISCARD = "discard"
     """of no interest: the connection is about to end"""
 
@@ -112,9 +112,11 @@ class Client(asyncio.Protocol, Timed):
     def connection_lost(self, exc: Exception | None) -> None:
         self.transport = None
         self.proxy.clock.drop(self)
-        self.phase = Phase.DISCARD
+        unfinished, self.phase = self._unfinished, Phase.DISCARD
         if self.exchange is not None:
             self.exchange.give_up(Fault.CLIENT_ABORT)
+        elif unfinished:
+            self._account(Fault.CLIENT_ABORT, BROKEN_OFF[Fault.CLIENT_ABORT], 0)
         self.proxy.dismiss(self)
 
     def pause_writing(self) -> None:
@@ -205,6 +207,14 @@ class Client(asyncio.Protocol, Timed):
         elif not self.write_paused:
             self._advance()
 
+    def hand_over(self) -> bytes:
+        """The connection becomes one end of a tunnel; what has arrived for it already."""
+        self.exchange = None
+        self.phase = Phase.TUNNEL
+        self.deadline = 0.0
+        early, self._stash = self._reader.unread + self._stash, b""
+        return early
+
     def _advance(self) -> None:
         """Turn to the next request, which may have arrived already."""
         stash, self._stash = self._stash, b""
@@ -244,13 +254,23 @@ class Client(asyncio.Protocol, Timed):
         if method == "HEAD":
             body = b""
         self.write(head + body)
-        status, seconds = status_of(fault), perf_counter() - self._started
-        self.proxy.meters.answered(method, status, seconds, 0, len(body))
-        if self.proxy.access is not None:
-            target = message.path if message else "-"
-            entry = Entry(self.peer.name, method if message else "-", target, status, "-", 0, len(body), seconds, 0, fault.value)
-            self.proxy.access.add(entry)
+        self._account(fault, status_of(fault), len(body), message)
         self._hang_up(unread=True)
+
+    @property
+    def _unfinished(self) -> bool:
+        """Whether a request has begun to arrive that is no exchange yet."""
+        return self._next is not None or (self.phase is Phase.HEAD and self._reader.partial)
+
+    def _account(self, fault: Fault, status: int, sent: int, message: RequestHead | None = None) -> None:
+        """Count and log what never became an exchange."""
+        message = message or self._next
+        seconds = perf_counter() - self._started
+        self.proxy.meters.answered(message.method if message else "OTHER", status, seconds, 0, sent)
+        self.proxy.meters.failed(fault)
+        if self.proxy.access is not None:
+            method, target = (message.method, message.path) if message else ("-", "-")
+            self.proxy.access.add(Entry(self.peer.name, method, target, status, "-", 0, sent, seconds, 0, fault.value))
 
     # --- the connection ---
 
@@ -284,13 +304,20 @@ class Client(asyncio.Protocol, Timed):
         if self.phase is Phase.HEAD and not self._reader.partial:
             self._hang_up(unread=False)
 
+    def break_off(self) -> None:
+        """The balancer stops now."""
+        if self.exchange is not None:
+            self.exchange.give_up(Fault.SHUTDOWN)
+        elif self._unfinished:
+            self._account(Fault.SHUTDOWN, BROKEN_OFF[Fault.SHUTDOWN], 0)
+            self._next = None
+        self.abort()
+
     def abort(self) -> None:
         """Break the connection with a reset: what has been sent is not to be taken for a whole response."""
         self.phase = Phase.DISCARD
         if self.transport is not None:
-            with suppress(OSError):
-                self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-            self.transport.abort()
+            reset(self.transport)
 
     def _hang_up(self, *, unread: bool) -> None:
         """End politely: after the last byte went out and, if the client may still be sending, with an ear for it."""

@@ -17,7 +17,8 @@ from balance.lb.data.accesslog import Entry
 from balance.lb.data.backend import Backend
 from balance.lb.data.replies import reply, status_of
 from balance.lb.data.request import Body, Request
-from balance.lb.data.response import Response, compose, interim
+from balance.lb.data.response import Response, compose, interim, switched
+from balance.lb.data.tunnel import Tunnel
 from balance.lb.data.upstream import Upstream
 from balance.lb.data.wire import ResponseHead, WireError
 from balance.lb.policy import retry
@@ -31,8 +32,8 @@ class Exchange:
     """Made by a client's connection for each request; `begin` sets it going."""
 
     __slots__ = (
-        "_attempts", "_body_sent", "_judged", "_pending", "_probe", "_proxy", "_repeating", "_started", "_status", "_timer", "_tried",
-        "backend", "client", "fault", "received", "request", "response", "sent", "uploaded", "upstream", "waiting",
+        "_attempts", "_body_sent", "_judged", "_pending", "_probe", "_proxy", "_repeating", "_status", "_timer", "_tried",
+        "backend", "client", "fault", "received", "request", "response", "sent", "started", "uploaded", "upstream", "waiting",
     )  # fmt: skip
 
     def __init__(self, client: Client, request: Request, started: float) -> None:
@@ -47,7 +48,7 @@ class Exchange:
         self.waiting = False
         self.received = 0
         self.sent = 0
-        self._started = started
+        self.started = started
         self._status = 0
         self._attempts = 0
         self._tried: tuple[Backend, ...] = ()
@@ -147,6 +148,9 @@ class Exchange:
 
     def interim(self, message: ResponseHead) -> None:
         """The backend sent a 1xx response."""
+        if message.code == 101:
+            self._switch(message)
+            return
         try:
             head = interim(message)
         except WireError as error:
@@ -154,6 +158,24 @@ class Exchange:
             return
         if not self.request.http10:
             self.client.write(head)
+
+    def _switch(self, message: ResponseHead) -> None:
+        """The backend goes on in another protocol: so do the connections, as a tunnel, which ends this exchange except for its account."""
+        upstream = self.upstream
+        if upstream is None or upstream.closing:
+            self.failed(Fault.CLOSED_EARLY)
+            return
+        try:
+            head = switched(message, self.request)
+        except WireError as error:
+            self.failed(error.fault)
+            return
+        self.upstream = None
+        self._status = message.code
+        self._judge(failed=False)
+        self._proxy.meters.switched(self.request.method)
+        self._retire()
+        Tunnel(self, upstream).begin(head)
 
     def answer(self, message: ResponseHead, body: bytes, done: bool) -> None:
         """The backend sent the head of its response and `body` with it; `done`: that is all."""
@@ -294,19 +316,29 @@ class Exchange:
         self._finish(fault, keep=keep)
 
     def _finish(self, fault: Fault, *, keep: bool) -> None:
-        proxy = self._proxy
-        proxy.in_flight -= 1
+        self._retire()
+        seconds = perf_counter() - self.started
+        self._proxy.meters.answered(self.request.method, self._status, seconds, self.received, self.sent)
+        self.account(fault, seconds)
+        self.client.finished(keep)
+
+    def _retire(self) -> None:
+        """It is a request in flight no more."""
+        self._proxy.in_flight -= 1
         if self._repeating:
-            proxy.retrying -= 1
-        seconds = perf_counter() - self._started
-        proxy.meters.answered(self.request.method, self._status, seconds, self.received, self.sent)
+            self._proxy.retrying -= 1
+
+    def account(self, fault: Fault, seconds: float) -> None:
+        """Count a failure and write the line of the access log."""
+        proxy = self._proxy
+        if fault is not Fault.OK:
+            proxy.meters.failed(fault)
         if proxy.access is not None:
             name = self.backend.name if self.backend else "-"
             proxy.access.add(Entry(
                 self.client.peer.name, self.request.method, self.request.target, self._status, name,
                 self.received, self.sent, seconds, self._attempts, fault.value,
             ))  # fmt: skip
-        self.client.finished(keep)
 
 
 def _chunk(data: bytes, done: bool) -> bytes:

@@ -6,9 +6,10 @@ Names and values stay the bytes that were received: case, order, repetitions and
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from enum import Enum
 
-from balance.lb.data.wire import WireError
+from balance.lb.data.wire import Header, WireError
 from balance.lb.policy.faults import Fault
 
 
@@ -28,17 +29,20 @@ class Field(Enum):
     FORWARDED = 8
     """states who the client is: not believed"""
     UNDERSCORED = 9
-    INVALID = 10
+    UPGRADE = 10
+    """ends here too, unless it is offered anew (`protocols`)"""
+    INVALID = 11
     """no token (RFC 9110 section 5.6.2)"""
 
 
 _SPECIAL = {
     b"connection": Field.CONNECTION, b"host": Field.HOST, b"content-length": Field.LENGTH, b"transfer-encoding": Field.CODING,
     b"expect": Field.EXPECT, b"forwarded": Field.FORWARDED, b"x-real-ip": Field.FORWARDED,
-    b"keep-alive": Field.HOP, b"proxy-connection": Field.HOP, b"te": Field.HOP, b"trailer": Field.HOP, b"upgrade": Field.HOP,
+    b"keep-alive": Field.HOP, b"proxy-connection": Field.HOP, b"te": Field.HOP, b"trailer": Field.HOP, b"upgrade": Field.UPGRADE,
     b"proxy-authenticate": Field.HOP, b"proxy-authorization": Field.HOP, b"http2-settings": Field.HOP,
 }  # fmt: skip
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_PROTOCOL = re.compile(rb"[!#$%&'*+.^_`|~0-9a-z-]+(?:/[!#$%&'*+.^_`|~0-9a-z-]+)?")
 _HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._~!$&'()*+,;=%-]+)(?::[0-9]{0,5})?")
 _HARMLESS_OPTIONS = frozenset({b"close", b"keep-alive", b"upgrade", b"te", b"trailer", b"http2-settings", b""})
 _USUAL = frozenset({b"close", b"keep-alive", b"Keep-Alive"})
@@ -74,6 +78,17 @@ FIELDS = _Fields()
 def options(value: bytes) -> list[bytes]:
     """The members of a comma-separated list, in lower case."""
     return [option.strip(b" \t") for option in value.lower().split(b",")]
+
+
+def upgrades(headers: Sequence[Header]) -> list[bytes]:
+    """The values of `Upgrade`, as they are."""
+    return [value for name, value in headers if FIELDS[name] is Field.UPGRADE]
+
+
+def protocols(values: list[bytes]) -> frozenset[bytes]:
+    """What the values of `Upgrade` name, in lower case; nothing if one of them is no protocol (RFC 9110 section 7.8)."""
+    names = frozenset(options(b",".join(values))) - {b""}
+    return names if all(map(_PROTOCOL.fullmatch, names)) else frozenset()
 
 
 def without(lines: list[bytes], names: frozenset[bytes]) -> list[bytes]:

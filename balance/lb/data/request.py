@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from balance.lb.data.headers import FIELDS, Field, options, valid_host, without_nominated
+from balance.lb.data.headers import FIELDS, Field, options, protocols, upgrades, valid_host, without_nominated
 from balance.lb.data.wire import RequestHead, WireError
 from balance.lb.policy.faults import Fault
 
@@ -19,6 +19,9 @@ class Body(Enum):
     CLOSE = "close"
 
 
+_HTTP = frozenset({b"h2c", b"h2", b"http"})
+
+
 @dataclass(frozen=True, slots=True)
 class Peer:
     """The client of a connection. `forwarded`: the header lines that say so; `local`: the authority it connected to."""
@@ -29,9 +32,9 @@ class Peer:
 
 
 class Request:
-    """One request, ready to be sent: `head` are its bytes."""
+    """One request, ready to be sent: `head` are its bytes. `offered`: the protocols to which the backend may switch, in lower case."""
 
-    __slots__ = ("body", "head", "http10", "keep_alive", "length", "method", "target")
+    __slots__ = ("body", "head", "http10", "keep_alive", "length", "method", "offered", "target")
 
     def __init__(self, message: RequestHead) -> None:
         self.method = message.method
@@ -41,6 +44,7 @@ class Request:
         self.body = Body.CHUNKED if message.chunked else Body.NONE
         self.length = 0
         self.head = b""
+        self.offered: frozenset[bytes] = frozenset()
 
     def __repr__(self) -> str:
         return f"<Request {self.method} {self.target} body {self.body.value}>"
@@ -58,6 +62,8 @@ def examine(message: RequestHead, peer: Peer, max_request_size: int) -> Request:
     if request.length > max_request_size > 0:
         raise WireError(Fault.BODY_TOO_LARGE)
     lines = [b"%b %b HTTP/1.1" % (message.method.encode(), target), *fields, *peer.forwarded]
+    if message.upgrade:
+        lines += _offer(message, request)
     if request.body is Body.CHUNKED:
         lines.append(b"Transfer-Encoding: chunked")
     lines.append(b"\r\n")
@@ -126,6 +132,21 @@ def _clean(message: RequestHead, request: Request, authority: bytes) -> list[byt
         lines.append(b"Host: " + host)
     lines.append(b"X-Forwarded-Host: " + host)
     return lines
+
+
+def _offer(message: RequestHead, request: Request) -> list[bytes]:
+    """The lines that ask the backend to switch protocols, if it may; ignoring such a wish is always allowed (RFC 9110 section 7.8).
+
+    It is ignored with a body, whose end could be seen differently by the two ends; and for another HTTP, most of all ``h2c``, because
+    the requests inside such a tunnel would be seen by nobody.
+    """
+    values = upgrades(message.raw_headers)
+    names = protocols(values)
+    has_body = request.body is Body.CHUNKED or request.length > 0
+    if request.http10 or message.should_close or has_body or not names or any(name.partition(b"/")[0] in _HTTP for name in names):
+        return []
+    request.offered = names
+    return [b"Connection: upgrade", *(b"Upgrade: " + value for value in values)]
 
 
 def _check_coding(value: bytes, request: Request, count: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from balance.lb.data.headers import FIELDS, Field, head, options, without, without_nominated
+from balance.lb.data.headers import FIELDS, Field, head, options, protocols, upgrades, without, without_nominated
 from balance.lb.data.request import Body, Request
 from balance.lb.data.wire import ResponseHead, WireError
 from balance.lb.policy.faults import Fault
@@ -32,11 +32,21 @@ class Response:
 
 
 def interim(message: ResponseHead) -> bytes:
-    """A 1xx response as bytes for an HTTP/1.1 client; raises `WireError` for 101, which nobody asked for."""
-    if message.code == 101 or message.version != (1, 1):
+    """A 1xx response other than 101 as bytes for an HTTP/1.1 client; raises `WireError` for what must not be passed on."""
+    if message.version != (1, 1):
         raise WireError(Fault.INVALID_RESPONSE)
     lines, _length, _coding = _clean(message)
     return head(without(lines, _LENGTH), Fault.INVALID_RESPONSE)
+
+
+def switched(message: ResponseHead, request: Request) -> bytes:
+    """A 101 as bytes for the client; raises `WireError` unless it names nothing but protocols that were offered (RFC 9110 section 7.8)."""
+    values = upgrades(message.raw_headers)
+    names = protocols(values)
+    lines, length, coding = _clean(message)
+    if message.version != (1, 1) or not message.upgrade or not names or not names <= request.offered or length is not None or coding:
+        raise WireError(Fault.INVALID_RESPONSE)
+    return head([*lines, b"Connection: upgrade", *(b"Upgrade: " + value for value in values)], Fault.INVALID_RESPONSE)
 
 
 def compose(message: ResponseHead, request: Request, *, keep: bool) -> Response:

@@ -78,6 +78,12 @@ class Upstream(asyncio.Protocol, Timed):
         self.backend.give(self)
         self._proxy.wake()
 
+    def hand_over(self) -> bytes:
+        """The connection becomes one end of a tunnel; what has arrived for it already."""
+        reader, self.reader, self.exchange = self.reader, None, None
+        self.deadline = 0.0
+        return reader.unread if reader is not None else b""
+
     def close(self) -> None:
         """End at once, whatever is under way; the exchange hears nothing of it."""
         self.exchange = None

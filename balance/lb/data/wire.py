@@ -51,6 +51,7 @@ class ResponseHead(Protocol):
     version: tuple[int, int]
     raw_headers: tuple[Header, ...]
     should_close: bool
+    upgrade: bool
     chunked: bool
 
 
@@ -114,6 +115,11 @@ class RequestReader:
     def done(self) -> bool:
         """Whether the body has arrived in full."""
         return self._payload.is_eof()
+
+    @property
+    def unread(self) -> bytes:
+        """What was fed after the present message, which has no body."""
+        return self._rest
 
     def feed(self, data: bytes) -> RequestHead | None:
         """Take bytes; the head of the next request once it is complete."""
@@ -194,9 +200,9 @@ class RequestReader:
 
 
 class ResponseReader:
-    """One response, its interim ones included. `bodiless`: it answers a HEAD."""
+    """One response, its interim ones included. `bodiless`: it answers a HEAD. `unread`: what was fed after a 101."""
 
-    __slots__ = ("_fed", "_limit", "_parser", "_payload", "begun")
+    __slots__ = ("_fed", "_limit", "_parser", "_payload", "begun", "unread")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, max_header_size: int, *, bodiless: bool) -> None:
         self._limit = max_header_size
@@ -207,6 +213,7 @@ class ResponseReader:
         self._payload: StreamReader | None = None
         self._fed = 0
         self.begun = False
+        self.unread = b""
 
     @property
     def done(self) -> bool:
@@ -217,7 +224,7 @@ class ResponseReader:
         """Take bytes; the heads that they completed: any number of interim ones, at most one final one."""
         self.begun = True
         try:
-            messages, _upgraded, _rest = self._parser.feed_data(data)
+            messages, upgraded, rest = self._parser.feed_data(data)
         except (HttpProcessingError, ValueError):
             raise WireError(Fault.INVALID_RESPONSE) from None
         if not messages:
@@ -228,6 +235,8 @@ class ResponseReader:
             return []
         measure = self._fed + len(data) > self._limit  # otherwise no head in it can be too large
         self._fed = 0
+        if upgraded:
+            self.unread = rest
         heads: list[ResponseHead] = []
         for head, payload in messages:
             if self._payload is not None:  # something after the final response
