@@ -8,6 +8,7 @@ from balance.catalog.registry import Catalog
 from balance.record import Record
 
 REQUESTS, CONNECTIONS, FAILURES = map(Unit.of, ("requests", "connections", "failures"))
+TUNNEL = Unit.of("tunnels")
 TASKS, DESCRIPTORS, COLLECTIONS = map(Unit.of, ("tasks", "descriptors", "collections"))
 
 METHODS = ("CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE")
@@ -22,6 +23,22 @@ STATUS_CLASSES = ("1xx", "2xx", "3xx", "4xx", "5xx")
 STATUS_CLASS = Label("status_class", "Class of the status code.", values=STATUS_CLASSES)
 OUTCOME = Label("status_class", "Class of the backend's status code; none when it gave no response.", values=(*STATUS_CLASSES, "none"))
 BACKEND = Label("backend", "Name of the backend in the configuration.", bound=1000)
+DIRECTION = Label("direction", "Whether the bytes came from the client (in) or went to it (out).", values=("in", "out"))
+
+FAILURE_REASONS = {
+    "client": (
+        "bad_request", "bad_target", "bad_host", "bad_framing", "bad_version", "header_timeout", "body_timeout", "body_too_large", "target_too_long",
+        "bad_expectation", "header_too_large", "not_implemented", "client_abort", "client_stalled",
+    ),
+    "balancer": ("no_backend", "queue_timeout", "too_many_connections", "shutdown", "out_of_resources", "tunnel_timeout"),
+    "backend": (
+        "connect_refused", "connect_failed", "connect_timeout", "closed_early", "invalid_response", "first_byte_timeout",
+        "response_timeout", "response_truncated",
+    ),
+}  # fmt: skip
+"""Every reason why a request may fail, under whose doing it counts as."""
+FAILURE_SOURCE = Label("source", "Whose doing it was.", values=tuple(FAILURE_REASONS))
+FAILURE_REASON = Label("reason", "Why the request failed, as in the access log.", values=sum(FAILURE_REASONS.values(), ()))
 
 DURATIONS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 30, 60)
 SIZES = tuple(float(256 * 4**power) for power in range(10))
@@ -31,12 +48,21 @@ HTTP_REQUESTS = Counter(
     "Requests by the status that the client got, the load balancer's own included; 499 if it left before there was one.",
     REQUESTS, (METHOD, STATUS),
 )  # fmt: skip
+HTTP_REQUESTS_IN_FLIGHT = Gauge("balance_http_requests_in_flight", "Requests that have not been answered in full; tunnels are none.", REQUESTS)
 HTTP_REQUEST_DURATION = Histogram(
     "balance_http_request_duration_seconds", "Time from the first byte of a request to the last byte of its response.",
     SECONDS, (METHOD, STATUS_CLASS), buckets=DURATIONS, thresholds=(thresholds.LATENCY_P99,),
 )  # fmt: skip
 HTTP_REQUEST_SIZE = Histogram("balance_http_request_size_bytes", "Size of request bodies.", BYTES, buckets=SIZES)
 HTTP_RESPONSE_SIZE = Histogram("balance_http_response_size_bytes", "Size of response bodies.", BYTES, buckets=SIZES)
+REQUEST_FAILURES = Counter(
+    "balance_request_failures_total", "Requests that ended other than well, by whose doing that was and why; each counts once.",
+    REQUESTS, (FAILURE_SOURCE, FAILURE_REASON),
+)  # fmt: skip
+
+TUNNELS_ACTIVE = Gauge("balance_tunnels_active", "Connections that go on in another protocol after a 101 (WebSocket and others).", TUNNEL)
+TUNNELS = Counter("balance_tunnels_total", "Tunnels opened: requests that were answered with 101.", TUNNEL)
+TUNNEL_BYTES = Counter("balance_tunnel_bytes_total", "Bytes that went through tunnels, counted as they arrive.", BYTES, (DIRECTION,))
 
 BACKEND_HEALTHY = Gauge(
     "balance_backend_healthy", "Whether the backend is in rotation by its health checks (1) or not (0).",
@@ -104,7 +130,8 @@ RUNTIMES = {
 }
 
 SERVICE: tuple[Metric, ...] = (
-    HTTP_REQUESTS, HTTP_REQUEST_DURATION, HTTP_REQUEST_SIZE, HTTP_RESPONSE_SIZE,
+    HTTP_REQUESTS, HTTP_REQUESTS_IN_FLIGHT, HTTP_REQUEST_DURATION, HTTP_REQUEST_SIZE, HTTP_RESPONSE_SIZE, REQUEST_FAILURES,
+    TUNNELS_ACTIVE, TUNNELS, TUNNEL_BYTES,
     BACKEND_HEALTHY, BACKEND_CONNECTIONS, BACKEND_REQUESTS, BACKEND_RETRIES,
     ACTIVE_CONNECTIONS, CONNECTIONS_LIMIT, CONNECTIONS_ACCEPTED,
     CIRCUIT_BREAKER_STATE, CIRCUIT_BREAKER_FAILURES, BUILD_INFO,

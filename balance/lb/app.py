@@ -51,6 +51,8 @@ async def _serve(config: Config) -> None:
             stack.callback(access.close)
         proxy = Proxy(config, instruments, log, access)
         stack.callback(proxy.close)
+        instruments.computed(metrics.HTTP_REQUESTS_IN_FLIGHT, lambda: proxy.in_flight)
+        instruments.computed(metrics.TUNNELS_ACTIVE, lambda: len(proxy.tunnels))
         admin = Admin(proxy, instruments)
         admin_address = await admin.start(config.admin.listen)
         stack.push_async_callback(admin.stop)
@@ -81,7 +83,7 @@ async def _drain(proxy: Proxy, listener: Listener, stop: asyncio.Queue[str], log
     """Readiness fails and listening ends at once; requests in flight may finish, until time is up or a second signal comes."""
     seconds = proxy.config.timeouts.shutdown
     listener.close()
-    log("info", "stopping", connections=len(proxy.clients), requests=proxy.in_flight, seconds=seconds)
+    log("info", "stopping", connections=len(proxy.clients), requests=proxy.in_flight, tunnels=len(proxy.tunnels), seconds=seconds)
     drain = asyncio.create_task(proxy.drain(seconds))
     again = asyncio.create_task(stop.get())
     await asyncio.wait((drain, again), return_when=asyncio.FIRST_COMPLETED)

@@ -106,9 +106,9 @@ class Stream:
         return self.rest() == b""
 
     def reset(self) -> None:
-        """Close with a reset."""
+        """Close with a reset; without a shutdown before, which would be an orderly end."""
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.close()
+        self.sock.close()
 
     def close(self) -> None:
         with contextlib.suppress(OSError):

@@ -101,7 +101,7 @@ TIMEOUTS = Section(model.Timeouts, (
     Field("body_idle", DURATION, "30s", "how long a client may neither send nor take a byte of a body"),
     Field("keep_alive", DURATION, "60s", "how long a client connection may be idle between requests"),
     Field("queue", DURATION, "5s", "how long a request waits while all backends are at max_connections"),
-    Field("tunnel", DURATION, "1h", "how long an upgraded connection may be idle; used once upgrades are supported"),
+    Field("tunnel", DURATION, "1h", "how long an upgraded connection (WebSocket and others) may be idle in both directions"),
     Field("shutdown", DURATION, "30s", "how long requests in flight may take after SIGTERM"),
 ))  # fmt: skip
 

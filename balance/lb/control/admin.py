@@ -32,6 +32,7 @@ def status(proxy: Proxy) -> dict[str, Any]:
         "draining": proxy.draining,
         "connections": {"active": len(proxy.clients), "limit": config.limits.max_connections},
         "requests": {"in_flight": proxy.in_flight, "retrying": proxy.retrying, "queued": proxy.queued},
+        "tunnels": {"active": len(proxy.tunnels)},
         "backends": [
             {
                 "name": backend.name,

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-import struct
 import sys
 from contextlib import suppress
 from enum import Enum
@@ -19,13 +17,13 @@ from balance.lb.data.exchange import Exchange
 from balance.lb.data.forwarding import Peer
 from balance.lb.data.replies import reply, status_of
 from balance.lb.data.request import Body, Request
+from balance.lb.data.tunnel import reset
 from balance.lb.data.wire import RequestHead, RequestReader, WireError
-from balance.lb.policy.faults import Fault
+from balance.lb.policy.faults import BROKEN_OFF, Fault
 
 if TYPE_CHECKING:
     from balance.lb.data.proxy import Proxy
 
-_RESET = struct.pack("ii", 1, 0)
 LINGER_SECONDS = 2.0
 """How long to go on reading after the last response, so that the client gets it before its own data bounces (RFC 9112 section 9.6)."""
 LINGER_MOST = 30.0
@@ -41,6 +39,8 @@ class Phase(Enum):
     BODY = "body"
     BUSY = "busy"
     """the next requests, too early: kept, up to a bound"""
+    TUNNEL = "tunnel"
+    """none of ours: the connection has become one end of a tunnel"""
     DISCARD = "discard"
     """of no interest: the connection is about to end"""
 
@@ -128,9 +128,11 @@ class Client(asyncio.Protocol, Timed):
     def connection_lost(self, exc: Exception | None) -> None:
         self.transport = None
         self.proxy.clock.drop(self)
-        self.phase = _DISCARD
+        unfinished, self.phase = self._receiving_head, _DISCARD
         if self.exchange is not None:
             self.exchange.give_up(Fault.CLIENT_ABORT)
+        elif unfinished:
+            self._account(Fault.CLIENT_ABORT, BROKEN_OFF[Fault.CLIENT_ABORT], 0)
         self.proxy.dismiss(self)
 
     def pause_writing(self) -> None:
@@ -246,7 +248,7 @@ class Client(asyncio.Protocol, Timed):
     def _end_of_request(self, reader: RequestReader, request: Request) -> None:
         """Keep what was read beyond the end of a request. After the last one nothing may follow (RFC 9112 section 9.6): raises `WireError`."""
         self._stash = reader.rest or b""
-        if self._stash.strip(b"\r\n") and not request.keep_alive:
+        if self._stash.strip(b"\r\n") and request.final:
             raise WireError(Fault.BAD_FRAMING)
 
     def finished(self, keep: bool) -> None:
@@ -258,6 +260,14 @@ class Client(asyncio.Protocol, Timed):
             self._hang_up(unread=self.phase is not _BUSY or bool(self._stash))
         elif not self.write_paused:
             self._advance()
+
+    def hand_over(self) -> bytes:
+        """The connection becomes one end of a tunnel; what has arrived for it already."""
+        self.exchange = self._reader = None
+        self.phase = Phase.TUNNEL
+        self.deadline = 0.0
+        early, self._stash = self._stash, b""
+        return early
 
     def _advance(self) -> None:
         """Turn to the next request, which may have arrived already."""
@@ -290,13 +300,17 @@ class Client(asyncio.Protocol, Timed):
         if method == "HEAD":
             body = b""
         self.write(head + body)
-        status, seconds = status_of(fault), perf_counter() - self._started
-        self.proxy.meters.answered(method, status, seconds, 0, len(body))
-        if self.proxy.access is not None:
-            target = message.target if message else b"-"
-            entry = Entry(self.peer.name, method if message else "-", target, status, "-", 0, len(body), seconds, 0, fault.value)
-            self.proxy.access.add(entry)
+        self._account(fault, status_of(fault), len(body), message)
         self._hang_up(unread=True)
+
+    def _account(self, fault: Fault, status: int, sent: int, message: RequestHead | None = None) -> None:
+        """Count and log what never became an exchange."""
+        seconds = perf_counter() - self._started
+        self.proxy.meters.answered(message.method if message else "OTHER", status, seconds, 0, sent)
+        self.proxy.meters.failed(fault)
+        if self.proxy.access is not None:
+            method, target = (message.method, message.target) if message else ("-", b"-")
+            self.proxy.access.add(Entry(self.peer.name, method, target, status, "-", 0, sent, seconds, 0, fault.value))
 
     # --- the connection ---
 
@@ -330,13 +344,19 @@ class Client(asyncio.Protocol, Timed):
         if self.phase is _HEAD and not self._receiving_head:
             self._hang_up(unread=False)
 
+    def break_off(self) -> None:
+        """The balancer stops now."""
+        if self.exchange is not None:
+            self.exchange.give_up(Fault.SHUTDOWN)
+        elif self._receiving_head:
+            self._account(Fault.SHUTDOWN, BROKEN_OFF[Fault.SHUTDOWN], 0)
+        self.abort()
+
     def abort(self) -> None:
         """Break the connection with a reset: what has been sent is not to be taken for a whole response."""
         self.phase = _DISCARD
         if self.transport is not None:
-            with suppress(OSError):
-                self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-            self.transport.abort()
+            reset(self.transport)
 
     def _hang_up(self, *, unread: bool) -> None:
         """End politely: after the last byte went out and, if the client may still be sending, with an ear for it."""

@@ -17,8 +17,10 @@ from balance.lb.data.accesslog import Entry
 from balance.lb.data.backend import Backend
 from balance.lb.data.replies import reply, status_of
 from balance.lb.data.request import Body, Request
-from balance.lb.data.response import Response
+from balance.lb.data.response import Response, switched
+from balance.lb.data.tunnel import Tunnel
 from balance.lb.data.upstream import Upstream
+from balance.lb.data.wire import ResponseHead
 from balance.lb.policy import retry
 from balance.lb.policy.faults import BROKEN_OFF, FAILING_STATUSES, OWN, Fault
 
@@ -65,7 +67,7 @@ class Exchange:
         self.client = client
         self.request = request
         self.uploaded = request.body is _NONE
-        self._started = started
+        self.started = started
         proxy.in_flight += 1
 
     def __repr__(self) -> str:
@@ -158,6 +160,22 @@ class Exchange:
         """The backend sent a 1xx response."""
         if not self.request.http10:
             self.client.write(head)
+
+    def switch(self, message: ResponseHead) -> None:
+        """The backend goes on in another protocol (101): so do the connections, as a tunnel, which ends this exchange except for its account.
+
+        Raises `WireError` if nobody asked for that.
+        """
+        head, upstream = switched(message, self.request), self.upstream
+        if upstream is None or upstream.closing:
+            self.failed(Fault.CLOSED_EARLY)
+            return
+        self.upstream = None
+        self._status = message.code
+        self._judge(failed=False)
+        self._proxy.meters.switched(self.request.method)
+        self._retire()
+        Tunnel(self, upstream).begin(head)
 
     def answer(self, response: Response, body: bytes, done: bool) -> None:
         """The backend sent the head of its response and `body` with it; `done`: that is all."""
@@ -298,19 +316,29 @@ class Exchange:
         self._finish(fault, keep=keep)
 
     def _finish(self, fault: Fault, *, keep: bool) -> None:
-        proxy = self._proxy
-        proxy.in_flight -= 1
+        self._retire()
+        seconds = perf_counter() - self.started
+        self._proxy.meters.answered(self.request.method, self._status, seconds, self.received, self.sent)
+        self.account(fault, seconds)
+        self.client.finished(keep)
+
+    def _retire(self) -> None:
+        """It is a request in flight no more."""
+        self._proxy.in_flight -= 1
         if self._repeating:
-            proxy.retrying -= 1
-        seconds = perf_counter() - self._started
-        proxy.meters.answered(self.request.method, self._status, seconds, self.received, self.sent)
+            self._proxy.retrying -= 1
+
+    def account(self, fault: Fault, seconds: float) -> None:
+        """Count a failure and write the line of the access log."""
+        proxy = self._proxy
+        if fault is not Fault.OK:
+            proxy.meters.failed(fault)
         if proxy.access is not None:
             name = self.backend.name if self.backend else "-"
             proxy.access.add(Entry(
                 self.request.client or self.client.peer.name, self.request.method, self.request.target, self._status, name,
                 self.received, self.sent, seconds, self._attempts, fault.value,
             ))  # fmt: skip
-        self.client.finished(keep)
 
 
 def _chunk(data: bytes, done: bool) -> bytes:

@@ -6,6 +6,7 @@ Names and values stay the bytes that were received: case, order, repetitions and
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from enum import Enum
 
 
@@ -25,7 +26,9 @@ class Field(Enum):
     FORWARDED = 8
     """states who the client is: believed of trusted proxies only"""
     UNDERSCORED = 9
-    INVALID = 10
+    UPGRADE = 10
+    """ends here too, unless it is offered anew (`protocols`)"""
+    INVALID = 11
     """no token (RFC 9110 section 5.6.2)"""
 
 
@@ -35,11 +38,12 @@ Line = tuple[Field, bytes, bytes]
 _SPECIAL = {
     b"connection": Field.CONNECTION, b"host": Field.HOST, b"content-length": Field.LENGTH, b"transfer-encoding": Field.CODING,
     b"expect": Field.EXPECT, b"forwarded": Field.FORWARDED, b"x-real-ip": Field.FORWARDED,
-    b"keep-alive": Field.HOP, b"proxy-connection": Field.HOP, b"te": Field.HOP, b"trailer": Field.HOP, b"upgrade": Field.HOP,
+    b"keep-alive": Field.HOP, b"proxy-connection": Field.HOP, b"te": Field.HOP, b"trailer": Field.HOP, b"upgrade": Field.UPGRADE,
     b"proxy-authenticate": Field.HOP, b"proxy-authorization": Field.HOP, b"http2-settings": Field.HOP,
 }  # fmt: skip
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._~!$&'()*+,;=%-]+)(?::[0-9]{0,5})?")
+_PROTOCOL = re.compile(rb"[!#$%&'*+.^_`|~0-9a-z-]+(?:/[!#$%&'*+.^_`|~0-9a-z-]+)?")
 CONTROLS = bytes(code for code in (*range(32), 127) if code != 9)
 """What no value may hold: the control characters but for the tab."""
 _REMEMBERED = 1024
@@ -82,6 +86,17 @@ def name_of(text: bytes) -> bytes:
 def options(value: bytes) -> list[bytes]:
     """The members of a comma-separated list, in lower case."""
     return [option.strip(b" \t") for option in value.lower().split(b",")]
+
+
+def upgrades(fields: Sequence[Line]) -> list[bytes]:
+    """The values of `Upgrade`, as they are."""
+    return [value for kind, _text, value in fields if kind is Field.UPGRADE]
+
+
+def protocols(values: list[bytes]) -> frozenset[bytes]:
+    """What the values of `Upgrade` name, in lower case; nothing if one of them is no protocol (RFC 9110 section 7.8)."""
+    names = frozenset(options(b",".join(values))) - {b""}
+    return names if all(map(_PROTOCOL.fullmatch, names)) else frozenset()
 
 
 def valid_host(value: bytes) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from balance.catalog import metrics
 from balance.instruments import CounterChild, HistogramChild, Instruments
 from balance.lb.config import Config
+from balance.lb.policy.faults import Fault
 
 _FRESH_STATUSES = (200, 400, 404, 502, 503, 504)
 
@@ -23,6 +24,14 @@ class Meters:
         self.response_size = instruments.histogram(metrics.HTTP_RESPONSE_SIZE)
         self.active = instruments.gauge(metrics.ACTIVE_CONNECTIONS)
         self.accepted = instruments.counter(metrics.CONNECTIONS_ACCEPTED)
+        self.tunnels = instruments.counter(metrics.TUNNELS)
+        self.tunnel_in = instruments.counter(metrics.TUNNEL_BYTES, direction="in")
+        self.tunnel_out = instruments.counter(metrics.TUNNEL_BYTES, direction="out")
+        self._failures = {
+            Fault(reason): instruments.counter(metrics.REQUEST_FAILURES, source=source, reason=reason)
+            for source, reasons in metrics.FAILURE_REASONS.items()
+            for reason in reasons
+        }
         instruments.gauge(metrics.CONNECTIONS_LIMIT).set(config.limits.max_connections)
 
     def answered(self, method: str, status: int, seconds: float, received: int, sent: int) -> None:
@@ -35,6 +44,15 @@ class Meters:
         else:
             self._without_body[0] += 1
         self.response_size.observe(sent)
+
+    def switched(self, method: str) -> None:
+        """A client got a 101: what follows is no answer, and has neither size nor duration."""
+        self._instruments.counter(metrics.HTTP_REQUESTS, method=method, status="101").value += 1
+        self.tunnels.value += 1
+
+    def failed(self, fault: Fault) -> None:
+        """A request ended other than well."""
+        self._failures[fault].value += 1
 
     def _resolve(self, method: str, status: int) -> tuple[CounterChild, HistogramChild]:
         counter = self._instruments.counter(metrics.HTTP_REQUESTS, method=method, status=str(status))

@@ -19,6 +19,7 @@ from balance.lb.data.meters import BackendMeters, Meters, Unmetered, UnmeteredBa
 from balance.lb.data.plain import FORGET_SECONDS, Memo, Plain
 from balance.lb.data.request import Examiner, Request
 from balance.lb.data.response import Response
+from balance.lb.data.tunnel import Tunnel
 from balance.lb.logs import EventLog
 from balance.lb.policy import select
 from balance.lb.policy.faults import Fault
@@ -48,6 +49,7 @@ class Proxy:
         self.meters = total(instruments, config)
         self.backends = [Backend(backend, config.circuit_breaker, single(instruments, backend.name), self.clock, log) for backend in config.backends]
         self.clients: set[Client] = set()
+        self.tunnels: set[Tunnel] = set()
         self.in_flight = 0
         self.retrying = 0
         self.draining = False
@@ -57,7 +59,8 @@ class Proxy:
         self._empty = asyncio.Event()
 
     def __repr__(self) -> str:
-        return f"<Proxy {len(self.clients)} clients, {self.in_flight} requests, {len(self._queue)} queued, {self.backends}>"
+        requests = f"{self.in_flight} requests, {len(self._queue)} queued, {len(self.tunnels)} tunnels"
+        return f"<Proxy {len(self.clients)} clients, {requests}, {self.backends}>"
 
     # --- who serves ---
 
@@ -159,10 +162,10 @@ class Proxy:
     def break_off(self) -> int:
         """Break every connection that is left. How many those were."""
         left = list(self.clients)
+        for tunnel in list(self.tunnels):
+            tunnel.end(Fault.SHUTDOWN)
         for client in left:
-            if client.exchange is not None:
-                client.exchange.give_up(Fault.SHUTDOWN)
-            client.abort()
+            client.break_off()
         return len(left)
 
     def close(self) -> None:

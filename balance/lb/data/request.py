@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from enum import Enum
 
-from balance.lb.data.fields import Field, Line, options, valid_host
+from balance.lb.data.fields import Field, Line, options, protocols, upgrades, valid_host
 from balance.lb.data.forwarding import Forwarding, Peer
 from balance.lb.data.headers import without_nominated
 from balance.lb.data.wire import RequestHead, WireError
@@ -21,23 +21,30 @@ class Body(Enum):
     CLOSE = "close"
 
 
+_NOTHING: frozenset[bytes] = frozenset()
+_HTTP = frozenset({b"h2c", b"h2", b"http"})
+
+
 class Request:
     """One request, ready to be sent: `head` are its bytes but for the peer's suffix. Never changed once made: it may be remembered.
 
-    `client`: who is behind a trusted proxy, empty if the peer itself is the client.
+    `client`: who is behind a trusted proxy, empty if the peer itself is the client. `final`: the client says that no other follows.
+    `offered`: the protocols to which the backend may switch, in lower case.
     """
 
-    __slots__ = ("body", "client", "head", "http10", "keep_alive", "length", "method", "target")
+    __slots__ = ("body", "client", "final", "head", "http10", "keep_alive", "length", "method", "offered", "target")
 
     def __init__(self, message: RequestHead) -> None:
         self.method = message.method
         self.target = message.target
         self.http10 = message.version == (1, 0)
+        self.final = message.should_close
         self.keep_alive = not message.should_close and not message.upgrade
         self.body = Body.CHUNKED if message.chunked else Body.NONE
         self.length = 0
         self.client = ""
         self.head = b""
+        self.offered: frozenset[bytes] = _NOTHING
 
     def __repr__(self) -> str:
         return f"<Request {self.method} {self.target!r} body {self.body.value}>"
@@ -72,6 +79,8 @@ class Examiner:
                 raise WireError(Fault.BAD_HOST)
             host = authority or peer.local
             lines.append(b"Host: " + host)
+        if message.upgrade:
+            lines += _offer(message, request)
         if request.body is Body.CHUNKED:
             lines.append(b"Transfer-Encoding: chunked")
         if peer.trusted:
@@ -144,6 +153,21 @@ def _clean(message: RequestHead, request: Request, authority: bytes) -> tuple[li
     if connection:
         lines = without_nominated(lines, connection, Fault.BAD_REQUEST)
     return lines, host, about
+
+
+def _offer(message: RequestHead, request: Request) -> list[bytes]:
+    """The lines that ask the backend to switch protocols, if it may; ignoring such a wish is always allowed (RFC 9110 section 7.8).
+
+    It is ignored with a body, whose end could be seen differently by the two ends; and for another HTTP, most of all ``h2c``, because
+    the requests inside such a tunnel would be seen by nobody.
+    """
+    values = upgrades(message.fields)
+    names = protocols(values)
+    has_body = request.body is Body.CHUNKED or request.length > 0
+    if request.http10 or message.should_close or has_body or not names or any(name.partition(b"/")[0] in _HTTP for name in names):
+        return []
+    request.offered = names
+    return [b"Connection: upgrade", *(b"Upgrade: " + value for value in values)]
 
 
 def _check_coding(value: bytes, request: Request, count: int) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from balance.lb.data.fields import Field, options
+from balance.lb.data.fields import Field, options, protocols, upgrades
 from balance.lb.data.headers import block, without, without_nominated
-from balance.lb.data.request import Body
+from balance.lb.data.request import Body, Request
 from balance.lb.data.wire import ResponseHead, WireError
 from balance.lb.policy.faults import Fault
 
@@ -31,11 +31,22 @@ class Response:
 
 
 def interim(message: ResponseHead) -> bytes:
-    """A 1xx response as bytes for an HTTP/1.1 client; raises `WireError` for 101, which nobody asked for."""
-    if message.code == 101 or message.version != (1, 1):
+    """A 1xx response other than 101 as bytes for an HTTP/1.1 client; raises `WireError` for what must not be passed on."""
+    if message.version != (1, 1):
         raise WireError(Fault.INVALID_RESPONSE)
     lines, _length, _coding = _clean(message)
     return block(without(lines, _LENGTH), Fault.INVALID_RESPONSE) + b"\r\n"
+
+
+def switched(message: ResponseHead, request: Request) -> bytes:
+    """A 101 as bytes for the client; raises `WireError` unless it names nothing but protocols that were offered (RFC 9110 section 7.8)."""
+    values = upgrades(message.fields)
+    names = protocols(values)
+    lines, length, coding = _clean(message)
+    if message.version != (1, 1) or not message.upgrade or not names or not names <= request.offered or length is not None or coding:
+        raise WireError(Fault.INVALID_RESPONSE)
+    lines += [b"Connection: upgrade", *(b"Upgrade: " + value for value in values)]
+    return block(lines, Fault.INVALID_RESPONSE) + b"\r\n"
 
 
 def compose(message: ResponseHead, *, bodiless: bool, via: bytes = b"") -> Response:

@@ -88,6 +88,12 @@ class Upstream(asyncio.Protocol, Timed):
         self.backend.give(self)
         self._proxy.wake()
 
+    def hand_over(self) -> bytes:
+        """The connection becomes one end of a tunnel; what has arrived for it already."""
+        reader, self._reader, self.exchange = self._reader, None, None
+        self.deadline = 0.0
+        return reader.unread if reader is not None else b""
+
     def close(self) -> None:
         """End at once, whatever is under way; the exchange hears nothing of it."""
         self.exchange = None
@@ -164,7 +170,9 @@ class Upstream(asyncio.Protocol, Timed):
             if not heads:
                 exchange.stream(reader.body(), reader.done)
             for head in heads:
-                if 100 <= head.code < 200:
+                if head.code == 101:
+                    exchange.switch(head)
+                elif 100 <= head.code < 200:
                     exchange.interim(interim(head))
                 else:
                     exchange.answer(compose(head, bodiless=bodiless, via=self._proxy.via), reader.body(), reader.done)

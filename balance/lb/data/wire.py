@@ -49,10 +49,13 @@ class RequestHead:
 class ResponseHead:
     """What the head of a response says."""
 
-    __slots__ = ("code", "fields", "reason", "should_close", "version")
+    __slots__ = ("code", "fields", "reason", "should_close", "upgrade", "version")
 
-    def __init__(self, code: int, reason: bytes, version: tuple[int, int], fields: list[Line], *, should_close: bool = False) -> None:
-        self.code, self.reason, self.version, self.fields, self.should_close = code, reason, version, fields, should_close
+    def __init__(
+        self, code: int, reason: bytes, version: tuple[int, int], fields: list[Line], *, should_close: bool = False, upgrade: bool = False
+    ) -> None:
+        self.code, self.reason, self.version, self.fields = code, reason, version, fields
+        self.should_close, self.upgrade = should_close, upgrade
 
     def __repr__(self) -> str:
         return f"<ResponseHead {self.code} {len(self.fields)} fields>"
@@ -195,9 +198,9 @@ class RequestReader:
 
 
 class ResponseReader:
-    """One response, its interim ones included. `bodiless`: it answers a HEAD."""
+    """One response, its interim ones included. `bodiless`: it answers a HEAD. `unread`: what was fed after a 101."""
 
-    __slots__ = ("_fed", "_limit", "_parser", "_payload")
+    __slots__ = ("_fed", "_limit", "_parser", "_payload", "unread")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, limits: Limits, *, bodiless: bool) -> None:
         self._limit = limits.max_header_size
@@ -207,6 +210,7 @@ class ResponseReader:
         )  # fmt: skip
         self._payload: StreamReader | None = None
         self._fed = 0
+        self.unread = b""
 
     @property
     def done(self) -> bool:
@@ -216,7 +220,7 @@ class ResponseReader:
     def feed(self, data: bytes) -> list[ResponseHead]:
         """Take bytes; the heads that they completed: any number of interim ones, at most one final one."""
         try:
-            messages, _upgraded, _rest = self._parser.feed_data(data)
+            messages, upgraded, rest = self._parser.feed_data(data)
         except (HttpProcessingError, ValueError):
             raise WireError(Fault.INVALID_RESPONSE) from None
         if not messages:
@@ -227,6 +231,8 @@ class ResponseReader:
             return []
         measure = self._fed + len(data) > self._limit  # otherwise no head in it can be too large
         self._fed = 0
+        if upgraded:
+            self.unread = rest
         heads: list[ResponseHead] = []
         for message, payload in messages:
             if self._payload is not None:  # something after the final response
@@ -237,7 +243,9 @@ class ResponseReader:
                 raise WireError(Fault.INVALID_RESPONSE)
             reason = message.reason.encode("utf-8", "surrogateescape")
             fields = [line(*pair) for pair in message.raw_headers]
-            heads.append(ResponseHead(message.code, reason, message.version, fields, should_close=message.should_close))
+            heads.append(ResponseHead(
+                message.code, reason, message.version, fields, should_close=message.should_close, upgrade=message.upgrade,
+            ))  # fmt: skip
         return heads
 
     def body(self) -> bytes:

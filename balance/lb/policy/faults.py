@@ -1,6 +1,7 @@
-"""Everything that can go wrong with a request: a closed set, whose values are the words of the access log.
+"""Everything that can go wrong with a request: a closed set, whose values are the words of the access log and of the metrics.
 
-What the client is told (status and text) is in `balance.lb.data.replies`; whose fault it is and what may be done is decided here.
+What the client is told (status and text) is in `balance.lb.data.replies`; what may be done is decided here. Whose doing
+it counts as is for the catalog to say (`balance.catalog.metrics.FAILURE_REASONS`); a test keeps both sets the same.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ class Fault(Enum):
     TOO_MANY_CONNECTIONS = "too_many_connections"
     SHUTDOWN = "shutdown"
     OUT_OF_RESOURCES = "out_of_resources"
+    TUNNEL_TIMEOUT = "tunnel_timeout"
     # the backend's doing
     CONNECT_REFUSED = "connect_refused"
     CONNECT_FAILED = "connect_failed"

@@ -1,0 +1,154 @@
+"""What becomes of two connections after a 101: a tunnel of raw bytes, both ways, in whatever protocol the ends agreed upon.
+
+Theory. The transports get new protocols, so nothing of HTTP is in the way: what one end sends is written to the other, and an end
+is read only while the other takes what it sends. The end of one direction (a FIN) is passed on and leaves the other direction as it
+is; once both have ended, the tunnel has ended well. Anything else (a reset, silence for too long, our own stop) is passed on as a reset, for
+no protocol can mistake that for a proper end. The objects that had the connections before still count them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from contextlib import suppress
+from time import perf_counter
+from typing import TYPE_CHECKING, cast
+
+from balance.instruments import CounterChild
+from balance.lb.data.clock import Timed
+from balance.lb.policy.faults import Fault
+
+if TYPE_CHECKING:
+    from balance.lb.data.client import Client
+    from balance.lb.data.exchange import Exchange
+    from balance.lb.data.upstream import Upstream
+
+_RESET = struct.pack("ii", 1, 0)
+
+
+def reset(transport: asyncio.Transport) -> None:
+    """End a connection at once, so that the peer is told of a reset and not of an end."""
+    with suppress(OSError):
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+    transport.abort()
+
+
+class Tunnel(Timed):
+    """Takes over the connections of an exchange; `begin` sets it going. Expires when neither end has sent or taken anything for long."""
+
+    __slots__ = ("_back", "_exchange", "_front", "_proxy")
+
+    def __init__(self, exchange: Exchange, upstream: Upstream) -> None:
+        Timed.__init__(self)
+        self._exchange = exchange
+        self._proxy = proxy = exchange.client.proxy
+        self._front = End(self, exchange.client, Fault.CLIENT_ABORT, proxy.meters.tunnel_in)
+        self._back = End(self, upstream, Fault.RESPONSE_TRUNCATED, proxy.meters.tunnel_out)
+        self._front.other, self._back.other = self._back, self._front
+
+    def __repr__(self) -> str:
+        return f"<Tunnel to {self._exchange.backend}: {self._front.moved} bytes in, {self._back.moved} bytes out>"
+
+    def begin(self, head: bytes) -> None:
+        """Let the client know by the `head` of the 101, and let pass what has arrived before it could."""
+        self._proxy.tunnels.add(self)
+        self._front.transport.write(head)
+        for end in (self._back, self._front):
+            end.take_over()
+        self.touch()
+
+    def touch(self) -> None:
+        """Something moves."""
+        self._proxy.clock.set(self, self._proxy.timeouts.tunnel)
+
+    def expire(self) -> None:
+        self.end(Fault.TUNNEL_TIMEOUT)
+
+    def lost(self, end: End, exc: Exception | None) -> None:
+        """The connection of an end is gone: broken (`exc`), or closed."""
+        if exc is not None:
+            self.end(end.fault)
+        elif end.other.open:
+            end.other.transport.close()  # after what is still to be written
+        else:
+            self.end(Fault.OK)
+
+    def end(self, fault: Fault) -> None:
+        """Settle the account, and break what is left if there is a fault."""
+        if self not in self._proxy.tunnels:
+            return
+        self._proxy.tunnels.remove(self)
+        self._proxy.clock.drop(self)
+        for end in (self._front, self._back):
+            if end.open:
+                reset(end.transport)
+        exchange = self._exchange
+        exchange.received, exchange.sent = self._front.moved, self._back.moved
+        exchange.account(fault, perf_counter() - exchange.started)
+
+
+class End(asyncio.Protocol):
+    """One end. `former` had the connection before; `fault` is the word for its breaking; `moved` counts bytes that it sent."""
+
+    __slots__ = ("_ended", "_former", "_meter", "_paused", "_tunnel", "fault", "moved", "open", "other", "transport")
+
+    other: End
+
+    def __init__(self, tunnel: Tunnel, former: Client | Upstream, fault: Fault, meter: CounterChild) -> None:
+        self.transport = cast("asyncio.Transport", former.transport)
+        self.transport.set_protocol(self)
+        self.fault = fault
+        self.moved = 0
+        self.open = True
+        self._tunnel = tunnel
+        self._former = former
+        self._meter = meter
+        self._ended = False  # it has sent its last byte
+        self._paused = former.write_paused  # it takes no more for now
+
+    def take_over(self) -> None:
+        """Begin with what arrived early."""
+        if early := self._former.hand_over():
+            self.data_received(early)
+        self._regulate()
+
+    def data_received(self, data: bytes) -> None:
+        self.moved += len(data)
+        self._meter.value += len(data)
+        self._tunnel.touch()
+        if not self.other.transport.is_closing():
+            self.other.transport.write(data)
+
+    def eof_received(self) -> bool:
+        self._ended = True
+        transport, other = self.transport, self.other.transport
+        if self.other._ended or not other.can_write_eof():
+            other.close()
+            transport.close()
+        elif not other.is_closing():
+            other.write_eof()
+        return transport.can_write_eof()  # TLS, which cannot, closes by itself
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.open = False
+        self._former.connection_lost(exc)
+        self._tunnel.lost(self, exc)
+
+    def pause_writing(self) -> None:
+        self._paused = True
+        self.other._regulate()
+
+    def resume_writing(self) -> None:
+        self._paused = False
+        self._tunnel.touch()
+        self.other._regulate()
+
+    def _regulate(self) -> None:
+        """Read if the other end takes what arrives."""
+        if self._ended or self.transport.is_closing():
+            return
+        if self.other._paused:
+            self.transport.pause_reading()
+        else:
+            self.transport.resume_reading()

@@ -1,0 +1,277 @@
+"""The tunnel of raw bytes after a 101: both directions, how they end, what is counted."""
+
+from __future__ import annotations
+
+import re
+import select
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from websockets.exceptions import ConnectionClosedError
+from websockets.sync.client import connect
+from websockets.sync.server import ServerConnection, serve
+
+from .conftest import OK, Stream
+
+if TYPE_CHECKING:
+    from tests.lb.conftest import Balancer, Script, World
+
+ASK = b"GET /chat HTTP/1.1\r\nHost: test\r\nConnection: keep-alive, Upgrade\r\nUpgrade: Echo/1\r\n\r\n"
+SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: Echo/1\r\n\r\n"
+PLAIN = b"GET /plain HTTP/1.1\r\nHost: test\r\n\r\n"
+MUCH = 2**26
+"""Bytes: more than the buffers of two kernels' sockets and of the balancer hold."""
+
+
+def switching(then: Script) -> Script:
+    """A script that answers an upgrade with 101 and goes on with another script; plain requests get 200."""
+
+    def script(stream: Stream) -> None:
+        while head := stream.message()[0]:
+            if b"\r\nUpgrade: " in head:
+                stream.send(SWITCH)
+                return then(stream)
+            stream.send(OK)
+        return None
+
+    return script
+
+
+def echo(stream: Stream) -> None:
+    """Sends back what it reads."""
+    data, stream.buffer = stream.buffer, b""
+    while data or (data := stream.sock.recv(65536)):
+        stream.send(data)
+        data = b""
+
+
+def opened(balancer: Balancer) -> Stream:
+    """The client's end of a new tunnel."""
+    stream = balancer.connect().send(ASK)
+    assert stream.head().startswith(b"HTTP/1.1 101 ")
+    return stream
+
+
+Park = Callable[..., "tuple[Balancer, Stream, Stream]"]
+
+
+@pytest.fixture
+def park(world: World) -> Iterator[Park]:
+    """Makes a tunnel between two sockets that the test holds: the balancer, the client's end, the backend's end."""
+    over = threading.Event()
+
+    def parked(**settings: Any) -> tuple[Balancer, Stream, Stream]:
+        ends: list[Stream] = []
+
+        def hold(stream: Stream) -> None:
+            ends.append(stream)
+            over.wait(60)
+
+        balancer = world.balancer(world.origin(switching(hold)), **settings)
+        client = opened(balancer)
+        world.until(lambda: ends)
+        return balancer, client, ends[0]
+
+    yield parked
+    over.set()
+
+
+def pour(sock: socket.socket) -> int:
+    """Send until nobody takes any more; how many bytes went."""
+    sent = 0
+    sock.setblocking(False)
+    while sent < MUCH and select.select((), (sock,), (), 1)[1]:
+        sent += sock.send(bytes(2**18))
+    sock.settimeout(15)
+    return sent
+
+
+def reason(world: World, balancer: Balancer) -> str:
+    found: str = world.until(lambda: balancer.access())[-1]["reason"]
+    return found
+
+
+@pytest.fixture(scope="module")
+def chat() -> Iterator[int]:
+    """The port of a real WebSocket server that echoes, and closes with a code of its own when told so."""
+
+    def handler(connection: ServerConnection) -> None:
+        for message in connection:
+            if message == "close":
+                connection.close(4001, "as you wish")
+                return
+            connection.send(message)
+
+    with serve(handler, "127.0.0.1", 0, max_size=2**24) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server.socket.getsockname()[1]
+        server.shutdown()
+        thread.join()
+
+
+def test_a_websocket_conversation_passes_unchanged(world: World, chat: int) -> None:
+    balancer = world.balancer(chat)
+    with connect(f"ws://127.0.0.1:{balancer.port}/chat?a=%2F", max_size=2**24, proxy=None) as client:
+        assert [extension.name for extension in client.protocol.extensions] == ["permessage-deflate"]
+        for message in ("hello", b"\x00\xff" * 1_500_000, "\N{SNOWMAN}" * 100_000):
+            client.send(message)
+            assert client.recv(15) == message
+        assert client.ping().wait(15)
+        client.send("close")
+        with pytest.raises(ConnectionClosedError):
+            client.recv(15)
+        assert (client.close_code, client.close_reason) == (4001, "as you wish")
+    assert reason(world, balancer) == "ok"
+
+
+@pytest.mark.parametrize("way", ["in", "out"])
+def test_a_slow_reader_stops_the_other_end(world: World, park: Park, way: str) -> None:
+    balancer, client, backend = park()
+    writer, reader = (client, backend) if way == "in" else (backend, client)
+    sent = pour(writer.sock)
+    assert sent < MUCH
+    assert reader.skip(sent) == sent
+    writer.send(b"more")
+    assert reader.exactly(4) == b"more"
+    assert balancer.metric(f'balance_tunnel_bytes_total{{direction="{way}"}}') == sent + 4
+
+
+@pytest.mark.parametrize("first", ["client", "backend"])
+def test_the_end_of_one_direction_is_passed_on_and_leaves_the_other(world: World, park: Park, first: str) -> None:
+    balancer, client, backend = park()
+    one, other = (client, backend) if first == "client" else (backend, client)
+    one.send(b"last words").sock.shutdown(socket.SHUT_WR)
+    assert other.rest() == b"last words"
+    for _piece in range(3):
+        other.send(b"still here")
+        assert one.exactly(10) == b"still here"
+    other.send(b"x" * 1_000_000).sock.shutdown(socket.SHUT_WR)
+    assert one.rest() == b"x" * 1_000_000
+    assert reason(world, balancer) == "ok"
+    balancer.becomes('balance_backend_connections{backend="a"}', 0)
+    balancer.becomes("balance_active_connections", 0)
+
+
+@pytest.mark.parametrize(("breaker", "word"), [("client", "client_abort"), ("backend", "response_truncated")])
+def test_a_reset_is_passed_on_as_a_reset(world: World, park: Park, breaker: str, word: str) -> None:
+    balancer, client, backend = park()
+    one, other = (client, backend) if breaker == "client" else (backend, client)
+    one.reset()
+    with pytest.raises(ConnectionResetError):
+        other.sock.recv(1)
+    assert reason(world, balancer) == word
+
+
+def test_a_tunnel_in_which_nothing_moves_is_broken(world: World, park: Park) -> None:
+    balancer, client, backend = park(timeouts={"tunnel": "100ms"})
+    for end in (client, backend):
+        with pytest.raises(ConnectionResetError):
+            end.sock.recv(1)
+    assert reason(world, balancer) == "tunnel_timeout"
+
+
+@pytest.mark.parametrize("way", ["in", "out"])
+def test_one_direction_keeps_a_tunnel_alive(world: World, park: Park, way: str) -> None:
+    _balancer, client, backend = park(timeouts={"tunnel": "300ms", "body_idle": "100ms", "response_idle": "100ms", "keep_alive": "100ms"})
+    writer, reader = (client, backend) if way == "in" else (backend, client)
+    pause = threading.Event()
+    for _piece in range(30):
+        writer.send(b"x")
+        assert reader.exactly(1) == b"x"
+        pause.wait(0.05)
+
+
+def test_the_metrics_move_while_the_tunnel_lives_and_it_is_no_request_in_flight(world: World, park: Park) -> None:
+    balancer, client, backend = park()
+    client.send(b"hello")
+    backend.send(backend.exactly(5) * 2)
+    assert client.exactly(10) == b"hellohello"
+    text = balancer.admin("/metrics")[1]
+    for line in (
+        'balance_http_requests_total{method="GET",status="101"} 1.0',
+        "balance_http_requests_in_flight 0.0",
+        "balance_tunnels_active 1.0",
+        "balance_tunnels_total 1.0",
+        'balance_tunnel_bytes_total{direction="in"} 5.0',
+        'balance_tunnel_bytes_total{direction="out"} 10.0',
+        'balance_backend_connections{backend="a"} 1.0',
+        'balance_backend_requests_total{backend="a",status_class="1xx"} 1.0',
+        "balance_http_request_size_bytes_count 0.0",
+        "balance_http_response_size_bytes_count 0.0",
+    ):
+        assert f"\n{line}\n" in text
+    assert {line.rpartition(" ")[2] for line in text.splitlines() if re.match("balance_http_request_duration_seconds_count", line)} == {"0.0"}
+    status = balancer.status()
+    assert status["tunnels"] == {"active": 1}
+    assert status["requests"] == {"in_flight": 0, "retrying": 0, "queued": 0}
+    assert balancer.access() == []
+    client.close()
+    backend.close()
+    line = world.until(balancer.access)[0]
+    assert {key: line[key] for key in ("status", "target", "backend", "bytes_in", "bytes_out", "attempts", "reason")} == {
+        "status": 101, "target": "/chat", "backend": "a", "bytes_in": 5, "bytes_out": 10, "attempts": 1, "reason": "ok",
+    }  # fmt: skip
+    balancer.becomes("balance_tunnels_active", 0)
+    assert 'reason="' not in "".join(line for line in balancer.admin("/metrics")[1].splitlines() if not line.endswith(" 0.0"))
+
+
+def test_the_connection_of_a_tunnel_serves_nobody_else(world: World) -> None:
+    origin = world.origin(switching(echo))
+    balancer = world.balancer(origin)
+    tunnel = opened(balancer)
+    assert balancer.ask(PLAIN)[1] == b"ok"
+    tunnel.close()
+    world.until(lambda: balancer.status()["backends"][0]["connections"] == {"open": 1, "idle": 1, "limit": 1000})
+    assert origin.connections == 2
+
+
+def test_the_breaker_takes_a_101_for_success_while_the_tunnel_lives(world: World) -> None:
+    failing = threading.Event()
+    failing.set()
+
+    def script(stream: Stream) -> None:
+        if failing.is_set():
+            stream.message()
+        else:
+            switching(echo)(stream)
+
+    balancer = world.balancer(
+        world.origin(script),
+        circuit_breaker={"failure_threshold": 1, "success_threshold": 1, "open_for": "50ms"}, retry=False,
+    )  # fmt: skip
+    assert balancer.get()[0].startswith(b"HTTP/1.1 502 ")
+    failing.clear()
+
+    def switched() -> Stream | None:
+        stream = balancer.connect().send(ASK)
+        return stream if stream.head().startswith(b"HTTP/1.1 101 ") else None
+
+    tunnel: Stream = world.until(switched)
+    assert balancer.status()["backends"][0]["circuit_breaker"] == "closed"
+    assert tunnel.send(b"x").exactly(1) == b"x"
+
+
+ENDINGS: dict[str, tuple[Callable[[Stream], object], str, int]] = {
+    "in time": (lambda client: client.sock.shutdown(socket.SHUT_WR), "ok", 0),
+    "not in time": (lambda _client: None, "shutdown", 1),
+}
+
+
+@pytest.mark.parametrize("case", ENDINGS)
+def test_a_stop_leaves_tunnels_the_time_for_a_shutdown(world: World, case: str) -> None:
+    end, word, broken = ENDINGS[case]
+    balancer = world.balancer(world.origin(switching(echo)), timeouts={"shutdown": "30s" if case == "in time" else "500ms"})
+    client = opened(balancer)
+    balancer.signal(signal.SIGTERM)
+    assert balancer.event("stopping")["tunnels"] == 1
+    assert client.send(b"x").exactly(1) == b"x"
+    end(client)
+    assert client.rest() == b""
+    assert balancer.wait() == 0
+    assert balancer.event("stopped")["broken_connections"] == broken
+    assert [line["reason"] for line in balancer.access()] == [word]
