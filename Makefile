@@ -4,12 +4,13 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/.tools/bin:$(PATH):/usr/sbin
 unexport PYTHONPATH
 
-.PHONY: help demo test check bench lock clean
+.PHONY: help demo test check bench fuzz lock clean
 
 help:
 	@echo "make demo   three origins, the balancer and some traffic; Ctrl-C stops it"
 	@echo "make test   all checks and tests"
 	@echo "make bench  the figures of the README, measured here"
+	@echo "make fuzz   a long search for messages that break a claim: EXECUTIONS=1000000 EXAMPLES=2000"
 	@echo "make lock   resolve the dependencies anew"
 
 .venv/ready: tools/setup pyproject.toml requirements-dev.lock
@@ -27,16 +28,20 @@ check: .venv/ready
 	$(BIN)/balance-gen check
 
 test: check
-	tools/setup programs prometheus=prometheus promtool=prometheus
+	tools/setup programs prometheus=prometheus promtool=prometheus slowhttptest=slowhttptest
 	$(BIN)/python -m pytest -n 2 $(PYTEST)
 
 bench: .venv/ready
 	tools/setup programs wrk=wrk haproxy=haproxy caddy=caddy
 	$(BIN)/python -m tools.bench
 
+fuzz: .venv/ready
+	$(BIN)/python -m tools.fuzz $(or $(EXECUTIONS),1000000)
+	FUZZ_EXAMPLES=$(or $(EXAMPLES),2000) $(BIN)/python -m pytest -n 2 tests/lb/test_fuzz.py
+
 lock: .venv/ready
 	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --no-header \
 		--group dev pyproject.toml --output-file requirements-dev.lock
 
 clean:
-	rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .import_linter_cache dist
+	rm -rf .venv .tools .fuzz .mypy_cache .ruff_cache .pytest_cache .import_linter_cache dist

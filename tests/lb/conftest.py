@@ -133,11 +133,13 @@ def answering(response: bytes) -> Script:
 
 
 class Origin:
-    """A backend on a free loopback port; each connection runs the script in a thread. `received` is all that it read, in order."""
+    """A backend on a free loopback port; each connection runs the script in a thread. `heads` and `bodies` are
+    what it read, in order; `taken` counts the bytes."""
 
     def __init__(self, script: Script) -> None:
         self.script = script
         self.connections = 0
+        self.taken = 0
         self.streams: list[Stream] = []
         self.heads: list[bytes] = []
         self.bodies: list[bytes] = []
@@ -165,6 +167,10 @@ class Origin:
             self.script(stream)
         stream.close()
 
+    def requests(self) -> list[tuple[bytes, bytes]]:
+        """Head and body of each request so far."""
+        return list(zip(self.heads, self.bodies, strict=False))
+
     def close(self) -> None:
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
@@ -182,6 +188,12 @@ class _Recorder(Stream):
     def __init__(self, sock: socket.socket, origin: Origin) -> None:
         super().__init__(sock)
         self._origin = origin
+
+    def _more(self) -> bool:
+        before = len(self.buffer)
+        found = super()._more()
+        self._origin.taken += len(self.buffer) - before
+        return found
 
     def message(self, *, bodiless: bool = False) -> tuple[bytes, bytes]:
         head, body = super().message(bodiless=bodiless)
@@ -271,6 +283,11 @@ class Balancer:
             if name == series:
                 return float(value)
         return 0.0
+
+    def sum(self, name: str, label: str) -> float:
+        """The sum of the series of this name that have this label."""
+        lines = self.admin("/metrics")[1].splitlines()
+        return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name + "{") and label in line)
 
     def becomes(self, series: str, value: float) -> None:
         """Waits until a series has a value."""

@@ -2,27 +2,38 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from typing import TYPE_CHECKING
 
 import pytest
 
+from .bad_responses import BODIES, HEADS, OK, START
+
 if TYPE_CHECKING:
     from tests.lb.conftest import Balancer, Origin, Stream, World
 
 GET = b"GET / HTTP/1.1\r\nHost: test\r\n\r\n"
+BAD = b"GET /bad HTTP/1.1\r\nHost: test\r\n\r\n"
 
 
 class Answers:
-    """A script that gives what the test has put down; closes afterwards if told to."""
+    """A script that gives what the test has put down to the targets that begin so, and something good to all others."""
 
     def __init__(self) -> None:
-        self.data = b""
-        self.close = False
+        self.set(OK)
+
+    def set(self, data: bytes, *, target: bytes = b"/", pieces: int = 1, close: bool = False) -> None:
+        """`pieces`: how many at most it is sent in; `close`: the connection afterwards."""
+        self.data, self.target, self.pieces, self.close = data, target, pieces, close
 
     def __call__(self, stream: Stream) -> None:
-        while stream.message()[0]:
-            stream.send(self.data)
+        stream.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        while head := stream.message()[0]:
+            data, pieces = (self.data, self.pieces) if head.split(b" ")[1].startswith(self.target) else (OK, 1)
+            size = max(1, -(-len(data) // pieces))
+            for at in range(0, len(data), size):
+                stream.send(data[at : at + size])
             if self.close:
                 return
 
@@ -42,53 +53,43 @@ def balancer(shared: World, origin: Origin) -> Balancer:
     return shared.balancer(origin, circuit_breaker=False, retry=False, limits={"max_header_size": "4KiB"})
 
 
-START = b"HTTP/1.1 200 OK\r\n"
-MALFORMED = {
-    "no HTTP at all": b"SSH-2.0-x\r\n",
-    "another protocol": b"ICY 200 OK\r\n\r\n",
-    "HTTP/2.0": b"HTTP/2.0 200 OK\r\nContent-Length: 2\r\n\r\nok",
-    "HTTP/0.9": b"HTTP/0.9 200 OK\r\nContent-Length: 2\r\n\r\nok",
-    "status 600": b"HTTP/1.1 600 OK\r\nContent-Length: 2\r\n\r\nok",
-    "status 999": b"HTTP/1.1 999 OK\r\nContent-Length: 2\r\n\r\nok",
-    "status 099": b"HTTP/1.1 099 OK\r\nContent-Length: 2\r\n\r\nok",
-    "status of two digits": b"HTTP/1.1 20 OK\r\nContent-Length: 2\r\n\r\nok",
-    "upgrade that nobody asked for": b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
-    "101 without upgrade": b"HTTP/1.1 101 Switching Protocols\r\n\r\n",
-    "space before the colon of content-length": START + b"Content-Length : 2\r\n\r\nok",
-    "space in a name": START + b"X Y: 1\r\nContent-Length: 2\r\n\r\nok",
-    "empty name": START + b": 1\r\nContent-Length: 2\r\n\r\nok",
-    "control character in a value": START + b"X: a\x01b\r\nContent-Length: 2\r\n\r\nok",
-    "NUL in a value": START + b"X: a\x00b\r\nContent-Length: 2\r\n\r\nok",
-    "bare CR in a value": START + b"X: a\rb\r\nContent-Length: 2\r\n\r\nok",
-    "control character in the reason": b"HTTP/1.1 200 O\x01K\r\nContent-Length: 2\r\n\r\nok",
-    "two content-lengths": START + b"Content-Length: 2\r\nContent-Length: 2\r\n\r\nok",
-    "list of content-lengths": START + b"Content-Length: 2, 2\r\n\r\nok",
-    "signed content-length": START + b"Content-Length: +2\r\n\r\nok",
-    "content-length with transfer-encoding": START + b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
-    "unknown coding": START + b"Transfer-Encoding: xchunked\r\n\r\nok",
-    "coding before chunked": START + b"Transfer-Encoding: gzip, chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
-    "transfer-encoding twice": START + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
-    "transfer-encoding in HTTP/1.0": b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
-    "connection nominates content-length": START + b"Connection: content-length\r\nContent-Length: 2\r\n\r\nok",
-    "junk after the body": START + b"Content-Length: 2\r\n\r\nokjunk",
-    "a second response": START + b"Content-Length: 2\r\n\r\nok" + START + b"Content-Length: 4\r\n\r\nevil",
-    "bad chunk at once": START + b"Transfer-Encoding: chunked\r\n\r\nx\r\n",
-    "head too large": START + b"X: " + b"a" * 5000 + b"\r\nContent-Length: 2\r\n\r\nok",
-    "head without end": START + b"X: a\r\n" * 1000,
-}  # fmt: skip
+def refused(stream: Stream) -> bool:
+    """Whether the answer is our 502, after interim responses at most, with nothing of the backend's in it."""
+    head, body = stream.message()
+    while head.startswith(b"HTTP/1.1 103 "):
+        head, body = stream.message()
+    return head.startswith(b"HTTP/1.1 502 Bad Gateway\r\n") and body == b"502 Bad Gateway: the backend's response was not valid\n"
 
 
-@pytest.mark.parametrize("case", MALFORMED)
-def test_a_malformed_response_becomes_502_and_its_connection_is_closed(balancer: Balancer, origin: Origin, answers: Answers, case: str) -> None:
-    answers.data, answers.close = MALFORMED[case], False
-    before = origin.connections
-    head, body = balancer.ask(GET)
-    assert head.startswith(b"HTTP/1.1 502 Bad Gateway\r\n")
-    assert body == b"502 Bad Gateway: the backend's response was not valid\n"
-    assert balancer.status()["backends"][0]["connections"]["open"] == 0
-    answers.data = START + b"Content-Length: 2\r\n\r\nok"
-    assert balancer.ask(GET)[1] == b"ok"
-    assert origin.connections > before
+@pytest.mark.parametrize("case", HEADS)
+def test_a_malformed_head_becomes_502_however_it_arrives_and_its_connection_is_closed(balancer: Balancer, answers: Answers, case: str) -> None:
+    before = balancer.sum("balance_http_requests_total", 'status="502"')
+    for pieces in (1, 1, 400):  # cold, warm, in pieces
+        answers.set(HEADS[case], target=b"/bad", pieces=pieces)
+        assert refused(balancer.connect().send(BAD))
+        assert balancer.status()["backends"][0]["connections"]["open"] == 0
+        assert balancer.ask(GET) == (START + b"Content-Length: 2\r\n\r\n", b"ok")
+    assert balancer.sum("balance_http_requests_total", 'status="502"') == before + 3
+
+
+@pytest.mark.parametrize("case", BODIES)
+def test_what_does_not_fit_a_good_head_becomes_502_and_never_reaches_anybody(balancer: Balancer, answers: Answers, case: str) -> None:
+    answers.set(BODIES[case], target=b"/bad")
+    for _cold_and_warm in range(2):
+        assert refused(balancer.connect().send(BAD))
+        assert balancer.ask(GET) == (START + b"Content-Length: 2\r\n\r\n", b"ok")
+
+
+@pytest.mark.parametrize("case", BODIES)
+def test_what_does_not_fit_and_comes_late_ends_the_backends_connection(shared: World, balancer: Balancer, answers: Answers, case: str) -> None:
+    answers.set(BODIES[case], target=b"/bad", pieces=400)
+    for _cold_and_warm in range(2):
+        received = balancer.connect().send(BAD.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")).rest()
+        assert b"evil" not in received
+        assert b"junk" not in received
+        assert b"\r\n0\r\n" not in received or case.endswith("after chunks")  # which is the end of a good body
+        shared.until(lambda: balancer.status()["backends"][0]["connections"]["open"] == 0)
+        assert balancer.ask(GET) == (START + b"Content-Length: 2\r\n\r\n", b"ok")
 
 
 EARLY_ENDS = {
@@ -101,7 +102,7 @@ EARLY_ENDS = {
 
 @pytest.mark.parametrize("case", EARLY_ENDS)
 def test_a_connection_closed_before_the_end_of_the_head_becomes_502(balancer: Balancer, answers: Answers, case: str) -> None:
-    answers.data, answers.close = EARLY_ENDS[case], True
+    answers.set(EARLY_ENDS[case], close=True)
     stream = balancer.connect().send(GET)
     head = stream.head()
     while head.startswith(b"HTTP/1.1 1"):
@@ -119,7 +120,7 @@ CUT_OFF = {
 
 @pytest.mark.parametrize("case", CUT_OFF)
 def test_a_body_that_is_cut_off_breaks_the_clients_connection_without_a_clean_end(balancer: Balancer, answers: Answers, case: str) -> None:
-    answers.data, answers.close = CUT_OFF[case], True
+    answers.set(CUT_OFF[case], close=True)
     stream = balancer.connect().send(GET)
     received = stream.rest()
     assert b"0\r\n\r\n" not in received
@@ -168,13 +169,26 @@ PASSED_ON = {
     "early hints": (
         b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" + START + b"Content-Length: 0\r\n\r\n",
         b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" + START + b"Content-Length: 0\r\n\r\n"),
+    "several interim responses": (
+        b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n" + b"HTTP/1.1 103 Early Hints\r\nX: 1\r\nx: 2\r\n\r\n" * 2 + OK,
+        b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n" + b"HTTP/1.1 103 Early Hints\r\nX: 1\r\nx: 2\r\n\r\n" * 2 + OK),
+    "an interim response loses what is hop-by-hop": (
+        b"HTTP/1.1 103 Early Hints\r\nConnection: X-Private\r\nX-Private: 1\r\nKeep-Alive: a\r\nContent-Length: 9\r\nX: 1\r\n\r\n" + OK,
+        b"HTTP/1.1 103 Early Hints\r\nX: 1\r\n\r\n" + OK),
+    "nominated headers of any case removed": (
+        START + b"X-a: 1\r\nCONNECTION: ,x-A\r\n" + OK[len(START) :], OK),
+    "a body of a status that usually has none": (
+        b"HTTP/1.1 205 Reset Content\r\nContent-Length: 2\r\n\r\nok", b"HTTP/1.1 205 Reset Content\r\nContent-Length: 2\r\n\r\nok"),
+    "what looks like a trick in a value": (
+        START + b"X: HTTP/1.1 200 OK Content-Length: 9\r\n" + OK[len(START) :], START + b"X: HTTP/1.1 200 OK Content-Length: 9\r\n" + OK[len(START) :]),
+    "a response as a body": (START + b"Content-Length: %d\r\n\r\n" % len(OK) + OK, START + b"Content-Length: %d\r\n\r\n" % len(OK) + OK),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("case", PASSED_ON)
 def test_a_good_response_arrives_as_it_was(balancer: Balancer, answers: Answers, case: str) -> None:
     sent, expected = PASSED_ON[case]
-    answers.data, answers.close = sent, False
+    answers.set(sent)
     stream = balancer.connect().send(GET)
     assert stream.exactly(len(expected)) == expected
     stream.send(GET)
@@ -198,12 +212,12 @@ def test_a_response_may_arrive_byte_by_byte(shared: World, case: str) -> None:
 
 
 def test_the_end_of_a_connection_ends_a_body_without_length(balancer: Balancer, answers: Answers) -> None:
-    answers.data, answers.close = START + b"\r\nhello", True
+    answers.set(START + b"\r\nhello", close=True)
     stream = balancer.connect().send(GET)
     head, body = stream.message()
     assert b"\r\nTransfer-Encoding: chunked\r\n" in head
     assert body == b"hello"
-    answers.data, answers.close = START + b"Content-Length: 2\r\n\r\nok", False
+    answers.set(OK)
     assert stream.send(GET).message()[1] == b"ok"
 
 
@@ -217,7 +231,7 @@ HEAD_ANSWERS = {
 @pytest.mark.parametrize("case", HEAD_ANSWERS)
 def test_a_response_to_head_has_no_body_whatever_its_headers_say(balancer: Balancer, answers: Answers, case: str) -> None:
     sent, expected = HEAD_ANSWERS[case]
-    answers.data, answers.close = sent, False
+    answers.set(sent)
     stream = balancer.connect()
     for _twice in range(2):
         stream.send(b"HEAD / HTTP/1.1\r\nHost: test\r\n\r\n")
@@ -239,7 +253,7 @@ OLD = {
 @pytest.mark.parametrize("case", OLD)
 def test_an_http_1_0_client_gets_neither_chunks_nor_interim_responses(balancer: Balancer, answers: Answers, case: str) -> None:
     sent, asked, expected, closes = OLD[case]
-    answers.data, answers.close = sent, False
+    answers.set(sent)
     stream = balancer.connect().send(b"GET / HTTP/1.0\r\nHost: old\r\n" + asked + b"\r\n")
     assert stream.exactly(len(expected)) == expected
     if closes:
@@ -247,7 +261,7 @@ def test_an_http_1_0_client_gets_neither_chunks_nor_interim_responses(balancer: 
 
 
 def test_an_http_1_0_client_can_tell_a_response_that_was_cut_off(balancer: Balancer, answers: Answers) -> None:
-    answers.data, answers.close = CUT_OFF["in a chunk"], True
+    answers.set(CUT_OFF["in a chunk"], close=True)
     stream = balancer.connect().send(b"GET / HTTP/1.0\r\nHost: old\r\n\r\n")
     with pytest.raises(ConnectionResetError):
         b"".join(iter(lambda: stream.sock.recv(1000), b""))
@@ -270,7 +284,7 @@ def test_junk_on_an_idle_connection_drops_it(shared: World) -> None:
 
 
 def test_connection_close_of_a_backend_is_for_its_own_connection_only(balancer: Balancer, answers: Answers, origin: Origin) -> None:
-    answers.data, answers.close = START + b"Connection: close\r\nContent-Length: 2\r\n\r\nok", False
+    answers.set(START + b"Connection: close\r\nContent-Length: 2\r\n\r\nok")
     stream = balancer.connect().send(GET)
     assert b"onnection" not in stream.message()[0]
     before = origin.connections

@@ -63,7 +63,7 @@ def test_an_upgrade_is_offered_to_the_backend_exactly_or_not_at_all(listing: tup
     assert origin.bodies[-1] == (b"body" if "body" in case.split()[:2] else b"")
 
 
-@pytest.mark.parametrize("case", sorted(OFFERED.keys() - {"no connection option", "nothing but the option", "empty", "HTTP/1.0", "about to close"}))
+@pytest.mark.parametrize("case", [case for case, (_request, lines) in OFFERED.items() if lines])
 def test_what_follows_an_upgrade_that_did_not_come_about_never_becomes_a_request(listing: tuple[Balancer, Origin], case: str) -> None:
     balancer, origin = listing
     before = len(origin.heads)
@@ -73,6 +73,21 @@ def test_what_follows_an_upgrade_that_did_not_come_about_never_becomes_a_request
     assert b"\r\nConnection: close\r\n" in head
     assert (body, stream.rest()) == (b"ok", b"")
     assert len(origin.heads) == before + 1
+
+
+@pytest.mark.parametrize("case", ["h2c", "H2C among others", "HTTP/2.0", "no protocol", "empty"])
+def test_a_connection_goes_on_after_an_upgrade_that_was_not_offered(listing: tuple[Balancer, Origin], case: str) -> None:
+    balancer, origin = listing
+    before = len(origin.heads)
+    stream = balancer.connect().send(OFFERED[case][0] + PLAIN + PLAIN)
+    assert [stream.message()[1] for _request in range(3)] == [b"ok"] * 3
+    assert len(origin.heads) == before + 3
+
+
+def test_a_426_names_the_protocol_to_upgrade_to(world: World) -> None:
+    origin = world.origin(b"HTTP/1.1 426 Upgrade Required\r\nConnection: upgrade\r\nUpgrade: Echo/1\r\nContent-Length: 0\r\n\r\n")
+    head, _body = world.balancer(origin).get()
+    assert b"\r\nConnection: upgrade\r\nUpgrade: Echo/1\r\n" in head
 
 
 # --- what is accepted ---

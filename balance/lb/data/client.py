@@ -248,7 +248,7 @@ class Client(asyncio.Protocol, Timed):
     def _end_of_request(self, reader: RequestReader, request: Request) -> None:
         """Keep what was read beyond the end of a request. After the last one nothing may follow (RFC 9112 section 9.6): raises `WireError`."""
         self._stash = reader.rest or b""
-        if self._stash.strip(b"\r\n") and request.final:
+        if request.final and (reader.followed or self._stash not in (b"", b"\r\n")):
             raise WireError(Fault.BAD_FRAMING)
 
     def finished(self, keep: bool) -> None:

@@ -39,7 +39,7 @@ class Request:
         self.target = message.target
         self.http10 = message.version == (1, 0)
         self.final = message.should_close
-        self.keep_alive = not message.should_close and not message.upgrade
+        self.keep_alive = not message.should_close
         self.body = Body.CHUNKED if message.chunked else Body.NONE
         self.length = 0
         self.client = ""
@@ -81,6 +81,7 @@ class Examiner:
             lines.append(b"Host: " + host)
         if message.upgrade:
             lines += _offer(message, request)
+            request.keep_alive = not request.final and request.body is Body.NONE and not request.offered
         if request.body is Body.CHUNKED:
             lines.append(b"Transfer-Encoding: chunked")
         if peer.trusted:
@@ -111,7 +112,7 @@ def _target(method: str, target: bytes) -> tuple[bytes, bytes]:
 
 
 _PLAIN = Field.PLAIN
-_NUMBER = re.compile(rb"[0-9]{1,18}")
+_NUMBER = re.compile(rb"[0-9]{1,19}")
 
 
 def _clean(message: RequestHead, request: Request, authority: bytes) -> tuple[list[bytes], bytes, list[Line]]:

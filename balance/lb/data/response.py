@@ -12,7 +12,7 @@ from balance.lb.policy.faults import Fault
 
 _LENGTH = frozenset({b"content-length"})
 _PLAIN = Field.PLAIN
-_NUMBER = re.compile(rb"[0-9]{1,18}")
+_NUMBER = re.compile(rb"[0-9]{1,19}")
 _KEPT = (Field.HOST, Field.EXPECT, Field.FORWARDED, Field.UNDERSCORED)
 
 
@@ -62,6 +62,8 @@ def compose(message: ResponseHead, *, bodiless: bool, via: bytes = b"") -> Respo
         body = Body.LENGTH if length is not None else Body.CLOSE
     if message.code == 204:
         lines = without(lines, _LENGTH)
+    if message.code == 426:  # which must name the protocol (RFC 9110 section 15.5.22)
+        lines += [b"Connection: upgrade", *(b"Upgrade: " + value for value in upgrades(message.fields))]
     if via:
         lines.append(via)
     size = int(length) if length is not None and body is Body.LENGTH else 0
@@ -84,7 +86,7 @@ def _clean(message: ResponseHead) -> tuple[list[bytes], bytes | None, bool]:
             length = value
             lines.append(text)
         elif kind is Field.CODING:
-            if coding or length is not None or message.version == (1, 0) or options(value) != [b"chunked"]:
+            if coding or length is not None or not message.chunked or message.version == (1, 0) or options(value) != [b"chunked"]:
                 raise WireError(Fault.INVALID_RESPONSE)
             coding = True
         elif kind is Field.CONNECTION:

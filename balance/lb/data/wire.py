@@ -49,13 +49,14 @@ class RequestHead:
 class ResponseHead:
     """What the head of a response says."""
 
-    __slots__ = ("code", "fields", "reason", "should_close", "upgrade", "version")
+    __slots__ = ("chunked", "code", "fields", "reason", "should_close", "upgrade", "version")
 
     def __init__(
-        self, code: int, reason: bytes, version: tuple[int, int], fields: list[Line], *, should_close: bool = False, upgrade: bool = False
-    ) -> None:
+        self, code: int, reason: bytes, version: tuple[int, int], fields: list[Line],
+        *, should_close: bool = False, upgrade: bool = False, chunked: bool = False,
+    ) -> None:  # fmt: skip
         self.code, self.reason, self.version, self.fields = code, reason, version, fields
-        self.should_close, self.upgrade = should_close, upgrade
+        self.should_close, self.upgrade, self.chunked = should_close, upgrade, chunked
 
     def __repr__(self) -> str:
         return f"<ResponseHead {self.code} {len(self.fields)} fields>"
@@ -94,7 +95,7 @@ def require_c_parsers() -> None:
 class RequestReader:
     """One request: `feed` until it returns a head; then `body`, feeding `feed_body` until `done`. `WireError` ends the connection."""
 
-    __slots__ = ("_before", "_limits", "_parser", "_payload", "_tail", "rest")
+    __slots__ = ("_barren", "_before", "_held", "_limits", "_parser", "_payload", "_tail", "followed", "rest")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, limits: Limits) -> None:
         self._limits = limits
@@ -104,9 +105,17 @@ class RequestReader:
         )  # fmt: skip
         self._payload: StreamReader = EMPTY_PAYLOAD
         self._before = b""  # what was fed of an incomplete head
+        self._held = b""  # the end of it that the parser has not seen
+        self._barren = 0  # how many bytes in a row brought none of a body
         self._tail: bytes | None = None  # the last seven bytes fed of a chunked message
         self.rest: bytes | None = b""
-        """once it is `done`: what was fed beyond its end; None if there may have been something, trailers for instance"""
+        """once it is `done`: what was fed beyond its end; None if that cannot be told apart from trailers"""
+        self.followed = False
+        """whether something certainly was, where `rest` is None"""
+
+    @property
+    def _longest_line(self) -> int:
+        return min(self._limits.max_request_line, self._limits.max_header_size)
 
     @property
     def partial(self) -> bool:
@@ -121,6 +130,10 @@ class RequestReader:
     def feed(self, data: bytes) -> RequestHead | None:
         """Take bytes; the head of the request once it is complete."""
         block = self._before + data if self._before else data
+        data, self._held = self._held + data, b""
+        if b"\n" not in block[2:]:
+            self._hold(data, block)
+            return None
         try:
             messages = self._parser.feed_data(data)[0]
         except (HttpProcessingError, ValueError) as error:
@@ -150,6 +163,9 @@ class RequestReader:
             self._parser.feed_data(data)
         except (HttpProcessingError, ValueError):
             raise WireError(Fault.BAD_FRAMING) from None
+        self._barren = self._barren + len(data) if self._payload.total_bytes == before else 0
+        if self._barren > self._limits.max_header_size and not self.done:  # trailers without end, which the parser would gather
+            raise WireError(Fault.HEADER_TOO_LARGE)
         if self._tail is None:
             self.rest = data[self._payload.total_bytes - before :]
         else:
@@ -166,17 +182,26 @@ class RequestReader:
             return
         self._parser.message_consumed()
         try:
-            further = self._parser.feed_data(b"")[0]
+            self.followed = bool(self._parser.feed_data(b"")[0])
         except (HttpProcessingError, ValueError):
-            further = True
-        self.rest = None if further or tail != _LAST_CHUNK else b""
+            self.followed = True
+        self.rest = None if self.followed or tail != _LAST_CHUNK else b""
+
+    def _hold(self, data: bytes, block: bytes) -> None:
+        """Keep a request line until it is whole, so that what is wrong with it does not depend on how it was cut."""
+        line = block.removeprefix(b"\r\n")
+        if not line[:1].isalpha() and line not in (b"", b"\r"):
+            raise WireError(Fault.BAD_REQUEST)
+        if len(line) > self._longest_line:
+            raise WireError(Fault.TARGET_TOO_LONG)
+        self._held, self._before = data, block
 
     def _check(self, count: int, block: bytes) -> int:
-        """Refuse what the parser lets pass in the form of the head: its size, several spaces or empty lines. Where the head ends."""
+        """Refuse what the parser lets pass in the form of the head: its size, several spaces or empty lines, RTSP and ICE. Where it ends."""
         first = block[: block.find(b"\r\n", 2)].removeprefix(b"\r\n")
-        if first.count(b" ") != 2 or not first[:1].isalpha():
+        if first.count(b" ") != 2 or not first[:1].isalpha() or b" HTTP/" not in first:
             raise WireError(Fault.BAD_REQUEST)
-        if len(first) > self._limits.max_request_line:
+        if len(first) > self._longest_line:
             raise WireError(Fault.TARGET_TOO_LONG)
         end = block.find(b"\r\n\r\n", 2) + 4
         if end > self._limits.max_header_size or count > self._limits.max_headers:
@@ -193,14 +218,13 @@ class RequestReader:
         return Fault.BAD_REQUEST
 
     def _too_long(self, block: bytes) -> Fault:
-        longest = min(self._limits.max_request_line, self._limits.max_header_size)
-        return Fault.HEADER_TOO_LARGE if 0 <= block.find(b"\n") <= longest else Fault.TARGET_TOO_LONG
+        return Fault.HEADER_TOO_LARGE if 0 <= block.find(b"\n", 2) <= self._longest_line else Fault.TARGET_TOO_LONG
 
 
 class ResponseReader:
     """One response, its interim ones included. `bodiless`: it answers a HEAD. `unread`: what was fed after a 101."""
 
-    __slots__ = ("_fed", "_limit", "_parser", "_payload", "unread")
+    __slots__ = ("_begun", "_fed", "_limit", "_parser", "_payload", "unread")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, limits: Limits, *, bodiless: bool) -> None:
         self._limit = limits.max_header_size
@@ -210,6 +234,7 @@ class ResponseReader:
         )  # fmt: skip
         self._payload: StreamReader | None = None
         self._fed = 0
+        self._begun = False
         self.unread = b""
 
     @property
@@ -219,6 +244,9 @@ class ResponseReader:
 
     def feed(self, data: bytes) -> list[ResponseHead]:
         """Take bytes; the heads that they completed: any number of interim ones, at most one final one."""
+        if not self._begun and data[:1] != b"H":  # the parser knows RTSP and ICE as well
+            raise WireError(Fault.INVALID_RESPONSE)
+        self._begun = True
         try:
             messages, upgraded, rest = self._parser.feed_data(data)
         except (HttpProcessingError, ValueError):
@@ -244,7 +272,8 @@ class ResponseReader:
             reason = message.reason.encode("utf-8", "surrogateescape")
             fields = [line(*pair) for pair in message.raw_headers]
             heads.append(ResponseHead(
-                message.code, reason, message.version, fields, should_close=message.should_close, upgrade=message.upgrade,
+                message.code, reason, message.version, fields,
+                should_close=message.should_close, upgrade=message.upgrade, chunked=message.chunked,
             ))  # fmt: skip
         return heads
 

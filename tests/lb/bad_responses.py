@@ -1,0 +1,118 @@
+"""The table of responses that become 502: raw bytes of an origin that is wrong, broken or malicious (RFC 9112 sections 4, 6 and 9)."""
+
+from __future__ import annotations
+
+START = b"HTTP/1.1 200 OK\r\n"
+OK = START + b"Content-Length: 2\r\n\r\nok"
+_BODY = b"Content-Length: 2\r\n\r\nok"
+_CHUNKS = b"\r\n\r\n2\r\nok\r\n0\r\n\r\n"
+
+HEADS = {
+    # status line
+    "no HTTP at all": b"SSH-2.0-x\r\n\r\n",
+    "another protocol": b"ICY 200 OK\r\n\r\n",
+    "RTSP": b"RTSP/1.0 200 OK\r\n" + _BODY,
+    "a request": b"GET / HTTP/1.1\r\nHost: test\r\n\r\n",
+    "a body without a head": b"ok\r\n\r\n",
+    "TLS": b"\x15\x03\x01\x00\x02\x02\x16\r\n\r\n",
+    "frames of HTTP/2": b"\x00\x00\x12\x04\x00\x00\x00\x00\x00",
+    "HTTP/2.0": b"HTTP/2.0 200 OK\r\n" + _BODY,
+    "HTTP/0.9": b"HTTP/0.9 200 OK\r\n" + _BODY,
+    "HTTP/1.2": b"HTTP/1.2 200 OK\r\n" + _BODY,
+    "HTTP/1.10": b"HTTP/1.10 200 OK\r\n" + _BODY,
+    "HTTP/1": b"HTTP/1 200 OK\r\n" + _BODY,
+    "http/1.1": b"http/1.1 200 OK\r\n" + _BODY,
+    "HTTP in two words": b"HTTP /1.1 200 OK\r\n" + _BODY,
+    "status 600": b"HTTP/1.1 600 OK\r\n" + _BODY,
+    "status 999": b"HTTP/1.1 999 OK\r\n" + _BODY,
+    "status 099": b"HTTP/1.1 099 OK\r\n" + _BODY,
+    "status 000": b"HTTP/1.1 000 OK\r\n" + _BODY,
+    "status of two digits": b"HTTP/1.1 20 OK\r\n" + _BODY,
+    "status of four digits": b"HTTP/1.1 2000 OK\r\n" + _BODY,
+    "status of letters": b"HTTP/1.1 two OK\r\n" + _BODY,
+    "status with a sign": b"HTTP/1.1 +20 OK\r\n" + _BODY,
+    "status missing": b"HTTP/1.1 OK\r\n" + _BODY,
+    "status after two spaces": b"HTTP/1.1  200 OK\r\n" + _BODY,
+    "status after a tab": b"HTTP/1.1\t200 OK\r\n" + _BODY,
+    "status line with a space first": b" HTTP/1.1 200 OK\r\n" + _BODY,
+    "control character in the reason": b"HTTP/1.1 200 O\x01K\r\n" + _BODY,
+    "NUL in the reason": b"HTTP/1.1 200 O\x00K\r\n" + _BODY,
+    "bare CR in the reason": b"HTTP/1.1 200 O\rK\r\n" + _BODY,
+    # interim responses
+    "101 that nobody asked for": b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
+    "101 without upgrade": b"HTTP/1.1 101 Switching Protocols\r\n\r\n",
+    "101 and a final one": b"HTTP/1.1 101 Switching Protocols\r\n\r\n" + OK,
+    "an interim one in HTTP/1.0": b"HTTP/1.0 103 Early Hints\r\n\r\n" + OK,
+    # framing
+    "content-length twice": START + b"Content-Length: 2\r\n" + _BODY,
+    "content-length twice, differing": START + b"Content-Length: 0\r\n" + _BODY,
+    "content-length as a list": START + b"Content-Length: 2, 2\r\n\r\nok",
+    "content-length with a plus": START + b"Content-Length: +2\r\n\r\nok",
+    "content-length with a minus": START + b"Content-Length: -2\r\n\r\nok",
+    "content-length empty": START + b"Content-Length:\r\n\r\nok",
+    "content-length in words": START + b"Content-Length: two\r\n\r\nok",
+    "content-length hexadecimal": START + b"Content-Length: 0x2\r\n\r\nok",
+    "content-length beyond 64 bits": START + b"Content-Length: 18446744073709551618\r\n\r\nok",
+    "content-length with a space before the colon": START + b"Content-Length : 2\r\n\r\nok",
+    "content-length with a tab before the colon": START + b"Content-Length\t: 2\r\n\r\nok",
+    "content-length with a vertical tab": START + b"Content-Length: \x0b2\r\n\r\nok",
+    "content-length then transfer-encoding": START + b"Content-Length: 2\r\nTransfer-Encoding: chunked" + _CHUNKS,
+    "transfer-encoding then content-length": START + b"Transfer-Encoding: chunked\r\nContent-Length: 2" + _CHUNKS,
+    "content-length with a coding unknown": START + b"Content-Length: 2\r\nTransfer-Encoding: x\r\n\r\nok",
+    "coding unknown": START + b"Transfer-Encoding: xchunked\r\n\r\nok",
+    "coding cut short": START + b"Transfer-Encoding: chunke\r\n\r\nok",
+    "coding identity": START + b"Transfer-Encoding: identity\r\n\r\nok",
+    "coding empty": START + b"Transfer-Encoding:\r\n\r\nok",
+    "coding before chunked": START + b"Transfer-Encoding: gzip, chunked" + _CHUNKS,
+    "coding after chunked": START + b"Transfer-Encoding: chunked, gzip" + _CHUNKS,
+    "chunked with a comma": START + b"Transfer-Encoding: chunked," + _CHUNKS,
+    "chunked with a parameter": START + b"Transfer-Encoding: chunked;a=b" + _CHUNKS,
+    "chunked with a tab, which the parser takes for no chunks": START + b"Transfer-Encoding: chunked\t" + _CHUNKS,
+    "chunked twice": START + b"Transfer-Encoding: chunked, chunked" + _CHUNKS,
+    "transfer-encoding twice": START + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked" + _CHUNKS,
+    "transfer-encoding with a space before the colon": START + b"Transfer-Encoding : chunked" + _CHUNKS,
+    "transfer-encoding in HTTP/1.0": b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked" + _CHUNKS,
+    "connection nominates content-length": START + b"Connection: content-length\r\n" + _BODY,
+    "connection nominates transfer-encoding": START + b"Connection: transfer-encoding\r\nTransfer-Encoding: chunked" + _CHUNKS,
+    # header fields
+    "space before the colon": START + b"X : 1\r\n" + _BODY,
+    "space in a name": START + b"X Y: 1\r\n" + _BODY,
+    "empty name": START + b": 1\r\n" + _BODY,
+    "no colon": START + b"X\r\n" + _BODY,
+    "name beyond ASCII": START + b"\xc3\xa9: 1\r\n" + _BODY,
+    "NUL in a name": START + b"X\x00: 1\r\n" + _BODY,
+    "NUL in a value": START + b"X: a\x00b\r\n" + _BODY,
+    "control character in a value": START + b"X: a\x01b\r\n" + _BODY,
+    "DEL in a value": START + b"X: a\x7fb\r\n" + _BODY,
+    "bare CR in a value": START + b"X: a\rb\r\n" + _BODY,
+    "bare CR before content-length": START + b"X: a\r" + _BODY,
+    # sizes
+    "head too large": START + b"X: " + b"a" * 5000 + b"\r\n" + _BODY,
+    "head too large by many lines": START + b"X: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\r\n" * 100 + _BODY,
+    "head without end": START + b"X: a\r\n" * 1000,
+    "reason without end": b"HTTP/1.1 200 " + b"a" * 9000,
+    "too many headers": START + b"X: a\r\n" * 200 + _BODY,
+}  # fmt: skip
+"""Heads that are wrong, however they arrive."""
+
+BODIES = {
+    "junk after the body": OK + b"junk",
+    "a second response": OK + START + b"Content-Length: 4\r\n\r\nevil",
+    "a second response after chunks": START + b"Transfer-Encoding: chunked" + _CHUNKS + START + b"Content-Length: 4\r\n\r\nevil",
+    "junk after chunks": START + b"Transfer-Encoding: chunked" + _CHUNKS + b"junk",
+    "a body of a 204": b"HTTP/1.1 204 No Content\r\n\r\nevil",
+    "a body of a 204 by length": b"HTTP/1.1 204 No Content\r\nContent-Length: 4\r\n\r\nevil",
+    "a body of a 304": b"HTTP/1.1 304 Not Modified\r\nContent-Length: 4\r\n\r\nevil",
+    "a body of an interim response": b"HTTP/1.1 103 Early Hints\r\nContent-Length: 4\r\n\r\nevil" + OK,
+    "an interim response after the final one": OK + b"HTTP/1.1 103 Early Hints\r\n\r\n",
+    "chunk size is no number": START + b"Transfer-Encoding: chunked\r\n\r\nx\r\n",
+    "chunk size negative": START + b"Transfer-Encoding: chunked\r\n\r\n-2\r\nok\r\n0\r\n\r\n",
+    "chunk size with 0x": START + b"Transfer-Encoding: chunked\r\n\r\n0x2\r\nok\r\n0\r\n\r\n",
+    "chunk size beyond 64 bits": START + b"Transfer-Encoding: chunked\r\n\r\n11111111111111112\r\nok\r\n0\r\n\r\n",
+    "chunk size missing": START + b"Transfer-Encoding: chunked\r\n\r\n\r\nok\r\n0\r\n\r\n",
+    "chunk data longer than the size": START + b"Transfer-Encoding: chunked\r\n\r\n2\r\nokay\r\n0\r\n\r\n",
+    "chunk data without an end": START + b"Transfer-Encoding: chunked\r\n\r\n2\r\nok0\r\n\r\n",
+    "trailers without end": START + b"Transfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n" + b"X: a\r\n" * 9000,
+}  # fmt: skip
+"""Heads that are good and bodies that are not, or bytes that belong to no response: 502 if they are read together, else an abort, or
+the end of the backend's connection."""

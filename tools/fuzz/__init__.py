@@ -1,0 +1,1 @@
+"""Fuzzing of what reads and writes messages: `python -m tools.fuzz [EXECUTIONS] [HARNESS...]`."""
