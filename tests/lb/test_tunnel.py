@@ -177,10 +177,10 @@ def test_a_tunnel_in_which_nothing_moves_is_broken(world: World, park: Park) -> 
 
 @pytest.mark.parametrize("way", ["in", "out"])
 def test_one_direction_keeps_a_tunnel_alive(world: World, park: Park, way: str) -> None:
-    _balancer, client, backend = park(timeouts={"tunnel": "300ms", "body_idle": "100ms", "response_idle": "100ms", "keep_alive": "100ms"})
+    _balancer, client, backend = park(timeouts={"tunnel": "1s", "body_idle": "100ms", "response_idle": "100ms", "keep_alive": "100ms"})
     writer, reader = (client, backend) if way == "in" else (backend, client)
     pause = threading.Event()
-    for _piece in range(30):
+    for _piece in range(45):  # longer than the deadline and the coarseness of the clock
         writer.send(b"x")
         assert reader.exactly(1) == b"x"
         pause.wait(0.05)
@@ -265,7 +265,7 @@ ENDINGS: dict[str, tuple[Callable[[Stream], object], str, int]] = {
 @pytest.mark.parametrize("case", ENDINGS)
 def test_a_stop_leaves_tunnels_the_time_for_a_shutdown(world: World, case: str) -> None:
     end, word, broken = ENDINGS[case]
-    balancer = world.balancer(world.origin(switching(echo)), timeouts={"shutdown": "30s" if case == "in time" else "500ms"})
+    balancer = world.balancer(world.origin(switching(echo)), timeouts={"shutdown": "30s" if case == "in time" else "2s"})
     client = opened(balancer)
     balancer.signal(signal.SIGTERM)
     assert balancer.event("stopping")["tunnels"] == 1
