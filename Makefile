@@ -9,8 +9,12 @@ unexport PYTHONPATH
 help:
 	@echo "make demo   three origins, the balancer and some traffic; Ctrl-C stops it"
 	@echo "make test   all checks and tests"
+<<<<<<< HEAD
 	@echo "make bench  the figures of the README, measured here"
 	@echo "make fuzz   a long search for messages that break a claim: EXECUTIONS=1000000 EXAMPLES=2000"
+=======
+	@echo "make bench  the figures of the README, measured here (BENCH=NAME: one of them)"
+>>>>>>> w-bench
 	@echo "make lock   resolve the dependencies anew"
 
 .venv/ready: tools/setup pyproject.toml requirements-dev.lock
@@ -31,9 +35,13 @@ test: check
 	tools/setup programs prometheus=prometheus promtool=prometheus slowhttptest=slowhttptest
 	$(BIN)/python -m pytest -n 2 $(PYTEST)
 
-bench: .venv/ready
-	tools/setup programs wrk=wrk haproxy=haproxy caddy=caddy
-	$(BIN)/python -m tools.bench
+.venv/ready-bench: .venv/ready requirements-bench.lock
+	tools/setup packages requirements-bench.lock
+	touch $@
+
+bench: .venv/ready-bench
+	tools/setup programs wrk=wrk haproxy=haproxy caddy=caddy nginx=nginx slowhttptest=slowhttptest openssl=openssl taskset=util-linux chrt=util-linux
+	$(BIN)/python -m tools.bench $(BENCH)
 
 fuzz: .venv/ready
 	$(BIN)/python -m tools.fuzz $(or $(EXECUTIONS),1000000)
@@ -42,6 +50,8 @@ fuzz: .venv/ready
 lock: .venv/ready
 	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --no-header \
 		--group dev pyproject.toml --output-file requirements-dev.lock
+	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --no-header \
+		--group bench --output-file requirements-bench.lock
 
 clean:
 	rm -rf .venv .tools .fuzz .mypy_cache .ruff_cache .pytest_cache .import_linter_cache dist

@@ -1,26 +1,51 @@
-"""Run the benchmarks, all or those named: `python -m tools.bench [generator] [proxies]`."""
+"""Run the benchmarks, all or those named: `python -m tools.bench [NAME...]`."""
 
 from __future__ import annotations
 
 import os
 import platform
 import sys
+from collections.abc import Callable
 from datetime import date
+from http.client import HTTPException
 
-from tools.bench import generator, proxies
+from tools.bench import bodies, generator, idle, latency, metrics, proxies, slow
+from tools.bench.table import Goal, Result, summary
 
-BENCHMARKS = {"generator": generator.run, "proxies": proxies.run}
+BENCHMARKS: dict[str, Callable[[], Result]] = {
+    "generator": generator.run,
+    "proxies": proxies.run,
+    "sizes": bodies.sizes,
+    "tls": bodies.tls,
+    "latency": latency.run,
+    "idle": idle.run,
+    "metrics": metrics.run,
+    "slow": slow.run,
+}
 
 
 def main() -> None:
-    """Print one table for each benchmark, under a line that says where and when."""
+    """Print one table for each benchmark, under a line that says where and when, and at the end the goals. Exit 1 if one could not be run."""
     chosen = sys.argv[1:] or list(BENCHMARKS)
     unknown = set(chosen) - set(BENCHMARKS)
     if unknown:
         sys.exit(f"tools.bench: no benchmark {', '.join(sorted(unknown))} (choices: {', '.join(BENCHMARKS)})")
-    print(f"{date.today().isoformat()}, {os.cpu_count()} cores, Python {platform.python_version()}\n")
+    where = f"{os.cpu_count()} cores, load average {os.getloadavg()[0]:.1f} before, Python {platform.python_version()}"
+    print(f"{date.today().isoformat()}, {where}\n", flush=True)
+    goals: list[Goal] = []
+    failed = False
     for name in chosen:
-        print(BENCHMARKS[name](), end="\n\n", flush=True)
+        try:
+            result = BENCHMARKS[name]()
+        except (RuntimeError, OSError, HTTPException) as error:
+            print(f"tools.bench: {name}: {error}", file=sys.stderr, flush=True)
+            failed = True
+        else:
+            print(result.table, end="\n\n", flush=True)
+            goals += result.goals
+    if goals:
+        print(summary(goals))
+    sys.exit(failed)
 
 
 if __name__ == "__main__":

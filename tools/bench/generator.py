@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from tools.bench.table import markdown
+from tools.bench.table import Result, markdown
 
 RUNS = 40
 COMMANDS = {
@@ -18,7 +18,7 @@ COMMANDS = {
 }
 
 
-def run() -> str:
+def run() -> Result:
     """The commands take turns, so that a noisy moment meets all of them."""
     subprocess.run([sys.executable, "-m", "compileall", "-q", "balance", "dashboards_py", "rules_src"], check=True)
     seconds: dict[str, list[float]] = {name: [] for name in COMMANDS}
@@ -32,7 +32,7 @@ def run() -> str:
         (name, f"{statistics.median(taken) * 1000:.1f}", f"{statistics.median(taken) / bare:.1f}", f"{_peak(COMMANDS[name]):.0f}")
         for name, taken in seconds.items()
     ]
-    return markdown(("whole process", "ms (median)", "bare starts", "peak MB"), rows)
+    return Result(markdown(("whole process", "ms (median)", "bare starts", "peak MB"), rows))
 
 
 def _peak(command: list[str]) -> float:

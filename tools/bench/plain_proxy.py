@@ -1,7 +1,12 @@
-"""The proxy that everybody writes first: aiohttp's server and client, tuned as its documentation says. Arguments: port, origin's port."""
+"""The proxy that everybody writes first: aiohttp's server and client, tuned as its documentation says.
+
+Arguments: port, origin's port; for TLS also its port, certificate and key.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import ssl
 import sys
 
 import aiohttp
@@ -11,10 +16,8 @@ from aiohttp import web
 HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "upgrade", "te", "trailer", "host", "content-length"}
 
 
-async def serve(port: int, origin: int) -> None:
+async def serve(port: int, origin: int, context: ssl.SSLContext | None) -> None:
     """Forward everything to the origin until killed."""
-    import asyncio
-
     connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=60)
     async with aiohttp.ClientSession(connector=connector, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar()) as session:
 
@@ -27,9 +30,18 @@ async def serve(port: int, origin: int) -> None:
                 return web.Response(status=answer.status, headers=kept, body=await answer.read())
 
         server = web.Server(forward, access_log=None)
-        await asyncio.get_running_loop().create_server(server, "127.0.0.1", port, backlog=1024)
+        await asyncio.get_running_loop().create_server(server, "127.0.0.1", port, backlog=1024, ssl=context)
         await asyncio.Event().wait()
 
 
+def main(port: str, origin: str, tls_port: str = "", certificate: str = "", key: str = "") -> None:
+    """Serve on the one port or the other."""
+    context = None
+    if tls_port:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(certificate, key)
+    uvloop.run(serve(int(tls_port or port), int(origin), context))
+
+
 if __name__ == "__main__":
-    uvloop.run(serve(int(sys.argv[1]), int(sys.argv[2])))
+    main(*sys.argv[1:])

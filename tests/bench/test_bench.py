@@ -1,0 +1,118 @@
+"""The benchmarks measure what they say: schedules are kept by slow servers too, bad answers are no figures, configurations are complete."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import socket
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from balance.lb.config import parse as parse_config
+from tools.bench import openloop
+from tools.bench.load import parse
+from tools.bench.peers import BALANCE, BODY, LOGGING, ORIGIN, PEERS, Peer
+from tools.bench.stage import filled
+from tools.bench.table import Goal, summary
+
+GOOD = f"HTTP/1.1 200 OK\r\nContent-Length: {len(BODY)}\r\n\r\n{BODY}".encode()
+WORDS = dict.fromkeys(("directory", "name", "config", "origin", "port", "tls_port", "admin", "certificate", "key", "both"), "1")
+
+
+@contextlib.contextmanager
+def server(answer: bytes, released: threading.Event) -> Iterator[int]:
+    """Gives this answer to every request, once released; an empty one closes the connection."""
+    listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+    threads = []
+
+    def serve(connection: socket.socket) -> None:
+        with connection, contextlib.suppress(OSError):
+            while connection.recv(65536) and released.wait(60) and answer:
+                connection.sendall(answer)
+
+    def accept() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                threads.append(threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True))
+                threads[-1].start()
+
+    accepting = threading.Thread(target=accept, daemon=True)
+    accepting.start()
+    try:
+        yield listener.getsockname()[1]
+    finally:
+        released.set()
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        accepting.join(60)
+        for thread in threads:
+            thread.join(60)
+
+
+def test_requests_that_a_stalled_server_holds_back_count_from_when_they_were_due() -> None:
+    released = threading.Event()
+    with server(GOOD, released) as port:
+        threading.Timer(0.5, released.set).start()
+        found = openloop.main(port, 1000, 0.5)
+    # Nothing is answered before half a second, so request n waits at least 0.5 s - n ms, also those beyond the 64 that could be sent at once.
+    assert found.p50 > 0.2
+    assert found.p99 > 0.4
+
+
+@pytest.mark.parametrize(
+    ("answer", "complaint"),
+    [
+        (GOOD.replace(b"200 OK", b"503 No"), "not a success"),
+        (b"", "a connection was closed"),
+    ],
+)
+def test_a_load_that_is_answered_badly_gives_no_figure(answer: bytes, complaint: str) -> None:
+    released = threading.Event()
+    released.set()
+    with server(answer, released) as port, pytest.raises(RuntimeError, match=complaint):
+        openloop.main(port, 1000, 0.1)
+
+
+def test_what_wrk_says_is_read() -> None:
+    assert parse("a", "  151234 requests in 5.01s, 20.00MB read\nRequests/sec:  30186.42\nTransfer/sec:  4.0MB\n") == (151234, 30186.42)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "9 requests in 5.01s\n  Non-2xx or 3xx responses: 1\nRequests/sec: 2.0\n",
+        "9 requests in 5.01s\n  Socket errors: connect 0, read 1, write 0, timeout 0\nRequests/sec: 2.0\n",
+        "0 requests in 5.01s\nRequests/sec: 0.00\n",
+        "unable to connect to 127.0.0.1:1 Connection refused\n",
+        "",
+    ],
+)
+def test_a_run_of_wrk_with_errors_gives_no_figure(text: str) -> None:
+    with pytest.raises(RuntimeError, match="a: wrk was not answered properly"):
+        parse("a", text)
+
+
+@pytest.mark.parametrize("tls", [False, True])
+@pytest.mark.parametrize("peer", [ORIGIN, LOGGING, *PEERS], ids=lambda peer: peer.name)
+def test_configurations_and_commands_have_no_gap(peer: Peer, tls: bool) -> None:
+    words = {**WORDS, **peer.words, "tls": peer.tls if tls else ""}
+    for text in (peer.config, peer.command, *peer.environment.values()):
+        assert "%" not in filled(text, words)
+    assert bool(re.search(r"tls_port", peer.config + peer.command + peer.tls)) == (peer is not ORIGIN)
+
+
+@pytest.mark.parametrize("peer", [BALANCE, LOGGING], ids=lambda peer: peer.name)
+def test_the_configuration_of_balance_is_accepted(peer: Peer) -> None:
+    config = parse_config(filled(peer.config, {**WORDS, **peer.words, "tls": ""}), "bench", {})
+    assert config.log.access == (peer is LOGGING)
+
+
+@pytest.mark.parametrize(
+    ("goal", "met"),
+    [(Goal("a", 2, 2, at_least=True), True), (Goal("a", 2, 1.9, at_least=True), False), (Goal("a", 2, 2), True), (Goal("a", 2, 2.1), False)],
+)
+def test_a_goal_is_met_at_its_bound_and_on_its_good_side(goal: Goal, met: bool) -> None:
+    assert goal.met is met
+    assert summary([goal]).splitlines()[-1].endswith("| yes |" if met else "| no |")
