@@ -9,12 +9,8 @@ unexport PYTHONPATH
 help:
 	@echo "make demo   three origins, the balancer and some traffic; Ctrl-C stops it"
 	@echo "make test   all checks and tests"
-<<<<<<< HEAD
-	@echo "make bench  the figures of the README, measured here"
-	@echo "make fuzz   a long search for messages that break a claim: EXECUTIONS=1000000 EXAMPLES=2000"
-=======
 	@echo "make bench  the figures of the README, measured here (BENCH=NAME: one of them)"
->>>>>>> w-bench
+	@echo "make fuzz   a long search for messages that break a claim (EXECUTIONS=1000000 EXAMPLES=2000)"
 	@echo "make lock   resolve the dependencies anew"
 
 .venv/ready: tools/setup pyproject.toml requirements-dev.lock
