@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import shutil
+import ssl
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from balance.gen import collect
 from balance.monitoring.bundle import Bundle
 from balance.monitoring.settings import Settings
 
+NOW = datetime.now(UTC)
+DAY = timedelta(days=1)
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
@@ -40,3 +50,75 @@ def program() -> Callable[[str], str]:
         return found
 
     return find
+
+
+class Authority:
+    """A certificate authority in a folder: `ca` is its own certificate, `issue` writes a pair of files."""
+
+    def __init__(self, folder: Path, name: str = "authority") -> None:
+        self.folder = folder
+        self._name = _named(name)
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self.ca = folder / f"{name}.ca.pem"
+        usage = x509.KeyUsage(
+            digital_signature=True, key_cert_sign=True, crl_sign=True, content_commitment=False, key_encipherment=False,
+            data_encipherment=False, key_agreement=False, encipher_only=False, decipher_only=False,
+        )  # fmt: skip
+        own = self._builder(self._name, self._key, NOW - DAY, NOW + 90 * DAY).add_extension(usage, critical=True)
+        signed = own.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True).sign(self._key, hashes.SHA256())
+        self.ca.write_bytes(signed.public_bytes(Encoding.PEM))
+
+    def _builder(self, name: x509.Name, key: ec.EllipticCurvePrivateKey, begin: datetime, end: datetime) -> x509.CertificateBuilder:
+        builder = x509.CertificateBuilder().subject_name(name).issuer_name(self._name).public_key(key.public_key())
+        return builder.serial_number(x509.random_serial_number()).not_valid_before(begin).not_valid_after(end)
+
+    def issue(self, file: str, *names: str, begin: datetime = NOW - DAY, end: datetime = NOW + 30 * DAY, password: bytes = b"") -> dict[str, str]:
+        """The paths of a certificate for these names (DNS or IP addresses) and of its key, as the configuration wants them."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        builder = self._builder(_named(file), key, begin, end)
+        if names:
+            builder = builder.add_extension(x509.SubjectAlternativeName([_general(name) for name in names]), critical=False)
+        paths = {"certificate": self.folder / f"{file}.pem", "key": self.folder / f"{file}.key"}
+        paths["certificate"].write_bytes(builder.sign(self._key, hashes.SHA256()).public_bytes(Encoding.PEM))
+        encryption = BestAvailableEncryption(password) if password else NoEncryption()
+        paths["key"].write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption))
+        return {name: str(path) for name, path in paths.items()}
+
+    def client(self, pair: dict[str, str] | None = None) -> ssl.SSLContext:
+        """A client that trusts this authority, and shows the certificate."""
+        context = ssl.create_default_context(cafile=str(self.ca))
+        if pair:
+            context.load_cert_chain(pair["certificate"], pair["key"])
+        return context
+
+    def server(self, pair: dict[str, str], *, client_ca: Path | None = None) -> ssl.SSLContext:
+        """A server that shows the certificate, and asks for one of that authority."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(pair["certificate"], pair["key"])
+        if client_ca:
+            context.verify_mode = ssl.CERT_REQUIRED
+            context.load_verify_locations(client_ca)
+        return context
+
+
+def _named(name: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+
+
+def _general(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """An authority that all tests of a process share."""
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(scope="session")
+def stranger(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """Another, which nobody trusts."""
+    return Authority(tmp_path_factory.mktemp("stranger"), "stranger")

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from balance.gen.cli import main
+
+if TYPE_CHECKING:
+    from tests.conftest import Authority
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +76,25 @@ def test_the_defaults_of_the_configuration_are_as_written(readme: str) -> None:
     written = block(readme, "listen: 127.0.0.1:8080            #")
     needed = "listen: 127.0.0.1:8080\nbackends: [{name: a, address: 127.0.0.1:9001}]\n"
     assert parse(written, "README.md", {}) == parse(needed, "needed", {})
+
+
+def test_the_example_of_tls_is_accepted(readme: str, tmp_path: Path, authority: Authority) -> None:
+    from balance.lb.config import parse
+
+    for name in ("site", "client"):
+        for path in authority.issue(name, f"{name}.test").values():
+            shutil.copy(path, tmp_path)
+    shutil.copy(authority.ca, tmp_path / "ca.pem")
+    config = parse(block(readme, "tls:\n"), str(tmp_path / "balance.yaml"), {})
+    assert config.tls
+    assert config.backends[0].tls
+    plain = parse(
+        "tls:\n  listen: :1\n  certificates: [{certificate: site.pem, key: site.key}]\nbackends: [{name: a, address: 'a:1'}]\n",
+        str(tmp_path / "x"),
+        {},
+    )
+    assert plain.tls
+    assert (config.tls.min_version, config.tls.client_auth) == (plain.tls.min_version, plain.tls.client_auth), "defaults are as written"
 
 
 def test_the_alerts_of_the_table_are_those_that_exist(readme: str) -> None:

@@ -9,7 +9,7 @@ from balance.record import Record
 
 REQUESTS, CONNECTIONS, FAILURES = map(Unit.of, ("requests", "connections", "failures"))
 TUNNEL = Unit.of("tunnels")
-TASKS, DESCRIPTORS, COLLECTIONS = map(Unit.of, ("tasks", "descriptors", "collections"))
+HANDSHAKES, TASKS, DESCRIPTORS, COLLECTIONS = map(Unit.of, ("handshakes", "tasks", "descriptors", "collections"))
 
 METHODS = ("CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE")
 METHOD = Label("method", "Request method of RFC 9110 section 9.3, RFC 5789; OTHER for any other token.", values=(*METHODS, "OTHER"), other="OTHER")
@@ -32,13 +32,24 @@ FAILURE_REASONS = {
     ),
     "balancer": ("no_backend", "queue_timeout", "too_many_connections", "shutdown", "out_of_resources", "tunnel_timeout"),
     "backend": (
-        "connect_refused", "connect_failed", "connect_timeout", "closed_early", "invalid_response", "first_byte_timeout",
+        "connect_refused", "connect_failed", "connect_timeout", "tls_failed", "closed_early", "invalid_response", "first_byte_timeout",
         "response_timeout", "response_truncated",
     ),
 }  # fmt: skip
 """Every reason why a request may fail, under whose doing it counts as."""
 FAILURE_SOURCE = Label("source", "Whose doing it was.", values=tuple(FAILURE_REASONS))
 FAILURE_REASON = Label("reason", "Why the request failed, as in the access log.", values=sum(FAILURE_REASONS.values(), ()))
+
+HANDSHAKE_FAULTS = (
+    "plain_http", "no_tls", "version", "cipher", "client_certificate", "refused_by_client", "closed_by_client", "unfinished", "other",
+)  # fmt: skip
+HANDSHAKE_FAULT = Label(
+    "reason",
+    "Why it failed: no TLS was spoken, no common version or cipher, the client's certificate was missing or not acceptable, the client "
+    "refused (it may not trust ours) or left, or it was not complete in time, at the limit of connections or when the load balancer stopped.",
+    values=HANDSHAKE_FAULTS, other="other",
+)  # fmt: skip
+CERTIFICATE = Label("certificate", "First DNS name of the certificate, or the name of its file without suffix, as of the start.", bound=1000)
 
 DURATIONS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 30, 60)
 SIZES = tuple(float(256 * 4**power) for power in range(10))
@@ -92,6 +103,16 @@ CIRCUIT_BREAKER_FAILURES = Counter(
     FAILURES, (BACKEND,),
 )  # fmt: skip
 
+TLS_NOT_AFTER = Gauge(
+    "balance_tls_certificate_not_after_seconds",
+    "When the certificate in use expires, in seconds since the unix epoch; the earliest of those that go by the name. Absent without TLS.",
+    SECONDS, (CERTIFICATE,), merge=Merge.MIN,
+)  # fmt: skip
+TLS_HANDSHAKE_FAILURES = Counter(
+    "balance_tls_handshake_failures_total", "Client connections that ended before TLS was agreed on, by reason. Absent without TLS.",
+    HANDSHAKES, (HANDSHAKE_FAULT,),
+)  # fmt: skip
+
 BUILD_INFO = Gauge(
     "balance_build_info", "Version of balance and of Python; always 1.",
     INFO, (Label("version", "Version of balance.", bound=2), Label("python", "Version of Python.", bound=2)), merge=Merge.MAX,
@@ -134,7 +155,7 @@ SERVICE: tuple[Metric, ...] = (
     TUNNELS_ACTIVE, TUNNELS, TUNNEL_BYTES,
     BACKEND_HEALTHY, BACKEND_CONNECTIONS, BACKEND_REQUESTS, BACKEND_RETRIES,
     ACTIVE_CONNECTIONS, CONNECTIONS_LIMIT, CONNECTIONS_ACCEPTED,
-    CIRCUIT_BREAKER_STATE, CIRCUIT_BREAKER_FAILURES, BUILD_INFO,
+    CIRCUIT_BREAKER_STATE, CIRCUIT_BREAKER_FAILURES, TLS_NOT_AFTER, TLS_HANDSHAKE_FAILURES, BUILD_INFO,
 )  # fmt: skip
 PYTHON_RUNTIME: tuple[Metric, ...] = (
     PROCESS_CPU, PROCESS_RESIDENT, PROCESS_VIRTUAL, PROCESS_START, PROCESS_OPEN_FDS, PROCESS_MAX_FDS, PYTHON_TASKS, PYTHON_GC_COLLECTIONS,

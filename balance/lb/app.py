@@ -8,6 +8,7 @@ import logging
 import platform
 import resource
 import signal
+import sys
 from contextlib import AsyncExitStack
 
 import uvloop
@@ -18,11 +19,12 @@ from balance.instruments import Instruments
 from balance.lb.config import Config
 from balance.lb.control.admin import Admin
 from balance.lb.control.prober import Prober
+from balance.lb.control.renewer import Renewer
 from balance.lb.data.accesslog import AccessLog
 from balance.lb.data.listener import Listener
 from balance.lb.data.proxy import Proxy
 from balance.lb.data.wire import require_c_parsers
-from balance.lb.logs import Bridge, EventLog
+from balance.lb.logs import Bridge, EventLog, unraisable
 
 
 def serve(config: Config) -> None:
@@ -43,6 +45,7 @@ def instruments_for(config: Config) -> Instruments:
 async def _serve(config: Config) -> None:
     log = EventLog(config.log.level, config.log.format)
     logging.basicConfig(handlers=[Bridge(log)], force=True)
+    sys.unraisablehook = unraisable(log)
     instruments = instruments_for(config)
     async with AsyncExitStack() as stack:
         stack.callback(log.close)
@@ -57,16 +60,21 @@ async def _serve(config: Config) -> None:
         admin_address = await admin.start(config.admin.listen)
         stack.push_async_callback(admin.stop)
         listener = Listener(proxy)
-        await listener.open(config.listen)
+        await listener.open()
         prober = Prober(proxy.backends, config.health_check)
         stack.push_async_callback(prober.stop)
+        renewer = Renewer(proxy)
+        stack.push_async_callback(renewer.stop)
         stop = _signals()
         _raise_descriptor_limit(config, log)
         proxy.clock.start()
         prober.start()
+        renewer.start()
         gc.collect()
         gc.freeze()
-        log("info", "started", listen=[str(address) for address in listener.addresses()], admin=admin_address, version=balance.__version__)
+        secure = {"tls": [str(address) for address in listener.addresses(secure=True)]} if config.tls else {}
+        plain = [str(address) for address in listener.addresses()]
+        log("info", "started", listen=plain, **secure, admin=admin_address, version=balance.__version__)
         await stop.get()
         await _drain(proxy, listener, stop, log)
 

@@ -85,7 +85,8 @@ def _check_config(options: argparse.Namespace) -> int:
 
     config = load(options.file, os.environ)
     count = len(config.backends)
-    print(f"{options.file}: correct ({count} backend{'s' * (count > 1)}, listening on {', '.join(map(str, config.listen))})")
+    listen = [*map(str, config.listen), *(f"{address} with TLS" for address in (config.tls.listen if config.tls else ()))]
+    print(f"{options.file}: correct ({count} backend{'s' * (count > 1)}, listening on {', '.join(listen)})")
     return FINE
 
 

@@ -8,7 +8,7 @@ import os
 import select
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from queue import SimpleQueue
 from typing import Any, TextIO
@@ -96,6 +96,16 @@ class EventLog:
     def close(self) -> None:
         """Write what is left."""
         self._writer.close()
+
+
+def unraisable(log: EventLog) -> Callable[[sys.UnraisableHookArgs], None]:
+    """A `sys.unraisablehook` that writes events. OpenSSL's callback for server names fails on one that is no ASCII: the client's doing."""
+
+    def hook(failure: sys.UnraisableHookArgs) -> None:
+        hostile = isinstance(failure.exc_value, UnicodeDecodeError)
+        log("debug" if hostile else "error", "unraisable", cause=f"{failure.exc_type.__name__}: {failure.exc_value}", where=repr(failure.object))
+
+    return hook
 
 
 class Bridge(logging.Handler):

@@ -8,12 +8,15 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import pytest
 
 from .conftest import Origin, balancing, eventually, fetch, free_port, running
+
+if TYPE_CHECKING:
+    from tests.conftest import Authority
 
 pytestmark = pytest.mark.e2e
 SETTINGS = """
@@ -22,6 +25,7 @@ alerts: {{BalanceBackendDown: {{for: 3s}}}}
 """
 CONFIG = """
 listen: 127.0.0.1:0
+tls: {{listen: "127.0.0.1:0", certificates: [{{certificate: {certificate}, key: {key}}}]}}
 admin: {{listen: 127.0.0.1:0}}
 backends:
   - {{name: one, address: "127.0.0.1:{one}"}}
@@ -51,11 +55,11 @@ class Chain:
 
 
 @pytest.fixture(scope="module")
-def chain(tmp_path_factory: pytest.TempPathFactory, program: Callable[[str], str]) -> Iterator[Chain]:
+def chain(tmp_path_factory: pytest.TempPathFactory, program: Callable[[str], str], authority: Authority) -> Iterator[Chain]:
     directory = tmp_path_factory.mktemp("chain")
     origins = [Origin(), Origin()]
     config = directory / "balance.yaml"
-    config.write_text(CONFIG.format(one=origins[0].port, two=origins[1].port))
+    config.write_text(CONFIG.format(one=origins[0].port, two=origins[1].port, **authority.issue("site", "site.test")))
     with balancing(config) as (listen, admin):
         settings = directory / "settings.yaml"
         settings.write_text(SETTINGS.format(admin=admin))

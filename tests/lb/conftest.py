@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import socket
+import ssl
 import struct
 import subprocess
 import sys
@@ -136,8 +137,9 @@ class Origin:
     """A backend on a free loopback port; each connection runs the script in a thread. `heads` and `bodies` are
     what it read, in order; `taken` counts the bytes."""
 
-    def __init__(self, script: Script) -> None:
+    def __init__(self, script: Script, secure: ssl.SSLContext | None = None) -> None:
         self.script = script
+        self.secure = secure
         self.connections = 0
         self.taken = 0
         self.streams: list[Stream] = []
@@ -164,6 +166,8 @@ class Origin:
 
     def _serve(self, stream: Stream) -> None:
         with contextlib.suppress(OSError, ValueError):
+            if self.secure:
+                stream.sock = self.secure.wrap_socket(stream.sock, server_side=True, suppress_ragged_eofs=False)
             self.script(stream)
         stream.close()
 
@@ -221,7 +225,9 @@ class Balancer:
             reader.start()
         started = self.event("started")
         self.listen: list[str] = started["listen"]
-        self.port = int(self.listen[0].rpartition(":")[2]) if not self.listen[0].startswith("unix:") else 0
+        self.port, self.tls_port = (
+            int(where[0].rpartition(":")[2]) if where and not where[0].startswith("unix:") else 0 for where in (self.listen, started.get("tls"))
+        )
         self.admin_port = int(started["admin"].rpartition(":")[2])
 
     def _read_events(self) -> None:
@@ -254,6 +260,12 @@ class Balancer:
     def connect(self) -> Stream:
         """A connection of a client; closed at the end if the test does not."""
         self._streams.append(Stream(socket.create_connection(("127.0.0.1", self.port))))
+        return self._streams[-1]
+
+    def connect_tls(self, context: ssl.SSLContext, name: str | None = "site.test") -> Stream:
+        """The same with TLS, the server called by this name; raises `ssl.SSLError` where the stream ends without close_notify."""
+        plain = socket.create_connection(("127.0.0.1", self.tls_port), PATIENCE)
+        self._streams.append(Stream(context.wrap_socket(plain, server_hostname=name, suppress_ragged_eofs=False)))
         return self._streams[-1]
 
     def get(self, target: str = "/", *headers: str) -> tuple[bytes, bytes]:
@@ -340,8 +352,8 @@ class World:
         self._origins: list[Origin] = []
         self._balancers: list[Balancer] = []
 
-    def origin(self, script: Script | bytes = OK) -> Origin:
-        origin = Origin(answering(script) if isinstance(script, bytes) else script)
+    def origin(self, script: Script | bytes = OK, secure: ssl.SSLContext | None = None) -> Origin:
+        origin = Origin(answering(script) if isinstance(script, bytes) else script, secure)
         self._origins.append(origin)
         return origin
 
@@ -358,6 +370,7 @@ class World:
         }
         for key, value in settings.items():
             base[key] = {**base[key], **value} if isinstance(value, dict) and isinstance(base.get(key), dict) else value
+        base = {key: value for key, value in base.items() if value is not None}
         balancer = Balancer(self._directory(), base, environment or {}, stdout)
         self._balancers.append(balancer)
         return balancer

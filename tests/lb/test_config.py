@@ -112,7 +112,6 @@ WRONG: dict[str, tuple[str, str]] = {
     "for later: workers": ("workers: 2", "balance.yaml:4: workers: '2' is not supported yet (choices: 1)"),
     "for later: auto": ("workers: auto", "balance.yaml:4: workers: 'auto' is not supported yet (choices: 1)"),
     "for later: pools": ("pools: []", "balance.yaml:4: pools: is not supported yet (remove it)"),
-    "for later: tls": ("tls: {}", "balance.yaml:4: tls: is not supported yet (remove it)"),
     "empty section": ("retry:", "balance.yaml:4: retry: must be a mapping of keys (indent its keys below it, or write off)"),
     "list for a section": ("log: [a]", "balance.yaml:4: log: must be a mapping of keys"),
     "mapping for a value": ("log: {level: {a: b}}", "balance.yaml:4: log.level: must be a single value"),

@@ -16,6 +16,7 @@ from balance.catalog.metrics import CATALOG
 from balance.catalog.model import Counter, Histogram, StateSet
 
 if TYPE_CHECKING:
+    from tests.conftest import Authority
     from tests.lb.conftest import Balancer, Stream, World
 
 H = b"Host: test\r\n"
@@ -108,8 +109,8 @@ def test_the_admin_server_says_its_version_and_state(plain: Balancer) -> None:
     assert [backend["name"] for backend in status["backends"]] == ["a"]
 
 
-def test_a_fresh_scrape_shows_the_whole_catalog_and_nothing_else(world: World) -> None:
-    balancer = world.balancer(world.origin())
+def test_a_fresh_scrape_shows_the_whole_catalog_and_nothing_else(world: World, authority: Authority) -> None:
+    balancer = world.balancer(world.origin(), tls={"listen": "127.0.0.1:0", "certificates": [authority.issue("site", "site.test")]})
     text = balancer.admin("/metrics")[1]
     families = {family.name: family for family in text_string_to_metric_families(text)}
     kinds = {Counter: "counter", Histogram: "histogram"}

@@ -6,6 +6,7 @@ import re
 import select
 import signal
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from websockets.sync.server import ServerConnection, serve
 from .conftest import OK, Stream
 
 if TYPE_CHECKING:
+    from tests.conftest import Authority
     from tests.lb.conftest import Balancer, Script, World
 
 ASK = b"GET /chat HTTP/1.1\r\nHost: test\r\nConnection: keep-alive, Upgrade\r\nUpgrade: Echo/1\r\n\r\n"
@@ -275,3 +277,69 @@ def test_a_stop_leaves_tunnels_the_time_for_a_shutdown(world: World, case: str) 
     assert balancer.wait() == 0
     assert balancer.event("stopped")["broken_connections"] == broken
     assert [line["reason"] for line in balancer.access()] == [word]
+
+
+# --- a client with TLS ---
+
+
+@pytest.fixture
+def secure(world: World, authority: Authority) -> Iterator[Park]:
+    """The same with a client that speaks TLS."""
+    over = threading.Event()
+
+    def parked(**settings: Any) -> tuple[Balancer, Stream, Stream]:
+        ends: list[Stream] = []
+
+        def hold(stream: Stream) -> None:
+            ends.append(stream)
+            over.wait(60)
+
+        tls = {"listen": "127.0.0.1:0", "certificates": [authority.issue("site", "site.test")]}
+        balancer = world.balancer(world.origin(switching(hold)), tls=tls, **settings)
+        client = balancer.connect_tls(authority.client()).send(ASK)
+        assert client.head().startswith(b"HTTP/1.1 101 ")
+        world.until(lambda: ends)
+        return balancer, client, ends[0]
+
+    yield parked
+    over.set()
+
+
+def test_the_end_of_the_backends_direction_leaves_that_of_a_tls_client(secure: Park) -> None:
+    _balancer, client, backend = secure()
+    backend.send(b"last words")
+    backend.sock.shutdown(socket.SHUT_WR)
+    assert client.rest() == b"last words"
+    client.send(b"an answer")
+    assert backend.exactly(9) == b"an answer"
+
+
+def test_the_end_of_a_tls_clients_direction_leaves_that_of_the_backend(world: World, secure: Park) -> None:
+    _balancer, client, backend = secure()
+    client.send(b"last words")
+    assert isinstance(client.sock, ssl.SSLSocket)
+    ending = threading.Thread(target=client.sock.unwrap)  # says goodbye, and waits for the peer's
+    ending.start()
+    assert backend.rest() == b"last words"
+    assert ending.is_alive()
+    backend.sock.shutdown(socket.SHUT_WR)
+    ending.join(60)
+    assert not ending.is_alive()
+
+
+def test_much_passes_through_a_tunnel_of_a_tls_client_both_ways(secure: Park) -> None:
+    _balancer, client, backend = secure()
+    data = bytes(range(256)) * 2**14
+    for sender, receiver in ((client, backend), (backend, client)):
+        thread = threading.Thread(target=sender.send, args=(data,))
+        thread.start()
+        assert receiver.exactly(len(data)) == data
+        thread.join(60)
+
+
+def test_a_tls_client_that_breaks_off_breaks_the_tunnel(secure: Park) -> None:
+    balancer, client, backend = secure()
+    client.reset()
+    with pytest.raises(ConnectionResetError):
+        backend.sock.recv(1)
+    balancer.becomes("balance_tunnels_active", 0)

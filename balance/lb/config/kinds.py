@@ -160,6 +160,18 @@ class Network:
         return {"type": "string", "pattern": r"^(unix|[0-9A-Fa-f.:]+(/[0-9]{1,3})?)$"}
 
 
+class File:
+    """The path of a file; a relative one starts at the folder of the configuration file (the reader sees to it)."""
+
+    def parse(self, text: str) -> str:
+        if "\0" in text:
+            raise KindError(f"{text!r} is no path", "name a file")
+        return text
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "string"}
+
+
 class Endpoint:
     """``host:port``, ``[::1]:port`` or ``unix:path``; where one listens also ``:port`` (every interface) and port 0 (any free one)."""
 

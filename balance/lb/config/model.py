@@ -26,11 +26,50 @@ class Admin:
 
 
 @dataclass(frozen=True, slots=True)
+class Pair:
+    """Files of a certificate, its chain perhaps after it, and of its key."""
+
+    certificate: str
+    key: str
+
+    def __str__(self) -> str:
+        return self.certificate
+
+
+@dataclass(frozen=True, slots=True)
+class ClientAuth:
+    mode: str
+    ca: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """TLS for clients."""
+
+    listen: tuple[Address, ...]
+    certificates: tuple[Pair, ...]
+    min_version: str
+    client_auth: ClientAuth
+
+
+@dataclass(frozen=True, slots=True)
+class BackendTls:
+    """TLS to a backend. An empty text: the system's authorities, the host of the address, no certificate of our own."""
+
+    ca: str
+    server_name: str
+    verify: bool
+    certificate: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
 class BackendConfig:
     name: str
     address: Address
     weight: int
     max_connections: int
+    tls: BackendTls | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +151,7 @@ class Config:
     """One consistent configuration. `None` for a part means that it is switched off."""
 
     listen: tuple[Address, ...]
+    tls: Tls | None
     workers: int
     admin: Admin
     backends: tuple[BackendConfig, ...]

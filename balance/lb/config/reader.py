@@ -6,6 +6,7 @@ in capitals, joined by underscores (`timeouts.first_byte` is `BALANCE_TIMEOUTS_F
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import yaml
 
 from balance.errors import Problem, suggestion
-from balance.lb.config.kinds import Kind, KindError
+from balance.lb.config.kinds import File, Kind, KindError
 from balance.lb.config.model import Config
 from balance.lb.config.schema import CONFIG, Field, Section
 from balance.lb.errors import ConfigError
@@ -99,6 +100,10 @@ class _Walker:
             for name in self.overridden(path):
                 self.problems.append(Problem(name, f"is set, but the file says {path}: off", "unset it, or remove the off"))
             return None
+        if section.on_demand and node is None and not self.overridden(path):
+            return None
+        if section.on_demand and node is not None and _is_on(node):
+            node = yaml.MappingNode("", [], node.start_mark)
         if node is not None and not isinstance(node, yaml.MappingNode):
             cure = "indent its keys below it" + (", or write off" if section.may_be_off else "")
             self.complain(node, path, "must be a mapping of keys", cure)
@@ -106,7 +111,7 @@ class _Walker:
         nodes = self._keys(section, node, path)
         absent = section.absent if node is None and not self.overridden(path) else {}
         before = len(self.problems)
-        values = {field.key: self._value(field, node, nodes.get(field.key), path, absent) for field in section.fields if not field.later}
+        values = {field.key: self._value(field, node, nodes, path, absent) for field in section.fields if not field.later}
         if len(self.problems) == before:
             for key, what, cure in section.check(values):
                 self.complain(nodes.get(key) or node, f"{path}.{key}", what, cure)
@@ -128,13 +133,16 @@ class _Walker:
                 found[key] = value_node
         return found
 
-    def _value(self, field: Field, parent: yaml.Node | None, node: yaml.Node | None, path: str, absent: Mapping[str, str]) -> Any:
+    def _value(self, field: Field, parent: yaml.Node | None, nodes: Mapping[str, yaml.Node], path: str, absent: Mapping[str, str]) -> Any:
+        node = nodes.get(field.key)
         here = f"{path}.{field.key}" if path else field.key
         kind = field.kind
         name = PREFIX + here.replace(".", "_").upper()
         if name in self.environment and not isinstance(kind, Section) and "[" not in here:
             value = self._parse(kind, self.environment[name], lambda what, cure: self.problems.append(Problem(name, what, cure)))
             return (value,) if field.several else value
+        if node is None and field.unless in nodes:
+            return ()
         if node is None and field.default is None:
             self.complain(parent, here, "is missing", f"it is required: {field.doc}")
             return None
@@ -170,7 +178,8 @@ class _Walker:
 
     def _parse(self, kind: Kind, text: str, complain: Any) -> Any:
         try:
-            return kind.parse(text)
+            value = kind.parse(text)
+            return os.path.join(os.path.dirname(self.source), value) if isinstance(kind, File) and value else value
         except KindError as error:
             complain(error.what, error.cure)
             return None
@@ -178,4 +187,13 @@ class _Walker:
 
 def _is_off(node: yaml.Node | None) -> bool:
     """Whether it is YAML's ``off`` (which reads as false)."""
-    return isinstance(node, yaml.ScalarNode) and node.tag == _BOOLEAN and node.value.lower() in ("off", "false", "no")
+    return _is_word(node, ("off", "false", "no"))
+
+
+def _is_on(node: yaml.Node | None) -> bool:
+    """Whether it is YAML's ``on`` (which reads as true)."""
+    return _is_word(node, ("on", "true", "yes"))
+
+
+def _is_word(node: yaml.Node | None, words: tuple[str, ...]) -> bool:
+    return isinstance(node, yaml.ScalarNode) and node.tag == _BOOLEAN and node.value.lower() in words

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from balance.lb.config import model
-from balance.lb.config.kinds import Choice, Duration, Endpoint, Flag, Integer, Kind, Network, Size, Text, Workers
+from balance.lb.config import checks, model
+from balance.lb.config.checks import Check
+from balance.lb.config.kinds import Choice, Duration, Endpoint, File, Flag, Integer, Kind, Network, Size, Text, Workers
 from balance.record import Record
-
-Complaint = tuple[str, str, str]
-"""What a check of a whole section found: key, what, cure."""
-Check = Callable[[Mapping[str, Any]], Iterator[Complaint]]
 
 
 class Field(Record):
-    """One key. `default` is a text of its kind, or ``None`` if the key is required.
+    """One key. `default` is a text of its kind, or ``None`` if the key is required, `unless` that other key is there.
 
     `many`: a list. `several`: one value or a list. `later`: known to the contract, refused by this version.
     """
@@ -27,40 +24,65 @@ class Field(Record):
     many: bool = False
     several: bool = False
     later: bool = False
+    unless: str = ""
 
 
 class Section(Record):
     """A mapping of keys that becomes `make(**values)`; ``off`` instead of it becomes ``None`` where `may_be_off`.
 
-    `absent` are defaults that differ when the file does not mention the section at all.
+    Not mentioned at all, it has its defaults, of which `absent` replaces some, or is ``None`` where `on_demand`; ``on`` is then short
+    for an empty mapping.
     """
 
     make: Callable[..., Any]
     fields: tuple[Field, ...]
     may_be_off: bool = False
+    on_demand: bool = False
     absent: Mapping[str, str] = {}
-    check: Check = lambda _values: iter(())
+    check: Check = checks.nothing
 
 
 def _later(key: str, doc: str) -> Field:
     return Field(key, Choice(), "", doc, later=True)
 
 
-def _check_retry(values: Mapping[str, Any]) -> Iterator[Complaint]:
-    if values["backoff_base"] > values["backoff_max"]:
-        yield "backoff_base", "is longer than backoff_max", "the first pause cannot exceed the longest"
-
-
 DURATION = Duration()
 THRESHOLD = Integer(1, 1000)
 TOKEN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}"  # noqa: S105 -- a pattern
+
+PAIR = Section(model.Pair, (
+    Field("certificate", File(), None, "PEM file, its chain after it; a relative path starts at the configuration file's folder"),
+    Field("key", File(), None, "PEM file of its private key, not encrypted"),
+), check=checks.pair)  # fmt: skip
+
+CLIENT_AUTH = Section(model.ClientAuth, (
+    Field("mode", Choice("none", "optional", "required"), "none", "whether clients may or must show a certificate"),
+    Field("ca", File(), "", "PEM file of the authorities that clients' certificates must come from"),
+), check=checks.client_auth)  # fmt: skip
+
+TLS = Section(model.Tls, (
+    Field("listen", Endpoint(listening=True), None, "where clients connect with TLS", several=True),
+    Field("certificates", PAIR, None, "chosen by SNI among the DNS names in them; the first where none fits", many=True),
+    Field("min_version", Choice("1.2", "1.3"), "1.2", "oldest version of TLS that is spoken"),
+    Field("client_auth", CLIENT_AUTH, "", "mutual TLS"),
+), on_demand=True)  # fmt: skip
+
+BACKEND_TLS = Section(model.BackendTls, (
+    Field("ca", File(), "", "PEM file of the authorities to trust; absent: the system's"),
+    Field("server_name", Text(r"([A-Za-z0-9][A-Za-z0-9.:_-]{0,252})?", "a host name or an IP address"), "", "the name its certificate must bear, "
+          "and that is asked for by SNI; absent: the host of the address"),
+    Field("verify", Flag(), "true", "whether its certificate is verified; false is for experiments"),
+    Field("certificate", File(), "", "PEM file of our own certificate, for a backend that asks for one"),
+    Field("key", File(), "", "PEM file of its private key"),
+), on_demand=True, may_be_off=True, check=checks.backend_tls)  # fmt: skip
 
 BACKEND = Section(model.BackendConfig, (
     Field("name", Text(TOKEN, "1 to 63 letters, digits, dots, dashes or underscores"), None, "name in metrics and logs"),
     Field("address", Endpoint(listening=False), None, "where it answers HTTP/1.1"),
     Field("weight", Integer(1, 1000), "1", "share of the requests, relative to the others"),
     Field("max_connections", Integer(1, 1_000_000), "1000", "open connections to it; requests beyond wait for timeouts.queue"),
-))  # fmt: skip
+    Field("tls", BACKEND_TLS, "", "speak TLS to it; on: verified by the system's authorities and the host of the address"),
+), check=checks.backend)  # fmt: skip
 
 ADMIN = Section(model.Admin, (
     Field("listen", Endpoint(listening=True), "127.0.0.1:9090", "where /metrics, /health, /ready, /status and /version answer"),
@@ -91,7 +113,7 @@ RETRY = Section(model.Retry, (
     Field("backoff_base", DURATION, "100ms", "longest pause before the first retry; doubles for each further one; the real pause is random below it"),
     Field("backoff_max", DURATION, "5s", "longest pause at all"),
     Field("budget_percent", Integer(0, 100), "20", "retries at any moment, as a share of the requests in flight; 3 are always allowed"),
-), may_be_off=True, check=_check_retry)  # fmt: skip
+), may_be_off=True, check=checks.retry)  # fmt: skip
 
 TIMEOUTS = Section(model.Timeouts, (
     Field("request_header", DURATION, "10s", "until the whole head of a request has arrived"),
@@ -131,7 +153,8 @@ LOG = Section(model.Log, (
 ))  # fmt: skip
 
 CONFIG = Section(model.Config, (
-    Field("listen", Endpoint(listening=True), None, "where clients connect", several=True),
+    Field("listen", Endpoint(listening=True), None, "where clients connect, unless there is tls.listen", several=True, unless="tls"),
+    Field("tls", TLS, "", "TLS for clients"),
     Field("workers", Workers(), "1", "worker processes"),
     Field("admin", ADMIN, "", "the admin server"),
     Field("backends", BACKEND, None, "who answers the requests", many=True),
@@ -146,7 +169,6 @@ CONFIG = Section(model.Config, (
     Field("log", LOG, "", "what is written where"),
     _later("pools", "several groups of backends"),
     _later("routes", "which requests go to which pool"),
-    _later("tls", "certificates"),
 ))  # fmt: skip
 
 
@@ -156,11 +178,13 @@ def json_schema() -> dict[str, Any]:
 
 
 def _object(section: Section) -> dict[str, Any]:
+    either = {"anyOf": [{"required": [key]} for field in section.fields if field.unless for key in (field.key, field.unless)]}
     return {
         "type": "object",
         "additionalProperties": False,
-        "required": [field.key for field in section.fields if field.default is None],
+        "required": [field.key for field in section.fields if field.default is None and not field.unless],
         "properties": {field.key: _property(field) for field in section.fields if not field.later},
+        **(either if either["anyOf"] else {}),
     }
 
 
@@ -168,7 +192,7 @@ def _property(field: Field) -> dict[str, Any]:
     kind = field.kind
     form = _object(kind) if isinstance(kind, Section) else kind.schema()
     if isinstance(kind, Section) and kind.may_be_off:
-        form = {"anyOf": [form, {"const": False}]}
+        form = {"anyOf": [form, {"type": "boolean"} if kind.on_demand else {"const": False}]}
     if field.many:
         form = {"type": "array", "minItems": 1, "items": form}
     if field.several:

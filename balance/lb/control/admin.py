@@ -47,6 +47,7 @@ def status(proxy: Proxy) -> dict[str, Any]:
         ],
         "configuration": {
             "listen": [str(address) for address in config.listen],
+            "tls": [str(address) for address in config.tls.listen] if config.tls else "off",
             "algorithm": config.load_balancer.algorithm,
             "health_check": config.health_check.type if config.health_check else "off",
             "circuit_breaker": "on" if config.circuit_breaker else "off",

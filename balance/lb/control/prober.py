@@ -6,22 +6,24 @@ import asyncio
 import errno
 import random
 from collections.abc import Sequence
+from typing import Any
 
 import aiohttp
 
 from balance.lb.config.model import Address, HealthCheck
 from balance.lb.data.backend import Backend
+from balance.lb.data.keyring import Identity
 from balance.lb.policy.faults import LOCAL_ERRORS
 
 _JITTER = 0.1
 """Share by which intervals vary, so that many balancers do not ask in step."""
 
 
-async def check(address: Address, policy: HealthCheck) -> str | None:
-    """Why the check failed, in a few words; empty if it passed; None if this machine could not make it."""
+async def check(address: Address, policy: HealthCheck, identity: Identity | None = None) -> str | None:
+    """Why the check failed, in a few words; empty if it passed; None if this machine could not make it. `identity`: with TLS."""
     try:
         async with asyncio.timeout(policy.timeout):
-            return await (_check_http(address, policy) if policy.type == "http" else _check_tcp(address))
+            return await (_check_http(address, policy, identity) if policy.type == "http" else _check_tcp(address, identity))
     except TimeoutError:
         return f"no answer within {policy.timeout:g} s"
     except (OSError, aiohttp.ClientError, UnicodeError) as error:
@@ -32,22 +34,29 @@ async def check(address: Address, policy: HealthCheck) -> str | None:
         return f"{type(error).__name__}: {error}"
 
 
-async def _check_tcp(address: Address) -> str:
+async def _check_tcp(address: Address, identity: Identity | None) -> str:
+    """The connection opens; with TLS, the handshake ends well."""
+    secure: dict[str, Any] = {"ssl": identity.context, "server_hostname": identity.server_name or ""} if identity else {}
     if address.path:
-        _reader, writer = await asyncio.open_unix_connection(address.path)
+        _reader, writer = await asyncio.open_unix_connection(address.path, **secure)
     else:
-        _reader, writer = await asyncio.open_connection(address.host, address.port)
-    writer.close()
-    await writer.wait_closed()
+        _reader, writer = await asyncio.open_connection(address.host, address.port, **secure)
+    if identity:
+        writer.transport.abort()  # a goodbye would have to be waited for
+    else:
+        writer.close()
+        await writer.wait_closed()
     return ""
 
 
-async def _check_http(address: Address, policy: HealthCheck) -> str:
+async def _check_http(address: Address, policy: HealthCheck, identity: Identity | None) -> str:
     connector = aiohttp.UnixConnector(address.path, force_close=True) if address.path else aiohttp.TCPConnector(force_close=True)
     authority = "localhost" if address.path else str(address)
+    url = f"{'https' if identity else 'http'}://{authority}{policy.path}"
+    secure: dict[str, Any] = {"ssl": identity.context, "server_hostname": identity.server_name} if identity else {}
     async with (
         aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False) as session,
-        session.get(f"http://{authority}{policy.path}", allow_redirects=False, headers={"User-Agent": "balance-health-check"}) as response,
+        session.get(url, allow_redirects=False, headers={"User-Agent": "balance-health-check"}, **secure) as response,
     ):
         return "" if 200 <= response.status <= 399 else f"status {response.status}"
 
@@ -77,7 +86,7 @@ class Prober:
 
     async def _watch(self, backend: Backend, policy: HealthCheck) -> None:
         while True:
-            cause = await check(backend.config.address, policy)
+            cause = await check(backend.config.address, policy, backend.identity)
             if cause is not None:
                 backend.checked(policy, passed=not cause, cause=cause)
             await asyncio.sleep(policy.interval * random.uniform(1 - _JITTER, 1 + _JITTER))  # noqa: S311 -- jitter

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from balance.lb.config.model import BackendConfig, CircuitBreaker, HealthCheck
 from balance.lb.data.clock import Clock
+from balance.lb.data.keyring import Identity
 from balance.lb.data.meters import BackendMeters
 from balance.lb.logs import EventLog
 from balance.lb.policy import breaker as breakers
@@ -24,8 +25,13 @@ IDLE_SECONDS = 4.0
 class Backend:
     """Decisions are those of `balance.lb.policy`; this object remembers, counts and logs them."""
 
-    def __init__(self, config: BackendConfig, breaker_policy: CircuitBreaker | None, meters: BackendMeters, clock: Clock, log: EventLog) -> None:
+    def __init__(
+        self, config: BackendConfig, breaker_policy: CircuitBreaker | None, meters: BackendMeters, clock: Clock, log: EventLog,
+        identity: Identity | None = None,
+    ) -> None:  # fmt: skip
         self.config = config
+        self.identity = identity
+        """what TLS to it needs; None: it speaks plain HTTP"""
         self.name = config.name
         self.health = Health()
         self.breaker = breakers.CLOSED

@@ -95,6 +95,9 @@ class Client(asyncio.Protocol, Timed):
         self._known = self.proxy.untold if self.peer.trusted else self.proxy.requests
         self.proxy.clock.set(self, self.proxy.timeouts.request_header)
         if not self.proxy.admit(self):
+            if transport.get_extra_info("ssl_object"):  # a handshake just to be refused would cost more than it tells
+                self.abort()
+                return
             self._started = perf_counter()
             self._refuse(Fault.TOO_MANY_CONNECTIONS)
 
@@ -392,7 +395,8 @@ class Client(asyncio.Protocol, Timed):
 def _peer(transport: asyncio.BaseTransport, proxy: Proxy) -> Peer:
     """Who is at the other end, as log and backend are told."""
     address, local = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
+    secure = transport.get_extra_info("ssl_object") is not None
     if not isinstance(address, tuple) or not isinstance(local, tuple):
-        return proxy.forwarding.peer("unix", b"localhost")
+        return proxy.forwarding.peer("unix", b"localhost", secure=secure)
     host = f"[{local[0]}]" if ":" in local[0] else local[0]
-    return proxy.forwarding.peer(address[0], f"{host}:{local[1]}".encode())
+    return proxy.forwarding.peer(address[0], f"{host}:{local[1]}".encode(), secure=secure)

@@ -11,12 +11,13 @@ import errno
 import os
 import socket
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from balance.lb.config import Address
 from balance.lb.data.client import Client
 from balance.lb.data.proxy import Proxy
+from balance.lb.data.tls import Tls
 from balance.lb.errors import StartError
 
 BACKLOG = 1024
@@ -37,34 +38,45 @@ class Listener:
 
     def __init__(self, proxy: Proxy) -> None:
         self._proxy = proxy
-        self._sockets: list[socket.socket] = []
+        self._sockets: dict[socket.socket, Callable[[], asyncio.Protocol]] = {}
         self._arriving: set[asyncio.Task[object]] = set()
 
     def __repr__(self) -> str:
         return f"<Listener {', '.join(map(str, self.addresses()))}>"
 
-    async def open(self, addresses: Sequence[Address]) -> None:
-        """Listen on all of them, or on none and raise `StartError`."""
-        for address in addresses:
-            try:
-                if address.path:
-                    self._sockets.append(bind(socket.AF_UNIX, address.path))
-                else:
-                    await self._listen_tcp(address)
-            except OSError as error:
-                self.close()
-                raise cannot_listen(address, error, "choose another address: listen, or BALANCE_LISTEN") from None
+    async def open(self) -> None:
+        """Listen on all addresses of the configuration, or on none and raise `StartError`."""
+        config = self._proxy.config
+        await self._open(config.listen, lambda: Client(self._proxy), "listen, or BALANCE_LISTEN")
+        if config.tls:
+            await self._open(config.tls.listen, self._secure, "tls.listen, or BALANCE_TLS_LISTEN")
         for listening in self._sockets:
             self._proxy.loop.add_reader(listening, self._accept, listening)
 
-    async def _listen_tcp(self, address: Address) -> None:
+    def _secure(self) -> asyncio.Protocol:
+        return Tls(Client(self._proxy), self._proxy.keyring.context, self._proxy.handshake_failed)
+
+    async def _open(self, addresses: Sequence[Address], make: Callable[[], asyncio.Protocol], keys: str) -> None:
+        for address in addresses:
+            try:
+                for listening in [bind(socket.AF_UNIX, address.path)] if address.path else await self._listen_tcp(address):
+                    self._sockets[listening] = make
+            except OSError as error:
+                self.close()
+                raise cannot_listen(address, error, f"choose another address: {keys}") from None
+
+    async def _listen_tcp(self, address: Address) -> list[socket.socket]:
         found = await self._proxy.loop.getaddrinfo(address.host or None, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        sockets: list[socket.socket] = []
         for family, _type, _protocol, _name, where in dict.fromkeys(found):
             try:
-                self._sockets.append(bind(family, where))
+                sockets.append(bind(family, where))
             except OSError as error:
                 if address.host or error.errno not in _NO_FAMILY:  # "every interface" is also fine on a machine without IPv6
+                    for listening in sockets:
+                        remove(listening)
                     raise
+        return sockets
 
     def _accept(self, listening: socket.socket) -> None:
         loop = self._proxy.loop
@@ -79,7 +91,7 @@ class Listener:
                 loop.call_later(_PAUSE, self._resume, listening)
                 return
             accepted.setblocking(False)
-            task = loop.create_task(loop.connect_accepted_socket(lambda: Client(self._proxy), accepted))
+            task = loop.create_task(loop.connect_accepted_socket(self._sockets[listening], accepted))
             self._arriving.add(task)
             task.add_done_callback(self._arriving.discard)
 
@@ -87,9 +99,9 @@ class Listener:
         if listening in self._sockets:
             self._proxy.loop.add_reader(listening, self._accept, listening)
 
-    def addresses(self) -> list[Address]:
-        """Where clients can connect, with the real port where 0 was asked for."""
-        names = [listening.getsockname() for listening in self._sockets]
+    def addresses(self, *, secure: bool = False) -> list[Address]:
+        """Where clients can connect, plainly or with TLS; with the real port where 0 was asked for."""
+        names = [listening.getsockname() for listening, make in self._sockets.items() if (make == self._secure) is secure]
         return [Address(path=name) if isinstance(name, str) else Address(*name[:2]) for name in names]
 
     def close(self) -> None:

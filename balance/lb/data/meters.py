@@ -34,6 +34,14 @@ class Meters:
         }
         instruments.gauge(metrics.CONNECTIONS_LIMIT).set(config.limits.max_connections)
 
+        if config.tls:
+            for reason in metrics.HANDSHAKE_FAULTS:
+                instruments.counter(metrics.TLS_HANDSHAKE_FAILURES, reason=reason)
+
+    def handshake_failed(self, reason: str) -> None:
+        """A client's connection ended before TLS was agreed on."""
+        self._instruments.counter(metrics.TLS_HANDSHAKE_FAILURES, reason=reason).value += 1
+
     def answered(self, method: str, status: int, seconds: float, received: int, sent: int) -> None:
         """A client got an answer: its status, how long it took, the sizes of both bodies."""
         answer = self._answers.get((method, status)) or self._resolve(method, status)

@@ -15,10 +15,12 @@ from balance.lb.data.client import Client
 from balance.lb.data.clock import TICK, Clock
 from balance.lb.data.exchange import Exchange
 from balance.lb.data.forwarding import Forwarding
+from balance.lb.data.keyring import Keyring
 from balance.lb.data.meters import BackendMeters, Meters, Unmetered, UnmeteredBackend
 from balance.lb.data.plain import FORGET_SECONDS, Memo, Plain
 from balance.lb.data.request import Examiner, Request
 from balance.lb.data.response import Response
+from balance.lb.data.tls import Tls
 from balance.lb.data.tunnel import Tunnel
 from balance.lb.logs import EventLog
 from balance.lb.policy import select
@@ -47,7 +49,11 @@ class Proxy:
         self._forget_at = 0.0
         total, single = (Meters, BackendMeters) if config.metrics.enabled else (Unmetered, UnmeteredBackend)
         self.meters = total(instruments, config)
-        self.backends = [Backend(backend, config.circuit_breaker, single(instruments, backend.name), self.clock, log) for backend in config.backends]
+        self.keyring = Keyring(config, instruments, log)
+        self.backends = [
+            Backend(backend, config.circuit_breaker, single(instruments, backend.name), self.clock, log, self.keyring.backends.get(backend.name))
+            for backend in config.backends
+        ]
         self.clients: set[Client] = set()
         self.tunnels: set[Tunnel] = set()
         self.in_flight = 0
@@ -149,6 +155,18 @@ class Proxy:
         self.meters.active.value = len(self.clients)
         if not self.clients:
             self._empty.set()
+
+    def handshake_failed(self, connection: Tls, reason: str, cause: str) -> None:
+        """A client and we did not agree on TLS."""
+        self.meters.handshake_failed(reason)
+        self.log("debug", "tls_handshake_failed", client=str(connection.get_extra_info("peername")), reason=reason, cause=cause)
+
+    async def reload_certificates(self, *, force: bool = False) -> None:
+        """Take up what has changed in the files of TLS, or all that is there by `force`; connections that are open are left as they are."""
+        changed = await self.keyring.reload(force=force)
+        for backend in self.backends:
+            if backend.name in changed:
+                backend.close_idle()
 
     async def drain(self, seconds: float) -> None:
         """Take no more requests, and wait so long for those in flight."""

@@ -23,6 +23,7 @@ _REPLIES = {
     Fault.NOT_IMPLEMENTED: (501, "this method or transfer coding is not supported"),
     Fault.CONNECT_REFUSED: (502, "connection to the backend was refused"),
     Fault.CONNECT_FAILED: (502, "connection to the backend failed"),
+    Fault.TLS_FAILED: (502, "no secure connection to the backend could be made"),
     Fault.CLOSED_EARLY: (502, "the backend closed the connection before it answered"),
     Fault.INVALID_RESPONSE: (502, "the backend's response was not valid"),
     Fault.NO_BACKEND: (503, "no backend is available"),

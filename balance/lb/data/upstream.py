@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, cast
 from balance.lb.data.clock import Timed
 from balance.lb.data.request import Body
 from balance.lb.data.response import Response, compose, interim
+from balance.lb.data.tls import Tls, TlsError, is_refusal
 from balance.lb.data.wire import ResponseReader, WireError
 from balance.lb.policy.faults import LOCAL_ERRORS, Fault
 
@@ -62,12 +63,19 @@ class Upstream(asyncio.Protocol, Timed):
         self._proxy.clock.set(self, self._proxy.config.timeouts.connect)
 
     async def _dial(self) -> None:
-        address = self.backend.config.address
+        address, identity = self.backend.config.address, self.backend.identity
         try:
+            secure = Tls(self, identity.context, name=identity.server_name) if identity else None
+            protocol: asyncio.Protocol = secure or self
             if address.path:
-                await self._proxy.loop.create_unix_connection(lambda: self, address.path)
+                await self._proxy.loop.create_unix_connection(lambda: protocol, address.path)
             else:
-                await self._proxy.loop.create_connection(lambda: self, address.host, address.port)
+                await self._proxy.loop.create_connection(lambda: protocol, address.host, address.port)
+            if secure:
+                await secure.shaken()
+        except TlsError as error:
+            self._proxy.log("debug", "backend_tls_failed", backend=self.backend.name, cause=str(error))
+            self._fail(Fault.TLS_FAILED)
         except ConnectionRefusedError:
             self._fail(Fault.CONNECT_REFUSED)
         except (OSError, UnicodeError) as error:
@@ -185,6 +193,8 @@ class Upstream(asyncio.Protocol, Timed):
         self._ended(clean=True)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if self.exchange is not None and self.exchange.response is None and is_refusal(exc):
+            self._fail(Fault.TLS_FAILED)
         self._ended(clean=exc is not None and self._salvage())
         self.transport = None
         self._uncount()
@@ -197,13 +207,14 @@ class Upstream(asyncio.Protocol, Timed):
         """
         if self.exchange is None or self.transport is None:
             return False
+        secure = self.transport if isinstance(self.transport, Tls) else None
         with suppress(OSError), socket.socket(fileno=os.dup(self.transport.get_extra_info("socket").fileno())) as left:
             left.setblocking(False)
             while self.exchange is not None:
                 data = left.recv(2**18)
                 if not data:
-                    return True
-                self.data_received(data)
+                    return secure is None  # there, close_notify is the proper end
+                (secure or self).data_received(data)
         return False
 
     def pause_writing(self) -> None:

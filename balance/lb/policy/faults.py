@@ -40,6 +40,7 @@ class Fault(Enum):
     CONNECT_REFUSED = "connect_refused"
     CONNECT_FAILED = "connect_failed"
     CONNECT_TIMEOUT = "connect_timeout"
+    TLS_FAILED = "tls_failed"
     CLOSED_EARLY = "closed_early"
     INVALID_RESPONSE = "invalid_response"
     FIRST_BYTE_TIMEOUT = "first_byte_timeout"
@@ -47,7 +48,7 @@ class Fault(Enum):
     RESPONSE_TRUNCATED = "response_truncated"
 
 
-UNSENT = frozenset({Fault.CONNECT_REFUSED, Fault.CONNECT_FAILED, Fault.CONNECT_TIMEOUT})
+UNSENT = frozenset({Fault.CONNECT_REFUSED, Fault.CONNECT_FAILED, Fault.CONNECT_TIMEOUT, Fault.TLS_FAILED})
 """The backend cannot have seen any of the request."""
 OWN = frozenset({Fault.OUT_OF_RESOURCES})
 """Failures of an attempt that say nothing about the backend."""

@@ -1,0 +1,34 @@
+"""Takes up renewed certificates without a restart: a look at their files now and then."""
+
+from __future__ import annotations
+
+import asyncio
+
+from balance.lb.data.proxy import Proxy
+
+LOOK_SECONDS = 1.0
+"""Between two looks; a change is acted on once nothing has moved between two of them."""
+
+
+class Renewer:
+    """Looks until it is stopped; not at all where there is nothing to look at."""
+
+    def __init__(self, proxy: Proxy) -> None:
+        self._proxy = proxy
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin."""
+        if self._proxy.keyring.watched:
+            self._task = asyncio.create_task(self._watch())
+
+    async def stop(self) -> None:
+        """End."""
+        if self._task:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            await self._proxy.reload_certificates()
