@@ -43,6 +43,9 @@ HEADS = {
     "101 without upgrade": b"HTTP/1.1 101 Switching Protocols\r\n\r\n",
     "101 and a final one": b"HTTP/1.1 101 Switching Protocols\r\n\r\n" + OK,
     "an interim one in HTTP/1.0": b"HTTP/1.0 103 Early Hints\r\n\r\n" + OK,
+    "RTSP after an interim one": b"HTTP/1.1 103 Early Hints\r\n\r\nRTSP/1.0 200 OK\r\n" + _BODY,
+    "a space before the first field": START + b" X: a\r\n" + _BODY,
+    "a tab before the first field of an interim one": b"HTTP/1.1 103 Early Hints\r\n\tX: a\r\n\r\n" + OK,
     # framing
     "content-length twice": START + b"Content-Length: 2\r\n" + _BODY,
     "content-length twice, differing": START + b"Content-Length: 0\r\n" + _BODY,

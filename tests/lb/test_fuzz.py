@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from . import strict
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "0"))
 fuzz = settings(
-    max_examples=EXAMPLES or 60, derandomize=not EXAMPLES, deadline=None, database=None, suppress_health_check=list(HealthCheck)
+    max_examples=EXAMPLES or 60, derandomize=not EXAMPLES, deadline=None, database=None, suppress_health_check=list(HealthCheck),
+    phases=list(Phase) if EXAMPLES else [Phase.generate],  # looking for the smallest example takes minutes if each of them hangs
 )  # fmt: skip
 IDS = itertools.count()
 

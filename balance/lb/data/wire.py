@@ -26,6 +26,7 @@ from balance.lb.policy.faults import Fault
 _BUFFER = 2**22
 """More than a read of the event loop brings, so that a payload reader never asks for a pause."""
 _NO_LIMIT = 2**30
+_END_OF_HEAD = re.compile(rb"\r?\n\r?\n")
 _LAST_CHUNK = b"\r\n0\r\n\r\n"
 _UNKNOWN_METHOD = re.compile(rb"(?:\r\n)?[!#$%&'*+.^_`|~0-9A-Za-z-]+ \S+ HTTP/1\.[01]\r?\n")
 
@@ -224,7 +225,7 @@ class RequestReader:
 class ResponseReader:
     """One response, its interim ones included. `bodiless`: it answers a HEAD. `unread`: what was fed after a 101."""
 
-    __slots__ = ("_begun", "_fed", "_limit", "_parser", "_payload", "unread")
+    __slots__ = ("_fed", "_final", "_held", "_limit", "_parser", "_payload", "unread")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, limits: Limits, *, bodiless: bool) -> None:
         self._limit = limits.max_header_size
@@ -234,7 +235,8 @@ class ResponseReader:
         )  # fmt: skip
         self._payload: StreamReader | None = None
         self._fed = 0
-        self._begun = False
+        self._held = b""  # of a status line or an interim head, until it is whole: each begins on a fresh line, and is HTTP
+        self._final = False  # whether what is fed belongs to the final response
         self.unread = b""
 
     @property
@@ -244,11 +246,33 @@ class ResponseReader:
 
     def feed(self, data: bytes) -> list[ResponseHead]:
         """Take bytes; the heads that they completed: any number of interim ones, at most one final one."""
-        if not self._begun and data[:1] != b"H":  # the parser knows RTSP and ICE as well
-            raise WireError(Fault.INVALID_RESPONSE)
-        self._begun = True
+        heads: list[ResponseHead] = []
+        while not self._final:
+            block, self._held = self._held + data, b""
+            line = block.find(b"\n") + 1
+            folded = line and block[line : line + 1] in (b" ", b"\t")
+            if folded or not b"HTTP/1.".startswith(block[:7]):  # the parser knows RTSP and ICE as well
+                raise WireError(Fault.INVALID_RESPONSE)
+            is_interim = block[8:10] == b" 1"
+            end = _END_OF_HEAD.search(block) if is_interim else None
+            if len(block) <= line or not line or (is_interim and not end):
+                self._held = block
+                if len(block) > self._limit:
+                    raise WireError(Fault.INVALID_RESPONSE)
+                return heads
+            if not end:
+                self._final, data = True, block
+                break
+            heads += self._parse(block[: end.end()])
+            data = block[end.end() :]
+            if heads[-1].code == 101:
+                self.unread = data
+                return heads
+        return heads + self._parse(data)
+
+    def _parse(self, data: bytes) -> list[ResponseHead]:
         try:
-            messages, upgraded, rest = self._parser.feed_data(data)
+            messages = self._parser.feed_data(data)[0]
         except (HttpProcessingError, ValueError):
             raise WireError(Fault.INVALID_RESPONSE) from None
         if not messages:
@@ -259,8 +283,6 @@ class ResponseReader:
             return []
         measure = self._fed + len(data) > self._limit  # otherwise no head in it can be too large
         self._fed = 0
-        if upgraded:
-            self.unread = rest
         heads: list[ResponseHead] = []
         for message, payload in messages:
             if self._payload is not None:  # something after the final response
