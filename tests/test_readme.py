@@ -24,6 +24,11 @@ def readme(repository: Path) -> str:
     return (repository / "README.md").read_text()
 
 
+@pytest.fixture(scope="module")
+def manual(repository: Path) -> str:
+    return (repository / "docs" / "load-balancer.md").read_text()
+
+
 def block(readme: str, start: str) -> str:
     """The code block that begins with this line."""
     found = re.search(rf"^```\w+\n({re.escape(start)}.*?)^```", readme, re.DOTALL | re.MULTILINE)
@@ -78,14 +83,14 @@ def test_the_defaults_of_the_configuration_are_as_written(readme: str) -> None:
     assert parse(written, "README.md", {}) == parse(needed, "needed", {})
 
 
-def test_the_example_of_tls_is_accepted(readme: str, tmp_path: Path, authority: Authority) -> None:
+def test_the_example_of_tls_is_accepted(manual: str, tmp_path: Path, authority: Authority) -> None:
     from balance.lb.config import parse
 
     for name in ("site", "client"):
         for path in authority.issue(name, f"{name}.test").values():
             shutil.copy(path, tmp_path)
     shutil.copy(authority.ca, tmp_path / "ca.pem")
-    config = parse(block(readme, "tls:\n"), str(tmp_path / "balance.yaml"), {})
+    config = parse(block(manual, "tls:\n"), str(tmp_path / "balance.yaml"), {})
     assert config.tls
     assert config.backends[0].tls
     plain = parse(
@@ -95,6 +100,14 @@ def test_the_example_of_tls_is_accepted(readme: str, tmp_path: Path, authority: 
     )
     assert plain.tls
     assert (config.tls.min_version, config.tls.client_auth) == (plain.tls.min_version, plain.tls.client_auth), "defaults are as written"
+
+
+def test_the_example_of_forwarding_shows_the_defaults(manual: str) -> None:
+    from balance.lb.config import parse
+
+    needed = "listen: 127.0.0.1:8080\nbackends: [{name: a, address: 127.0.0.1:9001}]\n"
+    written = block(manual, "forwarding:\n")
+    assert parse(needed + written, "load-balancer.md", {}) == parse(needed, "needed", {})
 
 
 def test_the_alerts_of_the_table_are_those_that_exist(readme: str) -> None:

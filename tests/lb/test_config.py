@@ -79,6 +79,7 @@ VALUES: list[tuple[str, str, Any]] = [
     ("limits: {max_request_size: 3MiB}", "limits.max_request_size", 3 * 2**20),
     ("log: {access: off}", "log.access", False),
     ("forwarding: {forwarded: on}", "forwarding.trusted_proxies", ()),
+    ("forwarding: {trusted_proxies: []}", "forwarding.trusted_proxies", ()),
     ("forwarding: {trusted_proxies: 10.0.0.0/8}", "forwarding.trusted_proxies", (IPv4Network("10.0.0.0/8"),)),
     ("forwarding: {trusted_proxies: [192.0.2.1, unix]}", "forwarding.trusted_proxies", (IPv4Network("192.0.2.1/32"), "unix")),
     ("health_check: {interval: 5s}", "health_check.type", "http"),

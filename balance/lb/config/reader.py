@@ -146,7 +146,7 @@ class _Walker:
         if node is None and field.default is None:
             self.complain(parent, here, "is missing", f"it is required: {field.doc}")
             return None
-        if node is None and field.several and not field.default:
+        if field.several and field.default == "" and (node is None or (isinstance(node, yaml.SequenceNode) and not node.value)):
             return ()
         if field.many or (field.several and isinstance(node, yaml.SequenceNode)):
             return self._list(kind, node, here)

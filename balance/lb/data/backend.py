@@ -35,6 +35,8 @@ class Backend:
         self.name = config.name
         self.health = Health()
         self.breaker = breakers.CLOSED
+        self.calm = True
+        """healthy, its breaker closed: requests may pass without further questions"""
         self.meters = meters
         self.open = 0
         """connections, those being opened included; at most `config.max_connections`"""
@@ -52,9 +54,9 @@ class Backend:
     @property
     def available(self) -> bool:
         """Whether its health and its breaker let a request pass."""
-        if not self.health.up:
-            return False
-        return self.breaker.state is State.CLOSED or (self._policy is not None and breakers.admits(self.breaker, self._policy, self._loop.time()))
+        if self.calm or not self.health.up:
+            return self.calm
+        return self._policy is not None and breakers.admits(self.breaker, self._policy, self._loop.time())
 
     @property
     def has_room(self) -> bool:
@@ -65,6 +67,7 @@ class Backend:
         """An active check has ended; `cause` says why it failed."""
         was = self.health
         self.health = healths.checked(was, policy, passed=passed)
+        self.calm = self.health.up and self.breaker.state is State.CLOSED
         if self.health.up != was.up:
             self.meters.healthy.set(float(self.health.up))
             self._log("info" if passed else "warning", "backend_up" if passed else "backend_down", backend=self.name, cause=cause or "check passed")
@@ -93,6 +96,7 @@ class Backend:
 
     def _turn(self, breaker: Breaker) -> None:
         was, self.breaker = self.breaker, breaker
+        self.calm = self.health.up and breaker.state is State.CLOSED
         if breaker.state is not was.state:
             self.meters.breaker.set(breaker.state.value)
             self._log("warning" if breaker.state is State.OPEN else "info", "breaker", backend=self.name, state=breaker.state.value)

@@ -110,6 +110,9 @@ class Client(asyncio.Protocol, Timed):
                 head = data[:end]
                 request = self._known.get(head) or self._recognise(head)
                 if request is not None:
+                    if len(data) == end and not request.length:
+                        self._serve(request, b"", True)
+                        return
                     body = data[end : end + request.length]
                     self._left = request.length - len(body)
                     self._stash = data[end + request.length :]

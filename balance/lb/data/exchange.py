@@ -77,11 +77,10 @@ class Exchange:
 
     def begin(self, *, first: bool = False) -> None:
         """Send the request to the best backend that can take it, wait for one, or say that there is none. `first`: of those that wait."""
-        self._timer = None
         backend = self._proxy.choose(self._tried, first=first)
         if isinstance(backend, Backend):
             self._attempts += 1
-            self._probe = backend.begin()
+            self._probe = 0 if backend.calm else backend.begin()
             if self._repeating:
                 backend.meters.retries.value += 1
             self._attempt(backend, backend.take())
@@ -112,7 +111,10 @@ class Exchange:
             self._pending = ()
             self._body_sent = True
         upstream.transport.write(data)
-        self.await_backend()
+        if self.uploaded:
+            self._proxy.clock.set(upstream, self._proxy.timeouts.first_byte)
+        else:
+            self.await_backend()
 
     @property
     def takes_body(self) -> bool:
@@ -189,7 +191,9 @@ class Exchange:
         self._keep = keep
         if self._probe:  # a long response must not keep the breaker half open
             self._judge(failed=status in FAILING_STATUSES)
-        self._pass(response, response.head + _TAILS[self._chunked, keep, request.http10], body, done)
+        usual = keep and not self._chunked and not request.http10
+        head = response.usual if usual else response.head + _TAILS[self._chunked, keep, request.http10]
+        self._pass(response, head, body, done)
 
     def stream(self, body: bytes, done: bool) -> None:
         """The backend sent more of the body."""
@@ -317,9 +321,10 @@ class Exchange:
 
     def _finish(self, fault: Fault, *, keep: bool) -> None:
         self._retire()
-        seconds = perf_counter() - self.started
-        self._proxy.meters.answered(self.request.method, self._status, seconds, self.received, self.sent)
-        self.account(fault, seconds)
+        seconds, proxy = perf_counter() - self.started, self._proxy
+        proxy.meters.answered(self.request.method, self._status, seconds, self.received, self.sent)
+        if fault is not Fault.OK or proxy.access is not None:
+            self.account(fault, seconds)
         self.client.finished(keep)
 
     def _retire(self) -> None:

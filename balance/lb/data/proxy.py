@@ -75,6 +75,9 @@ class Proxy:
         if self._queue and not first:  # nobody overtakes those who wait
             return Fault.QUEUE_TIMEOUT
         ranking = select.order(self._accounts, self._weights)
+        best = self.backends[ranking[0]]
+        if best.calm and not tried and (best.idle or best.open < best.config.max_connections):
+            return self._charge(ranking, 0)
         second, full = -1, False
         for position, index in enumerate(ranking):
             backend = self.backends[index]
@@ -91,7 +94,8 @@ class Proxy:
         return Fault.QUEUE_TIMEOUT if full else Fault.NO_BACKEND
 
     def _charge(self, ranking: Sequence[int], position: int) -> Backend:
-        self._accounts = select.charge(self._accounts, self._weights, ranking, position)
+        if len(ranking) > 1:
+            self._accounts = select.charge(self._accounts, self._weights, ranking, position)
         return self.backends[ranking[position]]
 
     def enqueue(self, exchange: Exchange, *, first: bool) -> None:

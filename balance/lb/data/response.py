@@ -17,14 +17,15 @@ _KEPT = (Field.HOST, Field.EXPECT, Field.FORWARDED, Field.UNDERSCORED)
 
 
 class Response:
-    """One response. `head` are its lines for the client, each with its end, but for those about the client's connection. `body` is how
-    the backend marks the end of the body, `length` how long that is where it says so, `reusable` whether the backend's
-    connection may serve on. Never changed once made: it may be remembered."""
+    """One response. `head` are its lines for the client, each with its end, but for those about the client's connection; `usual` is the
+    whole head where there is nothing to say about that. `body` is how the backend marks the end of the body, `length` how long that is
+    where it says so, `reusable` whether the backend's connection may serve on. Never changed once made: it may be remembered."""
 
-    __slots__ = ("body", "head", "length", "reusable", "status")
+    __slots__ = ("body", "head", "length", "reusable", "status", "usual")
 
     def __init__(self, status: int, body: Body, length: int, head: bytes, *, reusable: bool) -> None:
         self.status, self.body, self.length, self.head, self.reusable = status, body, length, head, reusable
+        self.usual = head + b"\r\n"
 
     def __repr__(self) -> str:
         return f"<Response {self.status} body {self.body.value}>"

@@ -94,7 +94,8 @@ class Upstream(asyncio.Protocol, Timed):
         if not self._reading:
             self.read(True)
         self.backend.give(self)
-        self._proxy.wake()
+        if self._proxy.queued:
+            self._proxy.wake()
 
     def hand_over(self) -> bytes:
         """The connection becomes one end of a tunnel; what has arrived for it already."""
