@@ -64,6 +64,37 @@ def test_an_idle_connection_is_closed_after_keep_alive(world: World) -> None:
     assert stream.rest() == b""
 
 
+POST_AND_EMPTY_LINE = b"POST / HTTP/1.1\r\n" + H + b"Content-Length: 1\r\n\r\nx\r\n"
+
+
+@pytest.mark.parametrize("split", [0, 2])
+def test_an_empty_line_after_a_body_leaves_the_connection_idle(world: World, split: int) -> None:
+    balancer = world.balancer(world.origin(), timeouts={"keep_alive": "300ms", "request_header": "60s"})
+    stream = balancer.connect().send(POST_AND_EMPTY_LINE[: len(POST_AND_EMPTY_LINE) - split])
+    assert stream.message()[1] == b"ok"
+    stream.send(POST_AND_EMPTY_LINE[len(POST_AND_EMPTY_LINE) - split :])
+    assert stream.rest() == b""
+
+
+def test_an_empty_line_after_a_request_does_not_hold_up_a_stop(world: World) -> None:
+    go_on = threading.Event()
+
+    def script(stream: Stream) -> None:
+        stream.head()
+        stream.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\no")
+        go_on.wait()
+        stream.send(b"k")
+
+    balancer = world.balancer(world.origin(script), timeouts={"request_header": "60s", "shutdown": "60s"})
+    stream = balancer.connect().send(GET + b"\r\n")
+    assert b"Connection: close" not in stream.head()
+    balancer.signal()
+    world.until(lambda: balancer.status()["draining"])
+    go_on.set()
+    assert stream.exactly(2) == b"ok"
+    assert balancer.wait() == 0
+
+
 def test_a_body_that_stops_gets_408_and_the_backend_is_not_to_blame(world: World) -> None:
     balancer = world.balancer(world.origin(), timeouts={"body_idle": "100ms"}, circuit_breaker={"failure_threshold": 1})
     stream = balancer.connect().send(b"POST / HTTP/1.1\r\n" + H + b"Content-Length: 9\r\n\r\nhalf")

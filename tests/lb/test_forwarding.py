@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -69,6 +70,8 @@ BEHIND = {
     "all trusted": ("10.0.0.3, 10.0.0.2", "10.0.0.3"),
     "nobody": ("", "10.0.0.1"),
     "no address": ("unknown", "10.0.0.1"),
+    "a zone, which may be any text": ('2001:db8::1%","reason":"ok', "10.0.0.1"),
+    "a zone without a comma": ('2001:db8::1%" reason=ok', "2001:db8::1"),
     "no address before a trusted one": ("_hidden, 10.0.0.2", "10.0.0.2"),
 }
 
@@ -117,6 +120,17 @@ def test_behind_a_trusted_proxy_the_log_names_the_client_and_requests_of_two_cli
         assert f"X-Forwarded-For: {client}, 127.0.0.1\r\n".encode() in origin.heads[-1]
         assert b"\r\nVia: 1.1 edge\r\n" in origin.heads[-1]
     world.until(lambda: [entry["client"] for entry in balancer.access()] == ["198.51.100.1", "198.51.100.2", "198.51.100.1"])
+
+
+def test_who_has_left_before_being_accepted_is_not_taken_for_somebody_at_a_unix_socket(world: World) -> None:
+    origin = world.origin()
+    balancer = world.balancer(origin, forwarding={"trusted_proxies": "unix"})
+    balancer.signal(signal.SIGSTOP)
+    balancer.connect().send(b"GET / HTTP/1.1\r\nHost: shop\r\nX-Forwarded-For: 198.51.100.1\r\n\r\n").reset()
+    balancer.signal(signal.SIGCONT)
+    (entry,) = world.until(balancer.access, "the request in the access log")
+    assert entry["client"] == "127.0.0.1"
+    assert all(b"198.51.100.1" not in head for head in origin.heads)
 
 
 def test_an_http_1_0_request_is_named_so_in_via(chained: Any) -> None:

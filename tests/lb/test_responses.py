@@ -291,3 +291,23 @@ def test_connection_close_of_a_backend_is_for_its_own_connection_only(balancer: 
     assert stream.send(GET).message()[1] == b"ok"
     assert origin.connections == before + 1
     stream.close()
+
+
+@pytest.mark.parametrize("connection", [b"", b"Connection: x\r\n"], ids=["plain", "parsed"])
+def test_empty_lines_behind_a_response_are_ignored_however_it_was_cut(world: World, connection: bytes) -> None:
+    go_on = threading.Event()
+
+    def script(stream: Stream) -> None:
+        stream.message()
+        stream.send(b"HTTP/1.1 200 OK\r\n" + connection + b"Content-Length: 2\r\n\r\no")
+        go_on.wait()
+        stream.send(b"k\r\n")
+        stream.message()
+        stream.send(OK)
+
+    stream = world.balancer(world.origin(script)).connect().send(GET)
+    assert stream.head().startswith(b"HTTP/1.1 200 ")
+    assert stream.exactly(1) == b"o"
+    go_on.set()
+    assert stream.exactly(1) == b"k"
+    assert stream.send(GET).head().startswith(b"HTTP/1.1 200 ")

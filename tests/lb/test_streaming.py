@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -267,6 +268,32 @@ def test_a_long_response_outlives_the_deadline_of_the_upload_that_it_overlapped(
     assert balancer.connect().rest() == b""  # closed by a deadline that was set later and is as long
     go_on.set()
     assert other.exactly(2) == b"ok"
+
+
+def test_a_response_that_flows_is_not_cut_off_because_the_backend_takes_nothing_of_the_upload(world: World) -> None:
+    ticks = threading.Semaphore(0)
+
+    def script(stream: Stream) -> None:
+        stream.head()
+        stream.send(b"HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\n")
+        for _piece in range(20):
+            ticks.acquire(timeout=0.2)  # nobody releases it: the pieces are to come at intervals, for longer than the timeout
+            stream.send(b"x")
+
+    balancer = world.balancer(world.origin(script), timeouts={"response_idle": "1s"})
+    stream = balancer.connect().send(b"POST / HTTP/1.1\r\n" + H + b"Content-Length: %d\r\n\r\n" % (100 * MEGABYTE))
+    assert stream.head().startswith(b"HTTP/1.1 200 ")
+    uploading = threading.Thread(target=_endlessly, args=(stream,))
+    uploading.start()
+    assert stream.exactly(20) == b"x" * 20
+    stream.close()
+    uploading.join()
+
+
+def _endlessly(stream: Stream) -> None:
+    with contextlib.suppress(OSError):
+        while True:
+            stream.sock.sendall(b"a" * MEGABYTE)
 
 
 def test_an_upload_of_many_sizes_arrives_whole(world: World) -> None:

@@ -9,7 +9,7 @@ from enum import Enum
 from fcntl import ioctl
 from termios import TIOCOUTQ
 from time import perf_counter
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from balance.lb.data.accesslog import Entry
 from balance.lb.data.clock import Timed
@@ -53,6 +53,7 @@ class Client(asyncio.Protocol, Timed):
     and for their bodies; otherwise `_left` says how much of the body is to come."""
 
     __slots__ = (
+        "_address",
         "_backlog",
         "_known",
         "_left",
@@ -69,8 +70,9 @@ class Client(asyncio.Protocol, Timed):
         "write_paused",
     )
 
-    def __init__(self, proxy: Proxy) -> None:
+    def __init__(self, proxy: Proxy, address: Any) -> None:
         Timed.__init__(self)
+        self._address = address  # as accepted: the transport knows none of a client that has reset its connection since
         self.proxy = proxy
         self.transport: asyncio.Transport | None = None
         self.exchange: Exchange | None = None
@@ -91,7 +93,7 @@ class Client(asyncio.Protocol, Timed):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
-        self.peer = _peer(transport, self.proxy)
+        self.peer = _peer(transport, self._address, self.proxy)
         self._known = self.proxy.untold if self.peer.trusted else self.proxy.requests
         self.proxy.clock.set(self, self.proxy.timeouts.request_header)
         if not self.proxy.admit(self):
@@ -204,7 +206,7 @@ class Client(asyncio.Protocol, Timed):
             self._refuse(error.fault)
             return
         if message is None:
-            if fresh:
+            if fresh and reader.partial:
                 self.proxy.clock.set(self, self.proxy.timeouts.request_header)
             return
         try:
@@ -282,13 +284,18 @@ class Client(asyncio.Protocol, Timed):
             self._hang_up(unread=True)
         elif self._stash:
             self.proxy.loop.call_soon(self._go_on)  # not at once: a thousand pipelined requests would nest a thousand calls
-        elif self.proxy.draining:
-            self._hang_up(unread=False)
         else:
-            self.phase = _HEAD
-            self.proxy.clock.set(self, self.proxy.timeouts.keep_alive)
-            if not self._reading:
-                self.regulate()
+            self._rest()
+
+    def _rest(self) -> None:
+        """Wait for the next request, unless there is to be none."""
+        if self.proxy.draining:
+            self._hang_up(unread=False)
+            return
+        self.phase = _HEAD
+        self.proxy.clock.set(self, self.proxy.timeouts.keep_alive)
+        if not self._reading:
+            self.regulate()
 
     def _go_on(self) -> None:
         """Read what had arrived too early."""
@@ -297,6 +304,8 @@ class Client(asyncio.Protocol, Timed):
         self.phase = _HEAD
         data, self._stash = self._stash, b""
         self.data_received(data)
+        if self.phase is _HEAD and not self._receiving_head:  # it was but an empty line, as old clients send after a body
+            self._rest()
         self.regulate()
 
     def _refuse(self, fault: Fault, message: RequestHead | None = None) -> None:
@@ -395,9 +404,9 @@ class Client(asyncio.Protocol, Timed):
         return self.transport.get_write_buffer_size() + int.from_bytes(waiting, sys.byteorder)
 
 
-def _peer(transport: asyncio.BaseTransport, proxy: Proxy) -> Peer:
+def _peer(transport: asyncio.BaseTransport, address: Any, proxy: Proxy) -> Peer:
     """Who is at the other end, as log and backend are told."""
-    address, local = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
+    local = transport.get_extra_info("sockname")
     secure = transport.get_extra_info("ssl_object") is not None
     if not isinstance(address, tuple) or not isinstance(local, tuple):
         return proxy.forwarding.peer("unix", b"localhost", secure=secure)

@@ -207,11 +207,10 @@ class Exchange:
         if done:
             self._complete(response)
         elif self.upstream is not None and not self.client.write_paused:
-            timeouts = self._proxy.timeouts
             if self.uploaded:
-                self._proxy.clock.set(self.upstream, timeouts.response_idle)
+                self._proxy.clock.set(self.upstream, self._proxy.timeouts.response_idle)
             else:
-                self._proxy.clock.set(self.client, timeouts.body_idle)  # it takes bytes, if it sends none
+                self.await_backend()  # it gives bytes or the client takes them, even if neither sends or takes any of the request
 
     def download_paused(self) -> None:
         """The client takes no more for now."""

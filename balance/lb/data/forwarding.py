@@ -93,7 +93,7 @@ class Forwarding:
         found = peer.name
         for hop in reversed(hops):
             try:
-                found = str(ipaddress.ip_address(hop))
+                found = str(ipaddress.ip_address(hop.partition("%")[0]))  # without a zone, which may be any text
             except ValueError:  # obscured or a host name: nobody knows
                 break
             if not self._trusts(found):

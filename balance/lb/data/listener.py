@@ -12,6 +12,7 @@ import os
 import socket
 import stat
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from balance.lb.config import Address
@@ -38,7 +39,7 @@ class Listener:
 
     def __init__(self, proxy: Proxy) -> None:
         self._proxy = proxy
-        self._sockets: dict[socket.socket, Callable[[], asyncio.Protocol]] = {}
+        self._sockets: dict[socket.socket, Callable[[Any], asyncio.Protocol]] = {}
         self._arriving: set[asyncio.Task[object]] = set()
 
     def __repr__(self) -> str:
@@ -47,16 +48,16 @@ class Listener:
     async def open(self) -> None:
         """Listen on all addresses of the configuration, or on none and raise `StartError`."""
         config = self._proxy.config
-        await self._open(config.listen, lambda: Client(self._proxy), "listen, or BALANCE_LISTEN")
+        await self._open(config.listen, lambda address: Client(self._proxy, address), "listen, or BALANCE_LISTEN")
         if config.tls:
             await self._open(config.tls.listen, self._secure, "tls.listen, or BALANCE_TLS_LISTEN")
         for listening in self._sockets:
             self._proxy.loop.add_reader(listening, self._accept, listening)
 
-    def _secure(self) -> asyncio.Protocol:
-        return Tls(Client(self._proxy), self._proxy.keyring.context, self._proxy.handshake_failed)
+    def _secure(self, address: Any) -> asyncio.Protocol:
+        return Tls(Client(self._proxy, address), self._proxy.keyring.context, self._proxy.handshake_failed)
 
-    async def _open(self, addresses: Sequence[Address], make: Callable[[], asyncio.Protocol], keys: str) -> None:
+    async def _open(self, addresses: Sequence[Address], make: Callable[[Any], asyncio.Protocol], keys: str) -> None:
         for address in addresses:
             try:
                 for listening in [bind(socket.AF_UNIX, address.path)] if address.path else await self._listen_tcp(address):
@@ -82,7 +83,7 @@ class Listener:
         loop = self._proxy.loop
         for _connection in range(_PER_TURN):
             try:
-                accepted, _address = listening.accept()
+                accepted, address = listening.accept()
             except (BlockingIOError, ConnectionAbortedError):
                 return
             except OSError as error:
@@ -91,7 +92,7 @@ class Listener:
                 loop.call_later(_PAUSE, self._resume, listening)
                 return
             accepted.setblocking(False)
-            task = loop.create_task(loop.connect_accepted_socket(self._sockets[listening], accepted))
+            task = loop.create_task(loop.connect_accepted_socket(partial(self._sockets[listening], address), accepted))
             self._arriving.add(task)
             task.add_done_callback(self._arriving.discard)
 

@@ -139,6 +139,8 @@ class Upstream(asyncio.Protocol, Timed):
             self._parse(exchange, data)
         elif self.begun:
             self._left -= len(data)
+            if self._left < 0 and not data[self._left :].strip(b"\r\n"):  # empty lines, which the parser ignores as well
+                data, self._left = data[: self._left], 0
             if self._left < 0:
                 exchange.failed(Fault.INVALID_RESPONSE)
             else:
