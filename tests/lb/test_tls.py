@@ -348,6 +348,28 @@ def test_bodies_stream_both_ways_and_a_slow_side_stops_the_other(world: World, a
     assert down.send(GET).head().startswith(b"HTTP/1.1 200 ")
 
 
+@pytest.mark.parametrize("way", ["in", "out"])
+def test_an_idle_connection_keeps_no_memory_of_what_went_through(world: World, authority: Authority, way: str) -> None:
+    def script(stream: Stream) -> None:
+        while stream.message()[0]:
+            stream.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + bytes(size))
+
+    size, request = (2, b"POST / HTTP/1.1\r\nHost: site.test\r\nContent-Length: %d\r\n\r\n" % MIB + bytes(MIB)) if way == "in" else (MIB, GET)
+    balancer = world.balancer(world.origin(script), tls={**LISTEN, "certificates": [authority.issue("site", "site.test")]})
+
+    def transfer() -> None:
+        stream = balancer.connect_tls(authority.client()).send(request)
+        stream.head()
+        assert stream.skip(size) == size
+
+    for _connection in range(10):
+        transfer()
+    before = memory(balancer)
+    for _connection in range(100):
+        transfer()
+    assert memory(balancer) - before < 100 * 120 * 1024  # 40 KiB each; 280 KiB if buffers grow with what is read or written at once
+
+
 def memory(balancer: Balancer) -> float:
     return balancer.metric("process_resident_memory_bytes")
 

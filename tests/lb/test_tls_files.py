@@ -287,6 +287,22 @@ def test_a_change_is_acted_on_once_it_has_settled(tmp_path: Path) -> None:
     assert identity.reread(force=False) is None
 
 
+@pytest.mark.parametrize("change", ["same size and time", "permissions"])
+def test_a_change_that_leaves_size_and_time_is_noticed(tmp_path: Path, change: str) -> None:
+    """As `cp -p` and `rsync --times --inplace` make them; and a key that was not readable at first."""
+    file = tmp_path / "key"
+    file.write_text("old")
+    was = file.stat()
+    identity = Identity(lambda: (ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), None), [str(file)])
+    if change == "permissions":
+        file.chmod(0o600)
+    else:
+        file.write_text("new")
+        os.utime(file, ns=(was.st_atime_ns, was.st_mtime_ns))
+    assert identity.reread(force=False) is None
+    assert identity.reread(force=False)
+
+
 DATED = {
     "expired": (-3 * DAY, -DAY, "it expired at "),
     "not yet": (DAY, 3 * DAY, "it is not valid before "),

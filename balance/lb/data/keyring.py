@@ -94,12 +94,12 @@ class Identity:
 
 
 def _stamp(path: str) -> tuple[int, int, int]:
-    """What changes when a file does: edited, replaced, or its link pointed elsewhere."""
+    """What changes when a file does: edited (its times may have been set back), made readable, replaced, or its link pointed elsewhere."""
     try:
         found = os.stat(path)
     except OSError:
         return (0, 0, 0)
-    return found.st_mtime_ns, found.st_ino, found.st_size
+    return found.st_ctime_ns, found.st_ino, found.st_size
 
 
 class Keyring:

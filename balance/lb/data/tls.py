@@ -101,15 +101,32 @@ class Tls(asyncio.Transport, asyncio.Protocol):
             self._shake()
 
     def data_received(self, data: bytes) -> None:
-        if self._over:
-            self._app.data_received(b"")  # cannot be deciphered: only that something still comes is of interest
+        """Hand over all that can be deciphered."""
+        pieces: list[bytes] = []
+        ended = False
+        for at in range(0, len(data), _RECORD):  # OpenSSL's buffers never shrink, so they get little at once
+            if self._over or self._error or ended:
+                break
+            self._incoming.write(data[at : at + _RECORD])
+            if self.done or self._shake():
+                ended = self._decipher(pieces)
+        if not self.done:
             return
-        self._incoming.write(data)
-        if self.done or self._shake():
-            self._read()
+        self._flush()  # answers to changes of keys, alerts
+        if pieces:
+            self._app.data_received(b"".join(pieces))
+        if self._over or not (ended or self._error):
+            return
+        self._over = True
+        if ended:
+            if not self._app.eof_received():
+                self.close()
+        else:
+            self._transport.close()
 
-    def eof_received(self) -> None:
-        """The stream ended without close_notify: the socket's transport closes itself, and the protocol learns of the loss alone."""
+    def eof_received(self) -> bool:
+        """The stream ended. Without close_notify before, the socket's transport closes itself, and the protocol learns of the loss alone."""
+        return self._over and self._error is None
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.done:
@@ -159,30 +176,21 @@ class Tls(asyncio.Transport, asyncio.Protocol):
         if self._shaken and not self._shaken.done():
             self._shaken.set_result(None)
 
-    def _read(self) -> None:
-        """Hand over all that can be deciphered."""
-        pieces: list[bytes] = []
-        ended = False
+    def _decipher(self, pieces: list[bytes]) -> bool:
+        """Add what is in the buffer; whether the peer's direction has ended."""
         try:
-            while not ended and (self._incoming.pending or self._object.pending()):
+            while self._incoming.pending or self._object.pending():
                 piece = self._object.read(_RECORD)
-                ended = not piece
+                if not piece:
+                    return True
                 pieces.append(piece)
         except ssl.SSLWantReadError:
             pass
+        except ssl.SSLZeroReturnError:  # how the end is told if ours came first
+            return True
         except ssl.SSLError as error:
             self._error = error
-        self._flush()  # answers to changes of keys, alerts
-        if data := b"".join(pieces):
-            self._app.data_received(data)
-        if self._over or not (ended or self._error):
-            return
-        self._over = True
-        if ended:
-            if not self._app.eof_received():
-                self.close()
-        elif not self._mute:
-            self._transport.close()
+        return False
 
     def _flush(self) -> None:
         if self._outgoing.pending and not self._transport.is_closing():
@@ -193,15 +201,17 @@ class Tls(asyncio.Transport, asyncio.Protocol):
     def write(self, data: bytes | bytearray | memoryview) -> None:
         if self._mute or not self.done or self._transport.is_closing():
             return
+        pieces: list[bytes] = []
+        sent = 0
         try:
-            sent = self._object.write(data)
-            while sent < len(data):  # today's Python writes all of it; its documentation does not promise that
-                sent += self._object.write(memoryview(data)[sent:])
+            while sent < len(data):
+                sent += self._object.write(data[sent : sent + _RECORD])
+                pieces.append(self._outgoing.read())
         except ssl.SSLError as error:
             self._error = error
             self.abort()
             return
-        self._transport.write(self._outgoing.read())
+        self._transport.writelines(pieces)  # joined, a large piece would cost more than its encryption
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         self._app = cast("asyncio.Protocol", protocol)

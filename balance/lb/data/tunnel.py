@@ -66,12 +66,10 @@ class Tunnel(Timed):
         self.end(Fault.TUNNEL_TIMEOUT)
 
     def lost(self, end: End, exc: Exception | None) -> None:
-        """The connection of an end is gone: broken (`exc`), or closed."""
-        if exc is not None:
+        """The connection of an end is gone: closed after both had ended, else broken (of TLS without `exc`, if there was no close_notify)."""
+        if exc is not None or not end.ended:
             self.end(end.fault)
-        elif end.other.open:
-            end.other.transport.close()  # after what is still to be written
-        else:
+        elif not end.other.open:
             self.end(Fault.OK)
 
     def end(self, fault: Fault) -> None:
@@ -91,7 +89,7 @@ class Tunnel(Timed):
 class End(asyncio.Protocol):
     """One end. `former` had the connection before; `fault` is the word for its breaking; `moved` counts bytes that it sent."""
 
-    __slots__ = ("_ended", "_former", "_meter", "_paused", "_tunnel", "fault", "moved", "open", "other", "transport")
+    __slots__ = ("_former", "_meter", "_paused", "_tunnel", "ended", "fault", "moved", "open", "other", "transport")
 
     other: End
 
@@ -104,7 +102,8 @@ class End(asyncio.Protocol):
         self._tunnel = tunnel
         self._former = former
         self._meter = meter
-        self._ended = False  # it has sent its last byte
+        self.ended = False
+        """whether it has sent its last byte"""
         self._paused = former.write_paused  # it takes no more for now
 
     def take_over(self) -> None:
@@ -121,14 +120,14 @@ class End(asyncio.Protocol):
             self.other.transport.write(data)
 
     def eof_received(self) -> bool:
-        self._ended = True
-        transport, other = self.transport, self.other.transport
-        if self.other._ended or not other.can_write_eof():
-            other.close()
-            transport.close()
+        self.ended = True
+        other = self.other.transport
+        if self.other.ended:
+            other.close()  # both after what is still to be written
+            self.transport.close()
         elif not other.is_closing():
             other.write_eof()
-        return transport.can_write_eof()  # TLS, which cannot, closes by itself
+        return True
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.open = False
@@ -146,7 +145,7 @@ class End(asyncio.Protocol):
 
     def _regulate(self) -> None:
         """Read if the other end takes what arrives."""
-        if self._ended or self.transport.is_closing():
+        if self.ended or self.transport.is_closing():
             return
         if self.other._paused:
             self.transport.pause_reading()
