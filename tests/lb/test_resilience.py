@@ -190,6 +190,49 @@ def test_requests_beyond_a_backends_limit_wait_their_turn(world: World) -> None:
     assert balancer.status()["requests"] == {"in_flight": 0, "retrying": 0, "queued": 0}
 
 
+def test_an_upload_that_waits_is_given_up_when_its_client_leaves(world: World) -> None:
+    origin = world.origin(silent)
+    balancer = world.balancer(
+        origin, backends=[{"name": "a", "address": f"127.0.0.1:{origin.port}", "max_connections": 1}], timeouts={"queue": "60s"}
+    )
+    balancer.connect().send(GET)
+    world.until(lambda: origin.heads)
+    gone = balancer.connect().send(b"POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 1000\r\n\r\n" + b"a" * 500)
+    world.until(lambda: balancer.status()["requests"]["queued"] == 1)
+    gone.reset()
+    world.until(lambda: balancer.status()["requests"]["queued"] == 0)
+    balancer.becomes('balance_request_failures_total{reason="client_abort",source="client"}', 1)
+    assert len(origin.heads) == 1
+
+
+def test_an_upload_that_waits_keeps_no_more_of_its_body_than_a_bound(world: World) -> None:
+    go_on = threading.Event()
+
+    def script(stream: Stream) -> None:
+        while stream.message()[0]:
+            go_on.wait()
+            stream.send(OK)
+
+    origin = world.origin(script)
+    balancer = world.balancer(
+        origin, backends=[{"name": "a", "address": f"127.0.0.1:{origin.port}", "max_connections": 1}], timeouts={"queue": "60s"}
+    )
+    first = balancer.connect().send(GET)
+    world.until(lambda: origin.heads)
+    size = 2**24
+    before = balancer.metric("process_resident_memory_bytes")
+    waiting = balancer.connect()
+    sender = threading.Thread(target=waiting.send, args=(b"POST / HTTP/1.1\r\nHost: test\r\nContent-Length: %d\r\n\r\n" % size + b"a" * size,))
+    sender.start()
+    world.until(lambda: balancer.status()["requests"]["queued"] == 1)
+    assert balancer.metric("process_resident_memory_bytes") < before + size / 2
+    go_on.set()
+    assert first.message()[1] == b"ok"
+    assert waiting.message()[1] == b"ok"
+    sender.join()
+    assert len(origin.bodies[1]) == size
+
+
 def test_a_request_does_not_wait_for_a_backend_for_ever(world: World) -> None:
     origin = world.origin(silent)
     balancer = world.balancer(

@@ -55,10 +55,10 @@ def balancer(shared: World, origin: Origin) -> Balancer:
 
 def refused(stream: Stream) -> bool:
     """Whether the answer is our 502, after interim responses at most, with nothing of the backend's in it."""
-    head, body = stream.message()
-    while head.startswith(b"HTTP/1.1 103 "):
-        head, body = stream.message()
-    return head.startswith(b"HTTP/1.1 502 Bad Gateway\r\n") and body == b"502 Bad Gateway: the backend's response was not valid\n"
+    page = b"502 Bad Gateway: the backend's response was not valid\n"
+    while (head := stream.head()).startswith(b"HTTP/1.1 103 "):
+        pass
+    return head.startswith(b"HTTP/1.1 502 Bad Gateway\r\n") and stream.exactly(len(page)) == page
 
 
 @pytest.mark.parametrize("case", HEADS)

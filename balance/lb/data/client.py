@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from balance.lb.data.accesslog import Entry
 from balance.lb.data.clock import Timed
-from balance.lb.data.exchange import Exchange
+from balance.lb.data.exchange import EARLY_BYTES, Exchange
 from balance.lb.data.forwarding import Peer
 from balance.lb.data.replies import reply, status_of
 from balance.lb.data.request import Body, Request
@@ -28,8 +28,6 @@ LINGER_SECONDS = 2.0
 """How long to go on reading after the last response, so that the client gets it before its own data bounces (RFC 9112 section 9.6)."""
 LINGER_MOST = 30.0
 """The same for a client that goes on sending."""
-EARLY_BYTES = 2**16
-"""How much of the next requests may wait; while less is there, reading goes on, so that a client that hangs up is noticed."""
 
 
 class Phase(Enum):
@@ -351,7 +349,7 @@ class Client(asyncio.Protocol, Timed):
         if self.phase is _BUSY:
             return len(self._stash) < EARLY_BYTES
         if self.phase is _BODY:
-            return self.exchange is not None and self.exchange.takes_body
+            return self.exchange is not None and (self.exchange.takes_body or self.exchange.hoards)
         return True
 
     def drain(self) -> None:

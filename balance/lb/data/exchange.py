@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from balance.lb.data.client import Client
 
 
+EARLY_BYTES = 2**16
+"""How much of what comes too early may wait; while less is there, reading goes on, so that a client that hangs up is noticed."""
 _NONE, _CHUNKED, _CLOSE = Body.NONE, Body.CHUNKED, Body.CLOSE
 _TAILS = {
     (chunked, keep, http10): b"Transfer-Encoding: chunked\r\n" * chunked
@@ -115,6 +117,11 @@ class Exchange:
             self._proxy.clock.set(upstream, self._proxy.timeouts.first_byte)
         else:
             self.await_backend()
+
+    @property
+    def hoards(self) -> bool:
+        """Whether more of the body may be kept here until there is a backend; reading goes on meanwhile, so a client that leaves is noticed."""
+        return (self.upstream is None or self.upstream.transport is None) and sum(map(len, self._pending)) < EARLY_BYTES
 
     @property
     def takes_body(self) -> bool:

@@ -73,7 +73,7 @@ class Forwarding:
         lines = others
         if self._policy.x_forwarded:
             lines.append(b"X-Forwarded-Host: " + b", ".join(said.get(_HOST, [host])))
-            hops = said.get(_FOR, []) + [peer.name.encode()] * (peer.name != "unix")
+            hops = [value for value in said.get(_FOR, []) if value] + [peer.name.encode()] * (peer.name != "unix")
             lines += [b"X-Forwarded-For: " + b", ".join(hops)] * bool(hops)
             lines.append(b"X-Forwarded-Proto: " + b", ".join(said.get(_PROTO, [peer.proto])))
         if self._policy.forwarded:

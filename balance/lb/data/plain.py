@@ -48,12 +48,14 @@ class Memo(Generic[T]):
 
     def keep(self, head: bytes, made: T) -> None:
         """Remember what was made of a head if it comes for the second time."""
+        if not self._heads:
+            return
         mark = hash(head)
         if mark not in self._seen:
             if len(self._seen) >= _SIGHTINGS:
                 self._seen.clear()
             self._seen.add(mark)
-        elif len(head) <= _HEAD_BYTES and self._heads:
+        elif len(head) <= _HEAD_BYTES:
             if len(self._known) >= self._heads:
                 self._known.clear()
             self._known[head] = made

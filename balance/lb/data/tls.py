@@ -55,7 +55,7 @@ def is_refusal(error: BaseException | None) -> bool:
 class Tls(asyncio.Transport, asyncio.Protocol):
     """One secured connection. A server's `app` is connected at once, so that it can time the handshake; a client's when that is done."""
 
-    __slots__ = ("_app", "_error", "_incoming", "_mute", "_object", "_outgoing", "_over", "_report", "_shaken", "_transport", "done")
+    __slots__ = ("_app", "_error", "_full", "_incoming", "_mute", "_object", "_outgoing", "_over", "_report", "_shaken", "_transport", "done")
 
     def __init__(
         self, app: asyncio.Protocol, context: ssl.SSLContext, report: Callable[[Tls, str, str], None] | None = None, name: str | None = None
@@ -69,6 +69,7 @@ class Tls(asyncio.Transport, asyncio.Protocol):
         self._error: Exception | None = None
         self.done = False
         """whether the handshake is"""
+        self._full = False  # the peer takes no more for now
         self._mute = False  # our direction has ended
         self._over = False  # so has the peer's, or the connection is beyond use
         self._shaken: asyncio.Future[None] | None = None
@@ -136,10 +137,12 @@ class Tls(asyncio.Transport, asyncio.Protocol):
         self._over = True
 
     def pause_writing(self) -> None:
+        self._full = True
         if self.done:
             self._app.pause_writing()
 
     def resume_writing(self) -> None:
+        self._full = False
         if self.done:
             self._app.resume_writing()
 
@@ -193,8 +196,12 @@ class Tls(asyncio.Transport, asyncio.Protocol):
         return False
 
     def _flush(self) -> None:
+        """Send what OpenSSL has to say. A peer that takes nothing and yet has it say more and more (alerts, changes of keys) is cut off."""
         if self._outgoing.pending and not self._transport.is_closing():
-            self._transport.write(self._outgoing.read())
+            if self._full:
+                self.abort()
+            else:
+                self._transport.write(self._outgoing.read())
 
     # --- as the transport of our protocol ---
 
@@ -250,7 +257,8 @@ class Tls(asyncio.Transport, asyncio.Protocol):
             self._mute = True
             with suppress(ssl.SSLError):  # it would like to read the peer's goodbye as well
                 self._object.unwrap()
-            self._flush()
+            if self._outgoing.pending and not self._transport.is_closing():
+                self._transport.write(self._outgoing.read())
 
     def is_closing(self) -> bool:
         return self._transport.is_closing()
