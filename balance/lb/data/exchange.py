@@ -57,7 +57,7 @@ class Exchange:
     _status = 0
     _attempts = 0
     _tried: tuple[Backend, ...] = ()
-    _pending: tuple[bytes, ...] = ()
+    _pending = b""
     _body_sent = False
     _probe = 0
     _judged = True
@@ -109,8 +109,8 @@ class Exchange:
             return
         data = self.request.head + self.client.peer.suffix
         if self._pending:
-            data += b"".join(self._pending)
-            self._pending = ()
+            data += self._pending
+            self._pending = b""
             self._body_sent = True
         upstream.transport.write(data)
         if self.uploaded:
@@ -121,7 +121,7 @@ class Exchange:
     @property
     def hoards(self) -> bool:
         """Whether more of the body may be kept here until there is a backend; reading goes on meanwhile, so a client that leaves is noticed."""
-        return (self.upstream is None or self.upstream.transport is None) and sum(map(len, self._pending)) < EARLY_BYTES
+        return (self.upstream is None or self.upstream.transport is None) and len(self._pending) < EARLY_BYTES
 
     @property
     def takes_body(self) -> bool:
@@ -143,7 +143,7 @@ class Exchange:
         upstream = self.upstream
         if upstream is None or upstream.transport is None:
             if data:
-                self._pending += (data,)
+                self._pending += data
                 self.client.regulate()
             return
         self._body_sent = True

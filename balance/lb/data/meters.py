@@ -35,7 +35,6 @@ class Meters:
             for reason in reasons
         }
         instruments.gauge(metrics.CONNECTIONS_LIMIT).set(config.limits.max_connections)
-
         if config.tls:
             for reason in metrics.HANDSHAKE_FAULTS:
                 instruments.counter(metrics.TLS_HANDSHAKE_FAILURES, reason=reason)
