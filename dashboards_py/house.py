@@ -4,4 +4,6 @@ from __future__ import annotations
 
 from balance.monitoring.dashboards import State
 
+PANIC = (State(0, "By health", "green"), State(1, "Panic", "red"))
+SUCCESSFUL = (State(1, "Successful", "green"), State(0, "Failed", "red"))
 HEALTHY = (State(1, "Healthy", "green"), State(0, "Unhealthy", "red"))

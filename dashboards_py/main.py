@@ -7,6 +7,7 @@ from balance.catalog import thresholds as t
 from balance.catalog.metrics import RUNTIMES
 from balance.monitoring.conditions import latency, responses_ratio
 from balance.monitoring.dashboards import Dashboard, Panel, Query, Row
+from balance.monitoring.panels import quantile_panel, rate_panel, value_panel
 from balance.monitoring.settings import Settings
 from balance.promql import RATE_WINDOW, rate, scaled, series, sum_by
 from dashboards_py import house
@@ -82,6 +83,34 @@ def main_dashboard(settings: Settings) -> Dashboard:
         rows=(
             Row("Traffic", (REQUEST_RATE, RESPONSE_TIME, ERROR_RATE, ACTIVE_CONNECTIONS)),
             Row("Backends", (BACKEND_HEALTH,)),
+            Row(
+                "Failures and Retries",
+                (
+                    rate_panel("Failed Requests", m.REQUEST_FAILURES, "source", "reason"),
+                    rate_panel("Refused Connections", m.CONNECTIONS_REJECTED, "reason"),
+                    rate_panel("Failed TLS Handshakes", m.TLS_HANDSHAKE_FAILURES, "reason"),
+                    rate_panel("Retries", m.RETRIED, "reason"),
+                    rate_panel("Requests Saved by Retries", m.RETRY_SUCCESS),
+                    rate_panel("Requests without a Further Attempt", m.RETRIES_EXHAUSTED, "reason"),
+                    value_panel("Retry Budget", m.RETRY_BUDGET),
+                ),
+            ),
+            Row(
+                "Connections, Queue and Tunnels",
+                (
+                    rate_panel("New Connections", m.CONNECTIONS_ACCEPTED),
+                    value_panel("Requests in Flight", m.HTTP_REQUESTS_IN_FLIGHT),
+                    value_panel("Queued Requests", m.QUEUE_DEPTH),
+                    quantile_panel("Time in the Queue", m.QUEUE_DURATION, "pool"),
+                    rate_panel("Requests Refused by the Queue", m.QUEUE_REJECTED, "pool", "reason"),
+                    quantile_panel("Time in the Load Balancer", m.PROXY_OVERHEAD),
+                    quantile_panel("Size of Requests", m.HTTP_REQUEST_SIZE),
+                    quantile_panel("Size of Responses", m.HTTP_RESPONSE_SIZE),
+                    value_panel("Tunnels", m.TUNNELS_ACTIVE),
+                    rate_panel("New Tunnels", m.TUNNELS),
+                    rate_panel("Bytes in Tunnels", m.TUNNEL_BYTES, "direction"),
+                ),
+            ),
             Row("Resources", resources(settings)),
         ),
     )

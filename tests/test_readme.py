@@ -102,6 +102,54 @@ def test_the_example_of_tls_is_accepted(manual: str, tmp_path: Path, authority: 
     assert (config.tls.min_version, config.tls.client_auth) == (plain.tls.min_version, plain.tls.client_auth), "defaults are as written"
 
 
+NEEDED = "listen: 127.0.0.1:8080\nbackends: [{name: a, address: 127.0.0.1:9001}]\n"
+DEFAULTS = {
+    "load_balancer:\n": "",
+    "health_check:\n": "health_check: {type: http}\noutlier_detection: on\n",
+    "failing_status:": "",
+}
+
+
+@pytest.mark.parametrize("start", DEFAULTS)
+def test_the_examples_of_what_pools_have_show_the_defaults(manual: str, start: str) -> None:
+    from balance.lb.config import parse
+
+    assert parse(NEEDED + block(manual, start), "load-balancer.md", {}) == parse(NEEDED + DEFAULTS[start], "needed", {})
+
+
+def test_the_examples_of_pools_and_routes_are_accepted(manual: str) -> None:
+    from balance.lb.config import parse
+    from balance.lb.policy.route import Router
+
+    config = parse("listen: :80\n" + block(manual, "pools:\n") + block(manual, "routes:\n"), "load-balancer.md", {})
+    assert [(pool.name, pool.health_check.path if pool.health_check else "") for pool in config.pools] == [("app", "/health"), ("search", "/health")]
+    assert [(route.name, route.pool) for route in config.routes] == [("beta", "search"), ("rest", "app")]
+    router = Router(config.routes)
+    for target, headers, name in ((b"/api/x", [b"X-Beta: 1"], "beta"), (b"/apiary", [b"X-Beta: 1"], "rest"), (b"/api", [], "rest")):
+        route = router.find("GET", b"www.example.org:8080", target, headers)
+        assert getattr(route, "name", route) == name
+
+
+def test_the_example_of_discovery_shows_the_defaults(manual: str) -> None:
+    import textwrap
+
+    from balance.lb.config import parse
+
+    pool = "listen: :80\npools:\n- name: api\n"
+    written = textwrap.indent(block(manual, "discover:\n"), "  ")
+    assert parse(pool + written, "load-balancer.md", {}) == parse(pool + '  discover: {dns: "api.internal:8080"}\n', "needed", {})
+
+
+def test_the_algorithms_of_the_table_are_those_that_exist(manual: str) -> None:
+    from balance.lb.config.kinds import Choice
+    from balance.lb.config.pools import LOAD_BALANCER
+
+    kind = LOAD_BALANCER.fields[0].kind
+    assert isinstance(kind, Choice)
+    table = manual.partition("| algorithm |")[2].partition("\n\n")[0]
+    assert tuple(re.findall(r"^\| `([a-z-]+)` \|", table, re.MULTILINE)) == kind.values
+
+
 def test_the_example_of_forwarding_shows_the_defaults(manual: str) -> None:
     from balance.lb.config import parse
 

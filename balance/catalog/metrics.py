@@ -9,7 +9,9 @@ from balance.record import Record
 
 REQUESTS, CONNECTIONS, FAILURES = map(Unit.of, ("requests", "connections", "failures"))
 TUNNEL = Unit.of("tunnels")
+RETRIES, CHECKS, TRANSITIONS, BACKENDS, LINES = map(Unit.of, ("retries", "checks", "transitions", "backends", "lines"))
 HANDSHAKES, TASKS, DESCRIPTORS, COLLECTIONS = map(Unit.of, ("handshakes", "tasks", "descriptors", "collections"))
+PROCESSES, RESTARTS = map(Unit.of, ("processes", "restarts"))
 
 METHODS = ("CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE")
 METHOD = Label("method", "Request method of RFC 9110 section 9.3, RFC 5789; OTHER for any other token.", values=(*METHODS, "OTHER"), other="OTHER")
@@ -22,15 +24,20 @@ STATUS = Label(
 STATUS_CLASSES = ("1xx", "2xx", "3xx", "4xx", "5xx")
 STATUS_CLASS = Label("status_class", "Class of the status code.", values=STATUS_CLASSES)
 OUTCOME = Label("status_class", "Class of the backend's status code; none when it gave no response.", values=(*STATUS_CLASSES, "none"))
-BACKEND = Label("backend", "Name of the backend in the configuration.", bound=1000)
+BACKEND = Label("backend", "Name of the backend, as configured or discovered.", bound=1000)
+POOL = Label("pool", "Name of the pool of backends in the configuration.", bound=100)
+LOOK = Label("result", "How the look ended: other backends, the same as before, or no answer.", values=("changed", "unchanged", "failed"))
 DIRECTION = Label("direction", "Whether the bytes came from the client (in) or went to it (out).", values=("in", "out"))
 
 FAILURE_REASONS = {
     "client": (
         "bad_request", "bad_target", "bad_host", "bad_framing", "bad_version", "header_timeout", "body_timeout", "body_too_large", "target_too_long",
-        "bad_expectation", "header_too_large", "not_implemented", "client_abort", "client_stalled",
+        "bad_expectation", "header_too_large", "not_implemented", "no_route", "client_abort", "client_stalled",
     ),
-    "balancer": ("no_backend", "queue_timeout", "too_many_connections", "shutdown", "out_of_resources", "tunnel_timeout"),
+    "balancer": (
+        "no_backend", "queue_timeout", "queue_full", "too_many_connections", "client_limit", "rate_limited", "shutdown", "out_of_resources",
+        "tunnel_timeout",
+    ),
     "backend": (
         "connect_refused", "connect_failed", "connect_timeout", "tls_failed", "closed_early", "invalid_response", "first_byte_timeout",
         "response_timeout", "response_truncated",
@@ -39,6 +46,34 @@ FAILURE_REASONS = {
 """Every reason why a request may fail, under whose doing it counts as."""
 FAILURE_SOURCE = Label("source", "Whose doing it was.", values=tuple(FAILURE_REASONS))
 FAILURE_REASON = Label("reason", "Why the request failed, as in the access log.", values=sum(FAILURE_REASONS.values(), ()))
+
+RETRY_REASON = Label(
+    "reason",
+    "Why the attempt before had failed, as in the access log; bad_status: it was answered with one of retry.on_status.",
+    values=(*FAILURE_REASONS["backend"], "out_of_resources", "bad_status"),
+)
+GIVEN_UP = ("off", "unsafe", "attempts", "no_backend", "budget")
+GIVE_UP = Label(
+    "reason",
+    "Why not: retries are off, the request may have been acted on or cannot be sent again, it has had all its attempts, or too many "
+    "retries are under way.",
+    values=GIVEN_UP,
+)  # fmt: skip
+QUEUE_REJECTIONS = ("timeout", "full")
+QUEUE_REJECTION = Label("reason", "Whether it had waited too long or the queue was full.", values=QUEUE_REJECTIONS)
+CHECK_RESULT = Label("result", "Whether the backend passed the check.", values=("passed", "failed"))
+BACKEND_STATES = ("available", "drained", "unhealthy", "ejected", "breaker_open", "breaker_half_open")
+"""In what state a backend can be; where several would fit, the one that keeps more requests away."""
+FROM_STATE, TO_STATE = (
+    Label(
+        name,
+        f"State {when} the transition: in rotation, or out of it, by whom or what.",
+        values=BACKEND_STATES,
+    )
+    for name, when in (("from", "before"), ("to", "after"))
+)
+POOLED = ("opened", "reused", "closed")
+POOLING = Label("state", "What became of a connection: opened, taken again for a further request, closed.", values=POOLED)
 
 HANDSHAKE_FAULTS = (
     "plain_http", "no_tls", "version", "cipher", "client_certificate", "refused_by_client", "closed_by_client", "unfinished", "other",
@@ -50,8 +85,14 @@ HANDSHAKE_FAULT = Label(
     values=HANDSHAKE_FAULTS, other="other",
 )  # fmt: skip
 CERTIFICATE = Label("certificate", "First DNS name of the certificate, or the name of its file without suffix, as of the start.", bound=1000)
+MOST_WORKERS = 64
+WORKER = Label("worker", "Number of the worker process, from 0.", bound=MOST_WORKERS, pattern="[0-9]|[1-5][0-9]|6[0-3]")
 
 DURATIONS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 30, 60)
+PHASE_DURATIONS = (0.001, 0.005, 0.025, 0.1, 0.5, 1, 5, 30)
+"""Every bound one of `DURATIONS`, but fewer of them: for a histogram of each backend, of which there may be a thousand."""
+OVERHEADS = (0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.1, 1)
+LAGS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 SIZES = tuple(float(256 * 4**power) for power in range(10))
 
 HTTP_REQUESTS = Counter(
@@ -70,6 +111,20 @@ REQUEST_FAILURES = Counter(
     "balance_request_failures_total", "Requests that ended other than well, by whose doing that was and why; each counts once.",
     REQUESTS, (FAILURE_SOURCE, FAILURE_REASON),
 )  # fmt: skip
+
+PROXY_OVERHEAD = Histogram(
+    "balance_proxy_overhead_seconds",
+    "Time that a request was in the load balancer's own hands: from its head (or from the last thing that it had to wait for: a place in the "
+    "queue, a connection, the pause before a retry) until it was sent, and from the first byte of the response until that was passed on.",
+    SECONDS, buckets=OVERHEADS,
+)  # fmt: skip
+RETRIED = Counter("balance_retries_total", "Attempts that failed and were followed by another, by why they failed.", RETRIES, (RETRY_REASON,))
+RETRIES_EXHAUSTED = Counter(
+    "balance_retries_exhausted_total", "Requests that got no response from a backend, or one of retry.on_status, and no further attempt.",
+    REQUESTS, (GIVE_UP,),
+)  # fmt: skip
+RETRY_SUCCESS = Counter("balance_retry_success_total", "Requests that a backend answered well after an attempt that had failed.", REQUESTS)
+RETRY_BUDGET = Gauge("balance_retry_budget_remaining", "Further retries that the budget would allow at this moment.", RETRIES)
 
 TUNNELS_ACTIVE = Gauge("balance_tunnels_active", "Connections that go on in another protocol after a 101 (WebSocket and others).", TUNNEL)
 TUNNELS = Counter("balance_tunnels_total", "Tunnels opened: requests that were answered with 101.", TUNNEL)
@@ -90,12 +145,59 @@ BACKEND_RETRIES = Counter(
     REQUESTS, (BACKEND,),
 )  # fmt: skip
 
+BACKEND_CONNECT_DURATION = Histogram(
+    "balance_backend_connect_duration_seconds",
+    "Time until a connection to a backend of the pool was open, its TLS handshake included; failures are left out.",
+    SECONDS, (POOL,), buckets=DURATIONS,
+)  # fmt: skip
+BACKEND_FIRST_BYTE = Histogram(
+    "balance_backend_first_byte_duration_seconds",
+    "Time from the head of a request being sent until the first byte of the response's head; counted when the attempt has ended.",
+    SECONDS, (BACKEND,), buckets=PHASE_DURATIONS,
+)  # fmt: skip
+UPSTREAM_CONNECTIONS = Counter(
+    "balance_upstream_connections_total", "Connections to the backend by what became of them; those opened less those closed are open.",
+    CONNECTIONS, (BACKEND, POOLING),
+)  # fmt: skip
+UPSTREAM_IDLE = Gauge("balance_upstream_connections_idle", "Open connections to the backend that wait for a request.", CONNECTIONS, (BACKEND,))
+QUEUE_DEPTH = Gauge("balance_backend_queue_depth", "Requests that wait because all available backends are at their limit.", REQUESTS, (POOL,))
+QUEUE_DURATION = Histogram(
+    "balance_backend_queue_duration_seconds", "Time that a request had waited when it left the queue, for whatever reason.",
+    SECONDS, (POOL,), buckets=DURATIONS,
+)  # fmt: skip
+QUEUE_REJECTED = Counter(
+    "balance_backend_queue_rejected_total", "Requests that were refused instead of waiting on.", REQUESTS, (POOL, QUEUE_REJECTION)
+)
+BACKENDS_AVAILABLE = Gauge("balance_backends_available", "Backends whose health and breaker let a request pass.", BACKENDS, (POOL,), merge=Merge.MIN)
+BACKEND_TRANSITIONS = Counter(
+    "balance_backend_state_transitions_total", "How often the backend went from one state to another.",
+    TRANSITIONS, (BACKEND, FROM_STATE, TO_STATE),
+)  # fmt: skip
+HEALTH_CHECKS = Counter("balance_health_checks_total", "Active health checks of the backend.", CHECKS, (BACKEND, CHECK_RESULT))
+HEALTH_CHECK_DURATION = Histogram(
+    "balance_health_check_duration_seconds", "How long an active health check of a backend of the pool took.", SECONDS, (POOL,), buckets=DURATIONS
+)
+
 ACTIVE_CONNECTIONS = Gauge("balance_active_connections", "Open client connections, idle ones included.", CONNECTIONS)
-CONNECTIONS_LIMIT = Gauge("balance_connections_limit", "Configured limit of open client connections.", CONNECTIONS, merge=Merge.MAX)
+CONNECTIONS_LIMIT = Gauge("balance_connections_limit", "Configured limit of open client connections.", CONNECTIONS)
 CONNECTIONS_ACCEPTED = Counter("balance_connections_total", "Client connections accepted, those refused at the limit included.", CONNECTIONS)
 
+REJECTIONS = ("limit", "client_limit", "denied", "stopping")
+CONNECTIONS_REJECTED = Counter(
+    "balance_connections_rejected_total", "Client connections that were not let in, by the reason.",
+    CONNECTIONS, (Label("reason", "The limit that was reached, the client's own, a network that is denied, or a stop.", values=REJECTIONS),),
+)  # fmt: skip
+POOL_PANICKING = Gauge(
+    "balance_pool_panic_mode", "Whether so few backends of the pool are healthy that health is ignored (1) or not (0).",
+    STATE, (POOL,), merge=Merge.MAX,
+)  # fmt: skip
+EJECTIONS = Counter(
+    "balance_backend_ejections_total", "How often outlier detection took the backend out of rotation, by the reason.",
+    Unit.of("ejections"), (BACKEND, Label("reason", "What gave it away.", values=("consecutive_failures", "error_ratio"))),
+)  # fmt: skip
+
 CIRCUIT_BREAKER_STATE = StateSet(
-    "balance_circuit_breaker_state", "State of the backend's circuit breaker: 1 for the one that holds.",
+    "balance_circuit_breaker_state", "State of the backend's circuit breaker: 1 for the one that holds; each that holds in one of several workers.",
     STATE, (BACKEND,), merge=Merge.MAX, states=("closed", "open", "half_open"),
 )  # fmt: skip
 CIRCUIT_BREAKER_FAILURES = Counter(
@@ -112,6 +214,47 @@ TLS_HANDSHAKE_FAILURES = Counter(
     "balance_tls_handshake_failures_total", "Client connections that ended before TLS was agreed on, by reason. Absent without TLS.",
     HANDSHAKES, (HANDSHAKE_FAULT,),
 )  # fmt: skip
+
+CONFIG_SUCCESSFUL = Gauge(
+    "balance_config_last_reload_successful", "Whether the last attempt to load the configuration was successful (1) or not (0).",
+    STATE, merge=Merge.MIN,
+)  # fmt: skip
+CONFIG_TIMESTAMP = Gauge(
+    "balance_config_last_reload_success_timestamp_seconds", "When the configuration in force was loaded, in seconds since the unix epoch.",
+    SECONDS, merge=Merge.MIN,
+)  # fmt: skip
+CONFIG_INFO = Gauge(
+    "balance_config_info", "Digest of the configuration in force; always 1.",
+    INFO, (Label("hash", "The first 12 digits of the SHA-256 of what the configuration means.", bound=2, pattern="[0-9a-f]{12}"),), merge=Merge.MAX,
+)  # fmt: skip
+EVENT_LOOP_LAG = Histogram(
+    "balance_event_loop_lag_seconds", "By how much the worker's clock, which ticks four times a second, was late: its loop was busy.",
+    SECONDS, (WORKER,), buckets=LAGS,
+)  # fmt: skip
+ACCESS_LOG_DROPPED = Counter("balance_access_log_dropped_total", "Lines of the access log that nobody took fast enough, or at all.", LINES)
+
+DISCOVERY_LOOKS = Counter(
+    "balance_discovery_updates_total", "Looks at where the backends of the pool are discovered, in DNS or a file, by how they ended.",
+    Unit.of("looks"), (POOL, LOOK),
+)  # fmt: skip
+DISCOVERY_TIMESTAMP = Gauge(
+    "balance_discovery_last_success_timestamp_seconds",
+    "When the last look that did not fail was made, in seconds since the unix epoch; 0 before. Of several workers, the one that is behind.",
+    SECONDS, (POOL,), merge=Merge.MIN,
+)  # fmt: skip
+DISCOVERY_BACKENDS = Gauge(
+    "balance_discovery_backends", "Backends in the last answer for the pool, those included that had to be left out.",
+    BACKENDS, (POOL,), merge=Merge.MAX,
+)  # fmt: skip
+
+WORKERS = Gauge("balance_workers", "Worker processes that serve now.", PROCESSES)
+WORKERS_CONFIGURED = Gauge("balance_workers_configured", "Worker processes that there are to be.", PROCESSES)
+WORKER_RESTARTS = Counter(
+    "balance_worker_restarts_total", "Starts of a worker process in the place of one that had ended, failed ones included.", RESTARTS, (WORKER,)
+)
+WORKER_CONNECTIONS = Gauge("balance_worker_connections", "Open client connections of the worker.", CONNECTIONS, (WORKER,))
+WORKER_IN_FLIGHT = Gauge("balance_worker_requests_in_flight", "Requests that the worker has not answered in full.", REQUESTS, (WORKER,))
+WORKER_MEMORY = Gauge("balance_worker_resident_memory_bytes", "Resident memory size of the worker.", BYTES, (WORKER,))
 
 BUILD_INFO = Gauge(
     "balance_build_info", "Version of balance and of Python; always 1.",
@@ -152,10 +295,16 @@ RUNTIMES = {
 
 SERVICE: tuple[Metric, ...] = (
     HTTP_REQUESTS, HTTP_REQUESTS_IN_FLIGHT, HTTP_REQUEST_DURATION, HTTP_REQUEST_SIZE, HTTP_RESPONSE_SIZE, REQUEST_FAILURES,
+    PROXY_OVERHEAD, RETRIED, RETRIES_EXHAUSTED, RETRY_SUCCESS, RETRY_BUDGET,
     TUNNELS_ACTIVE, TUNNELS, TUNNEL_BYTES,
-    BACKEND_HEALTHY, BACKEND_CONNECTIONS, BACKEND_REQUESTS, BACKEND_RETRIES,
-    ACTIVE_CONNECTIONS, CONNECTIONS_LIMIT, CONNECTIONS_ACCEPTED,
-    CIRCUIT_BREAKER_STATE, CIRCUIT_BREAKER_FAILURES, TLS_NOT_AFTER, TLS_HANDSHAKE_FAILURES, BUILD_INFO,
+    BACKEND_HEALTHY, BACKEND_CONNECTIONS, BACKEND_REQUESTS, BACKEND_RETRIES, BACKEND_CONNECT_DURATION, BACKEND_FIRST_BYTE,
+    UPSTREAM_CONNECTIONS, UPSTREAM_IDLE, QUEUE_DEPTH, QUEUE_DURATION, QUEUE_REJECTED,
+    BACKENDS_AVAILABLE, BACKEND_TRANSITIONS, HEALTH_CHECKS, HEALTH_CHECK_DURATION,
+    ACTIVE_CONNECTIONS, CONNECTIONS_LIMIT, CONNECTIONS_ACCEPTED, CONNECTIONS_REJECTED, POOL_PANICKING, EJECTIONS,
+    CIRCUIT_BREAKER_STATE, CIRCUIT_BREAKER_FAILURES, TLS_NOT_AFTER, TLS_HANDSHAKE_FAILURES,
+    CONFIG_SUCCESSFUL, CONFIG_TIMESTAMP, CONFIG_INFO, EVENT_LOOP_LAG, ACCESS_LOG_DROPPED,
+    DISCOVERY_LOOKS, DISCOVERY_TIMESTAMP, DISCOVERY_BACKENDS,
+    WORKERS, WORKERS_CONFIGURED, WORKER_RESTARTS, WORKER_CONNECTIONS, WORKER_IN_FLIGHT, WORKER_MEMORY, BUILD_INFO,
 )  # fmt: skip
 PYTHON_RUNTIME: tuple[Metric, ...] = (
     PROCESS_CPU, PROCESS_RESIDENT, PROCESS_VIRTUAL, PROCESS_START, PROCESS_OPEN_FDS, PROCESS_MAX_FDS, PYTHON_TASKS, PYTHON_GC_COLLECTIONS,

@@ -1,114 +1,110 @@
-"""Where the parts are joined: start, serve until told to stop, stop in order."""
+"""Where the parts are joined: start, serve until told to stop, stop in order. One process, or a supervisor and its workers."""
 
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
-import platform
-import resource
+import math
+import os
 import signal
 import sys
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 
 import uvloop
 
 import balance
 from balance.catalog import metrics
-from balance.instruments import Instruments
-from balance.lb.config import Config
+from balance.lb.config import Config, parse
 from balance.lb.control.admin import Admin
-from balance.lb.control.prober import Prober
-from balance.lb.control.renewer import Renewer
-from balance.lb.data.accesslog import AccessLog
-from balance.lb.data.listener import Listener
-from balance.lb.data.proxy import Proxy
+from balance.lb.control.reload import Reloader
+from balance.lb.control.service import Service, Stop
+from balance.lb.control.supervisor import Supervisor
+from balance.lb.control.workers import Order
 from balance.lb.data.wire import require_c_parsers
 from balance.lb.logs import Bridge, EventLog, unraisable
 
 
-def serve(config: Config) -> None:
-    """Serve until SIGTERM or SIGINT; raises `StartError` if that cannot begin."""
+def serve(text: str, source: str) -> None:
+    """Serve what a configuration says until SIGTERM or SIGINT; at SIGHUP, what its file `source` says then. Raises `ConfigError`, and
+    `StartError` if that cannot begin."""
+    config = parse(text, source, os.environ)
+    count = config.workers or min(processors(), metrics.MOST_WORKERS)
     require_c_parsers()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(config))
+        runner.run(_single(config, text, source) if count == 1 else _several(config, text, source, count))
 
 
-def instruments_for(config: Config) -> Instruments:
-    """The catalog's live metrics, with what describes this process."""
-    instruments = Instruments(metrics.CATALOG)
-    instruments.gauge(metrics.BUILD_INFO, version=balance.__version__, python=platform.python_version()).set(1)
-    instruments.computed(metrics.PYTHON_TASKS, lambda: len(asyncio.all_tasks()))
-    return instruments
+def processors() -> int:
+    """How many processors this process may use: by its affinity, and by the quota of its container (cgroup v2)."""
+    allowed = len(os.sched_getaffinity(0))
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+    except (OSError, ValueError):
+        return allowed
+    return allowed if quota == "max" else min(allowed, math.ceil(int(quota) / int(period)))
 
 
-async def _serve(config: Config) -> None:
-    log = EventLog(config.log.level, config.log.format)
+async def _single(config: Config, text: str, source: str) -> None:
+    """Serve in this process."""
+    async with AsyncExitStack() as stack:
+        log = _log(config, stack)
+        service = Service(config, log)
+        stack.push_async_callback(service.close)
+        for gauge in (metrics.WORKERS, metrics.WORKERS_CONFIGURED):
+            service.instruments.gauge(gauge).set(1)
+        service.instruments.counter(metrics.WORKER_RESTARTS, worker="0")
+        async with _controls(service, text, source, log) as (stop, admin_address):
+            await service.listen()
+            log("info", "started", **service.addresses(), admin=admin_address, version=balance.__version__)
+            await stop.asked.wait()
+            await service.end(service.config.timeouts.shutdown, stop.hurry)
+
+
+async def _several(config: Config, text: str, source: str, count: int) -> None:
+    """Supervise processes that serve."""
+    async with AsyncExitStack() as stack:
+        lock = os.memfd_create("lock of the logs")
+        stack.callback(os.close, lock)
+        log = _log(config, stack, lock)
+        supervisor = Supervisor(config, Order(text, source, count, lock), log)
+        stack.callback(supervisor.close)
+        async with _controls(supervisor, text, source, log) as (stop, admin_address):
+            await supervisor.start()
+            log("info", "started", **supervisor.addresses(), admin=admin_address, version=balance.__version__, workers=count)
+            await stop.asked.wait()
+            await supervisor.stop(stop)
+
+
+def _log(config: Config, stack: AsyncExitStack, lock: int | None = None) -> EventLog:
+    log = EventLog(config.log.level, config.log.format, lock)
+    stack.callback(log.close)
     logging.basicConfig(handlers=[Bridge(log)], force=True)
     sys.unraisablehook = unraisable(log)
-    instruments = instruments_for(config)
-    async with AsyncExitStack() as stack:
-        stack.callback(log.close)
-        access = AccessLog(config.log.format, log) if config.log.access else None
-        if access:
-            stack.callback(access.close)
-        proxy = Proxy(config, instruments, log, access)
-        stack.callback(proxy.close)
-        instruments.computed(metrics.HTTP_REQUESTS_IN_FLIGHT, lambda: proxy.in_flight)
-        instruments.computed(metrics.TUNNELS_ACTIVE, lambda: len(proxy.tunnels))
-        admin = Admin(proxy, instruments)
-        admin_address = await admin.start(config.admin.listen)
-        stack.push_async_callback(admin.stop)
-        listener = Listener(proxy)
-        await listener.open()
-        prober = Prober(proxy.backends, config.health_check)
-        stack.push_async_callback(prober.stop)
-        renewer = Renewer(proxy)
-        stack.push_async_callback(renewer.stop)
-        stop = _signals()
-        _raise_descriptor_limit(config, log)
-        proxy.clock.start()
-        prober.start()
-        renewer.start()
-        gc.collect()
-        gc.freeze()
-        secure = {"tls": [str(address) for address in listener.addresses(secure=True)]} if config.tls else {}
-        plain = [str(address) for address in listener.addresses()]
-        log("info", "started", listen=plain, **secure, admin=admin_address, version=balance.__version__)
-        await stop.get()
-        await _drain(proxy, listener, stop, log)
+    return log
 
 
-def _signals() -> asyncio.Queue[str]:
-    """The names of the signals to stop that arrive."""
-    queue: asyncio.Queue[str] = asyncio.Queue()
+@asynccontextmanager
+async def _controls(served: Service | Supervisor, text: str, source: str, log: EventLog) -> AsyncIterator[tuple[Stop, str]]:
+    """What tells us to do anything: the admin server (and where it listens), and the signals to stop and to reload, and the
+    file itself."""
+    reloader = Reloader(source, text, served, log)
+    admin = Admin(served, reloader.reload)
+    address = await admin.start(served.config.admin.listen)
+    loop, stop, reloads = asyncio.get_running_loop(), Stop(), set[asyncio.Task[object]]()
+
+    def reload() -> None:
+        task = asyncio.create_task(reloader.reload("SIGHUP"))
+        reloads.add(task)
+        task.add_done_callback(reloads.discard)
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, queue.put_nowait, number.name)
-    return queue
-
-
-async def _drain(proxy: Proxy, listener: Listener, stop: asyncio.Queue[str], log: EventLog) -> None:
-    """Readiness fails and listening ends at once; requests in flight may finish, until time is up or a second signal comes."""
-    seconds = proxy.config.timeouts.shutdown
-    listener.close()
-    log("info", "stopping", connections=len(proxy.clients), requests=proxy.in_flight, tunnels=len(proxy.tunnels), seconds=seconds)
-    drain = asyncio.create_task(proxy.drain(seconds))
-    again = asyncio.create_task(stop.get())
-    await asyncio.wait((drain, again), return_when=asyncio.FIRST_COMPLETED)
-    if not drain.done():
-        drain.cancel()
-    broken = proxy.break_off()
-    again.cancel()
-    await asyncio.gather(drain, again, return_exceptions=True)
-    log("warning" if broken else "info", "stopped", broken_connections=broken)
-
-
-def _raise_descriptor_limit(config: Config, log: EventLog) -> None:
-    """Ask for as many open files as the connections may need, and say so if they are not to be had."""
-    needed = config.limits.max_connections + sum(backend.max_connections for backend in config.backends) + 100
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    allowed = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
-    if soft != resource.RLIM_INFINITY and soft < allowed:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
-    if allowed < needed and soft < needed:
-        log("warning", "few_descriptors", limit=max(soft, allowed), needed=needed, cure="raise it: ulimit -n, or LimitNOFILE of the service")
+        loop.add_signal_handler(number, stop.ask)
+    loop.add_signal_handler(signal.SIGHUP, reload)
+    watching = asyncio.create_task(reloader.watch())
+    try:
+        yield stop, address
+    finally:
+        watching.cancel()
+        await admin.stop()

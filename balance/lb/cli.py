@@ -57,8 +57,9 @@ def _parser() -> Parser:
     serve.add_argument("-c", "--config", required=True, metavar="FILE", help="the configuration (balance schema describes it)")
     serve.set_defaults(run=_serve)
 
-    check = commands.add_parser("check-config", help="say whether a configuration is correct, or all that is wrong with it")
+    check = commands.add_parser("check-config", help="show what a configuration means, or all that is wrong with it")
     check.add_argument("file", metavar="FILE")
+    check.add_argument("--format", choices=("text", "json"), default="text", help="text: where requests go; json: everything, defaults included")
     check.set_defaults(run=_check_config)
 
     schema = commands.add_parser("schema", help="print the JSON Schema of the configuration")
@@ -74,19 +75,20 @@ def _parser() -> Parser:
 
 def _serve(options: argparse.Namespace) -> int:
     from balance.lb import app  # loads the event loop and the servers, which the other commands do without
-    from balance.lb.config import load
+    from balance.lb.config import read
 
-    app.serve(load(options.config, os.environ))
+    app.serve(read(options.config), options.config)
     return FINE
 
 
 def _check_config(options: argparse.Namespace) -> int:
-    from balance.lb.config import load
+    from balance.lb.config import load, report
 
     config = load(options.file, os.environ)
-    count = len(config.backends)
-    listen = [*map(str, config.listen), *(f"{address} with TLS" for address in (config.tls.listen if config.tls else ()))]
-    print(f"{options.file}: correct ({count} backend{'s' * (count > 1)}, listening on {', '.join(listen)})")
+    if options.format == "json":
+        print(json.dumps(report.plain(config), indent=2))
+    else:
+        print(f"{options.file}: correct\n\n{report.text(config)}")
     return FINE
 
 

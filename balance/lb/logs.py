@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import logging
 import os
@@ -38,13 +39,16 @@ class LineWriter:
     """Writes text to a file descriptor from a thread of its own: a reader that is slow or stuck never holds up a request.
 
     So many characters may wait; what comes on top is dropped. Once a write has failed, `failure` says why and all is dropped.
+    `lock`: a file that all processes have open that write to the same place, so that none writes into the middle of another's line
+    when a pipe is full; the system frees it when a process dies.
     """
 
     most = 2**24
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, lock: int | None = None) -> None:
         self.failure = ""
         self._descriptor = stream.fileno()
+        self._lock = lock
         self._queue: SimpleQueue[str | None] = SimpleQueue()
         self._taken = 0  # counted by the caller alone
         self._written = 0  # and this by the thread alone
@@ -68,30 +72,40 @@ class LineWriter:
         self._thread.join(1.0)
 
     def _work(self) -> None:
+        where = os.fstat(self._descriptor).st_ino & 0x7FFFFFFF  # a byte of the lock's file for each place
         while (text := self._queue.get()) is not None:
-            left = text.encode()
-            while left and not self.failure:
-                try:
-                    left = left[os.write(self._descriptor, left) :]
-                except BlockingIOError:  # somebody who shares the descriptor has made it so
-                    select.select((), (self._descriptor,), ())
-                except OSError as error:
-                    self.failure = error.strerror or str(error)
+            if self._lock is None:
+                self._put(text.encode())
+            else:
+                fcntl.lockf(self._lock, fcntl.LOCK_EX, 1, where)
+                self._put(text.encode())
+                fcntl.lockf(self._lock, fcntl.LOCK_UN, 1, where)
             self._written += len(text)
+
+    def _put(self, left: bytes) -> None:
+        while left and not self.failure:
+            try:
+                left = left[os.write(self._descriptor, left) :]
+            except BlockingIOError:  # somebody who shares the descriptor has made it so
+                select.select((), (self._descriptor,), ())
+            except OSError as error:
+                self.failure = error.strerror or str(error)
 
 
 class EventLog:
-    """Writes events at or above a level, one line each, on stderr."""
+    """Writes events at or above a level, one line each, on stderr; each with the fields in `common`. `lock`: as a `LineWriter` has it."""
 
-    def __init__(self, level: str, form: str) -> None:
+    def __init__(self, level: str, form: str, lock: int | None = None, **common: Any) -> None:
+        self.lock = lock
         self._least = LEVELS.index(level)
         self._form = form
-        self._writer = LineWriter(sys.stderr)
+        self._common = common
+        self._writer = LineWriter(sys.stderr, lock)
 
     def __call__(self, level: str, event: str, **fields: Any) -> None:
         if LEVELS.index(level) >= self._least:
             head = {"time": timestamp(datetime.now(UTC).timestamp()), "level": level, "event": event}
-            self._writer.write(line({**head, **fields}, self._form) + "\n")
+            self._writer.write(line({**head, **self._common, **fields}, self._form) + "\n")
 
     def close(self) -> None:
         """Write what is left."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal, get_args
 
-from balance.catalog.model import RATIO, SECONDS, STATE, Threshold, Unit
+from balance.catalog.model import RATIO, SECONDS, STATE, Gauge, Threshold, Unit
 from balance.errors import QueryError, choices
 from balance.promql.selectors import CounterRange, Expr, HistogramSeries, Labels, Selector, Window, require, require_vector
 
@@ -139,6 +139,28 @@ class Scaled(Expr):
     @property
     def unit(self) -> Unit:
         return self.operand.unit
+
+
+class Distance(Expr):
+    """How far a moment is from now: ``time() - MOMENT`` since it, ``MOMENT - time()`` until it. `moment` is a gauge in seconds since 1970."""
+
+    moment: Expr
+    direction: Literal["since", "until"]
+
+    def validate(self) -> None:
+        require(Expr, self.moment, f"the time {self.direction}", "takes the series of a gauge that holds a time")
+        metric = getattr(self.moment, "metric", None)
+        if not isinstance(metric, Gauge) or metric.unit != SECONDS:
+            what = metric.name if metric is not None else type(self.moment).__name__
+            raise QueryError(f"the time {self.direction} {what}", cure="takes a gauge in seconds since 1970")
+
+    @property
+    def labels(self) -> Labels:
+        return self.moment.labels
+
+    @property
+    def unit(self) -> Unit:
+        return SECONDS
 
 
 class Comparison(Expr):

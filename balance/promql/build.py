@@ -6,7 +6,7 @@ from typing import overload
 
 from balance.catalog.model import Counter, Gauge, Histogram, Metric, StateSet, Threshold
 from balance.errors import QueryError, choices
-from balance.promql.ast import Absent, Aggregation, Comparison, ComparisonOperator, Quantile, RangeCall, Ratio, Scaled, SetOperation
+from balance.promql.ast import Absent, Aggregation, Comparison, ComparisonOperator, Distance, Quantile, RangeCall, Ratio, Scaled, SetOperation
 from balance.promql.selectors import (
     CounterRange,
     CounterSeries,
@@ -107,6 +107,16 @@ def quantile(q: float, histogram: HistogramSeries, window: Window, *by: str) -> 
 def scaled(expr: Expr, threshold: Threshold) -> Expr:
     """`expr` times a threshold that is a ratio."""
     return Scaled(expr, threshold)
+
+
+def since(moment: GaugeSeries) -> Expr:
+    """Seconds since a time that a gauge holds."""
+    return Distance(moment, "since")
+
+
+def until(moment: GaugeSeries) -> Expr:
+    """Seconds until a time that a gauge holds."""
+    return Distance(moment, "until")
 
 
 def compare(left: Expr, operator: ComparisonOperator, threshold: Threshold) -> Comparison:

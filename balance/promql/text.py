@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from balance.catalog.model import Threshold, number
-from balance.promql.ast import Absent, Aggregation, Comparison, Quantile, RangeCall, Ratio, Scaled, SetOperation
+from balance.promql.ast import Absent, Aggregation, Comparison, Distance, Quantile, RangeCall, Ratio, Scaled, SetOperation
 from balance.promql.selectors import CounterRange, Expr, Selector, Window
 from balance.record import Record
 
@@ -60,7 +60,7 @@ def operand(expr: Expr, scope: Scope, precedence: int, *, right: bool = False) -
     return f"({written})" if inner < precedence or (right and inner == precedence) else written
 
 
-COMPARING, MULTIPLYING, ATOM = 2, 4, 9
+COMPARING, ADDING, MULTIPLYING, ATOM = 2, 3, 4, 9
 
 
 def _precedence(expr: Expr) -> int:
@@ -68,6 +68,8 @@ def _precedence(expr: Expr) -> int:
         return SetOperation.precedence[expr.operator]
     if isinstance(expr, Comparison):
         return COMPARING
+    if isinstance(expr, Distance):
+        return ADDING
     return MULTIPLYING if isinstance(expr, (Ratio, Scaled)) else ATOM
 
 
@@ -103,6 +105,7 @@ _WRITERS: dict[type, Callable[[Any, Scope], str]] = {
     Absent: lambda node, scope: f"absent({text(node.selector, scope)})",
     Aggregation: _aggregation,
     Comparison: lambda node, scope: f"{operand(node.left, scope, COMPARING)} {node.operator} {number(scope.value(node.threshold))}",
+    Distance: lambda node, scope: f"time() - {text(node.moment, scope)}" if node.direction == "since" else f"{text(node.moment, scope)} - time()",
     Quantile: lambda node, scope: f"histogram_quantile({number(node.q)}, {text(node.summed, scope)})",
     RangeCall: lambda node, scope: f"{node.function}({_range(node.range, scope)})",
     Ratio: lambda node, scope: _binary(node.part, "/", node.whole, scope, MULTIPLYING),

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from http.client import HTTPConnection, HTTPException
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -21,13 +21,15 @@ DEADLINE = 60.0
 
 
 class Answer(BaseHTTPRequestHandler):
-    """Answers every method with the status that the path names: /status/404; anything else with 200."""
+    """Answers every method with the status that the path names: /status/404; /last with its last answer, /slow after a while."""
 
     protocol_version = "HTTP/1.1"
 
     def answer(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
         status = int(self.path.removeprefix("/status/")) if self.path.startswith("/status/") else 200
+        time.sleep(0.05 if self.path == "/slow" else 0)
+        self.close_connection = self.path == "/last"
         self.send_response(status)
         self.send_header("Content-Length", "5")
         self.end_headers()
@@ -83,11 +85,11 @@ class Origin:
         self.server.die()
 
 
-def fetch(port: int, path: str, method: str = "GET", body: bytes | None = None) -> tuple[int, bytes]:
+def fetch(port: int, path: str, method: str = "GET", body: bytes | None = None, headers: Mapping[str, str] | None = None) -> tuple[int, bytes]:
     """Status and body of one request on a connection of its own."""
     connection = HTTPConnection("127.0.0.1", port, timeout=10)
     try:
-        connection.request(method, path, body=body)
+        connection.request(method, path, body=body, headers=headers or {})
         response = connection.getresponse()
         return response.status, response.read()
     finally:

@@ -27,9 +27,10 @@ CONFIG = """
 listen: 127.0.0.1:0
 tls: {{listen: "127.0.0.1:0", certificates: [{{certificate: {certificate}, key: {key}}}]}}
 admin: {{listen: 127.0.0.1:0}}
-backends:
-  - {{name: one, address: "127.0.0.1:{one}"}}
-  - {{name: two, address: "127.0.0.1:{two}"}}
+pools:
+  - name: default
+    backends: [{{name: one, address: "127.0.0.1:{one}", max_connections: 1}}]
+    discover: {{file: found.yaml}}
 health_check: {{type: http, path: /health, interval: 200ms, timeout: 1s, healthy_threshold: 2, unhealthy_threshold: 2}}
 log: {{format: json}}
 """
@@ -59,7 +60,8 @@ def chain(tmp_path_factory: pytest.TempPathFactory, program: Callable[[str], str
     directory = tmp_path_factory.mktemp("chain")
     origins = [Origin(), Origin()]
     config = directory / "balance.yaml"
-    config.write_text(CONFIG.format(one=origins[0].port, two=origins[1].port, **authority.issue("site", "site.test")))
+    (directory / "found.yaml").write_text(f"- {{name: two, address: '127.0.0.1:{origins[1].port}', max_connections: 1}}\n")
+    config.write_text(CONFIG.format(one=origins[0].port, **authority.issue("site", "site.test")))
     with balancing(config) as (listen, admin):
         settings = directory / "settings.yaml"
         settings.write_text(SETTINGS.format(admin=admin))
@@ -73,6 +75,7 @@ def chain(tmp_path_factory: pytest.TempPathFactory, program: Callable[[str], str
             f"--config.file={generated / 'prometheus' / 'prometheus.yml'}",
             f"--storage.tsdb.path={directory / 'data'}",
             f"--web.listen-address=127.0.0.1:{port}",
+            "--enable-feature=exemplar-storage",
         ]
         with running(command, directory / "prometheus.log"), traffic(listen):
             eventually("Prometheus is ready", lambda: fetch(port, "/-/ready")[0] == 200)
@@ -82,25 +85,29 @@ def chain(tmp_path_factory: pytest.TempPathFactory, program: Callable[[str], str
 
 
 class traffic:  # noqa: N801 (a context manager)
-    """A steady trickle of requests with all classes of outcome, until the end of the block."""
+    """A steady trickle of requests with all classes of outcome, more at once than backends take, until the end of the block."""
 
     def __init__(self, port: int) -> None:
         self.port, self.stopping = port, threading.Event()
-        self.thread = threading.Thread(target=self.run)
+        self.threads = [threading.Thread(target=self.run) for _ in range(3)]
 
     def run(self) -> None:
         while not self.stopping.wait(0.05):
             fetch(self.port, "/")
+            fetch(self.port, "/slow")
+            fetch(self.port, "/last")
             fetch(self.port, "/form", "POST", b"x" * 300)
             fetch(self.port, "/status/404")
             fetch(self.port, "/status/500")
 
     def __enter__(self) -> None:
-        self.thread.start()
+        for thread in self.threads:
+            thread.start()
 
     def __exit__(self, *_: object) -> None:
         self.stopping.set()
-        self.thread.join()
+        for thread in self.threads:
+            thread.join()
 
 
 def expressions(chain: Chain) -> Iterator[tuple[str, str]]:
@@ -114,7 +121,7 @@ def expressions(chain: Chain) -> Iterator[tuple[str, str]]:
 
 def test_every_expression_of_the_dashboards_returns_data(chain: Chain) -> None:
     found = list(expressions(chain))
-    assert len(found) >= 12
+    assert len(found) >= 70
     for claim, promql in found:
         result = eventually(claim, lambda promql=promql: chain.query(promql))  # type: ignore[misc]
         assert all(sample["value"][1] != "NaN" for sample in result), claim
@@ -146,6 +153,16 @@ def test_prometheus_sees_exactly_the_series_of_the_catalog(chain: Chain) -> None
     recorded = {name for name in names if ":" in name}
     rules_own = {"ALERTS", "ALERTS_FOR_STATE"}
     assert names - added_by_prometheus - recorded - rules_own == {sample for metric in CATALOG for sample in metric.samples}
+
+
+def test_prometheus_leads_from_the_histogram_of_durations_to_a_trace(chain: Chain) -> None:
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    status, _body = fetch(chain.listen, "/", headers={"traceparent": f"00-{trace}-00f067aa0ba902b7-01"})
+    assert status == 200
+    path = "query_exemplars?query=balance_http_request_duration_seconds_bucket&start=0&end=9999999999"
+    found = eventually("the exemplar is stored", lambda: chain.api(path))
+    assert {series["seriesLabels"]["method"] for series in found} == {"GET"}
+    assert {exemplar["labels"]["trace_id"] for series in found for exemplar in series["exemplars"]} == {trace}
 
 
 def test_a_dead_backend_is_pending_then_firing_and_resolved_when_it_returns(chain: Chain) -> None:

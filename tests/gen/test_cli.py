@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -31,7 +32,7 @@ def contents(directory: Path) -> dict[str, bytes]:
     [
         ([], "the following arguments are required: COMMAND"),
         (["dashbords"], "invalid choice: 'dashbords'"),
-        (["dashboards", "nope"], "no dashboard 'nope' (choices: balance)"),
+        (["dashboards", "nope"], "no dashboard 'nope' (choices: backend, balance, workers)"),
         (["dashboards", "--grafana", "9"], "argument --grafana: invalid choice: '9'"),
         (["alerts", "--runtime", "rust"], "argument --runtime: invalid choice: 'rust'"),
         (["alerts", "--settings", "nope.yaml"], "nope.yaml: cannot be read: No such file or directory"),
@@ -132,7 +133,7 @@ def test_the_scrape_configuration_uses_the_job_that_the_rules_select(capsys: pyt
 
 def test_dashboards_are_listed_by_name(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["dashboards", "--list"]) == 0
-    assert capsys.readouterr().out == "balance\tBalance\n"
+    assert capsys.readouterr().out == "balance\tBalance\nbackend\tBalance / Backends\nworkers\tBalance / Workers\n"
 
 
 @pytest.mark.parametrize(("version", "schema"), [("10", 36), ("11", 39), ("12", 41), ("13", 42)])
@@ -225,8 +226,7 @@ def test_a_directory_in_the_place_of_a_file_stops_a_write_before_it_begins(capsy
 
 def test_a_write_that_fails_leaves_everything_as_it_was(capsys: pytest.CaptureFixture[str]) -> None:
     main(["write", "--out", "out"])
-    Path("out/dashboards/balance.json").unlink()
-    Path("out/dashboards").rmdir()
+    shutil.rmtree("out/dashboards")
     Path("out/dashboards").write_text("a file where a directory must be")
     Path("out/catalog.json").write_text("old")
     before = contents(Path("out"))

@@ -211,8 +211,11 @@ class Balancer:
     """`balance serve` as a process. Anything that it logs as an error, other than what a test allows, fails the test."""
 
     def __init__(self, directory: Path, settings: dict[str, Any], environment: dict[str, str], stdout: int = subprocess.PIPE) -> None:
-        config = directory / "balance.yaml"
+        self.config = config = directory / "balance.yaml"
+        self._allowed: set[str] = set()
         config.write_text(yaml.safe_dump(settings))
+        self.exit_code = 0
+        """that a test expects at the end"""
         self.events: list[dict[str, Any]] = []
         self.output: list[str] = []
         self._streams: list[Stream] = []
@@ -228,7 +231,8 @@ class Balancer:
         self.port, self.tls_port = (
             int(where[0].rpartition(":")[2]) if where and not where[0].startswith("unix:") else 0 for where in (self.listen, started.get("tls"))
         )
-        self.admin_port = int(started["admin"].rpartition(":")[2])
+        self.admin_path = started["admin"].removeprefix("unix:")
+        self.admin_port = 0 if started["admin"].startswith("unix:") else int(started["admin"].rpartition(":")[2])
 
     def _read_events(self) -> None:
         assert self.process.stderr
@@ -243,6 +247,10 @@ class Balancer:
         if self.process.stdout:
             with self.process.stdout as lines:
                 self.output.extend(lines)
+
+    def allow(self, event: str) -> None:
+        """An error that the test causes."""
+        self._allowed.add(event)
 
     def event(self, name: str, **fields: Any) -> dict[str, Any]:
         """Waits for an event with these fields."""
@@ -266,6 +274,11 @@ class Balancer:
         """The same with TLS, the server called by this name; raises `ssl.SSLError` where the stream ends without close_notify."""
         plain = socket.create_connection(("127.0.0.1", self.tls_port), PATIENCE)
         self._streams.append(Stream(context.wrap_socket(plain, server_hostname=name, suppress_ragged_eofs=False)))
+        return self._streams[-1]
+
+    def connect_plain_to_tls(self) -> Stream:
+        """A connection to where TLS is spoken, without TLS."""
+        self._streams.append(Stream(socket.create_connection(("127.0.0.1", self.tls_port))))
         return self._streams[-1]
 
     def get(self, target: str = "/", *headers: str) -> tuple[bytes, bytes]:
@@ -331,8 +344,9 @@ class Balancer:
             self.process.kill()
             self.wait()
             raise
-        assert code == 0, self.events
-        assert not [event for event in self.events if event["level"] == "error" or event["event"] == "library"]
+        assert code == self.exit_code, self.events
+        wrong = [event for event in self.events if event["level"] == "error" or event["event"] == "library"]
+        assert not [event for event in wrong if event["event"] not in self._allowed]
 
 
 def until(condition: Callable[[], Any], what: str) -> Any:
@@ -342,6 +356,12 @@ def until(condition: Callable[[], Any], what: str) -> Any:
         assert time.monotonic() < deadline, f"never happened: {what}"
         time.sleep(0.01)
     return found
+
+
+def unread(port: int) -> bool:
+    """Whether bytes wait at a connection of this local port (/proc/net/tcp: local address, state, tx_queue:rx_queue)."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return any(row[1].endswith(f":{port:04X}") and row[3] == "01" and int(row[4].partition(":")[2], 16) for row in rows)
 
 
 class World:

@@ -8,7 +8,7 @@ import pytest
 
 from balance.lb.data.accesslog import Entry, render
 
-ENTRY = Entry("127.0.0.1", "GET", b"/", 200, "a", 0, 2, 0.0012345678, 1, "ok")
+ENTRY = Entry("127.0.0.1", "GET", b"/", 200, "a", 0, 2, 0.0012345678, 1, "ok", "complete", "4bf92f3577b34da6a3ce929d0e0e4736", 0.0, 0.0, 0.0, 0.0005)
 TARGETS = {
     b"/plain?a=b": "/plain?a=b",
     b'/quote"': '/quote"',
@@ -27,6 +27,30 @@ def test_a_json_line_reads_back(target: bytes) -> None:
     assert line.isascii()
     assert line.count("\n") == 1
     assert json.loads(line) == {"time": "2026-01-02T03:04:05.678Z", **ENTRY._asdict(), "target": TARGETS[target], "duration": 0.001235}
+
+
+PHASES = {
+    "nothing waited for": ((0.0, 0.0, 0.0, 0.25), (0, 0, 0, 0.25), "wait=0 queue=0 connect=0 first_byte=0.250000"),
+    "everything waited for": ((1.5, 0.5, 1e-7, 2.0), (1.5, 0.5, 0, 2), "wait=1.500000 queue=0.500000 connect=0.000000 first_byte=2.000000"),
+    "no connection": ((0.0, 0.5, None, None), (0, 0.5, None, None), "wait=0 queue=0.500000 connect=- first_byte=-"),
+    "no backend": ((0.0, None, None, None), (0, None, None, None), "wait=0 queue=- connect=- first_byte=-"),
+    "no head": ((None, None, None, None), (None, None, None, None), "wait=- queue=- connect=- first_byte=-"),
+}
+
+
+@pytest.mark.parametrize("case", PHASES)
+def test_a_phase_that_was_not_reached_is_absent_and_none_that_took_no_time(case: str) -> None:
+    times, shown, text = PHASES[case]
+    entry = ENTRY._replace(wait=times[0], queue=times[1], connect=times[2], first_byte=times[3])
+    line = json.loads(render("now", entry, "json"))
+    assert tuple(line[name] for name in ("wait", "queue", "connect", "first_byte")) == shown
+    assert f" {text} " in render("now", entry, "text")
+
+
+def test_without_a_trace_there_is_no_id() -> None:
+    entry = ENTRY._replace(trace_id="")
+    assert json.loads(render("now", entry, "json"))["trace_id"] is None
+    assert render("now", entry, "text").endswith(" trace_id=-\n")
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=repr)

@@ -3,27 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import subprocess
-import sys
 from ipaddress import IPv4Network
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jsonschema
 import pytest
 import yaml
 
-from balance.lb.config import Address, Config, json_schema, parse
-from balance.lb.errors import ConfigError
+from balance.lb.config import Address, json_schema
+from tests.lb.configs import SMALL, problems, read
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-SMALL = """\
-listen: 127.0.0.1:8080
-backends:
-  - {name: a, address: 127.0.0.1:9001}
-"""
 FULL = """\
 listen: [127.0.0.1:8080, ":8081", "[::1]:8082", "unix:/tmp/x"]
 workers: 1
@@ -41,23 +30,14 @@ log: {level: info, format: json, access: true}
 """
 
 
-def read(text: str, **environment: str) -> Config:
-    return parse(text, "balance.yaml", environment)
-
-
-def problems(text: str, **environment: str) -> list[str]:
-    with pytest.raises(ConfigError) as caught:
-        read(text, **environment)
-    return [str(problem) for problem in caught.value.problems]
-
-
 def test_defaults_are_what_the_full_example_spells_out() -> None:
     full, small = read(FULL), read(SMALL)
-    for part in ("workers", "admin", "load_balancer", "circuit_breaker", "retry", "timeouts", "limits", "log"):
+    for part in ("workers", "admin", "timeouts", "limits", "log", "routes"):
         assert getattr(small, part) == getattr(full, part), part
-    assert small.backends == full.backends[:1]
-    assert full.health_check
-    assert small.health_check == dataclasses.replace(full.health_check, type="tcp")
+    (few,), (many,) = small.pools, full.pools
+    assert many.health_check
+    tcp = dataclasses.replace(many.health_check, type="tcp")
+    assert few == dataclasses.replace(many, backends=many.backends[:1], health_check=tcp)
 
 
 def test_addresses_are_read_in_all_their_forms() -> None:
@@ -65,9 +45,9 @@ def test_addresses_are_read_in_all_their_forms() -> None:
     assert [str(address) for address in read(FULL).listen] == ["127.0.0.1:8080", ":8081", "[::1]:8082", "unix:/tmp/x"]
 
 
-@pytest.mark.parametrize("part", ["health_check", "circuit_breaker", "retry"])
+@pytest.mark.parametrize("part", ["health_check", "circuit_breaker", "retry", "outlier_detection"])
 def test_a_part_can_be_switched_off(part: str) -> None:
-    assert getattr(read(SMALL + f"{part}: off\n"), part) is None
+    assert getattr(read(SMALL + f"{part}: off\n").pools[0], part) is None
 
 
 VALUES: list[tuple[str, str, Any]] = [
@@ -82,7 +62,10 @@ VALUES: list[tuple[str, str, Any]] = [
     ("forwarding: {trusted_proxies: []}", "forwarding.trusted_proxies", ()),
     ("forwarding: {trusted_proxies: 10.0.0.0/8}", "forwarding.trusted_proxies", (IPv4Network("10.0.0.0/8"),)),
     ("forwarding: {trusted_proxies: [192.0.2.1, unix]}", "forwarding.trusted_proxies", (IPv4Network("192.0.2.1/32"), "unix")),
-    ("health_check: {interval: 5s}", "health_check.type", "http"),
+    ("workers: auto", "workers", 0),
+    ("workers: 64", "workers", 64),
+    ("limits: {deny: [192.0.2.0/24, unix]}", "limits.deny", (IPv4Network("192.0.2.0/24"), "unix")),
+    ("limits: {max_queue: 0, max_connections_per_client: 9}", "limits.max_queue", 0),
 ]
 
 
@@ -106,13 +89,10 @@ WRONG: dict[str, tuple[str, str]] = {
     "no number": ("limits: {max_connections: many}", "balance.yaml:4: limits.max_connections: 'many' is no whole number"),
     "number out of range": ("limits: {max_connections: 0}", "balance.yaml:4: limits.max_connections: 0 is out of range (1 to 1000000)"),
     "no choice": ("log: {level: loud}", "balance.yaml:4: log.level: 'loud' is not supported (choices: debug, error, info, warning)"),
-    "for later: algorithm": (
-        "load_balancer: {algorithm: peak-ewma}",
-        "balance.yaml:4: load_balancer.algorithm: 'peak-ewma' is not supported yet (choices: round-robin)",
-    ),
-    "for later: workers": ("workers: 2", "balance.yaml:4: workers: '2' is not supported yet (choices: 1)"),
-    "for later: auto": ("workers: auto", "balance.yaml:4: workers: 'auto' is not supported yet (choices: 1)"),
-    "for later: pools": ("pools: []", "balance.yaml:4: pools: is not supported yet (remove it)"),
+    "no workers": ("workers: 0", "balance.yaml:4: workers: '0' is no number of workers (auto, or 1 to 64)"),
+    "too many workers": ("workers: 65", "balance.yaml:4: workers: '65' is no number of workers (auto, or 1 to 64)"),
+    "half a worker": ("workers: 0.5", "balance.yaml:4: workers: '0.5' is no number of workers (auto, or 1 to 64)"),
+    "no token file": ("admin: {token: none}", "balance.yaml:4: admin.token: none cannot be read: no such file or directory (name a readable file)"),
     "empty section": ("retry:", "balance.yaml:4: retry: must be a mapping of keys (indent its keys below it, or write off)"),
     "list for a section": ("log: [a]", "balance.yaml:4: log: must be a mapping of keys"),
     "mapping for a value": ("log: {level: {a: b}}", "balance.yaml:4: log.level: must be a single value"),
@@ -178,6 +158,13 @@ def test_all_problems_are_told_at_once() -> None:
     ]
 
 
+def test_what_is_missing_is_told() -> None:
+    assert problems("log: {}\n") == [
+        "balance.yaml:1: listen: is missing (give listen or tls)",
+        "balance.yaml:1: backends: is missing (give backends or pools)",
+    ]
+
+
 def test_an_empty_file_says_what_is_needed() -> None:
     assert problems("# nothing\n") == ["balance.yaml: is empty (at least listen and backends are needed)"]
 
@@ -192,7 +179,7 @@ OVERRIDES = [
     ("BALANCE_ADMIN_LISTEN", ":98", "admin.listen", Address("", 98)),
     ("BALANCE_LIMITS_MAX_CONNECTIONS", "7", "limits.max_connections", 7),
     ("BALANCE_TIMEOUTS_REQUEST_HEADER", "7s", "timeouts.request_header", 7.0),
-    ("BALANCE_HEALTH_CHECK_PATH", "/up", "health_check.type", "http"),
+    ("BALANCE_WORKERS", "auto", "workers", 0),
 ]
 
 
@@ -236,73 +223,7 @@ def test_the_json_schema_accepts_what_the_reader_accepts(text: str) -> None:
     jsonschema.validate(yaml.safe_load(text), schema)
 
 
-@pytest.mark.parametrize("case", ["unknown key", "no duration", "no choice", "number out of range", "list for a section", "for later: pools"])
+@pytest.mark.parametrize("case", ["unknown key", "no duration", "no choice", "number out of range", "list for a section", "too many workers"])
 def test_the_json_schema_refuses_what_the_reader_refuses(case: str) -> None:
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(yaml.safe_load(SMALL + WRONG[case][0]), json_schema())
-
-
-def balance(*arguments: str) -> tuple[int, str, str]:
-    """Exit code, stdout and stderr of the command."""
-    done = subprocess.run([sys.executable, "-m", "balance.lb.cli", *arguments], capture_output=True, text=True, check=False, timeout=60)
-    return done.returncode, done.stdout, done.stderr
-
-
-def test_check_config_says_that_a_good_file_is_good(tmp_path: Path) -> None:
-    file = tmp_path / "balance.yaml"
-    file.write_text(SMALL)
-    assert balance("check-config", str(file)) == (0, f"{file}: correct (1 backend, listening on 127.0.0.1:8080)\n", "")
-
-
-@pytest.mark.parametrize("command", [["check-config"], ["serve", "-c"]], ids=["check-config", "serve"])
-def test_a_bad_file_is_one_line_per_problem_and_exit_2(tmp_path: Path, command: list[str]) -> None:
-    file = tmp_path / "balance.yaml"
-    file.write_text("listen: 1\nbackends: 2\n")
-    code, output, errors = balance(*command, str(file))
-    assert (code, output) == (2, "")
-    assert [line.partition(" (")[0] for line in errors.splitlines()] == [
-        f"{file}:1: listen: '1' has no port",
-        f"{file}:2: backends: must be a list with at least one entry",
-    ]
-
-
-UNREADABLE = {"missing": "no such file or directory", "a directory": "is a directory", "no text": "is not UTF-8 text"}
-
-
-@pytest.mark.parametrize("case", UNREADABLE)
-def test_a_file_that_cannot_be_read_is_one_line_and_exit_2(tmp_path: Path, case: str) -> None:
-    path = tmp_path / "balance.yaml"
-    if case == "a directory":
-        path.mkdir()
-    elif case == "no text":
-        path.write_bytes(b"\xff\xfe")
-    code, output, errors = balance("serve", "-c", str(path))
-    assert (code, output, errors.count("\n")) == (2, "", 1)
-    assert errors.startswith(f"{path}: ")
-    assert UNREADABLE[case] in errors
-
-
-def test_schema_prints_json_schema() -> None:
-    code, output, _errors = balance("schema")
-    assert code == 0
-    assert json.loads(output) == json_schema()
-
-
-@pytest.mark.parametrize("arguments", [[], ["serve"], ["unknown"], ["serve", "-c"]])
-def test_wrong_use_is_one_line_and_exit_2(arguments: list[str]) -> None:
-    code, _output, errors = balance(*arguments)
-    assert code == 2
-    assert errors.startswith("balance")
-    assert errors.count("\n") == 1
-
-
-def test_help_shows_an_example() -> None:
-    code, output, _errors = balance("--help")
-    assert code == 0
-    assert "backends:" in output
-
-
-def test_serving_loads_nothing_that_renders(tmp_path: Path) -> None:
-    program = "import sys, balance.lb.app, balance.lb.cli; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
-    output = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60, cwd=tmp_path).stdout
-    assert not {"grafanalib", "_jsonnet", "jinja2"} & set(output.split())

@@ -7,7 +7,6 @@ import signal
 import socket
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,7 +14,7 @@ import pytest
 from balance.catalog.metrics import FAILURE_REASONS
 from balance.lb.policy.faults import Fault
 
-from .conftest import OK, answering
+from .conftest import OK, answering, unread
 
 if TYPE_CHECKING:
     from tests.lb.conftest import Balancer, Script, Stream, World
@@ -33,7 +32,7 @@ Cause = Callable[["World"], "tuple[Balancer, list[Stream]]"]
 
 def test_reasons_of_the_catalog_are_the_faults_that_there_are() -> None:
     reasons = [reason for reasons in FAILURE_REASONS.values() for reason in reasons]
-    assert sorted(reasons) == sorted(fault.value for fault in Fault if fault is not Fault.OK)
+    assert sorted(reasons) == sorted(fault.value for fault in Fault if fault not in (Fault.OK, Fault.BAD_STATUS))
 
 
 def test_a_fresh_scrape_shows_every_failure_that_there_can_be_at_zero(world: World) -> None:
@@ -104,19 +103,13 @@ def leaves(data: bytes, script: Script | None = None, *, after: bytes = b"", res
 
     def cause(world: World) -> tuple[Balancer, list[Stream]]:
         balancer, [stream] = sends(data, script, **settings)(world)
-        world.until(lambda: balancer.metric("balance_connections_total") == 1 and not _unread(balancer.port))
+        world.until(lambda: balancer.metric("balance_connections_total") == 1 and not unread(balancer.port))
         if after:
             stream.until(after)
         stream.reset() if reset else stream.close()
         return balancer, []
 
     return cause
-
-
-def _unread(port: int) -> bool:
-    """Whether bytes wait at a connection of this local port (/proc/net/tcp: local address, state, tx_queue:rx_queue)."""
-    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    return any(row[1].endswith(f":{port:04X}") and row[3] == "01" and int(row[4].partition(":")[2], 16) for row in rows)
 
 
 def at(address: str) -> Cause:
@@ -183,7 +176,7 @@ def unaccepted(world: World) -> tuple[Balancer, list[Stream]]:
 
 def unhealthy(world: World) -> tuple[Balancer, list[Stream]]:
     check = {"type": "tcp", "interval": "50ms", "timeout": "50ms", "unhealthy_threshold": 1}
-    balancer = world.balancer(world.free_port(), health_check=check)
+    balancer = world.balancer(world.free_port(), health_check=check, load_balancer={"panic_threshold": 0})
     balancer.event("backend_down")
     return balancer, [balancer.connect().send(GET)]
 
@@ -225,6 +218,15 @@ CAUSES: dict[str, tuple[str, str, Cause]] = {
     "cut off": ("backend", "response_truncated", sends(GET, cut)),
 }  # fmt: skip
 
+PHASES = {
+    "response": ("leaves before the answer", "closes", "closes, retried", "no HTTP", "101 unasked", "silent"),
+    "body": ("leaves within the answer", "takes nothing", "stands still", "cut off"),
+    "tunnel": ("leaves a tunnel", "idle tunnel"),
+    "queue": ("no healthy backend", "no room"),
+    "connect": ("no descriptors", "refused", "unknown", "does not accept"),
+}
+"""Where those end that do not end while the request is received."""
+
 
 @pytest.mark.parametrize("case", CAUSES)
 def test_a_failure_counts_once_by_source_and_reason(world: World, case: str) -> None:
@@ -236,7 +238,9 @@ def test_a_failure_counts_once_by_source_and_reason(world: World, case: str) -> 
     balancer.becomes("balance_active_connections", 0)
     world.until(lambda: total(balancer, "balance_http_requests_total") == len(balancer.access()))
     assert total(balancer, "balance_request_failures_total") == 1
-    assert [line["reason"] for line in balancer.access() if line["reason"] != "ok"] == [reason]
+    phase = next((phase for phase, cases in PHASES.items() if case in cases), "request")
+    ends = [(line["reason"], line["termination"]) for line in balancer.access() if line["reason"] != "ok"]
+    assert ends == [(reason, f"{source}_{phase}")]
 
 
 FINE: dict[str, tuple[Cause, int]] = {
@@ -256,6 +260,7 @@ def test_what_ends_well_is_no_failure(world: World, case: str) -> None:
     balancer.becomes("balance_active_connections", 0)
     world.until(lambda: len(balancer.access()) == requests)
     assert total(balancer, "balance_request_failures_total") == 0
+    assert {line["termination"] for line in balancer.access()} <= {"complete"}
 
 
 def test_a_stop_ends_every_unfinished_request_with_one_line(world: World) -> None:
@@ -263,7 +268,7 @@ def test_a_stop_ends_every_unfinished_request_with_one_line(world: World) -> Non
     balancer = world.balancer(origin)
     for data in (GET, GET[:-3]):
         balancer.connect().send(data)
-    world.until(lambda: origin.heads and not _unread(balancer.port))
+    world.until(lambda: origin.heads and not unread(balancer.port))
     balancer.signal(signal.SIGTERM)
     assert balancer.wait() == 0
     assert [line["reason"] for line in balancer.access()] == ["shutdown"] * 2

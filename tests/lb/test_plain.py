@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
@@ -12,8 +14,10 @@ from balance.lb.config.reader import parse
 from balance.lb.data.fields import FIELDS
 from balance.lb.data.forwarding import Forwarding
 from balance.lb.data.plain import Memo, Plain
+from balance.lb.data.pool import Pool
 from balance.lb.data.request import Body, Examiner, Request
 from balance.lb.data.response import Response, compose
+from balance.lb.data.site import Route
 from balance.lb.data.wire import RequestReader, ResponseReader, WireError
 from balance.lb.policy.faults import Fault
 
@@ -21,7 +25,8 @@ CONFIG = parse(
     "listen: ':0'\nbackends: [{name: a, address: 'a:1'}]\nlimits: {max_header_size: 2KiB, max_headers: 20, max_request_line: 200}", "x", {}
 )
 FORWARDING = Forwarding(CONFIG.forwarding)
-EXAMINER = Examiner(FORWARDING, 1000)
+ROUTE = Route(CONFIG.routes[0], cast("Pool", SimpleNamespace(recognises=False)))
+EXAMINER = Examiner(FORWARDING, 1000, lambda _method, _host, _target, _lines: ROUTE)
 PEER = FORWARDING.peer("192.0.2.1", b"local:80")
 CASES = 40_000
 

@@ -2,59 +2,25 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from balance.lb.config import parse
 from balance.lb.config.model import CircuitBreaker, HealthCheck, Retry
 from balance.lb.policy import breaker as breakers
 from balance.lb.policy import health as healths
+from balance.lb.policy import restarts, shares
 from balance.lb.policy import retry as retries
-from balance.lb.policy import select
 from balance.lb.policy.breaker import Breaker, State
+from balance.lb.policy.ending import Phase, termination
 from balance.lb.policy.faults import Fault
-from balance.lb.policy.health import Health
+from balance.lb.policy.health import Health, Outcome
+from balance.lb.policy.latency import UNKNOWN, Peak, observed
+from balance.lb.policy.panic import panics
 from balance.lb.policy.retry import Decision
-
-
-def chosen(weights: tuple[int, ...], count: int, down: frozenset[int] = frozenset()) -> list[int]:
-    """Whom `count` requests get, when some are passed over."""
-    accounts: object = (0,) * len(weights)
-    found = []
-    for _request in range(count):
-        ranking = select.order(accounts, weights)  # type: ignore[arg-type]
-        position = next(position for position, index in enumerate(ranking) if index not in down)
-        accounts = select.charge(accounts, weights, ranking, position)  # type: ignore[arg-type]
-        found.append(ranking[position])
-    return found
-
-
-ROTATIONS = {
-    "one": ((3,), [0, 0, 0]),
-    "equal": ((1, 1, 1), [0, 1, 2, 0, 1, 2]),
-    "smooth, not in blocks": ((5, 1, 1), [0, 0, 1, 0, 2, 0, 0]),
-}
-
-
-@pytest.mark.parametrize("case", ROTATIONS)
-def test_round_robin_is_smooth(case: str) -> None:
-    weights, expected = ROTATIONS[case]
-    assert chosen(weights, len(expected)) == expected
-
-
-@pytest.mark.parametrize("weights", [(1, 1, 1), (5, 2, 1), (3, 3, 1, 1)])
-@pytest.mark.parametrize("down", [frozenset[int](), frozenset({0}), frozenset({1})])
-def test_those_that_are_up_share_by_weight(weights: tuple[int, ...], down: frozenset[int]) -> None:
-    total = sum(weight for index, weight in enumerate(weights) if index not in down)
-    counts = Counter(chosen(weights, total * 100, down))
-    for index, weight in enumerate(weights):
-        expected = 0 if index in down else weight * 100
-        assert abs(counts[index] - expected) <= max(weights)
-
-
-def test_a_ranking_names_everyone_once() -> None:
-    assert sorted(select.order((3, -1, 0), (1, 2, 3))) == [0, 1, 2]
-
+from balance.lb.policy.slowstart import effective
 
 BREAKER = CircuitBreaker(failure_threshold=2, success_threshold=2, open_for=10.0)
 
@@ -116,8 +82,72 @@ def test_health_follows_streaks_and_the_first_check_decides(checks: str) -> None
     assert health.up is CHECKS[checks]
 
 
-RETRY = Retry(max_attempts=3, backoff_base=0.1, backoff_max=0.3, budget_percent=20)
-SAFE = {"fault": Fault.CONNECT_REFUSED, "method": "GET", "replayable": True, "attempts": 1, "retrying": 0, "in_flight": 1}
+ANSWERS: list[tuple[dict[str, object], int, bytes, Outcome]] = [
+    ({}, 200, b"", Outcome.PASSED),
+    ({}, 399, b"anything", Outcome.PASSED),
+    ({}, 400, b"", Outcome.WRONG_STATUS),
+    ({}, 199, b"", Outcome.WRONG_STATUS),
+    ({"expected_status": ((200, 200), (401, 403))}, 402, b"", Outcome.PASSED),
+    ({"expected_status": ((200, 200), (401, 403))}, 204, b"", Outcome.WRONG_STATUS),
+    ({"expected_body": "grün"}, 200, "alles grün!".encode(), Outcome.PASSED),
+    ({"expected_body": "grün"}, 200, b"down for maintenance", Outcome.WRONG_BODY),
+    ({"expected_body": "grün"}, 500, "grün".encode(), Outcome.WRONG_STATUS),
+]
+
+
+@pytest.mark.parametrize(("change", "status", "body", "expected"), ANSWERS)
+def test_an_http_check_is_judged_by_status_and_body(change: dict[str, object], status: int, body: bytes, expected: Outcome) -> None:
+    assert healths.judge(replace(HEALTH, **change), status, body) is expected  # type: ignore[arg-type]
+
+
+PANICS = [
+    (50, [(1, 2)], False),
+    (50, [(0, 1)], True),
+    (50, [(4, 10)], True),
+    (50, [(5, 10)], False),
+    (50, [(0, 2), (1, 1)], False),
+    (50, [(2, 2), (0, 1)], False),
+    (50, [(0, 2), (0, 1)], True),
+    (50, [(0, 2), (0, 0)], True),
+    (50, [(0, 0), (0, 0)], False),
+    (0, [(0, 5)], False),
+    (100, [(4, 5)], True),
+    (100, [(5, 5)], False),
+]
+
+
+@pytest.mark.parametrize(("threshold", "tiers", "expected"), PANICS)
+def test_health_is_ignored_when_no_tier_has_enough_left(threshold: int, tiers: list[tuple[int, int]], expected: bool) -> None:
+    assert panics(threshold, tiers) is expected
+
+
+@pytest.mark.parametrize(("seconds", "expected"), [(0, 1.0), (1, 1.0), (2, 2.0), (5, 5.0), (9.5, 9.5), (10, 10.0), (99, 10.0)])
+def test_slow_start_is_linear_with_a_floor(seconds: float, expected: float) -> None:
+    assert effective(10, 100.0, 100.0 + seconds, 10.0) == pytest.approx(expected)
+
+
+def test_without_slow_start_the_weight_is_the_weight() -> None:
+    assert effective(10, 100.0, 100.0, 0.0) == 10
+
+
+def test_latency_peaks_at_once_and_falls_slowly() -> None:
+    peak = observed(observed(UNKNOWN, 0.1, 1.0), 2.0, 1.0)
+    assert peak == Peak(2.0, 1.0)
+    soon, later = observed(peak, 0.1, 1.1), observed(peak, 0.1, 21.0)
+    assert 1.9 < soon.seconds < 2.0
+    assert later.seconds == pytest.approx(2.0 * 0.1353 + 0.1 * 0.8647, abs=0.001)
+
+
+def test_latency_fades_without_samples() -> None:
+    assert Peak(2.0, 0.0).at(10.0) == pytest.approx(2.0 / 2.71828, abs=0.001)
+
+
+def test_who_fails_fast_does_not_look_fast() -> None:
+    assert observed(Peak(0.1, 0.0), 0.001, 0.0, failed=True).seconds >= 1.0
+
+
+RETRY = Retry(max_attempts=3, backoff_base=0.1, backoff_max=0.3, budget_percent=20, budget_per_second=3)
+SAFE = {"fault": Fault.CONNECT_REFUSED, "method": "GET", "replayable": True, "attempts": 1}
 DECISIONS: list[tuple[dict[str, object], Decision]] = [
     ({}, Decision.RETRY),
     ({"method": "POST"}, Decision.RETRY),
@@ -126,25 +156,127 @@ DECISIONS: list[tuple[dict[str, object], Decision]] = [
     ({"fault": Fault.CLOSED_EARLY, "replayable": False}, Decision.UNSAFE),
     ({"fault": Fault.FIRST_BYTE_TIMEOUT}, Decision.UNSAFE),
     ({"fault": Fault.INVALID_RESPONSE}, Decision.UNSAFE),
+    ({"fault": Fault.BAD_STATUS}, Decision.RETRY),
+    ({"fault": Fault.BAD_STATUS, "method": "PATCH"}, Decision.UNSAFE),
+    ({"fault": Fault.BAD_STATUS, "replayable": False}, Decision.UNSAFE),
     ({"attempts": 2}, Decision.RETRY),
-    ({"attempts": 3}, Decision.EXHAUSTED),
-    ({"retrying": 2}, Decision.RETRY),
-    ({"retrying": 3}, Decision.BUDGET),
-    ({"retrying": 3, "in_flight": 20}, Decision.RETRY),
-    ({"retrying": 4, "in_flight": 20}, Decision.BUDGET),
+    ({"attempts": 3}, Decision.ATTEMPTS),
 ]
 
 
 @pytest.mark.parametrize(("change", "expected"), DECISIONS)
-def test_only_safe_and_affordable_attempts_are_repeated(change: dict[str, object], expected: Decision) -> None:
-    assert retries.decide(RETRY, **{**SAFE, **change}) is expected  # type: ignore[arg-type]
+def test_only_safe_attempts_are_repeated(change: dict[str, object], expected: Decision) -> None:
+    assert retries.permit(RETRY, **{**SAFE, **change}) is expected  # type: ignore[arg-type]
 
 
 def test_without_a_policy_nothing_is_repeated() -> None:
-    assert retries.decide(None, **SAFE) is Decision.OFF  # type: ignore[arg-type]
+    assert retries.permit(None, **SAFE) is Decision.OFF  # type: ignore[arg-type]
+
+
+PER_TRY = replace(RETRY, per_try_timeout=1.0)
+PERMISSIONS: list[tuple[Retry, dict[str, object], Decision]] = [
+    (PER_TRY, {"fault": Fault.FIRST_BYTE_TIMEOUT}, Decision.RETRY),
+    (RETRY, {"fault": Fault.FIRST_BYTE_TIMEOUT}, Decision.UNSAFE),
+    (PER_TRY, {"fault": Fault.FIRST_BYTE_TIMEOUT, "method": "POST"}, Decision.UNSAFE),
+    (PER_TRY, {"fault": Fault.FIRST_BYTE_TIMEOUT, "replayable": False}, Decision.UNSAFE),
+    (PER_TRY, {"fault": Fault.RESPONSE_TIMEOUT}, Decision.UNSAFE),
+    (RETRY, {"elsewhere": False}, Decision.NO_BACKEND),
+    (RETRY, {"elsewhere": False, "attempts": 3}, Decision.ATTEMPTS),
+    (RETRY, {"elsewhere": False, "fault": Fault.RESPONSE_TRUNCATED}, Decision.UNSAFE),
+]
+
+
+@pytest.mark.parametrize(("policy", "change", "expected"), PERMISSIONS)
+def test_what_may_be_repeated_leaving_the_budget_aside(policy: Retry, change: dict[str, object], expected: Decision) -> None:
+    case: dict[str, object] = {"fault": Fault.CONNECT_REFUSED, "method": "GET", "replayable": True, "attempts": 1}
+    assert retries.permit(policy, **{**case, **change}) is expected  # type: ignore[arg-type]
+
+
+def afforded(moments: list[float], per_second: int = 3, **load: int) -> list[bool]:
+    """Whether the budget lets a retry pass at each of these moments."""
+    floor, found = 0.0, []
+    for now in moments:
+        floor, decision = retries.afford(floor, replace(RETRY, budget_per_second=per_second), now, **load)
+        found.append(decision is Decision.RETRY)
+    return found
+
+
+def test_the_budget_is_a_share_of_the_requests_in_flight() -> None:
+    assert afforded([100.0] * 9, retrying=19, in_flight=100) == [True] * 9
+    assert afforded([100.0], per_second=0, retrying=20, in_flight=100) == [False]
+
+
+def test_beyond_the_share_some_retries_per_second_are_allowed() -> None:
+    assert afforded([100.0] * 4, retrying=20, in_flight=100) == [True, True, True, False]
+    assert afforded([100.0] * 3 + [100.3, 100.34, 100.35, 101.34, 101.34, 101.34, 101.34], retrying=0, in_flight=1) == (
+        [True] * 3 + [False, True, False] + [True] * 3 + [False]
+    )
+
+
+def test_retries_within_the_share_leave_the_floor_alone() -> None:
+    assert retries.afford(7.0, RETRY, 100.0, retrying=0, in_flight=100) == (7.0, Decision.RETRY)
 
 
 @pytest.mark.parametrize(("attempts", "longest"), [(1, 0.1), (2, 0.2), (3, 0.3), (9, 0.3)])
 def test_backoff_doubles_up_to_a_limit_with_full_jitter(attempts: int, longest: float) -> None:
     assert retries.backoff(RETRY, attempts, 0.0) == 0
     assert retries.backoff(RETRY, attempts, 1.0) == pytest.approx(longest)
+
+
+PAUSES = {
+    "the first time": ([5.0], [0.1]),
+    "again and again": ([0.0] * 11, [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 30, 30]),
+    "after a good life": ([0.0, 0.0, 0.0, 60.0, 0.0], [0.1, 0.2, 0.4, 0.1, 0.2]),
+    "after less than that": ([0.0, 59.9], [0.1, 0.2]),
+    "for ever": ([0.0] * 5000, [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, *[30] * 4991]),
+}
+
+
+@pytest.mark.parametrize("case", PAUSES)
+def test_a_worker_that_keeps_ending_is_started_ever_later(case: str) -> None:
+    lives, expected = PAUSES[case]
+    failures, pauses = 0, []
+    for lived in lives:
+        failures, pause = restarts.ended(failures, lived)
+        pauses.append(pause)
+    assert pauses == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("total", "count", "expected"), [(10, 3, [4, 3, 3]), (9, 3, [3, 3, 3]), (1, 3, [1, 1, 1]), (10_000, 1, [10_000]), (0, 3, [0, 0, 0])]
+)
+def test_workers_share_what_is_allowed_in_all(total: int, count: int, expected: list[int]) -> None:
+    assert [shares.share(total, index, count) for index in range(count)] == expected
+
+
+def test_every_limit_is_divided_among_the_workers_and_nothing_else() -> None:
+    text = """\
+listen: 127.0.0.1:8080
+limits: {max_connections: 100, max_queue: 10, max_connections_per_client: 3}
+backends: [{name: a, address: "127.0.0.1:1", max_connections: 9}, {name: b, address: "127.0.0.1:2", max_connections: 1, weight: 3}]
+retry: {budget_per_second: 20}
+routes: [{name: r, match: {path: /}, pool: default, rate_limit: {rate: 6/s, burst: 4, per: client}}]
+"""
+    whole = parse(text, "balance.yaml", {})
+    part = shares.for_worker(whole, 1, 2)
+    limits, rate, retry = part.limits, part.routes[0].rate_limit, part.pools[0].retry
+    assert rate
+    assert retry
+    assert (limits.max_connections, limits.max_queue, limits.max_connections_per_client, limits.max_requests_per_client) == (50, 5, 1, 0)
+    assert [(backend.max_connections, backend.weight) for backend in part.backends] == [(4, 1), (1, 3)]
+    assert (rate.rate, rate.burst, retry.budget_per_second) == (3, 2, 10)
+    assert shares.for_worker(whole, 0, 1) == whole
+
+
+def test_every_ending_has_a_word_that_the_page_explains(repository: Path) -> None:
+    page = (repository / "docs" / "load-balancer.md").read_text()
+    words = {termination(fault, phase) for fault in Fault for phase in Phase}
+    assert all(f"`..._{word.partition('_')[2]}`" in page for word in words - {"complete"})
+    assert {word.partition("_")[0] for word in words} == {"complete", "client", "balancer", "backend"}
+    assert [fault for fault in Fault if termination(fault, Phase.BODY) == "complete"] == [Fault.OK, Fault.BAD_STATUS]
+
+
+@pytest.mark.parametrize("phase", Phase)
+def test_a_fault_in_the_request_itself_ends_it_where_it_is_received(phase: Phase) -> None:
+    assert termination(Fault.BODY_TOO_LARGE, phase) == "client_request"
+    assert termination(Fault.CLIENT_ABORT, phase) == f"client_{phase.value}"

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from .conftest import PATIENCE
+
 if TYPE_CHECKING:
     from tests.lb.conftest import Balancer, Stream, World
 
@@ -92,16 +94,82 @@ def test_retry_off_means_one_attempt(world: World) -> None:
     assert len(bad.heads) == 1
 
 
-def test_the_budget_limits_retries_at_any_moment(world: World) -> None:
-    balancer = world.balancer(
-        world.free_port(), circuit_breaker=False, retry={"max_attempts": 2, "budget_percent": 0, "backoff_base": "1m", "backoff_max": "1m"}
-    )
+def test_the_budget_limits_retries(world: World) -> None:
+    retry = {"max_attempts": 2, "budget_percent": 0, "budget_per_second": 3, "backoff_base": "1m", "backoff_max": "1m"}
+    balancer = world.balancer(world.free_port(), circuit_breaker=False, retry=retry)
     streams = [balancer.connect().send(GET) for _client in range(8)]
     world.until(lambda: balancer.metric('balance_http_requests_total{method="GET",status="502"}') == 5)
     assert balancer.status()["requests"]["retrying"] == 3  # the floor
     for stream in streams:
         stream.close()
     world.until(lambda: balancer.status()["requests"] == {"in_flight": 0, "retrying": 0, "queued": 0})
+
+
+def test_the_budget_has_room_for_the_failures_that_open_a_breaker(world: World) -> None:
+    """Five in flight end at once, and are answered elsewhere only when all of them have come there."""
+    dropped, arrived = threading.Barrier(5), threading.Barrier(10)
+
+    def dropping(stream: Stream) -> None:
+        stream.message()
+        dropped.wait(PATIENCE)
+        stream.reset()
+
+    def waiting(stream: Stream) -> None:
+        stream.message()
+        arrived.wait(PATIENCE)
+        stream.send(OK)
+
+    balancer = world.balancer(world.origin(dropping), world.origin(waiting))
+    streams = [balancer.connect().send(GET) for _client in range(10)]
+    assert [stream.message()[1] for stream in streams] == [b"ok"] * 10
+
+
+SAD = {
+    "whole": b"HTTP/1.1 500 Sad\r\nContent-Length: 3\r\n\r\nsad",
+    "chunked": b"HTTP/1.1 500 Sad\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nsad\r\n0\r\n\r\n",
+    "its body never ends": b"HTTP/1.1 500 Sad\r\nContent-Length: 9\r\n\r\nsad",
+    "until the end": b"HTTP/1.0 500 Sad\r\n\r\nsad",
+}
+
+
+@pytest.mark.parametrize("form", SAD)
+def test_an_idempotent_request_is_repeated_elsewhere_after_a_status_of_the_list(world: World, form: str) -> None:
+    bad, good = world.origin(SAD[form]), world.origin()
+    balancer = world.balancer(bad, good, retry={"on_status": [500, 502], "backoff_base": "1ms"})
+    for _request in range(4):
+        assert balancer.get()[1] == b"ok"
+    assert len(bad.heads) == attempts(balancer, "a", "5xx") == balancer.metric('balance_backend_retries_total{backend="b"}') > 0
+    assert balancer.metric('balance_retries_total{reason="bad_status"}') == balancer.metric("balance_retry_success_total") == len(bad.heads)
+    assert balancer.metric('balance_http_requests_total{method="GET",status="200"}') == 4
+    world.until(lambda: [(line["status"], line["backend"]) for line in balancer.access()] == [(200, "b")] * 4)
+
+
+def test_the_response_of_the_last_attempt_is_passed_on_whatever_its_status(world: World) -> None:
+    bad = world.origin(SAD["whole"])
+    balancer = world.balancer(bad, retry={"on_status": 500, "max_attempts": 2, "backoff_base": "1ms"})
+    assert balancer.get()[1] == b"sad"
+    assert len(bad.heads) == 2
+    assert balancer.metric('balance_retries_exhausted_total{reason="attempts"}') == 1
+    assert balancer.ask(GET.replace(b"GET", b"POST"))[1] == b"sad"
+    assert len(bad.heads) == 3
+    assert balancer.metric('balance_retries_exhausted_total{reason="unsafe"}') == 1
+
+
+def test_a_response_is_passed_on_if_its_status_has_taken_the_last_backend_out(world: World) -> None:
+    breaker = {"failure_threshold": 1, "open_for": "1h"}
+    balancer = world.balancer(world.origin(SAD["whole"]), failing_status="500", circuit_breaker=breaker, retry={"on_status": 500})
+    assert balancer.get()[1] == b"sad"
+    assert balancer.metric('balance_retries_exhausted_total{reason="no_backend"}') == 1
+
+
+@pytest.mark.parametrize(("failing", "expected"), [("502-504", "closed"), ([500, "502-504"], "open")])
+def test_a_500_counts_against_its_backend_if_the_configuration_says_so(world: World, failing: object, expected: str) -> None:
+    bad = world.origin(SAD["whole"])
+    balancer = world.balancer(bad, failing_status=failing, circuit_breaker={"failure_threshold": 1}, outlier_detection={"consecutive_failures": 1})
+    assert balancer.get()[1] == b"sad"
+    assert balancer.status()["backends"][0]["circuit_breaker"] == expected
+    ejections = balancer.metric('balance_backend_ejections_total{backend="a",reason="consecutive_failures"}')
+    assert bool(ejections) is (expected == "open")
 
 
 def test_an_idle_connection_that_the_origin_closed_meanwhile_costs_nobody_anything(world: World) -> None:

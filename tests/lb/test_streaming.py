@@ -261,7 +261,7 @@ def test_a_long_response_outlives_the_deadline_of_the_upload_that_it_overlapped(
         go_on.wait()
         stream.send(b"ok")
 
-    balancer = world.balancer(world.origin(script), timeouts={"body_idle": "50ms", "request_header": "50ms"})
+    balancer = world.balancer(world.origin(script), timeouts={"body_idle": "1s", "request_header": "1s"})
     other = balancer.connect().send(GET.replace(b"GET", b"PUT").replace(b"\r\n\r\n", b"\r\nContent-Length: 2\r\n\r\na"))
     assert other.head().startswith(b"HTTP/1.1 200 ")
     other.send(b"b")

@@ -160,7 +160,7 @@ def test_a_unix_socket_needs_a_name_to_verify(folder: Path) -> None:
 
 
 def test_at_least_one_place_to_listen_is_needed(folder: Path) -> None:
-    assert problems(BACKENDS, folder)[0].startswith("balance.yaml:1: listen: is missing (it is required: where clients connect, unless there is tls")
+    assert problems(BACKENDS, folder)[0].startswith("balance.yaml:1: listen: is missing (give listen or tls)")
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(yaml.safe_load(BACKENDS), json_schema())
 

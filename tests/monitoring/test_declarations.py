@@ -15,6 +15,8 @@ from balance.monitoring.alerts import Alert, Condition, RecordingRule
 from balance.monitoring.bundle import Bundle, merge
 from balance.monitoring.dashboards import Dashboard, Panel, Query, Row
 from balance.promql import RATE_WINDOW, absent, rate, series, sum_by
+from balance.promql.selectors import Selector
+from dashboards_py import UNPLOTTED
 
 REQUESTS = sum_by(rate(series(m.HTTP_REQUESTS).over(RATE_WINDOW)), "job")
 SEED_ALERTS = {
@@ -140,3 +142,18 @@ def test_the_six_panels_of_the_seed_exist(bundle: Bundle) -> None:
     main = next(dashboard for dashboard in bundle.dashboards if dashboard.main)
     titles = {panel.title for panel in main.panels}
     assert titles >= {"Request Rate", "Response Time", "Error Rate", "Active Connections", "Backend Health", "Resource Usage"}
+
+
+def test_every_metric_is_on_a_panel_or_there_is_a_reason_why_not(bundle: Bundle) -> None:
+    shown = {
+        selector.metric
+        for dashboard in bundle.dashboards
+        for panel in dashboard.panels
+        for query in panel.queries
+        for selector in query.expr.walk()
+        if isinstance(selector, Selector)
+    }
+    expected = {*m.SERVICE, *m.PYTHON_RUNTIME} - UNPLOTTED.keys()
+    assert not [metric.name for metric in expected - shown]
+    assert not [metric.name for metric in UNPLOTTED.keys() & shown], "these need no reason"
+    assert all(UNPLOTTED.values())

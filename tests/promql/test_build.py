@@ -24,6 +24,7 @@ from balance.promql import (
     ratio,
     scaled,
     series,
+    since,
     sum_by,
     unless,
 )
@@ -47,6 +48,7 @@ SIZES = rate(series(m.HTTP_RESPONSE_SIZE).sum.over(RATE_WINDOW))
         (lambda: series(m.HTTP_REQUEST_DURATION, code="1"), "no label 'code'"),
         (lambda: rate(series(m.BACKEND_HEALTHY)), "balance_backend_healthy: rate() of a gauge (takes series(COUNTER).over(WINDOW))"),  # type: ignore[arg-type]
         (lambda: rate(series(m.HTTP_REQUESTS)), "balance_http_requests_total: rate() of a counter (takes series(COUNTER).over(WINDOW))"),  # type: ignore[arg-type]
+        (lambda: since(series(m.BACKEND_HEALTHY)), "the time since balance_backend_healthy (takes a gauge in seconds since 1970)"),
         (lambda: increase(5), "increase() of a different thing"),  # type: ignore[arg-type]
         (lambda: quantile(0.9, series(m.HTTP_REQUESTS), RATE_WINDOW), "balance_http_requests_total: a quantile of a counter"),  # type: ignore[arg-type]
         (lambda: quantile(99, series(m.HTTP_REQUEST_DURATION), RATE_WINDOW), "quantile 99 (must be between 0 and 1)"),

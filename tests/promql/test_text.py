@@ -25,11 +25,13 @@ from balance.promql import (
     ratio,
     scaled,
     series,
+    since,
     sum_by,
     text,
     unless,
+    until,
 )
-from balance.promql.ast import Comparison, Ratio, Scaled, SetOperation
+from balance.promql.ast import Comparison, Distance, Ratio, Scaled, SetOperation
 from balance.promql.text import duration, quoted
 
 HOUR = Window(3600)
@@ -49,6 +51,10 @@ CASES: list[tuple[Expr, str]] = [
         "histogram_quantile(0.99, sum by (job, le) (rate(balance_http_request_duration_seconds_bucket[5m])))",
     ),
     (compare(UP, "==", t.TARGET_DOWN), "up == 0"),
+    (since(series(m.PROCESS_START)), "time() - process_start_time_seconds"),
+    (until(series(m.TLS_NOT_AFTER)), "balance_tls_certificate_not_after_seconds - time()"),
+    (max_by(since(series(m.CONFIG_TIMESTAMP)), "job"), "max by (job) (time() - balance_config_last_reload_success_timestamp_seconds)"),
+    (scaled(since(series(m.PROCESS_START)), t.ERROR_RATIO), "(time() - process_start_time_seconds) * 0.05"),
     (either(compare(UP, "==", t.TARGET_DOWN), absent(UP)), "up == 0 or absent(up)"),
     (unless(either(UP, HEALTHY), UP, "job"), "(up or balance_backend_healthy) unless on (job) up"),
     (either(UP, either(HEALTHY, UP)), "up or (balance_backend_healthy or up)"),
@@ -73,6 +79,9 @@ def _built(expr: Expr) -> object:
     match expr:
         case Ratio():
             return ("/", _built(expr.part), _built(expr.whole))
+        case Distance():
+            moment = _built(expr.moment)
+            return ("-", "time()", moment) if expr.direction == "since" else ("-", moment, "time()")
         case Scaled():
             return ("*", _built(expr.operand), number(expr.threshold.value))
         case Comparison():

@@ -78,7 +78,7 @@ def test_users_of_the_mixin_override_thresholds_and_selector(vendored: Path) -> 
     assert rules_by_name["BalanceHighMemoryUsage"]["expr"] == 'process_resident_memory_bytes{job="edge",cluster="eu"} > 1000000000'
     assert rules_by_name["BalanceHighRetryRate"]["expr"].endswith("> 0.20")
     assert rules_by_name["BalanceDown"]["expr"] == 'up{job="edge",cluster="eu"} == 0 or absent(up{job="edge",cluster="eu"})'
-    assert result["dashboards"] == ["balance.json"]
+    assert result["dashboards"] == ["backend.json", "balance.json", "workers.json"]
 
 
 def test_an_empty_selector_leaves_rules_that_parse(vendored: Path) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from datetime import date
 from http.client import HTTPException
 
-from tools.bench import bodies, generator, idle, latency, metrics, proxies, slow
+from tools.bench import bodies, generator, idle, latency, metrics, picks, proxies, scrape, slow
 from tools.bench.table import Goal, Result, summary
 
 BENCHMARKS: dict[str, Callable[[], Result]] = {
@@ -20,7 +20,9 @@ BENCHMARKS: dict[str, Callable[[], Result]] = {
     "latency": latency.run,
     "idle": idle.run,
     "metrics": metrics.run,
+    "scrape": scrape.run,
     "slow": slow.run,
+    "picks": picks.run,
 }
 
 

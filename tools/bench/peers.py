@@ -26,6 +26,8 @@ class Peer:
     environment: Mapping[str, str] = field(default_factory=dict)
     forwards: bool = True
     """whether it tells the origin who the client is"""
+    reuses: bool = True
+    """whether its second request finds a connection to the origin: not where many backends take turns"""
 
 
 _NGINX = """

@@ -48,7 +48,7 @@ def stage(peers: Sequence[Peer], *, tls: bool = False) -> Iterator[tuple[Server,
         proxies = []
         for peer in peers:
             server = stack.enter_context(_server(peer, PROXY_CORE, directory, origin.port, tls=tls))
-            _try(server, forwards=peer.forwards)
+            _try(server, peer)
             proxies.append(server)
         yield origin, proxies
 
@@ -106,13 +106,13 @@ def answers(server: Server, *paths: str) -> list[str]:
     return bodies
 
 
-def _try(server: Server, *, forwards: bool) -> None:
+def _try(server: Server, peer: Peer) -> None:
     """The answer is right, the connection to the origin is used again, and the origin learns who the client is."""
     body, reused = answers(server, "/", "/reused")
     number, _, client = reused.partition(" ")
     if body != BODY:
         raise RuntimeError(f"{server.name}: the body is not the origin's")
-    if int(number) < 2:
+    if peer.reuses and int(number) < 2:
         raise RuntimeError(f"{server.name}: a new connection to the origin for every request")
-    if forwards and not client:  # any address: for a client on the loopback, Envoy names the machine's own
+    if peer.forwards and not client:  # any address: for a client on the loopback, Envoy names the machine's own
         raise RuntimeError(f"{server.name}: no X-Forwarded-For")

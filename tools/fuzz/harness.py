@@ -10,13 +10,17 @@ import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import cast
 
 from balance.lb.config.reader import parse
 from balance.lb.data.accesslog import Entry, render
 from balance.lb.data.forwarding import Forwarding
 from balance.lb.data.plain import Plain
+from balance.lb.data.pool import Pool
 from balance.lb.data.request import Body, Examiner, Request
 from balance.lb.data.response import compose, interim
+from balance.lb.data.site import Route
 from balance.lb.data.wire import RequestReader, ResponseReader, WireError
 
 LOOP = asyncio.new_event_loop()
@@ -28,7 +32,8 @@ limits: {max_header_size: 1024, max_request_line: 512, max_headers: 20}
 CONFIG = parse(TEXT, "fuzz", {})
 LIMITS = CONFIG.limits
 FORWARDING = Forwarding(CONFIG.forwarding)
-EXAMINER = Examiner(FORWARDING, 0)
+ROUTE = Route(CONFIG.routes[0], cast("Pool", SimpleNamespace(recognises=False)))
+EXAMINER = Examiner(FORWARDING, 0, lambda _method, _host, _target, _lines: ROUTE)
 PEER = FORWARDING.peer("127.0.0.1", b"127.0.0.1:80")
 PLAIN = Plain(LIMITS.max_header_size, LIMITS.max_headers, LIMITS.max_request_line)
 Harness = Callable[[bytes], object]
@@ -160,7 +165,7 @@ def differential(data: bytes) -> None:
 
 def access_log(target: bytes) -> None:
     """A target of any bytes makes one line, which reads back."""
-    entry = Entry("127.0.0.1", "GET", target, 200, "a", 0, 2, 0.5, 1, "ok")
+    entry = Entry("127.0.0.1", "GET", target, 200, "a", 0, 2, 0.5, 1, "ok", "complete")
     line = render("2026-01-02T03:04:05.678Z", entry, "json")
     assert line.isascii()
     assert line.count("\n") == 1

@@ -10,20 +10,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from balance.lb.config.files import FileError, read_text
+
 _CERTIFICATE = "-----BEGIN CERTIFICATE-----"
 _END = "-----END CERTIFICATE-----"
 _ENCRYPTED = ("BEGIN ENCRYPTED PRIVATE KEY", "Proc-Type: 4,ENCRYPTED")
 _ALTERNATIVE_NAMES = bytes.fromhex("0603551d11")
 """The object identifier 2.5.29.17, as DER."""
 _BOOLEAN, _UTC_TIME, _DNS_NAME, _VERSION, _EXTENSIONS = 0x01, 0x17, 0x82, 0xA0, 0xA3
-
-
-class FileError(Exception):
-    """A file that cannot be used: the key of the configuration that names it, what is wrong, and the cure."""
-
-    def __init__(self, key: str, what: str, cure: str) -> None:
-        super().__init__(what)
-        self.key, self.what, self.cure = key, what, cure
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +39,10 @@ class Leaf:
 
 def use_pair(context: ssl.SSLContext, certificate: str, key: str) -> Leaf:
     """Make the context serve the certificate (PEM, its chain may follow) with its key; what it says. Raises `FileError`."""
-    text = _read("certificate", certificate)
+    text = read_text("certificate", certificate)
     if _CERTIFICATE not in text or _END not in text:
         raise FileError("certificate", f"{certificate} holds no certificate in PEM", f"convert it: openssl x509 -in {certificate} -out NEW.pem")
-    secret = _read("key", key)
+    secret = read_text("key", key)
     if any(mark in secret for mark in _ENCRYPTED):
         raise FileError("key", f"{key} is encrypted", f"remove the passphrase, protect the file: openssl pkey -in {key} -out NEW.key")
     if "PRIVATE KEY-----" not in secret:
@@ -66,20 +60,12 @@ def use_pair(context: ssl.SSLContext, certificate: str, key: str) -> Leaf:
 
 def use_authorities(context: ssl.SSLContext, path: str) -> None:
     """Make the context trust the certificates in the file (PEM) and no others. Raises `FileError`."""
-    if _CERTIFICATE not in _read("ca", path):
+    if _CERTIFICATE not in read_text("ca", path):
         raise FileError("ca", f"{path} holds no certificate in PEM", f"convert it: openssl x509 -in {path} -out NEW.pem")
     try:
         context.load_verify_locations(path)
     except (OSError, ValueError) as error:
         raise FileError("ca", f"{path} cannot be used: {_reason(error)}", "mend the file") from None
-
-
-def _read(key: str, path: str) -> str:
-    try:
-        with open(path, encoding="latin-1") as file:  # prose around the blocks may be in any encoding
-            return file.read(2**22)
-    except OSError as error:
-        raise FileError(key, f"{path} cannot be read: {(error.strerror or str(error)).lower()}", "name a readable file") from None
 
 
 def _reason(error: Exception) -> str:

@@ -1,15 +1,20 @@
-"""What no single key shows: contradictions within a section, and files that cannot be used."""
+"""What no single key shows: contradictions within a section or between several, and files that cannot be used."""
 
 from __future__ import annotations
 
 import ssl
 from collections.abc import Callable, Iterator, Mapping
+from ipaddress import ip_address
 from typing import Any
 
-from balance.lb.config.certificates import FileError, use_authorities, use_pair
+from balance.errors import suggestion
+from balance.lb.config import reach
+from balance.lb.config.certificates import use_authorities, use_pair
+from balance.lb.config.files import FileError, read_secret, read_text
+from balance.lb.config.model import MOST_BACKENDS, MOST_POOLS
 
 Complaint = tuple[str, str, str]
-"""What a check of a whole section found: key, what, cure."""
+"""What a check of a whole section found: key (or path from there, as in ``routes[0].pool``), what, cure."""
 Check = Callable[[Mapping[str, Any]], Iterator[Complaint]]
 
 
@@ -65,9 +70,90 @@ def backend(values: Mapping[str, Any]) -> Iterator[Complaint]:
         yield "tls", "has no server_name, and a Unix socket has no host name to verify", "add tls.server_name"
 
 
+def secret_in(key: str) -> Check:
+    """The secret in the file that this key names, if it does, can be used."""
+
+    def check(values: Mapping[str, Any]) -> Iterator[Complaint]:
+        if values[key]:
+            yield from _readable(key, read_secret, values[key])
+
+    return check
+
+
+def sticky(values: Mapping[str, Any]) -> Iterator[Complaint]:
+    """There is a secret, and it can be used."""
+    if not values["secret"]:
+        yield "secret", "is empty", "name a file"
+    yield from secret_in("secret")(values)
+
+
+def discover(values: Mapping[str, Any]) -> Iterator[Complaint]:
+    """There is a source. A file is there; what is in it may change at any time, so whoever watches it judges that. A server is named by
+    its address."""
+    if not values["dns"] and not values["srv"] and not values["file"]:
+        yield "", "names nothing", "write dns, srv or file with a value"
+    if values["file"]:
+        yield from _readable("file", read_text, values["file"])
+    server = values["server"]
+    if server and values["file"]:
+        yield "server", "is given beside file", "remove it"
+    elif server:
+        try:
+            ip_address(server.host)
+        except ValueError:
+            yield "server", f"{server.host!r} is no address", "write it as 127.0.0.1:53 or [::1]:53"
+
+
+def health_check(values: Mapping[str, Any]) -> Iterator[Complaint]:
+    """What HEAD never has is not expected of it."""
+    if values["method"] == "HEAD" and values["expected_body"]:
+        yield "expected_body", "is given, but a response to HEAD has no body", "set method to GET, or remove expected_body"
+
+
+def outlier_detection(values: Mapping[str, Any]) -> Iterator[Complaint]:
+    """The first ejection fits."""
+    if values["base_ejection"] > values["max_ejection"]:
+        yield "base_ejection", "is longer than max_ejection", "the first ejection cannot exceed the longest"
+
+
+def rewrite(values: Mapping[str, Any]) -> Iterator[Complaint]:
+    """It changes something."""
+    if not values["strip"] and not values["replace_prefix"]:
+        yield "", "replaces nothing", "write strip: true, or replace_prefix with a path"
+
+
+def config(values: Mapping[str, Any]) -> Iterator[Complaint]:
+    """Names are unique over all pools and not too many, routes lead to one of them, and each route can be reached."""
+    names = dict[str, str]()
+    for at, pool in enumerate(values["pools"]):
+        for index, one in enumerate(pool.backends):
+            if one.name in names:
+                yield f"pools[{at}].backends[{index}].name", f"{one.name!r} is already in pool {names[one.name]!r}", "names are unique over all pools"
+            names.setdefault(one.name, pool.name)
+    count = len(names) or len(values["backends"])
+    if count > MOST_BACKENDS:
+        yield "pools" if names else "backends", f"have {count} backends", f"at most {MOST_BACKENDS} in all"
+    if len(values["pools"]) > MOST_POOLS:
+        yield "pools", f"are {len(values['pools'])}", f"at most {MOST_POOLS}"
+    pools = [pool.name for pool in values["pools"]] or ["default"]
+    for at, route in enumerate(values["routes"]):
+        if route.pool not in pools:
+            yield f"routes[{at}].pool", f"there is no pool {route.pool!r}", suggestion(route.pool, pools)
+        hiding = reach.hidden(route.match, values["routes"][:at])
+        if hiding:
+            yield f"routes[{at}]", f"{route.name!r} is never reached: everything it matches goes to {', '.join(hiding)}", "move it up, or remove it"
+
+
 def _usable(use: Callable[[ssl.SSLContext], object]) -> Iterator[Complaint]:
     """Try it on a context of no further use."""
     try:
         use(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
+    except FileError as error:
+        yield error.key, error.what, error.cure
+
+
+def _readable(key: str, read: Callable[[str, str], object], path: str) -> Iterator[Complaint]:
+    try:
+        read(key, path)
     except FileError as error:
         yield error.key, error.what, error.cure

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import ipaddress
+import os
 import re
-from typing import Any, Protocol
+from typing import Any
 
 from balance.errors import choices
-from balance.lb.config.model import Address
 
 
 class KindError(ValueError):
@@ -18,40 +17,77 @@ class KindError(ValueError):
         self.what, self.cure = what, cure
 
 
-class Kind(Protocol):
+MASK = "***"
+"""What is shown in place of what may be a secret."""
+
+
+class Kind:
     """One kind of scalar."""
 
     def parse(self, text: str) -> Any:
         """The value that the text stands for; raises `KindError`."""
+        raise NotImplementedError
 
     def schema(self) -> dict[str, Any]:
         """The kind as JSON Schema."""
+        raise NotImplementedError
+
+    def written(self, value: Any) -> Any:
+        """The value as JSON that reads back as the same."""
+        return value if isinstance(value, bool | int | float) else str(value)
+
+    def shown(self, value: Any) -> Any:
+        """The same for everyone's eyes: what may be a secret is masked."""
+        return self.written(value)
 
 
+OFF = ("off", "false", "no")
+"""How YAML spells false where it means a part that is switched off."""
 _DURATION_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_BINARY = (("GiB", 1024**3), ("MiB", 1024**2), ("KiB", 1024))
 _SIZE_UNITS = {"": 1, "B": 1, "KB": 1000, "MB": 1000**2, "GB": 1000**3, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 
 
-class Duration:
-    """``100ms``, ``1.5s``, ``10m``, ``1h``: seconds, more than 0 and at most a week."""
+class Duration(Kind):
+    """``100ms``, ``1.5s``, ``10m``, ``1h``: seconds, more than 0 and at most a week. Where it may be ``off``, that is 0 seconds."""
 
     most = 7 * 24 * 3600.0
-    cure = "write it as 100ms, 10s, 1m or 1h"
+
+    def __init__(self, *, may_be_off: bool = False) -> None:
+        self.may_be_off = may_be_off
+        self.cure = "write it as 100ms, 10s, 1m or 1h" + ", or off" * may_be_off
 
     def parse(self, text: str) -> float:
+        if self.may_be_off and text.lower() in OFF:
+            return 0.0
         match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,6})?)(ms|s|m|h)", text)
         if not match:
             raise KindError(f"{text!r} is no duration", self.cure)
         seconds = float(match[1]) * _DURATION_UNITS[match[2]]
         if not 0 < seconds <= self.most:
-            raise KindError(f"{text!r} is out of range", "more than 0, at most 168h")
+            raise KindError(f"{text!r} is out of range", "more than 0, at most 168h" + ", or off" * self.may_be_off)
         return seconds
 
+    def written(self, value: float) -> Any:
+        """In the greatest unit that gives a whole number, or else in the one that gives the very value."""
+        if not value:
+            return False
+        texts = [f"{value / _DURATION_UNITS[unit]:.6f}".rstrip("0").rstrip(".") + unit for unit in ("h", "m", "s", "ms")]
+        exact = [text for text in texts if self._reads_as(text, value)]
+        return next((text for text in exact if "." not in text), exact[0] if exact else texts[-1])
+
+    def _reads_as(self, text: str, value: float) -> bool:
+        try:
+            return self.parse(text) == value
+        except KindError:
+            return False
+
     def schema(self) -> dict[str, Any]:
-        return {"type": "string", "pattern": r"^[0-9]{1,9}(\.[0-9]{1,6})?(ms|s|m|h)$"}
+        form = {"type": "string", "pattern": r"^[0-9]{1,9}(\.[0-9]{1,6})?(ms|s|m|h)$"}
+        return {"anyOf": [form, {"const": False}]} if self.may_be_off else form
 
 
-class Size:
+class Size(Kind):
     """``32KiB``, ``1MB`` or plain bytes, within bounds."""
 
     def __init__(self, least: int = 0, most: int = 2**50) -> None:
@@ -66,11 +102,14 @@ class Size:
             raise KindError(f"{text!r} is out of range", f"{self.least} to {self.most} bytes")
         return size
 
+    def written(self, value: int) -> Any:
+        return next((f"{value // size}{unit}" for unit, size in _BINARY if value and value % size == 0), value)
+
     def schema(self) -> dict[str, Any]:
         return {"anyOf": [{"type": "integer", "minimum": self.least}, {"type": "string", "pattern": "^[0-9]{1,16}(B|KB|MB|GB|KiB|MiB|GiB)?$"}]}
 
 
-class Integer:
+class Integer(Kind):
     """A whole number within bounds."""
 
     def __init__(self, least: int, most: int) -> None:
@@ -88,35 +127,58 @@ class Integer:
         return {"type": "integer", "minimum": self.least, "maximum": self.most}
 
 
-class Choice:
-    """One word of a closed set. `later` names what the contract knows and this version does not do yet."""
+class Decimal(Kind):
+    """A number, perhaps with a fraction, within bounds."""
 
-    def __init__(self, *values: str, later: tuple[str, ...] = ()) -> None:
-        self.values, self.later = values, later
+    def __init__(self, least: float, most: float) -> None:
+        self.least, self.most = least, most
+
+    def parse(self, text: str) -> float:
+        if not re.fullmatch(r"\d{1,9}(\.\d{1,6})?", text):
+            raise KindError(f"{text!r} is no number", f"{self.least} to {self.most}")
+        if not self.least <= float(text) <= self.most:
+            raise KindError(f"{text} is out of range", f"{self.least} to {self.most}")
+        return float(text)
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "number", "minimum": self.least, "maximum": self.most}
+
+
+class Choice(Kind):
+    """One word of a closed set."""
+
+    def __init__(self, *values: str) -> None:
+        self.values = values
 
     def parse(self, text: str) -> str:
         if text not in self.values:
-            raise KindError(f"{text!r} is not supported{' yet' * (text in self.later)}", f"choices: {choices(self.values)}")
+            raise KindError(f"{text!r} is not supported", f"choices: {choices(self.values)}")
         return text
 
     def schema(self) -> dict[str, Any]:
         return {"enum": list(self.values)}
 
 
-class Workers:
-    """The number of worker processes: one, until there is a supervisor."""
+class Workers(Kind):
+    """The number of worker processes; 0 stands for ``auto``, one for each processor."""
+
+    most = 64
 
     def parse(self, text: str) -> int:
-        if text != "1":
-            later = text == "auto" or (text.isdecimal() and int(text) > 1)
-            raise KindError(f"{text!r} is not supported{' yet' * later}", "choices: 1")
-        return 1
+        if text == "auto":
+            return 0
+        if not re.fullmatch(r"\d{1,9}", text) or not 1 <= int(text) <= self.most:
+            raise KindError(f"{text!r} is no number of workers", f"auto, or 1 to {self.most}")
+        return int(text)
+
+    def written(self, value: int) -> Any:
+        return value or "auto"
 
     def schema(self) -> dict[str, Any]:
-        return {"const": 1}
+        return {"anyOf": [{"type": "integer", "minimum": 1, "maximum": self.most}, {"const": "auto"}]}
 
 
-class Flag:
+class Flag(Kind):
     """``true`` or ``false``, also as YAML's on, off, yes, no."""
 
     words = {"true": True, "false": False, "on": True, "off": False, "yes": True, "no": False}  # noqa: RUF012 -- a constant table
@@ -130,7 +192,7 @@ class Flag:
         return {"type": "boolean"}
 
 
-class Text:
+class Text(Kind):
     """A text that matches a pattern."""
 
     def __init__(self, pattern: str, cure: str) -> None:
@@ -142,25 +204,18 @@ class Text:
         return text
 
     def schema(self) -> dict[str, Any]:
-        return {"type": "string", "pattern": f"^{self.pattern}$"}
+        return {"type": "string", "pattern": f"^({self.pattern})$"}
 
 
-class Network:
-    """``10.0.0.0/8``, ``2001:db8::/32``, a single address, or ``unix`` for whoever comes by a Unix socket."""
+class Target(Text):
+    """The target of a request, whose query may hold a key."""
 
-    def parse(self, text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | str:
-        if text == "unix":
-            return text
-        try:
-            return ipaddress.ip_network(text)
-        except ValueError as error:
-            raise KindError(f"{text!r} is no network: {error}", "write it as 10.0.0.0/8, 2001:db8::/32, 192.0.2.1 or unix") from None
-
-    def schema(self) -> dict[str, Any]:
-        return {"type": "string", "pattern": r"^(unix|[0-9A-Fa-f.:]+(/[0-9]{1,3})?)$"}
+    def shown(self, value: str) -> Any:
+        path, mark, _query = value.partition("?")
+        return path + mark + MASK * bool(mark)
 
 
-class File:
+class File(Kind):
     """The path of a file; a relative one starts at the folder of the configuration file (the reader sees to it)."""
 
     def parse(self, text: str) -> str:
@@ -168,46 +223,9 @@ class File:
             raise KindError(f"{text!r} is no path", "name a file")
         return text
 
+    def written(self, value: str) -> Any:
+        """From the root, so that it is the same file wherever the configuration lies."""
+        return os.path.abspath(value)
+
     def schema(self) -> dict[str, Any]:
         return {"type": "string"}
-
-
-class Endpoint:
-    """``host:port``, ``[::1]:port`` or ``unix:path``; where one listens also ``:port`` (every interface) and port 0 (any free one)."""
-
-    def __init__(self, *, listening: bool) -> None:
-        self.listening = listening
-        self.cure = f"write it as 10.0.0.1:8080, [::1]:8080{', :8080' * listening} or unix:path"
-
-    def parse(self, text: str) -> Address:
-        if text.startswith("unix:"):
-            path = text.removeprefix("unix:")
-            if not path or len(path.encode()) > 107:
-                raise KindError(f"{text!r} has no usable path", "a socket path of 1 to 107 bytes")
-            return Address(path=path)
-        host, colon, port = text.rpartition(":")
-        if not colon:
-            raise KindError(f"{text!r} has no port", self.cure)
-        if not re.fullmatch(r"\d{1,5}", port) or not int(not self.listening) <= int(port) <= 65535:
-            raise KindError(f"{port!r} is no port", f"{int(not self.listening)} to 65535")
-        return Address(self._host(text, host), int(port))
-
-    def _host(self, text: str, host: str) -> str:
-        if not host and self.listening:
-            return ""
-        if host.startswith("[") and host.endswith("]"):
-            try:
-                return str(ipaddress.IPv6Address(host[1:-1]))
-            except ValueError:
-                raise KindError(f"{host!r} is no IPv6 address", self.cure) from None
-        if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,252})", host):
-            raise KindError(f"{text!r} has no valid host", self.cure)
-        if re.fullmatch(r"[\d.]+", host):
-            try:
-                ipaddress.IPv4Address(host)
-            except ValueError:
-                raise KindError(f"{host!r} is no IPv4 address", self.cure) from None
-        return host
-
-    def schema(self) -> dict[str, Any]:
-        return {"type": "string", "pattern": r"^(unix:.+|.*:[0-9]{1,5})$"}

@@ -1,54 +1,16 @@
-"""The keys of the configuration as data: name, kind, default and meaning of each. Reader, JSON Schema and environment follow it."""
+"""The keys of the configuration as data: name, kind, default and meaning of each. Those of pools and routes have files of their own."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from types import SimpleNamespace
 from typing import Any
 
 from balance.lb.config import checks, model
-from balance.lb.config.checks import Check
-from balance.lb.config.kinds import Choice, Duration, Endpoint, File, Flag, Integer, Kind, Network, Size, Text, Workers
-from balance.record import Record
-
-
-class Field(Record):
-    """One key. `default` is a text of its kind, or ``None`` if the key is required, `unless` that other key is there.
-
-    `many`: a list. `several`: one value or a list. `later`: known to the contract, refused by this version.
-    """
-
-    key: str
-    kind: Kind | Section
-    default: str | None
-    doc: str
-    many: bool = False
-    several: bool = False
-    later: bool = False
-    unless: str = ""
-
-
-class Section(Record):
-    """A mapping of keys that becomes `make(**values)`; ``off`` instead of it becomes ``None`` where `may_be_off`.
-
-    Not mentioned at all, it has its defaults, of which `absent` replaces some, or is ``None`` where `on_demand`; ``on`` is then short
-    for an empty mapping.
-    """
-
-    make: Callable[..., Any]
-    fields: tuple[Field, ...]
-    may_be_off: bool = False
-    on_demand: bool = False
-    absent: Mapping[str, str] = {}
-    check: Check = checks.nothing
-
-
-def _later(key: str, doc: str) -> Field:
-    return Field(key, Choice(), "", doc, later=True)
-
-
-DURATION = Duration()
-THRESHOLD = Integer(1, 1000)
-TOKEN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}"  # noqa: S105 -- a pattern
+from balance.lb.config.kinds import Choice, File, Flag, Integer, Size, Text, Workers
+from balance.lb.config.places import Endpoint, Network
+from balance.lb.config.pools import BACKEND, DURATION, PARTS, POOL
+from balance.lb.config.routes import ROUTE
+from balance.lb.config.section import Field, Section, object_schema
 
 PAIR = Section(model.Pair, (
     Field("certificate", File(), None, "PEM file, its chain after it; a relative path starts at the configuration file's folder"),
@@ -67,53 +29,10 @@ TLS = Section(model.Tls, (
     Field("client_auth", CLIENT_AUTH, "", "mutual TLS"),
 ), on_demand=True)  # fmt: skip
 
-BACKEND_TLS = Section(model.BackendTls, (
-    Field("ca", File(), "", "PEM file of the authorities to trust; absent: the system's"),
-    Field("server_name", Text(r"([A-Za-z0-9][A-Za-z0-9.:_-]{0,252})?", "a host name or an IP address"), "", "the name its certificate must bear, "
-          "and that is asked for by SNI; absent: the host of the address"),
-    Field("verify", Flag(), "true", "whether its certificate is verified; false is for experiments"),
-    Field("certificate", File(), "", "PEM file of our own certificate, for a backend that asks for one"),
-    Field("key", File(), "", "PEM file of its private key"),
-), on_demand=True, may_be_off=True, check=checks.backend_tls)  # fmt: skip
-
-BACKEND = Section(model.BackendConfig, (
-    Field("name", Text(TOKEN, "1 to 63 letters, digits, dots, dashes or underscores"), None, "name in metrics and logs"),
-    Field("address", Endpoint(listening=False), None, "where it answers HTTP/1.1"),
-    Field("weight", Integer(1, 1000), "1", "share of the requests, relative to the others"),
-    Field("max_connections", Integer(1, 1_000_000), "1000", "open connections to it; requests beyond wait for timeouts.queue"),
-    Field("tls", BACKEND_TLS, "", "speak TLS to it; on: verified by the system's authorities and the host of the address"),
-), check=checks.backend)  # fmt: skip
-
 ADMIN = Section(model.Admin, (
-    Field("listen", Endpoint(listening=True), "127.0.0.1:9090", "where /metrics, /health, /ready, /status and /version answer"),
-))  # fmt: skip
-
-LOAD_BALANCER = Section(model.LoadBalancer, (
-    Field("algorithm", Choice("round-robin", later=("least-requests", "peak-ewma", "consistent-hash", "first")), "round-robin", "who gets a request"),
-    _later("hash_key", "what consistent-hash hashes"),
-))  # fmt: skip
-
-HEALTH_CHECK = Section(model.HealthCheck, (
-    Field("type", Choice("http", "tcp"), "http", "http: GET answered with 200 to 399; tcp: the connection opens"),
-    Field("path", Text(r"/[!-~]*", "an absolute path, printable ASCII without spaces"), "/health", "what an http check asks for"),
-    Field("interval", DURATION, "10s", "pause between two checks, varied by 10 percent"),
-    Field("timeout", DURATION, "3s", "how long a check may take"),
-    Field("healthy_threshold", THRESHOLD, "2", "passed checks in a row that bring a backend back"),
-    Field("unhealthy_threshold", THRESHOLD, "3", "failed checks in a row that take a backend out"),
-), may_be_off=True, absent={"type": "tcp"})  # fmt: skip
-
-CIRCUIT_BREAKER = Section(model.CircuitBreaker, (
-    Field("failure_threshold", THRESHOLD, "5", "failures in a row that open it: no response, or 502, 503, 504"),
-    Field("success_threshold", THRESHOLD, "2", "successful probes that close it again"),
-    Field("open_for", DURATION, "60s", "how long it keeps requests away before it lets probes through"),
-), may_be_off=True)  # fmt: skip
-
-RETRY = Section(model.Retry, (
-    Field("max_attempts", Integer(1, 10), "3", "attempts for one request, the first included"),
-    Field("backoff_base", DURATION, "100ms", "longest pause before the first retry; doubles for each further one; the real pause is random below it"),
-    Field("backoff_max", DURATION, "5s", "longest pause at all"),
-    Field("budget_percent", Integer(0, 100), "20", "retries at any moment, as a share of the requests in flight; 3 are always allowed"),
-), may_be_off=True, check=checks.retry)  # fmt: skip
+    Field("listen", Endpoint(listening=True), "127.0.0.1:9090", "where /metrics, /ready, /status, /config and others answer: see /openapi.json"),
+    Field("token", File(), "", "file of at least 16 bytes that whoever changes anything must show, but for a Unix socket; without it none else may"),
+), check=checks.secret_in("token"))  # fmt: skip
 
 TIMEOUTS = Section(model.Timeouts, (
     Field("request_header", DURATION, "10s", "until the whole head of a request has arrived"),
@@ -133,6 +52,10 @@ LIMITS = Section(model.Limits, (
     Field("max_headers", Integer(1, 10_000), "128", "header fields of a request (431) or response (502)"),
     Field("max_request_line", Size(64, 2**20), "16KiB", "first line of a request (414)"),
     Field("max_request_size", Size(), "0", "body of a request (413); 0: no limit"),
+    Field("max_queue", Integer(0, 1_000_000), "1000", "requests of each pool that may wait for a backend with room; further ones get 503"),
+    Field("max_connections_per_client", Integer(0, 1_000_000), "0", "open connections of one client address; 0: no limit"),
+    Field("max_requests_per_client", Integer(0, 1_000_000), "0", "requests in flight of one client address (429); 0: no limit"),
+    Field("deny", Network(), "", "clients whose connections are closed at once", several=True),
 ))  # fmt: skip
 
 FORWARDING = Section(model.Forwarding, (
@@ -150,52 +73,39 @@ LOG = Section(model.Log, (
     Field("level", Choice("debug", "info", "warning", "error"), "info", "least severe event to log, on stderr"),
     Field("format", Choice("json", "text"), "json", "one line per event and request in this form"),
     Field("access", Flag(), "true", "one line per request, on stdout"),
+    Field("traceparent", Choice("off", "keep", "make"), "keep", "keep: the trace id of requests with a valid one is in the access log and on the "
+          "histogram of durations; make: other requests begin a new trace; off: a header like any other"),
 ))  # fmt: skip
 
-CONFIG = Section(model.Config, (
-    Field("listen", Endpoint(listening=True), None, "where clients connect, unless there is tls.listen", several=True, unless="tls"),
+
+def _config(
+    *, backends: tuple[model.BackendConfig, ...], pools: tuple[SimpleNamespace, ...], routes: tuple[model.RouteConfig, ...], **others: Any
+) -> model.Config:
+    """The short forms written out: one pool of all backends, one route to the first pool; in each pool the parts that it doesn't state itself."""
+    parts = {part.key: others.pop(part.key) for part in PARTS}
+    stated = [vars(pool) for pool in pools] or [{"name": "default", "backends": backends, "discover": None}]
+    full = tuple(model.PoolConfig(**{**parts, **pool}) for pool in stated)
+    return model.Config(pools=full, routes=routes or (model.RouteConfig("default", model.Match(), full[0].name),), **others)
+
+
+CONFIG = Section(_config, (
+    Field("listen", Endpoint(listening=True), "", "where clients connect, unless there is tls.listen", several=True),
     Field("tls", TLS, "", "TLS for clients"),
-    Field("workers", Workers(), "1", "worker processes"),
+    Field("workers", Workers(), "1", "worker processes; auto: one for each processor"),
+    Field("watch_config", Flag(), "false", "read this file anew when it changes, as at SIGHUP"),
     Field("admin", ADMIN, "", "the admin server"),
-    Field("backends", BACKEND, None, "who answers the requests", many=True),
-    Field("load_balancer", LOAD_BALANCER, "", "how requests are spread"),
-    Field("health_check", HEALTH_CHECK, "", "active checks; absent: type tcp; off: none"),
-    Field("circuit_breaker", CIRCUIT_BREAKER, "", "keeps requests from a failing backend; off: never"),
-    Field("retry", RETRY, "", "repeats what may be repeated, on another backend if there is one; off: never"),
+    Field("backends", BACKEND, "", "who answers the requests: short for one pool named default", many=True),
+    Field("pools", POOL, "", "groups of backends that can do the same", many=True),
+    Field("routes", ROUTE, "", "which requests go to which pool, the first that matches wins; absent: everything to the first pool", many=True),
+    *PARTS,
     Field("timeouts", TIMEOUTS, "", "how long anything may take"),
     Field("limits", LIMITS, "", "how much anything may be"),
     Field("forwarding", FORWARDING, "", "what backends are told about clients"),
     Field("metrics", METRICS, "", "the admin server's /metrics"),
     Field("log", LOG, "", "what is written where"),
-    _later("pools", "several groups of backends"),
-    _later("routes", "which requests go to which pool"),
-))  # fmt: skip
+), any_of=("listen", "tls"), one_of=("backends", "pools"), check=checks.config, about=("backends", "pools", "routes"))  # fmt: skip
 
 
 def json_schema() -> dict[str, Any]:
     """The configuration file as JSON Schema 2020-12, for editors and other programs."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Configuration of balance serve", **_object(CONFIG)}
-
-
-def _object(section: Section) -> dict[str, Any]:
-    either = {"anyOf": [{"required": [key]} for field in section.fields if field.unless for key in (field.key, field.unless)]}
-    return {
-        "type": "object",
-        "additionalProperties": False,
-        "required": [field.key for field in section.fields if field.default is None and not field.unless],
-        "properties": {field.key: _property(field) for field in section.fields if not field.later},
-        **(either if either["anyOf"] else {}),
-    }
-
-
-def _property(field: Field) -> dict[str, Any]:
-    kind = field.kind
-    form = _object(kind) if isinstance(kind, Section) else kind.schema()
-    if isinstance(kind, Section) and kind.may_be_off:
-        form = {"anyOf": [form, {"type": "boolean"} if kind.on_demand else {"const": False}]}
-    if field.many:
-        form = {"type": "array", "minItems": 1, "items": form}
-    if field.several:
-        form = {"anyOf": [form, {"type": "array", "minItems": 1, "items": form}]}
-    note = f" (default {field.default})" if field.default else ""
-    return {"description": field.doc + note, **form}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Configuration of balance serve", **object_schema(CONFIG)}

@@ -1,92 +1,194 @@
-"""The admin server, on a port of its own: metrics, health, readiness, state and version."""
+"""The admin server, on a port of its own: metrics, health, readiness, state and version; and actions, for whoever may."""
 
 from __future__ import annotations
 
+import hmac
+import json
+import logging
 import platform
 import socket
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, Protocol
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.typedefs import Handler, Middleware
 
 import balance
-from balance.instruments import Instruments
-from balance.lb.config import Address
-from balance.lb.data.listener import bind, cannot_listen, remove
-from balance.lb.data.proxy import Proxy
+from balance.catalog.metrics import CATALOG
+from balance.errors import suggestion
+from balance.instruments import scrape_handler
+from balance.lb.config import Address, Config, written
+from balance.lb.config.files import FileError, read_secret
+from balance.lb.config.model import Admin as AdminConfig
+from balance.lb.control.openapi import OPERATIONS, Operation, document
+from balance.lb.data.sockets import bind, cannot_listen, remove
+from balance.lb.errors import StartError
+from balance.snapshot import Snapshot
+
+Reload = Callable[[str], Awaitable[list[str]]]
+"""Reads the configuration anew, told by whom; returns what is wrong with it."""
 
 
-def unreadiness(proxy: Proxy) -> str:
-    """Why no traffic should be sent here; empty if it may."""
-    if proxy.draining:
-        return "the load balancer is stopping"
-    if not any(backend.available for backend in proxy.backends):
-        return "no backend is available"
-    return ""
+class Source(Protocol):
+    """What the admin server tells about: the service of this process, or a supervisor of several."""
+
+    @property
+    def config(self) -> Config: ...
+
+    async def unready(self) -> str:
+        """Why no traffic should be sent here; empty if it may."""
+
+    async def status(self) -> dict[str, Any]:
+        """The present state, for people and scripts."""
+
+    async def snapshot(self) -> Snapshot:
+        """All series."""
+
+    async def drain(self, backend: str, *, drained: bool) -> list[str]:
+        """Take a backend out of rotation, or back in. Empty; or if there is none of this name, those that there are."""
 
 
-def status(proxy: Proxy) -> dict[str, Any]:
-    """The present state, for people and scripts."""
-    config = proxy.config
-    return {
-        "ready": not unreadiness(proxy),
-        "draining": proxy.draining,
-        "connections": {"active": len(proxy.clients), "limit": config.limits.max_connections},
-        "requests": {"in_flight": proxy.in_flight, "retrying": proxy.retrying, "queued": proxy.queued},
-        "tunnels": {"active": len(proxy.tunnels)},
-        "backends": [
-            {
-                "name": backend.name,
-                "address": str(backend.config.address),
-                "weight": backend.config.weight,
-                "available": backend.available,
-                "healthy": backend.health.up,
-                "circuit_breaker": backend.breaker.state.value,
-                "connections": {"open": backend.open, "idle": len(backend.idle), "limit": backend.config.max_connections},
-            }
-            for backend in proxy.backends
-        ],
-        "configuration": {
-            "listen": [str(address) for address in config.listen],
-            "tls": [str(address) for address in config.tls.listen] if config.tls else "off",
-            "algorithm": config.load_balancer.algorithm,
-            "health_check": config.health_check.type if config.health_check else "off",
-            "circuit_breaker": "on" if config.circuit_breaker else "off",
-            "retry": config.retry.max_attempts if config.retry else "off",
-        },
-    }
+def guarded(config: AdminConfig, token: bytes, act: Handler) -> Handler:
+    """A handler that changes state: only for whoever may open our Unix socket, or knows the token; and for no page in a browser, which would name
+    its origin (Fetch, section 3.2)."""
+
+    async def checked(request: web.Request) -> web.StreamResponse:
+        if "Origin" in request.headers:
+            return _error(403, "not allowed from a page in a browser", "ask from a command line")
+        scheme, _space, given = request.headers.get("Authorization", "").partition(" ")
+        shown = given.strip().encode("utf-8", "surrogateescape")
+        known = bool(token) and scheme.lower() == "bearer" and hmac.compare_digest(shown, token)
+        if config.listen.path or known:
+            return await act(request)
+        if not token:
+            return _error(403, "not allowed", "configure admin.token, or let admin.listen be a Unix socket")
+        return _error(401, "not allowed", "send Authorization: Bearer TOKEN", headers={"WWW-Authenticate": "Bearer"})
+
+    return checked
 
 
-def application(proxy: Proxy, instruments: Instruments) -> web.Application:
-    """The routes of the admin server."""
+def handlers(source: Source, reload: Reload, present: Sequence[Operation]) -> dict[tuple[str, str], Handler]:
+    """What is done for each operation, by method and path."""
 
     async def health(_request: web.Request) -> web.Response:
         return web.Response(text="ok\n")
 
     async def ready(_request: web.Request) -> web.Response:
-        reason = unreadiness(proxy)
+        reason = await source.unready()
         return web.Response(status=503 if reason else 200, text=f"{reason or 'ready'}\n")
 
     async def show_status(_request: web.Request) -> web.Response:
-        return web.json_response(status(proxy))
+        return _json(await source.status())
+
+    async def backends(_request: web.Request) -> web.Response:
+        found = (await source.status()).get("backends")
+        return _error(503, "no worker answers", "see the log; workers are started anew") if found is None else _json(found)
+
+    async def routes(_request: web.Request) -> web.Response:
+        return _json(written(source.config, masked=True)["routes"])
+
+    async def config(_request: web.Request) -> web.Response:
+        return _json(written(source.config, masked=True))
 
     async def version(_request: web.Request) -> web.Response:
-        return web.json_response({"version": balance.__version__, "python": platform.python_version()})
+        return _json({"version": balance.__version__, "python": platform.python_version()})
 
-    app = web.Application()
-    if proxy.config.metrics.enabled:
-        app.router.add_get("/metrics", instruments.aiohttp_handler())
-    app.router.add_get("/health", health)
-    app.router.add_get("/ready", ready)
-    app.router.add_get("/status", show_status)
-    app.router.add_get("/version", version)
+    async def describe(_request: web.Request) -> web.Response:
+        return _json(document(present))
+
+    async def on_reload(_request: web.Request) -> web.Response:
+        problems = await reload("admin")
+        return _json({"reloaded": not problems, "problems": problems}, 422 if problems else 200)
+
+    def turn(drained: bool) -> Handler:
+        async def on_turn(request: web.Request) -> web.Response:
+            name = request.match_info["name"]
+            choices = await source.drain(name, drained=drained)
+            if choices:
+                return _error(404, f"no backend {name!r}", suggestion(name, choices), choices=choices)
+            return _json({"backend": name, "drained": drained})
+
+        return on_turn
+
+    return {
+        ("GET", "/metrics"): scrape_handler(CATALOG, source.snapshot),
+        ("GET", "/health"): health,
+        ("GET", "/ready"): ready,
+        ("GET", "/status"): show_status,
+        ("GET", "/backends"): backends,
+        ("GET", "/routes"): routes,
+        ("GET", "/config"): config,
+        ("GET", "/version"): version,
+        ("GET", "/openapi.json"): describe,
+        ("POST", "/-/reload"): on_reload,
+        ("POST", "/-/backends/{name}/drain"): turn(True),
+        ("POST", "/-/backends/{name}/enable"): turn(False),
+    }
+
+
+def application(source: Source, reload: Reload) -> web.Application:
+    """The admin server's paths. Raises `StartError` if the token cannot be read."""
+    config = source.config.admin
+    present = [operation for operation in OPERATIONS if operation.path != "/metrics" or source.config.metrics.enabled]
+    act = handlers(source, reload, present)
+    app = web.Application(middlewares=[_errors(sorted({operation.path for operation in present}))])
+    try:
+        token = read_secret("admin.token", config.token).strip() if config.token else b""
+    except FileError as error:
+        raise StartError(error.what, where=error.key, cure=error.cure) from None
+    for operation in present:
+        handler = act[operation.method, operation.path]
+        app.router.add_route(operation.method, operation.path, guarded(config, token, handler) if operation.changes else handler)
+        if operation.method == "GET":
+            app.router.add_route("HEAD", operation.path, handler)
     return app
+
+
+def _json(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
+    return web.json_response(content, status=status, headers=headers, dumps=_dumps)
+
+
+_dumps = partial(json.dumps, ensure_ascii=False)
+
+
+def _error(status: int, what: str, cure: str, *, headers: Mapping[str, str] | None = None, **more: Any) -> web.Response:
+    return _json({"error": what, "cure": cure, **more}, status, headers)
+
+
+def _errors(paths: list[str]) -> Middleware:
+    """What aiohttp refuses, told as we do it."""
+
+    @web.middleware
+    async def told(request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except web.HTTPMethodNotAllowed as error:
+            allowed = ", ".join(sorted(error.allowed_methods))
+            return _error(405, f"{request.method} is not for {request.path}", f"choices: {allowed}", headers={"Allow": allowed})
+        except web.HTTPNotFound:
+            return _error(404, f"there is no {request.path}", suggestion(request.path, paths), choices=paths)
+        except web.HTTPClientError as error:
+            return _error(error.status, error.text or error.reason, "mend the request; /openapi.json describes what there is")
+
+    return told
+
+
+class _OfClients(logging.Filter):
+    """Keeps what is wrong with the requests of others out of our log."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
 
 
 class Admin:
     """The running admin server."""
 
-    def __init__(self, proxy: Proxy, instruments: Instruments) -> None:
-        self._runner = web.AppRunner(application(proxy, instruments), access_log=None, handle_signals=False, shutdown_timeout=1.0)
+    def __init__(self, source: Source, reload: Reload) -> None:
+        logger = logging.getLogger(__name__)
+        logger.addFilter(_OfClients())
+        self._runner = web.AppRunner(application(source, reload), access_log=None, logger=logger, handle_signals=False, shutdown_timeout=1.0)
         self._socket: socket.socket | None = None
 
     async def start(self, address: Address) -> str:

@@ -5,25 +5,29 @@ from __future__ import annotations
 import asyncio
 import errno
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable
+from time import perf_counter
 from typing import Any
 
 import aiohttp
 
-from balance.lb.config.model import Address, HealthCheck
+from balance.lb.config.model import BackendConfig, HealthCheck
 from balance.lb.data.backend import Backend
 from balance.lb.data.keyring import Identity
+from balance.lb.data.pool import Pool
 from balance.lb.policy.faults import LOCAL_ERRORS
+from balance.lb.policy.health import Outcome, judge
 
+_BODY = 2**16
 _JITTER = 0.1
 """Share by which intervals vary, so that many balancers do not ask in step."""
 
 
-async def check(address: Address, policy: HealthCheck, identity: Identity | None = None) -> str | None:
+async def check(backend: BackendConfig, policy: HealthCheck, identity: Identity | None = None) -> str | None:
     """Why the check failed, in a few words; empty if it passed; None if this machine could not make it. `identity`: with TLS."""
     try:
         async with asyncio.timeout(policy.timeout):
-            return await (_check_http(address, policy, identity) if policy.type == "http" else _check_tcp(address, identity))
+            return await (_check_http(backend, policy, identity) if policy.type == "http" else _check_tcp(backend, identity))
     except TimeoutError:
         return f"no answer within {policy.timeout:g} s"
     except (OSError, aiohttp.ClientError, UnicodeError) as error:
@@ -34,9 +38,10 @@ async def check(address: Address, policy: HealthCheck, identity: Identity | None
         return f"{type(error).__name__}: {error}"
 
 
-async def _check_tcp(address: Address, identity: Identity | None) -> str:
+async def _check_tcp(backend: BackendConfig, identity: Identity | None) -> str:
     """The connection opens; with TLS, the handshake ends well."""
-    secure: dict[str, Any] = {"ssl": identity.context, "server_hostname": identity.server_name or ""} if identity else {}
+    address = backend.address
+    secure: dict[str, Any] = {"ssl": identity.context, "server_hostname": backend.server_name or ""} if identity else {}
     if address.path:
         _reader, writer = await asyncio.open_unix_connection(address.path, **secure)
     else:
@@ -49,44 +54,63 @@ async def _check_tcp(address: Address, identity: Identity | None) -> str:
     return ""
 
 
-async def _check_http(address: Address, policy: HealthCheck, identity: Identity | None) -> str:
+async def _check_http(backend: BackendConfig, policy: HealthCheck, identity: Identity | None) -> str:
+    address = backend.address
     connector = aiohttp.UnixConnector(address.path, force_close=True) if address.path else aiohttp.TCPConnector(force_close=True)
-    authority = "localhost" if address.path else str(address)
-    url = f"{'https' if identity else 'http'}://{authority}{policy.path}"
-    secure: dict[str, Any] = {"ssl": identity.context, "server_hostname": identity.server_name} if identity else {}
+    url = f"{'https' if identity else 'http'}://{'localhost' if address.path else address}{policy.path}"
+    secure: dict[str, Any] = {"ssl": identity.context, "server_hostname": backend.server_name} if identity else {}
+    headers = {"User-Agent": "balance-health-check", **({"Host": policy.host} if policy.host else {})}
     async with (
         aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False) as session,
-        session.get(url, allow_redirects=False, headers={"User-Agent": "balance-health-check"}, **secure) as response,
+        session.request(policy.method, url, allow_redirects=False, headers=headers, **secure) as response,
     ):
-        return "" if 200 <= response.status <= 399 else f"status {response.status}"
+        body = await _beginning(response.content) if policy.expected_body else b""
+        outcome = judge(policy, response.status, body)
+        return {Outcome.PASSED: "", Outcome.WRONG_STATUS: f"status {response.status}"}.get(outcome, "the body does not hold what is expected")
+
+
+async def _beginning(content: aiohttp.StreamReader) -> bytes:
+    """The first 64 KiB of a body, or all of it."""
+    body = b""
+    while len(body) < _BODY and (piece := await content.read(_BODY - len(body))):
+        body += piece
+    return body
 
 
 class Prober:
-    """Checks all backends until it is stopped."""
+    """Checks backends until it is stopped."""
 
-    def __init__(self, backends: Sequence[Backend], policy: HealthCheck | None) -> None:
-        self._policy = policy
-        self._backends = backends
-        self._tasks: list[asyncio.Task[None]] = []
+    def __init__(self) -> None:
+        self._tasks: dict[tuple[Backend, HealthCheck], asyncio.Task[None]] = {}
+        self._pools: list[Pool] = []
 
     def __repr__(self) -> str:
         return f"<Prober of {len(self._tasks)} backends>"
 
-    def start(self) -> None:
-        """Begin; the first check of each backend is made at once."""
-        if self._policy is not None:
-            self._tasks = [asyncio.create_task(self._watch(backend, self._policy)) for backend in self._backends]
+    def follow(self, pools: Iterable[Pool]) -> None:
+        """Check the backends of these pools, and no others; the first check of a new one is made at once."""
+        self._pools = list(pools)
+        wanted = {(backend, policy) for pool in self._pools if (policy := pool.config.health_check) is not None for backend in pool.backends}
+        for key in self._tasks.keys() - wanted:
+            self._tasks.pop(key).cancel()
+        for backend, policy in wanted - self._tasks.keys():
+            self._tasks[backend, policy] = asyncio.create_task(self._watch(backend, policy))
 
     async def stop(self) -> None:
         """End all checks."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        tasks = list(self._tasks.values())
         self._tasks.clear()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _watch(self, backend: Backend, policy: HealthCheck) -> None:
         while True:
-            cause = await check(backend.config.address, policy, backend.identity)
+            began = perf_counter()
+            cause = await check(backend.config, policy, backend.identity)
             if cause is not None:
-                backend.checked(policy, passed=not cause, cause=cause)
+                changed = backend.checked(policy, passed=not cause, cause=cause, seconds=perf_counter() - began)
+                for pool in self._pools if changed else ():
+                    if backend in pool.backends:
+                        pool.settle()  # at once: it may have been the last one in rotation
             await asyncio.sleep(policy.interval * random.uniform(1 - _JITTER, 1 + _JITTER))  # noqa: S311 -- jitter

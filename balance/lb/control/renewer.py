@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
+from balance.lb.config.files import LOOK_SECONDS
 from balance.lb.data.proxy import Proxy
-
-LOOK_SECONDS = 1.0
-"""Between two looks; a change is acted on once nothing has moved between two of them."""
 
 
 class Renewer:
-    """Looks until it is stopped; not at all where there is nothing to look at."""
+    """Looks until it is stopped."""
 
     def __init__(self, proxy: Proxy) -> None:
         self._proxy = proxy
@@ -19,8 +17,7 @@ class Renewer:
 
     def start(self) -> None:
         """Begin."""
-        if self._proxy.keyring.watched:
-            self._task = asyncio.create_task(self._watch())
+        self._task = asyncio.create_task(self._watch())
 
     async def stop(self) -> None:
         """End."""
@@ -31,4 +28,5 @@ class Renewer:
     async def _watch(self) -> None:
         while True:
             await asyncio.sleep(LOOK_SECONDS)
-            await self._proxy.reload_certificates()
+            if self._proxy.site.keyring.watched:
+                await self._proxy.reload_certificates()

@@ -6,16 +6,17 @@ are gathered and handed over at each tick of the clock, and a thread writes them
 
 from __future__ import annotations
 
-import json
 import sys
 import time
+from json.encoder import encode_basestring_ascii as quoted
 from typing import NamedTuple
 
 from balance.lb.logs import EventLog, LineWriter, plain
 
 
 class Entry(NamedTuple):
-    """What one line says beside the time. `status` 0: there was no answer. `duration` in seconds. `reason`: the value of a `Fault`."""
+    """What one line says beside the time. `status` 0: there was no answer. `reason`: the value of a `Fault`; `termination`: a word of
+    `policy.ending`; `trace_id`: empty if there is none. Times are in seconds, None for a phase that was not reached."""
 
     client: str
     method: str
@@ -27,21 +28,41 @@ class Entry(NamedTuple):
     duration: float
     attempts: int
     reason: str
+    termination: str
+    trace_id: str = ""
+    wait: float | None = None
+    queue: float | None = None
+    connect: float | None = None
+    first_byte: float | None = None
 
 
 def render(moment: str, entry: Entry, form: str) -> str:
     """The line for an entry, ASCII in one of two forms. Only the target can hold anything: its bytes that are no UTF-8 become ``\\xNN``."""
-    client, method, raw, status, backend, received, sent, seconds, attempts, reason = entry
+    client, method, raw, status, backend, received, sent, seconds, attempts, reason, ending, trace, wait, queue, connect, first_byte = entry
     target = raw.decode("utf-8", "backslashreplace")
     if form == "json":
+        trace = f'"{trace}"' if trace else "null"
+        # most requests wait for nothing but the backend
+        waits = '"wait":0,"queue":0,"connect":0' if wait == queue == connect == 0 else _waits(_JSON_WAITS, wait, queue, connect, "null")
         return (
-            f'{{"time":"{moment}","client":"{client}","method":"{method}","target":{json.dumps(target)},"status":{status},"backend":"{backend}",'
-            f'"bytes_in":{received},"bytes_out":{sent},"duration":{seconds:.6f},"attempts":{attempts},"reason":"{reason}"}}\n'
+            f'{{"time":"{moment}","client":"{client}","method":"{method}","target":{quoted(target)},"status":{status},"backend":"{backend}",'
+            f'"bytes_in":{received},"bytes_out":{sent},{waits},"first_byte":{"null" if first_byte is None else f"{first_byte:.6f}"},'
+            f'"duration":{seconds:.6f},"attempts":{attempts},"reason":"{reason}","termination":"{ending}","trace_id":{trace}}}\n'
         )
     return (
         f"time={moment} client={client} method={method} target={plain(target)} status={status} backend={backend}"
-        f" bytes_in={received} bytes_out={sent} duration={seconds:.6f} attempts={attempts} reason={reason}\n"
+        f" bytes_in={received} bytes_out={sent} {_waits(_TEXT_WAITS, wait, queue, connect, '-')}"
+        f" first_byte={'-' if first_byte is None else f'{first_byte:.6f}'} duration={seconds:.6f}"
+        f" attempts={attempts} reason={reason} termination={ending} trace_id={trace or '-'}\n"
     )
+
+
+_JSON_WAITS = '"wait":{},"queue":{},"connect":{}'
+_TEXT_WAITS = "wait={} queue={} connect={}"
+
+
+def _waits(form: str, wait: float | None, queue: float | None, connect: float | None, absent: str) -> str:
+    return form.format(*(absent if seconds is None else f"{seconds:.6f}" if seconds else "0" for seconds in (wait, queue, connect)))
 
 
 class AccessLog:
@@ -50,29 +71,30 @@ class AccessLog:
     def __init__(self, form: str, log: EventLog) -> None:
         self._form = form
         self._log = log
-        self._writer = LineWriter(sys.stdout)
-        self._second, self._prefix = 0, ""
+        self._writer = LineWriter(sys.stdout, log.lock)
+        self._millisecond, self._moment = 0, ""
         self._lines: list[str] = []
-        self._dropped = 0
+        self.dropped = 0
         self._told = False
 
     def __repr__(self) -> str:
-        return f"<AccessLog {len(self._lines)} gathered, {self._dropped} dropped, {self._writer}>"
+        return f"<AccessLog {len(self._lines)} gathered, {self.dropped} dropped, {self._writer}>"
 
     def add(self, entry: Entry) -> None:
         """Note a request that has ended just now; it is written later."""
-        now = time.time()
-        second = int(now)
-        if second != self._second:
-            self._second, self._prefix = second, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-        self._lines.append(render(f"{self._prefix}.{int(now % 1 * 1000):03d}Z", entry, self._form))
+        millisecond = int(time.time() * 1000)
+        if millisecond != self._millisecond:
+            self._millisecond = millisecond
+            second, rest = divmod(millisecond, 1000)
+            self._moment = f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(second))}.{rest:03d}Z"
+        self._lines.append(render(self._moment, entry, self._form))
 
     def flush(self) -> None:
         """Hand over what has gathered."""
         lines, self._lines = self._lines, []
         if lines and not self._writer.write("".join(lines)):
-            self._dropped += len(lines)
-        if (self._dropped or self._writer.failure) and not self._told:
+            self.dropped += len(lines)
+        if (self.dropped or self._writer.failure) and not self._told:
             self._told = True
             self._log("warning", "access_log_dropping", cause=self._writer.failure or "nobody reads it, or not fast enough")
 
@@ -80,5 +102,5 @@ class AccessLog:
         """Write what is left, and say how much could not be."""
         self.flush()
         self._writer.close()
-        if self._dropped:
-            self._log("warning", "access_log_dropped", lines=self._dropped)
+        if self.dropped:
+            self._log("warning", "access_log_dropped", lines=self.dropped)

@@ -19,10 +19,13 @@ from balance.lb.data.replies import reply, status_of
 from balance.lb.data.request import Body, Request
 from balance.lb.data.tunnel import reset
 from balance.lb.data.wire import RequestHead, RequestReader, WireError
+from balance.lb.policy.ending import Phase as Ending
+from balance.lb.policy.ending import termination
 from balance.lb.policy.faults import BROKEN_OFF, Fault
 
 if TYPE_CHECKING:
     from balance.lb.data.proxy import Proxy
+    from balance.lb.data.site import Site
 
 LINGER_SECONDS = 2.0
 """How long to go on reading after the last response, so that the client gets it before its own data bounces (RFC 9112 section 9.6)."""
@@ -58,6 +61,7 @@ class Client(asyncio.Protocol, Timed):
         "_linger_until",
         "_reader",
         "_reading",
+        "_site",
         "_started",
         "_stash",
         "exchange",
@@ -91,10 +95,11 @@ class Client(asyncio.Protocol, Timed):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
-        self.peer = _peer(transport, self._address, self.proxy)
-        self._known = self.proxy.untold if self.peer.trusted else self.proxy.requests
-        self.proxy.clock.set(self, self.proxy.timeouts.request_header)
-        if not self.proxy.admit(self):
+        self._adopt(self.proxy.site)
+        self.proxy.clock.set(self, self._site.timeouts.request_header)
+        if not self.proxy.welcome(self):
+            self.abort()
+        elif not self.proxy.admit(self):
             if transport.get_extra_info("ssl_object"):  # a handshake just to be refused would cost more than it tells
                 self.abort()
                 return
@@ -106,6 +111,8 @@ class Client(asyncio.Protocol, Timed):
         if phase is _HEAD:
             if self._reader is None:
                 self._started = perf_counter()
+                if self._site is not self.proxy.site:
+                    self._adopt(self.proxy.site)
                 end = data.find(b"\r\n\r\n") + 4
                 head = data[:end]
                 request = self._known.get(head) or self._recognise(head)
@@ -126,6 +133,12 @@ class Client(asyncio.Protocol, Timed):
             self.regulate()
         elif self.proxy.clock.now < self._linger_until:
             self.proxy.clock.set(self, LINGER_SECONDS)
+
+    def _adopt(self, site: Site) -> None:
+        """From now on requests are read by this configuration."""
+        self._site = site
+        self.peer = _peer(self.transport, self._address, site)
+        self._known = site.requests(self.peer)
 
     def eof_received(self) -> None:
         if self.exchange is not None:
@@ -165,6 +178,7 @@ class Client(asyncio.Protocol, Timed):
             self._watch_writing()
         elif exchange is not None:
             if exchange.waiting:
+                exchange.pool.meters.timed_out.value += 1
                 exchange.give_up(Fault.QUEUE_TIMEOUT)
             else:
                 exchange.give_up(Fault.CLIENT_STALLED if self.write_paused else Fault.BODY_TIMEOUT)
@@ -181,11 +195,11 @@ class Client(asyncio.Protocol, Timed):
 
     def _recognise(self, head: bytes) -> Request | None:
         """The request that a plain head stands for, remembered from now on; None if it is not plain, or to be refused."""
-        message = self.proxy.plain.request(head)
+        message = self._site.plain.request(head)
         if message is None:
             return None
         try:
-            request = self.proxy.examiner.examine(message, self.peer)
+            request = self._site.examiner.examine(message, self.peer)
         except WireError:
             return None
         self._known.keep(head, request)
@@ -194,7 +208,7 @@ class Client(asyncio.Protocol, Timed):
     def _read_head(self, data: bytes) -> None:
         reader = self._reader
         if reader is None:
-            reader = self._reader = RequestReader(self.proxy.loop, self.proxy.config.limits)
+            reader = self._reader = RequestReader(self.proxy.loop, self._site.config.limits)
         fresh = not reader.partial
         if fresh:
             self._started = perf_counter()
@@ -205,22 +219,26 @@ class Client(asyncio.Protocol, Timed):
             return
         if message is None:
             if fresh and reader.partial:
-                self.proxy.clock.set(self, self.proxy.timeouts.request_header)
+                self.proxy.clock.set(self, self._site.timeouts.request_header)
             return
         try:
-            request = self.proxy.examiner.examine(message, self.peer)
+            request = self._site.examiner.examine(message, self.peer)
             if reader.done:
                 self._end_of_request(reader, request)
         except WireError as error:
             self._refuse(error.fault, message)
             return
-        self._serve(request, reader.body(), reader.done)
+        self._serve(request, reader.body(), reader.done, 0.0 if fresh else perf_counter() - self._started)
 
-    def _serve(self, request: Request, body: bytes, done: bool) -> None:
-        """Let a request become an exchange. `body` is what has arrived of its body; `done`: that is all."""
+    def _serve(self, request: Request, body: bytes, done: bool, waited: float = 0.0) -> None:
+        """Let a request become an exchange. `body` is what has arrived of its body; `done`: that is all. `waited`: seconds that the head took."""
         self.deadline = 0.0
         self.phase = _BUSY if done else _BODY
-        self.exchange = exchange = Exchange(self, request, self._started)
+        if self._site.begins_traces and not request.trace:
+            request = request.traced()
+        self.exchange = exchange = Exchange(self, request, self._started, waited)
+        if request.route.guarded and not exchange.admitted():
+            return
         if request.body is not Body.NONE:
             exchange.upload(body, done)
             if self.exchange is not exchange:
@@ -291,7 +309,7 @@ class Client(asyncio.Protocol, Timed):
             self._hang_up(unread=False)
             return
         self.phase = _HEAD
-        self.proxy.clock.set(self, self.proxy.timeouts.keep_alive)
+        self.proxy.clock.set(self, self._site.timeouts.keep_alive)
         if not self._reading:
             self.regulate()
 
@@ -319,11 +337,12 @@ class Client(asyncio.Protocol, Timed):
     def _account(self, fault: Fault, status: int, sent: int, message: RequestHead | None = None) -> None:
         """Count and log what never became an exchange."""
         seconds = perf_counter() - self._started
-        self.proxy.meters.answered(message.method if message else "OTHER", status, seconds, 0, sent)
+        self.proxy.meters.answers.append((message.method if message else "OTHER", status, seconds, 0, sent, -1.0, ""))
         self.proxy.meters.failed(fault)
         if self.proxy.access is not None:
             method, target = (message.method, message.target) if message else ("-", b"-")
-            self.proxy.access.add(Entry(self.peer.name, method, target, status, "-", 0, sent, seconds, 0, fault.value))
+            ending = termination(fault, Ending.REQUEST)
+            self.proxy.access.add(Entry(self.peer.name, method, target, status, "-", 0, sent, seconds, 0, fault.value, ending))
 
     # --- the connection ---
 
@@ -390,7 +409,7 @@ class Client(asyncio.Protocol, Timed):
     def _watch_writing(self) -> None:
         """End the connection unless the client takes something in the meantime."""
         self._backlog = self._unsent()
-        self.proxy.clock.set(self, self.proxy.timeouts.body_idle)
+        self.proxy.clock.set(self, self._site.timeouts.body_idle)
 
     def _unsent(self) -> int:
         """Bytes that the client has not taken: in our buffer, and in the kernel's, which may hold megabytes."""
@@ -402,11 +421,11 @@ class Client(asyncio.Protocol, Timed):
         return self.transport.get_write_buffer_size() + int.from_bytes(waiting, sys.byteorder)
 
 
-def _peer(transport: asyncio.BaseTransport, address: Any, proxy: Proxy) -> Peer:
+def _peer(transport: asyncio.Transport | None, address: Any, site: Site) -> Peer:
     """Who is at the other end, as log and backend are told."""
-    local = transport.get_extra_info("sockname")
-    secure = transport.get_extra_info("ssl_object") is not None
+    local = transport.get_extra_info("sockname") if transport else None
+    secure = transport is not None and transport.get_extra_info("ssl_object") is not None
     if not isinstance(address, tuple) or not isinstance(local, tuple):
-        return proxy.forwarding.peer("unix", b"localhost", secure=secure)
+        return site.forwarding.peer("unix", b"localhost", secure=secure)
     host = f"[{local[0]}]" if ":" in local[0] else local[0]
-    return proxy.forwarding.peer(address[0], f"{host}:{local[1]}".encode(), secure=secure)
+    return site.forwarding.peer(address[0], f"{host}:{local[1]}".encode(), secure=secure)

@@ -30,21 +30,24 @@ class Timed:
 
 
 class Clock:
-    """The wheel. `now` is the loop's time as of the last tick; `on_tick` is called after each look."""
+    """The wheel. `now` is the loop's time as of the last tick; `on_tick` is called after each look, `on_late` with the seconds that it was late."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, on_tick: Callable[[], None] = lambda: None) -> None:
         self._loop = loop
         self._on_tick = on_tick
+        self.on_late: Callable[[float], None] = lambda _seconds: None
         self._buckets: dict[int, set[Timed]] = {}
         self._handle: asyncio.TimerHandle | None = None
         self.now = loop.time()
         self._tick = int(self.now / TICK)
+        self._due = 0.0
 
     def __repr__(self) -> str:
         return f"<Clock {self.now:.2f}: {sum(map(len, self._buckets.values()))} timed>"
 
     def start(self) -> None:
-        self._handle = self._loop.call_later(TICK, self._look)
+        self._due = self._loop.time() + TICK
+        self._handle = self._loop.call_at(self._due, self._look)
 
     def stop(self) -> None:
         if self._handle:
@@ -70,8 +73,10 @@ class Clock:
         self._buckets.setdefault(due, set()).add(item)
 
     def _look(self) -> None:
-        self._handle = self._loop.call_later(TICK, self._look)
         self.now = now = self._loop.time()
+        self.on_late(max(0.0, now - self._due))
+        self._due = now + TICK
+        self._handle = self._loop.call_at(self._due, self._look)
         until = int(now / TICK)
         while self._tick < until:
             self._tick += 1

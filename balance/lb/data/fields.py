@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from enum import Enum
+from functools import lru_cache
 
 
 class Field(Enum):
@@ -30,6 +31,8 @@ class Field(Enum):
     """ends here too, unless it is offered anew (`protocols`)"""
     INVALID = 11
     """no token (RFC 9110 section 5.6.2)"""
+    TRACE = 12
+    """whose trace it is part of: passed on, and noted"""
 
 
 Line = tuple[Field, bytes, bytes]
@@ -40,6 +43,7 @@ _SPECIAL = {
     b"expect": Field.EXPECT, b"forwarded": Field.FORWARDED, b"x-real-ip": Field.FORWARDED,
     b"keep-alive": Field.HOP, b"proxy-connection": Field.HOP, b"te": Field.HOP, b"trailer": Field.HOP, b"upgrade": Field.UPGRADE,
     b"proxy-authenticate": Field.HOP, b"proxy-authorization": Field.HOP, b"http2-settings": Field.HOP,
+    b"traceparent": Field.TRACE,
 }  # fmt: skip
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._~!$&'()*+,;=%-]+)(?::[0-9]{0,5})?")
@@ -99,6 +103,7 @@ def protocols(values: list[bytes]) -> frozenset[bytes]:
     return names if all(map(_PROTOCOL.fullmatch, names)) else frozenset()
 
 
+@lru_cache(maxsize=256)
 def valid_host(value: bytes) -> bool:
     """Whether it is ``uri-host [":" port]`` (RFC 9110 section 7.2), and not empty."""
     return _HOST.fullmatch(value) is not None

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from balance.lb.config.model import Forwarding as Policy
 from balance.lb.data.fields import Line, name_of
+from balance.lb.policy.networks import covered
 
 _FOR, _HOST, _PROTO, _FORWARDED = b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-proto", b"forwarded"
 
@@ -101,12 +102,7 @@ class Forwarding:
         return found
 
     def _trusts(self, address: str) -> bool:
-        trusted = self._policy.trusted_proxies
-        if not trusted or address == "unix":
-            return address in trusted
-        known = ipaddress.ip_address(address.partition("%")[0])
-        plain = getattr(known, "ipv4_mapped", None) or known
-        return any(plain in network for network in trusted if not isinstance(network, str))
+        return covered(address, self._policy.trusted_proxies)
 
 
 def _element(address: str, proto: bytes) -> bytes:

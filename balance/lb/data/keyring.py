@@ -1,25 +1,25 @@
 """Certificates and authorities in use: read at start, chosen by SNI, and read again when their files change.
 
-Theory. Every certificate of the configuration, and every backend, has one `Identity`: an SSL context made of a few files. A
-connection keeps the context that it began with; a new one is made as a whole, off the event loop, and then takes the old one's place for
-further handshakes. Files are replaced one after the other, so a change is acted on when nothing has moved between two looks; what
-cannot be used then is told once, and what was there stays.
+Theory. Every certificate of the configuration, and every way to speak TLS to backends, has one `Identity`: an SSL context made of a few
+files. Backends of which the same is said share one, whatever their names. A connection keeps the context that it began with; a new one is
+made as a whole, off the event loop, and then takes the old one's place for further handshakes. Files are replaced one after the other,
+so a change is acted on when nothing has moved between two looks; what cannot be used then is told once, and what was there stays.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 import ssl
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import PurePath
 
 from balance.catalog import metrics
 from balance.instruments import Instruments
-from balance.lb.config.certificates import FileError, Leaf, use_authorities, use_pair
+from balance.lb.config.certificates import Leaf, use_authorities, use_pair
+from balance.lb.config.files import FileError, FileWatch
 from balance.lb.config.model import BackendConfig, BackendTls, ClientAuth, Config, Pair, Tls
-from balance.lb.errors import StartError
 from balance.lb.logs import EventLog
 
 _CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
@@ -28,7 +28,6 @@ _VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 _CLIENT_AUTH = {"none": ssl.CERT_NONE, "optional": ssl.CERT_OPTIONAL, "required": ssl.CERT_REQUIRED}
 
 Built = tuple[ssl.SSLContext, Leaf | None]
-Stamp = tuple[tuple[int, int, int], ...]
 
 
 def server_context(tls: Tls, pair: Pair) -> Built:
@@ -67,57 +66,48 @@ def _harden(context: ssl.SSLContext) -> None:
 
 
 class Identity:
-    """One context and the files that it is made of; for a `backend`, whose certificate must bear the `server_name`, or for clients."""
+    """One context and the files that it is made of."""
 
-    def __init__(self, build: Callable[[], Built], files: Iterable[str], backend: str = "", server_name: str | None = None) -> None:
-        self.backend, self.server_name = backend, server_name
+    def __init__(self, build: Callable[[], Built], files: Iterable[str]) -> None:
         self.files = tuple(file for file in files if file)
         self._build = build
-        self._stamp = self._seen = self._look()
+        self._watch = FileWatch(self.files)
         self.context, self.leaf = build()
         self.name = self.leaf.names[0] if self.leaf and self.leaf.names else PurePath(self.files[0]).stem if self.leaf else ""
 
     def __repr__(self) -> str:
-        return f"<Identity {self.backend or self.name} from {', '.join(self.files)}>"
+        return f"<Identity {self.name} from {', '.join(self.files)}>"
 
     def reread(self, *, force: bool) -> Built | None:
         """A new context if the files have changed and settled, or at once by `force`. Raises `FileError`, once for each change."""
-        stamp, seen = self._look(), self._seen
-        self._seen = stamp
-        if force or (stamp != self._stamp and stamp == seen):
-            self._stamp = stamp
-            return self._build()
-        return None
-
-    def _look(self) -> Stamp:
-        return tuple(map(_stamp, self.files))
-
-
-def _stamp(path: str) -> tuple[int, int, int]:
-    """What changes when a file does: edited (its times may have been set back), made readable, replaced, or its link pointed elsewhere."""
-    try:
-        found = os.stat(path)
-    except OSError:
-        return (0, 0, 0)
-    return found.st_ctime_ns, found.st_ino, found.st_size
+        changed = self._watch.changed()
+        if force:
+            self._watch.take()
+        return self._build() if force or changed else None
 
 
 class Keyring:
-    """All identities of a configuration. `reload` tells which backends have a new one."""
+    """All identities of a configuration and its `backends`, discovered ones included. `reload` tells which are new. Raises `FileError`."""
 
-    def __init__(self, config: Config, instruments: Instruments, log: EventLog) -> None:
+    def __init__(self, config: Config, backends: Iterable[BackendConfig], instruments: Instruments, log: EventLog) -> None:
         self._instruments, self._log = instruments, log
-        try:
-            self._served = [_serving(config.tls, pair) for pair in config.tls.certificates] if config.tls else []
-            self.backends = {backend.name: _towards(backend, backend.tls) for backend in config.backends if backend.tls}
-        except FileError as error:  # the configuration was read a moment ago, and found correct
-            raise StartError(error.what, where=error.key, cure=error.cure) from None
+        self._served = [_serving(config.tls, pair) for pair in config.tls.certificates] if config.tls else []
+        self._towards: dict[BackendTls, Identity] = {}
+        self._warned: set[Identity] = set()
+        self.follow(backends)
         self._index()
-        for identity in self._all():
-            self._warn(identity)
 
     def __repr__(self) -> str:
         return f"<Keyring {self._all()}>"
+
+    def follow(self, backends: Iterable[BackendConfig]) -> None:
+        """Have what TLS to these backends needs, and no more. Raises `FileError`, and then nothing has changed."""
+        wanted = dict.fromkeys(_nameless(backend.tls) for backend in backends if backend.tls)
+        self._towards = {tls: self._towards.get(tls) or _towards(tls) for tls in wanted}
+
+    def towards(self, backend: BackendConfig) -> Identity | None:
+        """What TLS to a backend needs, None for plain HTTP."""
+        return self._towards[_nameless(backend.tls)] if backend.tls else None
 
     @property
     def watched(self) -> bool:
@@ -136,33 +126,43 @@ class Keyring:
         if found:
             connection.context = found
 
-    async def reload(self, *, force: bool = False) -> list[str]:
-        """Read what has changed, or all by `force`, and use what is valid. The names of the backends that are affected."""
-        found = await asyncio.to_thread(lambda: [(identity, _reread(identity, force)) for identity in self._all()])
+    async def reload(self, *, force: bool = False) -> list[Identity]:
+        """Read what has changed, or all by `force`, and use what is valid: which that is. To be shown then."""
+        present = self._all()
+        found = await asyncio.to_thread(lambda: [(identity, _reread(identity, force)) for identity in present])
         for identity, built in found:
             if isinstance(built, FileError):
                 self._log("warning", "certificate_not_reloaded", files=identity.files, cause=built.what, cure=built.cure)
             elif built:
                 identity.context, identity.leaf = built
                 self._log("info", "certificate_reloaded", files=identity.files)
-                self._warn(identity)
+                self._warned.discard(identity)
         self._index()
-        return [identity.backend for identity, built in found if isinstance(built, tuple) and identity.backend]
+        return [identity for identity, built in found if isinstance(built, tuple)]
 
     def _all(self) -> list[Identity]:
-        return [*self._served, *self.backends.values()]
+        return [*self._served, *self._towards.values()]
 
     def _index(self) -> None:
-        """Names to contexts, the first certificate for a name winning; and what the metrics say."""
+        """Names to contexts, the first certificate for a name winning."""
         self._names = {name: one.context for one in reversed(self._served) if one.leaf for name in one.leaf.names}
         if len(self._served) > 1:
             self.context.sni_callback = self.choose
+
+    def show(self) -> None:
+        """It is in force: what the metrics say, and warnings of what is not valid, once each."""
         ends: dict[str, float] = {}
         for one in self._all():
             if one.leaf:
                 ends[one.name] = min(one.leaf.not_after, ends.get(one.name, one.leaf.not_after))
-        for name, end in ends.items():
+        shown = dict(list(ends.items())[: metrics.CERTIFICATE.bound])
+        self._instruments.retain("certificate", shown)
+        for name, end in shown.items():
             self._instruments.gauge(metrics.TLS_NOT_AFTER, certificate=name).set(end)
+        present = set(self._all())
+        for identity in present - self._warned:
+            self._warn(identity)
+        self._warned = present
 
     def _warn(self, identity: Identity) -> None:
         if identity.leaf and (fault := identity.leaf.fault(time.time())):
@@ -173,8 +173,13 @@ def _serving(tls: Tls, pair: Pair) -> Identity:
     return Identity(lambda: server_context(tls, pair), (pair.certificate, pair.key, tls.client_auth.ca))
 
 
-def _towards(backend: BackendConfig, tls: BackendTls) -> Identity:
-    return Identity(lambda: client_context(tls), (tls.certificate, tls.key, tls.ca), backend.name, tls.server_name or backend.address.host or None)
+def _towards(tls: BackendTls) -> Identity:
+    return Identity(lambda: client_context(tls), (tls.certificate, tls.key, tls.ca))
+
+
+def _nameless(tls: BackendTls) -> BackendTls:
+    """All that a context depends on."""
+    return replace(tls, server_name="")
 
 
 def _reread(identity: Identity, force: bool) -> Built | FileError | None:

@@ -111,10 +111,11 @@ class _Lines(dict[bytes, Line]):
         value = value.strip(b" \t")
         if not colon or len(text.translate(None, CONTROLS)) != len(text):
             kind = Field.INVALID
-        elif name.lower() in _CONNECTION:
-            kind = Field.HOP if value in _PERSISTENT else Field.INVALID
-        elif kind is Field.CODING:
-            kind = Field.INVALID
+        elif kind is not Field.PLAIN:
+            if name.lower() in _CONNECTION:
+                kind = Field.HOP if value in _PERSISTENT else Field.INVALID
+            elif kind is Field.CODING:
+                kind = Field.INVALID
         clean = name + b": " + value
         found = kind, clean, value
         if len(text) <= _LINE_BYTES:

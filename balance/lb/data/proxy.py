@@ -1,161 +1,249 @@
-"""What all connections share: the configuration, the backends, who is next, how much is under way."""
+"""What outlives every configuration: the connections, the counts, the clock, and the site that is in force."""
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
+from itertools import chain
+from math import inf
 
 from balance.instruments import Instruments
 from balance.lb.config import Config
+from balance.lb.config.files import FileError, read_secret
+from balance.lb.config.model import BackendConfig
 from balance.lb.data.accesslog import AccessLog
 from balance.lb.data.backend import Backend
 from balance.lb.data.client import Client
 from balance.lb.data.clock import TICK, Clock
-from balance.lb.data.exchange import Exchange
-from balance.lb.data.forwarding import Forwarding
 from balance.lb.data.keyring import Keyring
-from balance.lb.data.meters import BackendMeters, Meters, Unmetered, UnmeteredBackend
-from balance.lb.data.plain import FORGET_SECONDS, Memo, Plain
-from balance.lb.data.request import Examiner, Request
-from balance.lb.data.response import Response
+from balance.lb.data.meters import BackendMeters, Meters, PoolMeters, Unmetered
+from balance.lb.data.plain import FORGET_SECONDS
+from balance.lb.data.pool import Pool
+from balance.lb.data.site import Site
 from balance.lb.data.tls import Tls
 from balance.lb.data.tunnel import Tunnel
+from balance.lb.errors import StartError
 from balance.lb.logs import EventLog
-from balance.lb.policy import select
+from balance.lb.policy.discovery import admitted
 from balance.lb.policy.faults import Fault
+from balance.lb.policy.networks import covered
+from balance.lb.policy.ratelimit import client_of
+
+Found = Mapping[str, Iterable[BackendConfig]]
+"""What has been discovered, by the name of the pool."""
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A configuration that is not in force, with all that had to be read for it: nothing can go wrong with it any more. `members` are the
+    backends of each pool, `secrets` sign its cookies."""
+
+    config: Config
+    keyring: Keyring
+    members: Mapping[str, tuple[BackendConfig, ...]]
+    secrets: Mapping[str, bytes]
 
 
 class Proxy:
-    """One per configuration; made inside a running event loop."""
+    """One per process; made inside a running event loop."""
 
-    def __init__(self, config: Config, instruments: Instruments, log: EventLog, access: AccessLog | None) -> None:
-        self.config = config
+    def __init__(self, config: Config, instruments: Instruments, log: EventLog, access: AccessLog | None, drained: Collection[str] = ()) -> None:
         self.loop = asyncio.get_running_loop()
         self.log = log
         self.access = access
-        self.timeouts = config.timeouts
         self.clock = Clock(self.loop, self._on_tick)
-        self.forwarding = Forwarding(config.forwarding)
-        self.via = self.forwarding.via()
-        self.examiner = Examiner(self.forwarding, config.limits.max_request_size)
-        limits = config.limits
-        self.plain = Plain(limits.max_header_size, limits.max_headers, limits.max_request_line)
-        self.requests: Memo[Request] = Memo()
-        self.untold: Memo[Request] = Memo(heads=0)
-        """for trusted peers, of whose heads nothing can be remembered: what becomes of them depends on the peer"""
-        self.responses: Memo[Response] = Memo()
-        self._forget_at = 0.0
-        total, single = (Meters, BackendMeters) if config.metrics.enabled else (Unmetered, UnmeteredBackend)
-        self.meters = total(instruments, config)
-        self.keyring = Keyring(config, instruments, log)
-        self.backends = [
-            Backend(backend, config.circuit_breaker, single(instruments, backend.name), self.clock, log, self.keyring.backends.get(backend.name))
-            for backend in config.backends
-        ]
+        self.instruments = instruments
+        metered = config.metrics.enabled
+        self.meters = (Meters if metered else Unmetered)(instruments, config)
+        self.backends: dict[str, Backend] = {}
+        """those of the site that is in force, by name"""
+        self._to_drain = set(drained)
+        """backends that an operator has drained, as far as they are still to be discovered here"""
         self.clients: set[Client] = set()
         self.tunnels: set[Tunnel] = set()
-        self.in_flight = 0
-        self.retrying = 0
+        self._connections: Counter[str] = Counter()
+        """how many each client has"""
+        self.waiting: set[Pool] = set()
+        """pools that may have requests in their queues"""
+        self._former: list[Pool] = []
+        """pools of configurations that were in force, and have requests under way"""
         self.draining = False
-        self._weights = [backend.weight for backend in config.backends]
-        self._accounts: Sequence[int] = [0] * len(self._weights)
-        self._queue: deque[Exchange] = deque()
+        self._forget_at = 0.0
         self._empty = asyncio.Event()
+        self._adopt(self.build(config, {}), {})
 
     def __repr__(self) -> str:
-        requests = f"{self.in_flight} requests, {len(self._queue)} queued, {len(self.tunnels)} tunnels"
-        return f"<Proxy {len(self.clients)} clients, {requests}, {self.backends}>"
+        return f"<Proxy {len(self.clients)} clients, {self.in_flight} requests, {len(self.tunnels)} tunnels, {self.site}>"
 
-    # --- who serves ---
+    # --- what is in force ---
 
-    def choose(self, tried: Sequence[Backend], *, first: bool) -> Backend | Fault:
-        """The backend for the next attempt, one that has not been `tried` if possible; else why there is none. `first`: of the queue."""
-        if self._queue and not first:  # nobody overtakes those who wait
-            return Fault.QUEUE_TIMEOUT
-        ranking = select.order(self._accounts, self._weights)
-        best = self.backends[ranking[0]]
-        if best.calm and not tried and (best.idle or best.open < best.config.max_connections):
-            return self._charge(ranking, 0)
-        second, full = -1, False
-        for position, index in enumerate(ranking):
-            backend = self.backends[index]
-            if not backend.available:
-                continue
-            if not backend.has_room:
-                full = True
-            elif backend not in tried:
-                return self._charge(ranking, position)
-            elif second < 0:
-                second = position
-        if second >= 0:
-            return self._charge(ranking, second)
-        return Fault.QUEUE_TIMEOUT if full else Fault.NO_BACKEND
+    def build(self, config: Config, found: Found) -> Draft:
+        """What it takes to `adopt` a configuration, with what has been discovered for its pools; nothing has changed yet. Raises `StartError`
+        for files that have become unreadable."""
+        taken = {backend.name for backend in config.backends}
+        members: dict[str, tuple[BackendConfig, ...]] = {}
+        for pool in config.pools:
+            discovered = admitted(found.get(pool.name, ()), taken)
+            members[pool.name] = pool.backends + discovered
+            taken.update(backend.name for backend in discovered)
+        sticky = {pool.name: pool.load_balancer.sticky for pool in config.pools}
+        try:
+            secrets = {name: read_secret("secret", policy.secret) if policy else b"" for name, policy in sticky.items()}
+            keyring = Keyring(config, chain.from_iterable(members.values()), self.instruments, self.log)
+        except FileError as error:  # the configuration was read a moment ago, and found correct
+            raise StartError(error.what, where=error.key, cure=error.cure) from None
+        return Draft(config, keyring, members, secrets)
 
-    def _charge(self, ranking: Sequence[int], position: int) -> Backend:
-        if len(ranking) > 1:
-            self._accounts = select.charge(self._accounts, self._weights, ranking, position)
-        return self.backends[ranking[position]]
+    def adopt(self, draft: Draft) -> None:
+        """Put a draft in force. What is under way ends as it began."""
+        self._adopt(draft, self.site.pools)
 
-    def enqueue(self, exchange: Exchange, *, first: bool) -> None:
-        """Let it wait until a backend has room; there is at most one per client, so the clients' limit bounds the queue."""
-        exchange.waiting = True
-        if first:
-            self._queue.appendleft(exchange)
-        else:
-            self._queue.append(exchange)
-        if not exchange.client.deadline:
-            self.clock.set(exchange.client, self.config.timeouts.queue)
+    def _adopt(self, draft: Draft, former: Mapping[str, Pool]) -> None:
+        config, before = draft.config, self.backends
+        self._former += former.values()
+        everybody = list(chain.from_iterable(draft.members.values()))
+        self._part(before.values(), everybody)
+        self.instruments.retain("pool", draft.members)
+        self.backends = {}
+        pools = {}
+        for one in config.pools:
+            meters = PoolMeters(self.instruments, one.name)
+            pool = pools[one.name] = Pool(self, meters, one, draft.secrets[one.name], config.timeouts.first_byte)
+            predecessor = former.get(one.name)
+            if predecessor is not None:
+                pool.inherit(predecessor)
+            self._staff(pool, draft.members[one.name], before, draft.keyring, warm=bool(predecessor and predecessor.backends))
+            pool.show()
+        self.site = Site(config, draft.keyring, pools)
+        self.meters.limit.set(config.limits.max_connections)
+        draft.keyring.show()
+        self.wake()
 
-    def dequeue(self, exchange: Exchange) -> None:
-        """It waits no longer."""
-        exchange.waiting = False
-        self._queue.remove(exchange)
+    def populate(self, name: str, found: Iterable[BackendConfig]) -> None:
+        """Let the pool of this name have these backends beside those that its configuration states. The kept ones go on with all that they
+        are; names that others have are left out. Raises `FileError`, and then nothing has changed."""
+        pool, keyring = self.site.pools[name], self.site.keyring
+        others = {backend.name: backend for one in self.site.pools.values() if one is not pool for backend in one.backends}
+        stated = pool.config.backends
+        members = stated + admitted(found, others.keys() | {backend.name for backend in stated})
+        everybody = [*members, *(backend.config for backend in others.values())]
+        keyring.follow(everybody)
+        before = self.backends
+        self._part(before.values(), everybody)
+        self.backends = others
+        self._staff(pool, members, before, keyring, warm=bool(pool.backends))
+        keyring.show()
+        self.wake()
+
+    def _part(self, before: Iterable[Backend], members: Iterable[BackendConfig]) -> None:
+        """Retire the backends that are no members any more, and show no series of those without a successor: others may need the room."""
+        wanted = {member.name: member for member in members}
+        for backend in before:
+            member = wanted.get(backend.name)
+            if member is None or not backend.same(member):
+                backend.retire()
+        self.instruments.retain("backend", wanted)
+
+    def _staff(self, pool: Pool, members: Iterable[BackendConfig], before: Mapping[str, Backend], keyring: Keyring, *, warm: bool) -> None:
+        """Give a pool its backends: those that were there `before` by this name and place, and new ones, which come to others that are `warm`."""
+        backends = []
+        for member in members:
+            backend = before.get(member.name)
+            if backend is None or not backend.same(member):
+                meters = BackendMeters(self.instruments, member.name, pool.name)
+                backend = Backend(member, pool.config, meters, self.clock, self.log, self.loop.time() if warm else -inf)
+                if member.name in self._to_drain:
+                    backend.drain(drained=True)
+                    self._to_drain.discard(member.name)
+            backend.configure(member, pool.config, keyring.towards(member))
+            self.backends[member.name] = backend
+            backends.append(backend)
+        pool.follow(backends)
+
+    @property
+    def drained(self) -> list[str]:
+        """The backends that an operator has drained, those included that are still to be discovered."""
+        return sorted(self._to_drain.union(backend.name for backend in self.backends.values() if backend.drained))
+
+    def drain_backend(self, name: str, *, drained: bool) -> bool:
+        """Take a backend out of rotation, or back in; whether there is one of this name."""
+        self._to_drain.discard(name)
+        if name in self.backends:
+            self.backends[name].drain(drained=drained)
+        return name in self.backends
+
+    def panicked(self, pool: Pool) -> None:
+        """So many backends of a pool are out that their health is ignored, or no longer."""
+        self.meters.panicking(pool.name, pool.panicking)
+        self.log("warning" if pool.panicking else "info", "panic" if pool.panicking else "panic_over", pool=pool.name)
+
+    # --- who waits ---
 
     def wake(self) -> None:
-        """A backend may have room: let the first in the queue try, after whatever is being done."""
-        if self._queue:
-            self.loop.call_soon(self._resume)
-
-    def _resume(self) -> None:
-        if not self._queue:
-            return
-        exchange = self._queue.popleft()
-        exchange.waiting = False
-        exchange.begin(first=True)
-        if not exchange.waiting:
-            self.wake()  # perhaps there is room for one more
+        """A backend may have room, after whatever is being done."""
+        for pool in self.waiting:
+            self.loop.call_soon(pool.resume)
 
     def _on_tick(self) -> None:
         self.wake()  # a backend may have recovered, or its breaker may let a probe pass: no event tells of the latter
+        for pool in self.site.pools.values():
+            pool.tick(self.clock.now)
+        self._former = [pool for pool in self._former if pool.in_flight]
+        self.meters.count()
         if self.clock.now >= self._forget_at:
             self._forget_at = self.clock.now + FORGET_SECONDS - TICK
-            for memory in (self.plain, self.requests, self.responses):
-                memory.forget()
+            self.site.forget()
         if self.access is not None:
             self.access.flush()
+            self.meters.dropped.value = self.access.dropped
+
+    @property
+    def in_flight(self) -> int:
+        """How many requests have not been answered in full."""
+        return sum(pool.in_flight for pool in chain(self.site.pools.values(), self._former))
 
     @property
     def queued(self) -> int:
         """How many requests wait for room at a backend."""
-        return len(self._queue)
+        return sum(len(pool.queue) for pool in self.waiting)
 
     # --- who is served ---
+
+    def welcome(self, client: Client) -> bool:
+        """Whether a new connection is let in at all: its network, and how many its client has already."""
+        limits, address = self.site.config.limits, client.peer.name
+        if limits.deny and covered(address, limits.deny):
+            self.meters.rejected("denied")
+        elif limits.max_connections_per_client and self._connections[client_of(address)] >= limits.max_connections_per_client:
+            self.meters.rejected("client_limit")
+        else:
+            return True
+        return False
 
     def admit(self, client: Client) -> bool:
         """Count a new connection; whether it is within the limit."""
         self.meters.accepted.value += 1
-        if len(self.clients) >= self.config.limits.max_connections or self.draining:
+        limits = self.site.config.limits
+        if len(self.clients) >= limits.max_connections or self.draining:
+            self.meters.rejected("stopping" if self.draining else "limit")
             return False
         self.clients.add(client)
+        self._connections[client_of(client.peer.name)] += 1
         self._empty.clear()
         self.meters.active.value = len(self.clients)
         return True
 
     def dismiss(self, client: Client) -> None:
         """A connection has ended."""
-        self.clients.discard(client)
+        if client in self.clients:
+            self.clients.discard(client)
+            of = client_of(client.peer.name)
+            self._connections[of] -= 1
+            if not self._connections[of]:
+                del self._connections[of]
         self.meters.active.value = len(self.clients)
         if not self.clients:
             self._empty.set()
@@ -167,9 +255,10 @@ class Proxy:
 
     async def reload_certificates(self, *, force: bool = False) -> None:
         """Take up what has changed in the files of TLS, or all that is there by `force`; connections that are open are left as they are."""
-        changed = await self.keyring.reload(force=force)
-        for backend in self.backends:
-            if backend.name in changed:
+        changed = await self.site.keyring.reload(force=force)
+        self.site.keyring.show()
+        for backend in self.backends.values():
+            if backend.identity in changed:
                 backend.close_idle()
 
     async def drain(self, seconds: float) -> None:
@@ -192,6 +281,6 @@ class Proxy:
 
     def close(self) -> None:
         """Close the idle connections to backends and stop the clock."""
-        for backend in self.backends:
+        for backend in self.backends.values():
             backend.close_idle()
         self.clock.stop()

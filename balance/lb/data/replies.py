@@ -5,8 +5,8 @@ from __future__ import annotations
 from balance.lb.policy.faults import Fault
 
 _PHRASES = {
-    400: "Bad Request", 408: "Request Timeout", 413: "Content Too Large", 414: "URI Too Long", 417: "Expectation Failed",
-    431: "Request Header Fields Too Large", 501: "Not Implemented", 502: "Bad Gateway", 503: "Service Unavailable",
+    400: "Bad Request", 404: "Not Found", 408: "Request Timeout", 413: "Content Too Large", 414: "URI Too Long", 417: "Expectation Failed",
+    429: "Too Many Requests", 431: "Request Header Fields Too Large", 501: "Not Implemented", 502: "Bad Gateway", 503: "Service Unavailable",
     504: "Gateway Timeout", 505: "HTTP Version Not Supported",
 }  # fmt: skip
 _REPLIES = {
@@ -14,11 +14,14 @@ _REPLIES = {
     Fault.BAD_TARGET: (400, "the request target is not valid"),
     Fault.BAD_HOST: (400, "the Host header is repeated or not valid"),
     Fault.BAD_FRAMING: (400, "the length of the body is ambiguous or its coding is broken"),
+    Fault.NO_ROUTE: (404, "no route matches the request"),
     Fault.HEADER_TIMEOUT: (408, "the head of the request did not arrive in time"),
     Fault.BODY_TIMEOUT: (408, "the body of the request did not arrive in time"),
     Fault.BODY_TOO_LARGE: (413, "the body of the request is too large"),
     Fault.TARGET_TOO_LONG: (414, "the request target is too long"),
     Fault.BAD_EXPECTATION: (417, "only 100-continue can be expected"),
+    Fault.CLIENT_LIMIT: (429, "too many requests of this client at a time"),
+    Fault.RATE_LIMITED: (429, "too many requests"),
     Fault.HEADER_TOO_LARGE: (431, "the head of the request is too large"),
     Fault.NOT_IMPLEMENTED: (501, "this method or transfer coding is not supported"),
     Fault.CONNECT_REFUSED: (502, "connection to the backend was refused"),
@@ -28,6 +31,7 @@ _REPLIES = {
     Fault.INVALID_RESPONSE: (502, "the backend's response was not valid"),
     Fault.NO_BACKEND: (503, "no backend is available"),
     Fault.QUEUE_TIMEOUT: (503, "all backends are at their connection limit"),
+    Fault.QUEUE_FULL: (503, "all backends are at their connection limit, and too many requests wait"),
     Fault.OUT_OF_RESOURCES: (503, "the load balancer has no sockets left"),
     Fault.TOO_MANY_CONNECTIONS: (503, "too many connections"),
     Fault.CONNECT_TIMEOUT: (504, "connection to the backend timed out"),
@@ -41,14 +45,14 @@ def status_of(fault: Fault) -> int:
     return _REPLIES[fault][0]
 
 
-def reply(fault: Fault, *, close: bool, http10: bool = False) -> tuple[bytes, bytes]:
+def reply(fault: Fault, *, close: bool, http10: bool = False, retry_after: int = 1) -> tuple[bytes, bytes]:
     """Head and body of the response for a fault. `close`: the connection ends after it."""
     status, reason = _REPLIES[fault]
     phrase = _PHRASES[status]
     body = f"{status} {phrase}: {reason}\n"
     lines = [f"HTTP/1.1 {status} {phrase}", "Content-Type: text/plain; charset=utf-8", f"Content-Length: {len(body)}"]
-    if status == 503:
-        lines.append("Retry-After: 1")
+    if status in (429, 503):
+        lines.append(f"Retry-After: {retry_after}")
     if close:
         lines.append("Connection: close")
     elif http10:

@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from copy import copy
 from enum import Enum
+from typing import TYPE_CHECKING
 
-from balance.lb.data.fields import Field, Line, options, protocols, upgrades, valid_host
+from balance.lb.data import trace
+from balance.lb.data.fields import Field, Line, name_of, options, protocols, upgrades, valid_host
 from balance.lb.data.forwarding import Forwarding, Peer
 from balance.lb.data.headers import without_nominated
 from balance.lb.data.wire import RequestHead, WireError
 from balance.lb.policy.faults import Fault
+from balance.lb.policy.route import rewrite
+
+if TYPE_CHECKING:
+    from balance.lb.data.site import Route
+
+
+Find = Callable[[str, bytes, bytes, list[bytes]], "Route"]
+"""The route of a request by method, host, target and header lines; raises `WireError` if there is none."""
 
 
 class Body(Enum):
@@ -21,6 +33,7 @@ class Body(Enum):
     CLOSE = "close"
 
 
+_TRACES = frozenset({b"traceparent", b"tracestate"})
 _NOTHING: frozenset[bytes] = frozenset()
 _HTTP = frozenset({b"h2c", b"h2", b"http"})
 
@@ -28,13 +41,17 @@ _HTTP = frozenset({b"h2c", b"h2", b"http"})
 class Request:
     """One request, ready to be sent: `head` are its bytes but for the peer's suffix. Never changed once made: it may be remembered.
 
-    `client`: who is behind a trusted proxy, empty if the peer itself is the client. `final`: the client says that no other follows.
-    `offered`: the protocols to which the backend may switch, in lower case.
+    `route`: whose pool answers it. `client`: who is behind a trusted proxy, empty if the peer itself is the client. `final`: the client
+    says that no other follows. `key`: what consistent-hash goes by, if that is in the head. `session`: the cookie of a sticky session.
+    `offered`: the protocols to which the backend may switch, in lower case. `trace`: the id of the trace that it is part of, if any.
     """
 
-    __slots__ = ("body", "client", "final", "head", "http10", "keep_alive", "length", "method", "offered", "target")
+    __slots__ = (
+        "body", "client", "final", "head", "http10", "keep_alive", "key", "length", "method", "offered", "route", "session", "target", "trace",
+    )  # fmt: skip
 
     def __init__(self, message: RequestHead) -> None:
+        self.route: Route
         self.method = message.method
         self.target = message.target
         self.http10 = message.version == (1, 0)
@@ -43,19 +60,34 @@ class Request:
         self.body = Body.CHUNKED if message.chunked else Body.NONE
         self.length = 0
         self.client = ""
+        self.key: bytes | None = None
+        self.session = ""
         self.head = b""
         self.offered: frozenset[bytes] = _NOTHING
+        self.trace = ""
 
     def __repr__(self) -> str:
         return f"<Request {self.method} {self.target!r} body {self.body.value}>"
 
+    def traced(self) -> Request:
+        """The same as the beginning of a new trace. What it said about traces, which is not valid, is left out."""
+        made = copy(self)
+        made.trace, parent = trace.begin()
+        first, *lines = self.head.split(b"\r\n")
+        kept = [text for text in lines if name_of(text) not in _TRACES]
+        made.head = b"\r\n".join((first, b"traceparent: " + parent, *kept))
+        return made
+
 
 class Examiner:
-    """Examines requests under one configuration."""
+    """Examines requests under one configuration. `only`: the route that takes every request, if there is one."""
 
-    def __init__(self, forwarding: Forwarding, max_request_size: int) -> None:
+    def __init__(self, forwarding: Forwarding, max_request_size: int, route: Find, *, only: Route | None = None, tracing: bool = True) -> None:
         self._forwarding = forwarding
+        self._route = route
+        self._only = only
         self._max_request_size = max_request_size
+        self._tracing = tracing
 
     def __repr__(self) -> str:
         return f"<Examiner {self._forwarding}>"
@@ -72,6 +104,8 @@ class Examiner:
         request = Request(message)
         target, authority = _target(message.method, message.target)
         lines, host, about = _clean(message, request, authority)
+        if request.trace and not self._tracing:
+            request.trace = ""
         if request.length > self._max_request_size > 0:
             raise WireError(Fault.BODY_TOO_LARGE)
         if not host:
@@ -79,6 +113,11 @@ class Examiner:
                 raise WireError(Fault.BAD_HOST)
             host = authority or peer.local
             lines.append(b"Host: " + host)
+        request.route = route = self._only or self._route(message.method, host, target, lines)
+        if route.pool.recognises:
+            request.key, request.session = route.pool.key_of(lines, target), route.pool.session_of(lines)
+        if route.rewrites:
+            target = rewrite(target, route.config)
         if message.upgrade:
             lines += _offer(message, request)
             request.keep_alive = not request.final and request.body is Body.NONE and not request.offered
@@ -89,6 +128,8 @@ class Examiner:
             tail = self._forwarding.append(host, peer, about, http10=request.http10)
         else:
             tail = self._forwarding.begin(host, http10=request.http10)
+        if route.edit_request:
+            lines = route.edit_request(lines)
         request.head = b"%b %b HTTP/1.1\r\n%b\r\n%b" % (message.method.encode(), target, b"\r\n".join(lines), tail)
         return request
 
@@ -116,11 +157,12 @@ _NUMBER = re.compile(rb"[0-9]{1,19}")
 
 
 def _clean(message: RequestHead, request: Request, authority: bytes) -> tuple[list[bytes], bytes, list[Line]]:
-    """The header lines to pass on, the host, and what the peer said about the client; notes framing and expectations in `request`.
+    """The header lines to pass on, the host, and what the peer said about the client; notes framing, expectations and the trace in `request`.
     `authority` stands in for the host where the target names one."""
     lines: list[bytes] = []
     connection: list[bytes] = []
     about: list[Line] = []
+    traces: list[Line] = []
     host = b""
     codings = 0
     for field in message.fields:
@@ -149,10 +191,15 @@ def _clean(message: RequestHead, request: Request, authority: bytes) -> tuple[li
                 lines.append(text)
         elif kind is Field.FORWARDED:
             about.append(field)
+        elif kind is Field.TRACE:
+            traces.append(field)
+            lines.append(text)
         elif kind is Field.INVALID:
             raise WireError(Fault.BAD_REQUEST)
     if connection:
         lines = without_nominated(lines, connection, Fault.BAD_REQUEST)
+    if traces:
+        request.trace = trace.trace_id([value for _kind, text, value in traces if text in lines])
     return lines, host, about
 
 

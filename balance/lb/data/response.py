@@ -8,12 +8,13 @@ from balance.lb.data.fields import Field, options, protocols, upgrades
 from balance.lb.data.headers import block, without, without_nominated
 from balance.lb.data.request import Body, Request
 from balance.lb.data.wire import ResponseHead, WireError
+from balance.lb.policy.edits import Editor
 from balance.lb.policy.faults import Fault
 
 _LENGTH = frozenset({b"content-length"})
 _PLAIN = Field.PLAIN
 _NUMBER = re.compile(rb"[0-9]{1,19}")
-_KEPT = (Field.HOST, Field.EXPECT, Field.FORWARDED, Field.UNDERSCORED)
+_KEPT = (Field.HOST, Field.EXPECT, Field.FORWARDED, Field.UNDERSCORED, Field.TRACE)
 
 
 class Response:
@@ -50,8 +51,9 @@ def switched(message: ResponseHead, request: Request) -> bytes:
     return block(lines, Fault.INVALID_RESPONSE) + b"\r\n"
 
 
-def compose(message: ResponseHead, *, bodiless: bool, via: bytes = b"") -> Response:
-    """The response to pass on; raises `WireError` for what must not be. `bodiless`: it answers a HEAD; `via`: a line to add."""
+def compose(message: ResponseHead, *, bodiless: bool, via: bytes = b"", edit: Editor | None = None) -> Response:
+    """The response to pass on; raises `WireError` for what must not be. `bodiless`: it answers a HEAD; `via`: a line to add; `edit`: what the
+    route does to its fields."""
     if not 200 <= message.code <= 599 or message.version not in ((1, 0), (1, 1)):
         raise WireError(Fault.INVALID_RESPONSE)
     lines, length, coding = _clean(message)
@@ -67,6 +69,8 @@ def compose(message: ResponseHead, *, bodiless: bool, via: bytes = b"") -> Respo
         lines += [b"Connection: upgrade", *(b"Upgrade: " + value for value in upgrades(message.fields))]
     if via:
         lines.append(via)
+    if edit:
+        lines[1:] = edit(lines[1:])
     size = int(length) if length is not None and body is Body.LENGTH else 0
     head = block(lines, Fault.INVALID_RESPONSE)
     return Response(message.code, body, size, head, reusable=not message.should_close and body is not Body.CLOSE)

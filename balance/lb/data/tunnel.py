@@ -60,7 +60,7 @@ class Tunnel(Timed):
 
     def touch(self) -> None:
         """Something moves."""
-        self._proxy.clock.set(self, self._proxy.timeouts.tunnel)
+        self._proxy.clock.set(self, self._exchange.site.timeouts.tunnel)
 
     def expire(self) -> None:
         self.end(Fault.TUNNEL_TIMEOUT)

@@ -6,6 +6,7 @@ import asyncio
 import os
 import socket
 from contextlib import suppress
+from time import perf_counter
 from typing import TYPE_CHECKING, cast
 
 from balance.lb.data.clock import Timed
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Upstream(asyncio.Protocol, Timed):
-    """Without an exchange it is idle, and anything that arrives is a reason to close it.
+    """Belongs to its `exchange` until that gives it back; without one it is idle, and anything that arrives is a reason to close it.
 
     A reader is needed for heads that are not plain (`balance.lb.data.plain`) and for their bodies; otherwise `_left` says how much of
     the body is to come. `begun`: something of a response has arrived.
@@ -60,12 +61,14 @@ class Upstream(asyncio.Protocol, Timed):
     def dial(self) -> None:
         """Open the connection on behalf of the present exchange."""
         self._dialling = self._proxy.loop.create_task(self._dial())
-        self._proxy.clock.set(self, self._proxy.config.timeouts.connect)
+        if self.exchange is not None:
+            self._proxy.clock.set(self, self.exchange.site.timeouts.connect)
 
     async def _dial(self) -> None:
-        address, identity = self.backend.config.address, self.backend.identity
+        config, identity = self.backend.config, self.backend.identity
+        address = config.address
         try:
-            secure = Tls(self, identity.context, name=identity.server_name) if identity else None
+            secure = Tls(self, identity.context, name=config.server_name) if identity else None
             protocol: asyncio.Protocol = secure or self
             if address.path:
                 await self._proxy.loop.create_unix_connection(lambda: protocol, address.path)
@@ -82,11 +85,6 @@ class Upstream(asyncio.Protocol, Timed):
             local = isinstance(error, OSError) and error.errno in LOCAL_ERRORS
             self._fail(Fault.OUT_OF_RESOURCES if local else Fault.CONNECT_FAILED)
 
-    def serve(self, exchange: Exchange) -> None:
-        """Belong to an exchange until `close` or until it is given back."""
-        self.exchange = exchange
-        self.begun = False
-
     def release(self) -> None:
         """The exchange is over and the connection may serve another."""
         self.exchange = self._reader = None
@@ -94,7 +92,7 @@ class Upstream(asyncio.Protocol, Timed):
         if not self._reading:
             self.read(True)
         self.backend.give(self)
-        if self._proxy.queued:
+        if self._proxy.waiting:
             self._proxy.wake()
 
     def hand_over(self) -> bytes:
@@ -129,7 +127,8 @@ class Upstream(asyncio.Protocol, Timed):
             return
         self.deadline = 0.0
         self.backend.meters.connections.value += 1
-        self.exchange.connected()
+        self.backend.meters.opened.value += 1
+        self.exchange.opened()
 
     def data_received(self, data: bytes) -> None:
         exchange = self.exchange
@@ -147,35 +146,37 @@ class Upstream(asyncio.Protocol, Timed):
                 exchange.stream(data, not self._left)
         else:
             self.begun = True
+            exchange.first_at = perf_counter()
             end = data.find(b"\r\n\r\n") + 4
             head = data[:end]
-            response = None if exchange.request.method == "HEAD" else self._proxy.responses.get(head) or self._recognise(head)
+            response = None if exchange.request.method == "HEAD" else exchange.request.route.responses.get(head) or self._recognise(exchange, head)
             if response is None or len(data) - end > response.length:
                 self._parse(exchange, data)
             else:
                 self._left = response.length - (len(data) - end)
                 exchange.answer(response, data[end:], not self._left)
 
-    def _recognise(self, head: bytes) -> Response | None:
+    def _recognise(self, exchange: Exchange, head: bytes) -> Response | None:
         """What a plain head becomes for the client, remembered from now on; None if it is not plain, or not acceptable."""
-        message = self._proxy.plain.response(head)
+        message = exchange.site.plain.response(head)
         if message is None:
             return None
         try:
-            response = compose(message, bodiless=False, via=self._proxy.via)
+            response = compose(message, bodiless=False, via=exchange.site.via, edit=exchange.request.route.edit_response)
         except WireError:
             return None
         if response.body is Body.CLOSE:
             return None
-        self._proxy.responses.keep(head, response)
+        exchange.request.route.responses.keep(head, response)
         return response
 
     def _parse(self, exchange: Exchange, data: bytes) -> None:
         """Let the parser read what is not plain."""
         bodiless = exchange.request.method == "HEAD"
+        exchange.first_at = exchange.first_at or perf_counter()  # after an interim response
         reader = self._reader
         if reader is None:
-            reader = self._reader = ResponseReader(self._proxy.loop, self._proxy.config.limits, bodiless=bodiless)
+            reader = self._reader = ResponseReader(self._proxy.loop, exchange.site.config.limits, bodiless=bodiless)
         try:
             heads = reader.feed(data)
             if not heads:
@@ -186,7 +187,9 @@ class Upstream(asyncio.Protocol, Timed):
                 elif 100 <= head.code < 200:
                     exchange.interim(interim(head))
                 else:
-                    exchange.answer(compose(head, bodiless=bodiless, via=self._proxy.via), reader.body(), reader.done)
+                    exchange.first_at = exchange.first_at or perf_counter()
+                    edit = exchange.request.route.edit_response
+                    exchange.answer(compose(head, bodiless=bodiless, via=exchange.site.via, edit=edit), reader.body(), reader.done)
                 if self.exchange is not exchange:
                     return
         except WireError as error:
@@ -260,6 +263,7 @@ class Upstream(asyncio.Protocol, Timed):
         self.backend.open -= 1
         if self.transport is not None:
             self.backend.meters.connections.value -= 1
+            self.backend.meters.closed.value += 1
         if self in self.backend.idle:
             self.backend.idle.remove(self)
         self._proxy.wake()

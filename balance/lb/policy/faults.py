@@ -7,6 +7,7 @@ it counts as is for the catalog to say (`balance.catalog.metrics.FAILURE_REASONS
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterable
 from enum import Enum
 
 
@@ -27,12 +28,16 @@ class Fault(Enum):
     BAD_EXPECTATION = "bad_expectation"
     HEADER_TOO_LARGE = "header_too_large"
     NOT_IMPLEMENTED = "not_implemented"
+    NO_ROUTE = "no_route"
     CLIENT_ABORT = "client_abort"
     CLIENT_STALLED = "client_stalled"
     # the balancer's doing
     NO_BACKEND = "no_backend"
     QUEUE_TIMEOUT = "queue_timeout"
+    QUEUE_FULL = "queue_full"
     TOO_MANY_CONNECTIONS = "too_many_connections"
+    CLIENT_LIMIT = "client_limit"
+    RATE_LIMITED = "rate_limited"
     SHUTDOWN = "shutdown"
     OUT_OF_RESOURCES = "out_of_resources"
     TUNNEL_TIMEOUT = "tunnel_timeout"
@@ -46,6 +51,8 @@ class Fault(Enum):
     FIRST_BYTE_TIMEOUT = "first_byte_timeout"
     RESPONSE_TIMEOUT = "response_timeout"
     RESPONSE_TRUNCATED = "response_truncated"
+    # a reason to try again, never one to fail: without a further attempt, the response is passed on
+    BAD_STATUS = "bad_status"
 
 
 UNSENT = frozenset({Fault.CONNECT_REFUSED, Fault.CONNECT_FAILED, Fault.CONNECT_TIMEOUT, Fault.TLS_FAILED})
@@ -56,5 +63,8 @@ BROKEN_OFF = {Fault.CLIENT_ABORT: 499, Fault.CLIENT_STALLED: 499, Fault.SHUTDOWN
 """Statuses under which a request counts that ended before there was an answer: 499 is nginx's for a client that has left."""
 LOCAL_ERRORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL})
 """Errors of this machine's sockets that say nothing about a backend."""
-FAILING_STATUSES = frozenset({502, 503, 504})
-"""Statuses by which a backend says that it cannot answer at present; a 500 is an answer, if a sad one."""
+
+
+def codes(ranges: Iterable[tuple[int, int]]) -> frozenset[int]:
+    """All statuses of these inclusive ranges."""
+    return frozenset(code for first, last in ranges for code in range(first, last + 1))

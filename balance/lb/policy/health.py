@@ -6,8 +6,21 @@ A backend starts in rotation; the result of its very first check decides at once
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from enum import Enum
 
 from balance.lb.config.model import HealthCheck
+
+
+class Outcome(Enum):
+    """How a check ended; the values are also those of the metric and the words of the log."""
+
+    PASSED = "passed"
+    REFUSED = "refused"
+    UNREACHABLE = "unreachable"
+    TIMEOUT = "timeout"
+    INVALID_RESPONSE = "invalid_response"
+    WRONG_STATUS = "wrong_status"
+    WRONG_BODY = "wrong_body"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,3 +42,11 @@ def checked(health: Health, policy: HealthCheck, *, passed: bool) -> Health:
     if health.streak + 1 >= needed:
         return Health(passed, checked=True)
     return replace(health, streak=health.streak + 1)
+
+
+def judge(policy: HealthCheck, status: int, body: bytes) -> Outcome:
+    """What the answer to an http check means. `body`: what was read of it, at most the first 64 KiB; it needs reading only if
+    `expected_body` is set."""
+    if not any(low <= status <= high for low, high in policy.expected_status):
+        return Outcome.WRONG_STATUS
+    return Outcome.PASSED if policy.expected_body.encode() in body else Outcome.WRONG_BODY

@@ -1,0 +1,109 @@
+"""Kinds that say what an HTTP message holds: status codes, paths, header fields; and how many of them may come."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from balance.lb.config.kinds import MASK, Kind, KindError
+
+DOTTED = re.compile(r"(?:[/\\]|%2f|%5c)(?:\.|%2e){1,2}(?=[/\\;?]|%2f|%5c|%3b|$)", re.IGNORECASE)
+"""A segment that means "here" or "one up" to whoever resolves a path (RFC 3986 section 5.2.4), in all the spellings that servers decode:
+percent-encoded, behind a backslash, or with a parameter (``..;``), which some remove first."""
+TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}"  # noqa: S105 -- a token of RFC 9110 section 5.6.2
+_OURS = frozenset({
+    "connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade", "http2-settings",
+    "proxy-authenticate", "proxy-authorization", "content-length", "expect", "host",
+})  # fmt: skip
+_FORWARDING = frozenset({"forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip"})
+_PERIODS = {"s": 1, "m": 60, "h": 3600}
+
+
+class Statuses(Kind):
+    """``204`` or ``200-399``: the first and the last code of a range."""
+
+    def parse(self, text: str) -> tuple[int, int]:
+        match = re.fullmatch(r"([2-5]\d\d)(?:-([2-5]\d\d))?", text)
+        if not match or int(match[1]) > int(match[2] or match[1]):
+            raise KindError(f"{text!r} is no status", "write it as 204 or 200-399, from 200 to 599")
+        return int(match[1]), int(match[2] or match[1])
+
+    def written(self, value: tuple[int, int]) -> Any:
+        first, last = value
+        return first if first == last else f"{first}-{last}"
+
+    def schema(self) -> dict[str, Any]:
+        return {"anyOf": [{"type": "integer", "minimum": 200, "maximum": 599}, {"type": "string", "pattern": "^[2-5][0-9]{2}(-[2-5][0-9]{2})?$"}]}
+
+
+class Prefix(Kind):
+    """The beginning of a path, by whole segments: ``/api`` and ``/api/`` are the same. An empty text is none at all."""
+
+    def parse(self, text: str) -> str:
+        if text and (not re.fullmatch(r"/[!-~]*", text) or set("?#*") & set(text)):
+            raise KindError(f"{text!r} is no beginning of a path", "write it as /api: printable ASCII without spaces, ?, # and *")
+        if DOTTED.search(text):
+            raise KindError(f"{text!r} has a segment of dots", "write the path that is meant: requests with such segments are refused")
+        return text.rstrip("/") or text[:1]
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "string", "pattern": r"^(/[!-~]*)?$"}
+
+
+class FieldName(Kind):
+    """The name of a header field that a route may match or edit: none that frames messages or ends at each hop, none that `forwarding` is for.
+
+    `matched`: what never gets as far as to be matched is refused, too, and the name becomes lower case.
+    """
+
+    def __init__(self, *, matched: bool = False) -> None:
+        self.matched = matched
+
+    def parse(self, text: str) -> str:
+        name = text.lower()
+        if not re.fullmatch(TOKEN, text):
+            raise KindError(f"{text!r} is no name of a header field", "letters, digits and dashes")
+        if name == "host" and self.matched:
+            raise KindError("'host' is not matched here", "write it as match.host")
+        if name in _OURS:
+            raise KindError(f"{text!r} is the balancer's own", "it says where a message ends or goes: leave it out")
+        if name in _FORWARDING or (self.matched and name.startswith("x-forwarded-")):
+            raise KindError(f"{text!r} is what the section forwarding is for", "leave it out")
+        if self.matched and "_" in name:
+            raise KindError(f"{text!r} never arrives", "names with an underscore are dropped from requests: use dashes")
+        return name if self.matched else text
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "string", "pattern": f"^{TOKEN}$"}
+
+
+class FieldValue(Kind):
+    """The value of a header field: no control characters, no spaces around it."""
+
+    def parse(self, text: str) -> str:
+        if re.search(r"[\x00-\x08\x0a-\x1f\x7f]", text) or text != text.strip() or len(text) > 4096:
+            raise KindError(f"{text[:40]!r} is no value of a header field", "at most 4096 characters, no control characters, no spaces around it")
+        return text
+
+    def shown(self, value: str) -> Any:
+        """Credentials travel in header fields, and nobody can tell which by their names."""
+        return MASK if value else ""
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": ["string", "number", "boolean", "null"]}
+
+
+class Rate(Kind):
+    """``100/s``, ``10/m``, ``1000/h``: events per second."""
+
+    def parse(self, text: str) -> float:
+        match = re.fullmatch(r"([1-9]\d{0,6})/(s|m|h)", text)
+        if not match:
+            raise KindError(f"{text!r} is no rate", "write it as 100/s, 10/m or 1000/h")
+        return int(match[1]) / _PERIODS[match[2]]
+
+    def written(self, value: float) -> Any:
+        return next(f"{events:.0f}/{unit}" for unit, seconds in _PERIODS.items() if round(events := value * seconds) / seconds == value)
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "string", "pattern": "^[1-9][0-9]{0,6}/(s|m|h)$"}

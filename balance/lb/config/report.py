@@ -1,0 +1,97 @@
+"""What is in force once a configuration is read: as plain data, and as a text that shows where requests go."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from balance.lb.config.model import BackendConfig, Config, Edits, Match, PoolConfig, RouteConfig
+
+
+def plain(value: Any) -> Any:
+    """The configuration, or a part of it, as what JSON knows. Of secrets there are only the names of the files that hold them.
+
+    Parts that are off are null. Durations are seconds, sizes are bytes; addresses and networks are written as in the file.
+    """
+    if is_dataclass(value) and "__str__" not in vars(type(value)):
+        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, tuple):
+        return [plain(item) for item in value]
+    return value if isinstance(value, bool | int | float | str | None) else str(value)
+
+
+def text(config: Config) -> str:
+    """Where it listens, the pools with their backends, and the routes in their order; columns are aligned."""
+    return "\n".join([
+        *_columns([
+            *(("listen", str(address)) for address in config.listen),
+            *(("listen", f"{address} with TLS") for address in (config.tls.listen if config.tls else ())),
+            ("admin", str(config.admin.listen)),
+            ("workers", str(config.workers or "auto")),
+        ]),
+        *(line for pool in config.pools for line in ("", *_pool(pool))),
+        "",
+        "routes, of which the first that matches wins:",
+        *_columns([
+            ("  #", "name", "host", "method", "path", "header", "pool", "changes"),
+            *((f"  {number}", *_route(route)) for number, route in enumerate(config.routes, 1)),
+        ]),
+    ])  # fmt: skip
+
+
+def _columns(rows: Sequence[tuple[str, ...]]) -> Iterable[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def _pool(pool: PoolConfig) -> Iterable[str]:
+    yield f"pool {pool.name}: {', '.join(_ways(pool))}"
+    if pool.backends:
+        yield from _columns([("  backend", "address", "weight", "connections", ""), *map(_backend, pool.backends)])
+    if pool.discover:
+        yield f"  {'and' if pool.backends else 'backends:'} those of {pool.discover.source}, looked at every {pool.discover.interval:g}s"
+
+
+def _ways(pool: PoolConfig) -> Iterable[str]:
+    """How the pool works, in words."""
+    balancer, check = pool.load_balancer, pool.health_check
+    yield balancer.algorithm + (f" of {balancer.hash_key}" if balancer.algorithm == "consistent-hash" else "")
+    if balancer.sticky:
+        yield f"sticky by cookie {balancer.sticky.cookie}"
+    if check is None:
+        yield "no health check"
+    else:
+        what = f"{check.method} {check.path}" if check.type == "http" else "connection"
+        yield f"health check by {what} every {check.interval:g}s"
+    for name, part in (("outlier detection", pool.outlier_detection), ("circuit breaker", pool.circuit_breaker), ("retries", pool.retry)):
+        yield name if part else f"no {name}"
+
+
+def _backend(one: BackendConfig) -> tuple[str, ...]:
+    notes = [word for word, holds in (("backup", one.backup), ("TLS", one.tls)) if holds]
+    return f"  {one.name}", str(one.address), str(one.weight), str(one.max_connections), ", ".join(notes)
+
+
+def _route(route: RouteConfig) -> tuple[str, ...]:
+    match: Match = route.match
+    headers = " ".join(f"{name}: {value or 'any'}" for name, value in match.headers)
+    return (
+        route.name,
+        " ".join(match.hosts) or "any",
+        " ".join(match.methods) or "any",
+        match.path,
+        headers or "any",
+        route.pool,
+        ", ".join(_changes(route)),
+    )
+
+
+def _changes(route: RouteConfig) -> Iterable[str]:
+    if route.replace_prefix is not None:
+        yield f"path to {route.replace_prefix or '/'}"
+    for name, edits in (("request headers", route.request_headers), ("response headers", route.response_headers)):
+        if edits != Edits():
+            yield name
+    if route.rate_limit:
+        yield f"{route.rate_limit.rate:g}/s per {route.rate_limit.per}, burst {route.rate_limit.burst}"

@@ -1,0 +1,81 @@
+"""The keys of routes: which requests go to which pool, and what is changed on the way."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from balance.catalog.metrics import METHODS
+from balance.lb.config import checks, model
+from balance.lb.config.kinds import Choice, Flag, Integer
+from balance.lb.config.messages import FieldName, FieldValue, Prefix, Rate
+from balance.lb.config.places import HostPattern
+from balance.lb.config.pools import NAME
+from balance.lb.config.section import Field, Section, Table
+
+
+def _match(host: Any, path: str, method: Any, header: Any) -> model.Match:
+    return model.Match(host, path, method, header)
+
+
+def _rewrite(replace_prefix: str, strip: bool) -> str:
+    return "" if strip else replace_prefix
+
+
+def _rate_limit(rate: float, burst: int, per: str) -> model.RateLimit:
+    return model.RateLimit(rate, burst or max(1, round(rate or 0)), per)
+
+
+def _route(rewrite: str | None, request_headers: model.Edits | None, response_headers: model.Edits | None, **others: Any) -> model.RouteConfig:
+    unchanged = model.Edits()
+    return model.RouteConfig(
+        replace_prefix=rewrite, request_headers=request_headers or unchanged, response_headers=response_headers or unchanged, **others
+    )
+
+
+def _match_keys(match: model.Match) -> dict[str, Any]:
+    return {"host": match.hosts, "path": match.path, "method": match.methods, "header": match.headers}
+
+
+def _rewrite_keys(prefix: str) -> dict[str, Any]:
+    return {"replace_prefix": prefix} if prefix else {"strip": True}
+
+
+def _route_keys(route: model.RouteConfig) -> dict[str, Any]:
+    edits = {key: value for key in ("request_headers", "response_headers") if (value := getattr(route, key)) != model.Edits()}
+    return {"name": route.name, "match": route.match, "pool": route.pool, "rewrite": route.replace_prefix, "rate_limit": route.rate_limit, **edits}
+
+
+MATCH = Section(_match, (
+    Field("host", HostPattern(), "", "name without a port; *.example.org: every name below it", several=True),
+    Field("path", Prefix(), "/", "beginning of the path, by whole segments, as it was sent"),
+    Field("method", Choice(*sorted(set(METHODS) - {"CONNECT"})), "", "of the request", several=True),
+    Field("header", Table(FieldName(matched=True), FieldValue()), "", "fields that must be there, with these values; an empty value: any"),
+), taken=_match_keys)  # fmt: skip
+
+REWRITE = Section(_rewrite, (
+    Field("replace_prefix", Prefix(), "", "what stands in place of match.path"),
+    Field("strip", Flag(), "false", "take match.path away"),
+), on_demand=True, one_of=("replace_prefix", "strip"), check=checks.rewrite, taken=_rewrite_keys)  # fmt: skip
+
+_FIELDS = Table(FieldName(), FieldValue())
+EDITS = Section(model.Edits, (
+    Field("remove", FieldName(), "", "names of fields to take away", several=True),
+    Field("set", _FIELDS, "", "fields in place of all of the same name"),
+    Field("add", _FIELDS, "", "fields beside those that are there"),
+), any_of=("remove", "set", "add"), on_demand=True)  # fmt: skip
+
+RATE_LIMIT = Section(_rate_limit, (
+    Field("rate", Rate(), None, "requests that may come in the long run"),
+    Field("burst", Integer(0, 1_000_000), "0", "requests that may come at once; 0: those of one second"),
+    Field("per", Choice("client", "route"), "client", "whether each client address has its own limit, or all share one"),
+), on_demand=True)  # fmt: skip
+
+ROUTE = Section(_route, (
+    Field("name", NAME, None, "name in metrics and logs"),
+    Field("match", MATCH, "", "what a request must be like, in all that is given; absent: any"),
+    Field("pool", NAME, None, "who answers"),
+    Field("rewrite", REWRITE, "", "what backends see of the path"),
+    Field("request_headers", EDITS, "", "what backends see"),
+    Field("response_headers", EDITS, "", "what clients see"),
+    Field("rate_limit", RATE_LIMIT, "", "how many requests may come"),
+), taken=_route_keys)  # fmt: skip

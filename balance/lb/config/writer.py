@@ -1,0 +1,48 @@
+"""The inverse of the reader: a configuration in the words of its file, with every default, as JSON (which is YAML)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from balance.lb.config.kinds import Kind
+from balance.lb.config.model import Config
+from balance.lb.config.schema import CONFIG
+from balance.lb.config.section import Field, Section, Table
+
+
+def written(config: Config, *, masked: bool = False) -> dict[str, Any]:
+    """What a file could say to mean this. Of files there are only the paths. `masked`: without what may be a secret in the configuration itself,
+    which is the values of header fields and the query of a health check's path."""
+    return _section(CONFIG, config, masked=masked)
+
+
+def _section(section: Section, value: Any, *, masked: bool) -> dict[str, Any]:
+    values = section.taken(value)
+    return {
+        field.key: _field(field, values[field.key], masked=masked)
+        for field in section.fields
+        if field.key in values and _is_said(field, values[field.key]) and (not field.only or values[field.only[0]] == field.only[1])
+    }
+
+
+def _is_said(field: Field, value: Any) -> bool:
+    """Whether the file has to say it: there is something, or it is off."""
+    if isinstance(field.kind, Section):
+        return value != () if value is not None else field.kind.may_be_off
+    return field.default != "" or value not in (None, "", ())
+
+
+def _field(field: Field, value: Any, *, masked: bool) -> Any:
+    if field.many or field.several:
+        return [_single(field.kind, one, masked=masked) for one in value]
+    return _single(field.kind, value, masked=masked)
+
+
+def _single(kind: Kind | Section | Table, value: Any, *, masked: bool) -> Any:
+    if value is None:
+        return False
+    if isinstance(kind, Section):
+        return _section(kind, value, masked=masked)
+    if isinstance(kind, Table):
+        return {kind.keys.written(name): _single(kind.values, text, masked=masked) for name, text in value}
+    return kind.shown(value) if masked else kind.written(value)

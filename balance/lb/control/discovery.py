@@ -1,0 +1,236 @@
+"""Finds the backends of pools: one task per pool with `discover` looks, has the pool follow what it found, waits, looks again.
+
+What a look found is remembered here, so that a reload starts from it; a source that fails leaves its pool as it is, and says so once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from typing import NamedTuple, Protocol
+
+from balance.catalog import metrics
+from balance.errors import BalanceError
+from balance.lb.config import Config, load_backends
+from balance.lb.config.files import LOOK_SECONDS, FileError, FileWatch
+from balance.lb.config.model import BackendConfig, Discovery
+from balance.lb.data.proxy import Proxy
+from balance.lb.policy.discovery import Result
+from balance.lb.policy.shares import share
+
+FIRST_SECONDS = 5.0
+"""How long a start or a reload waits for the first answers; what comes later is taken up as it comes."""
+_TOLD = 10
+"""So many names are told in an event at most."""
+
+SERIES = (metrics.DISCOVERY_LOOKS, metrics.DISCOVERY_TIMESTAMP, metrics.DISCOVERY_BACKENDS)
+
+
+class LookError(Exception):
+    """A look that found out nothing; its text says why."""
+
+
+class Found(NamedTuple):
+    """Backends, and seconds until the next look."""
+
+    backends: tuple[BackendConfig, ...]
+    pause: float
+
+
+class Source(Protocol):
+    """Where backends are found; after a failed look, the next is made `retry` seconds later."""
+
+    retry: float
+
+    async def look(self) -> Found:
+        """What is there now. Raises `LookError`."""
+
+
+class File:
+    """A list of backends in a file, read when it has changed and settled. Worker `index` of `count` has its share of their connections."""
+
+    def __init__(self, discover: Discovery, index: int, count: int) -> None:
+        self._path = discover.file
+        self._of = index, count
+        self.retry = min(LOOK_SECONDS, discover.interval)
+        self._watch: FileWatch | None = None
+        self._found: tuple[BackendConfig, ...] | LookError = ()
+
+    def __repr__(self) -> str:
+        return f"<File {self._path}>"
+
+    async def look(self) -> Found:
+        """The list as it was when it last settled. Raises `LookError`."""
+        await asyncio.to_thread(self._look)
+        if isinstance(self._found, LookError):
+            raise self._found
+        return Found(self._found, self.retry)
+
+    def _look(self) -> None:
+        if self._watch and not self._watch.changed():
+            return
+        self._watch = self._watch or FileWatch([self._path])
+        try:
+            listed = load_backends(self._path)
+        except BalanceError as error:
+            self._found = LookError(str(error.problems[0]))
+        else:
+            self._found = tuple(replace(one, max_connections=share(one.max_connections, *self._of)) for one in listed)
+
+
+def source_of(pool: str, discover: Discovery, index: int, count: int) -> Source:
+    """Where the backends of a pool are found, by worker `index` of `count`."""
+    if discover.file:
+        return File(discover, index, count)
+    from balance.lb.control.resolver import Dns  # whoever needs no DNS does without its megabytes
+
+    return Dns(pool, discover)
+
+
+class Watch:
+    """One pool and its source; `found` is what the last look that did not fail gave, `failure` why the last one failed."""
+
+    def __init__(self, pool: str, discover: Discovery, source: Source, proxy: Proxy) -> None:
+        self.pool, self.discover = pool, discover
+        self.found: tuple[BackendConfig, ...] = ()
+        self.pause = 0.0
+        self.result: Result | None = None
+        """how the last look ended"""
+        self.failure = ""
+        self.left_out: list[str] = []
+        self._source = source
+        self._proxy = proxy
+
+    def __repr__(self) -> str:
+        return f"<Watch of {self._source} for {self.pool}: {len(self.found)} backends>"
+
+    async def look(self) -> None:
+        """Look once; `result`, `found` and `pause` say what came of it."""
+        try:
+            found, self.pause = await self._source.look()
+        except LookError as error:
+            self.pause = self._source.retry
+            self.fail(str(error))
+            return
+        if self.failure:
+            self.failure = ""
+            self._proxy.log("info", "discovery_recovered", pool=self.pool)
+        self.result = Result.CHANGED if found != self.found else Result.UNCHANGED
+        self.found = found
+
+    def fail(self, cause: str) -> None:
+        """The pool stays as it is: said once for each cause."""
+        self.result = Result.FAILED
+        if cause != self.failure:
+            self.failure = cause
+            self._proxy.log("warning", "discovery_failed", pool=self.pool, cause=cause, kept=len(self.found))
+
+    def count(self) -> None:
+        """Count the last look."""
+        instruments = self._proxy.instruments
+        for one in Result:
+            instruments.counter(metrics.DISCOVERY_LOOKS, pool=self.pool, result=one.value).inc(one is self.result)
+        instruments.gauge(metrics.DISCOVERY_BACKENDS, pool=self.pool).set(len(self.found))
+        last = instruments.gauge(metrics.DISCOVERY_TIMESTAMP, pool=self.pool)
+        if self.result in (Result.CHANGED, Result.UNCHANGED):
+            last.set(time.time())
+
+    def tell(self, before: Iterable[BackendConfig]) -> None:
+        """Say what has come, gone and been left out."""
+        names, former = {one.name: None for one in self.found}, {one.name: None for one in before}
+        added, removed = [name for name in names if name not in former], [name for name in former if name not in names]
+        if self.found != tuple(before):
+            self._proxy.log("info", "backends_discovered", pool=self.pool, backends=len(names), added=added[:_TOLD], removed=removed[:_TOLD])
+        here = {backend.config for backend in self._proxy.site.pools[self.pool].backends}
+        left_out = [one.name for one in self.found if one not in here]
+        if left_out and left_out != self.left_out:
+            self._proxy.log("warning", "backends_left_out", pool=self.pool, count=len(left_out), backends=left_out[:_TOLD],
+                            cause="names are unique, and all pools have at most 1000 backends")  # fmt: skip
+        self.left_out = left_out
+
+
+class Discoverer:
+    """Looks until it is stopped, as worker `index` of `count`. `on_change` is called when a pool has got other backends."""
+
+    def __init__(self, proxy: Proxy, on_change: Callable[[], None], index: int, count: int) -> None:
+        self._proxy, self._on_change = proxy, on_change
+        self._of = index, count
+        self.watches: Mapping[str, Watch] = {}
+        """those in force, by the name of the pool"""
+        self._tasks: dict[Watch, asyncio.Task[None]] = {}
+        self._free = asyncio.Event()
+
+    def __repr__(self) -> str:
+        return f"<Discoverer {list(self._tasks)}>"
+
+    async def prepare(self, config: Config) -> Mapping[str, Watch]:
+        """The watches of a configuration: those that go on, and new ones that have looked once, if that took no more than `FIRST_SECONDS`."""
+        watches = {pool.name: self._watch(pool.name, pool.discover) for pool in config.pools if pool.discover}
+        looks = [asyncio.create_task(watch.look()) for watch in watches.values() if watch not in self._tasks]
+        if looks:
+            await asyncio.wait(looks, timeout=FIRST_SECONDS)
+            await _cancel(looks)
+        return watches
+
+    def _watch(self, pool: str, discover: Discovery) -> Watch:
+        known = self.watches.get(pool)
+        if known and known.discover == discover:
+            return known
+        return Watch(pool, discover, source_of(pool, discover, *self._of), self._proxy)
+
+    def hold(self) -> None:
+        """Let no pool follow anything until `adopt` or `go_on`."""
+        self._free.clear()
+
+    def go_on(self) -> None:
+        """Nothing else is about to come into force."""
+        self._free.set()
+
+    def adopt(self, watches: Mapping[str, Watch]) -> None:
+        """Let the pools follow these watches, and end all others."""
+        for watch in self._tasks.keys() - set(watches.values()):
+            self._tasks.pop(watch).cancel()
+        self._proxy.instruments.retain("pool", watches, *SERIES)
+        self.watches = watches
+        for watch in watches.values():
+            if watch in self._tasks:
+                watch.tell(watch.found)
+            else:
+                self._take(watch, ())
+                self._tasks[watch] = asyncio.create_task(self._run(watch))
+        self.go_on()
+
+    async def stop(self) -> None:
+        """End all looks."""
+        tasks = list(self._tasks.values())
+        self._tasks.clear()
+        await _cancel(tasks)
+
+    async def _run(self, watch: Watch) -> None:
+        while True:
+            await asyncio.sleep(watch.pause)
+            before = watch.found
+            await watch.look()
+            await self._free.wait()
+            self._take(watch, before)
+
+    def _take(self, watch: Watch, before: tuple[BackendConfig, ...]) -> None:
+        """Let the pool follow the last look; also if nothing has changed but there may be room for those that were left out."""
+        if watch.result is Result.CHANGED or watch.left_out:
+            try:
+                self._proxy.populate(watch.pool, watch.found)
+            except FileError as error:  # of TLS; looked at again
+                watch.found = before
+                watch.fail(f"{error.what} ({error.cure})")
+            else:
+                watch.tell(before)
+                self._on_change()
+        watch.count()
+
+
+async def _cancel(tasks: Iterable[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,70 @@
+"""Another configuration without a restart: validated, built, put in force at once; anything wrong changes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import Protocol
+
+from balance.errors import BalanceError
+from balance.instruments import Instruments
+from balance.lb.config import Config, parse, read
+from balance.lb.config.files import LOOK_SECONDS, FileWatch
+from balance.lb.data.meters import ConfigMeters
+from balance.lb.logs import EventLog
+
+
+class Target(Protocol):
+    """What serves a configuration: the service of this process, or a supervisor of several."""
+
+    config: Config
+    instruments: Instruments
+
+    async def apply(self, text: str, config: Config) -> None:
+        """Put the configuration in force that the text says: everything or, if it raises `BalanceError`, nothing."""
+
+
+class Reloader:
+    """Reads the file anew when asked to. One reload at a time; those who ask meanwhile wait for theirs."""
+
+    def __init__(self, source: str, text: str, target: Target, log: EventLog) -> None:
+        self._text = text
+        """that was read last"""
+        self._source, self._target, self._log = source, target, log
+        self._meters = ConfigMeters(target.instruments)
+        self._meters.loaded(target.config)
+        self._started_with = target.config
+        self._turn = asyncio.Lock()
+
+    async def watch(self) -> None:
+        """As long as the configuration in force says so, reload when the file has changed and settled."""
+        watch = FileWatch([self._source], new=True)  # it may have changed since it was read
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            if self._target.config.watch_config and await asyncio.to_thread(watch.changed):
+                await self.reload("file", unless_same=True)
+
+    async def reload(self, by: str, *, unless_same: bool = False) -> list[str]:
+        """Put in force what the file says now. Returns what is wrong with it, a line each; then nothing has changed. `unless_same`: leave it if
+        it says what it said when it was read last."""
+        async with self._turn:
+            before, self._text = self._text, ""
+            try:
+                self._text = text = await asyncio.to_thread(read, self._source)
+                if unless_same and text == before:
+                    return []
+                config = await asyncio.to_thread(parse, text, self._source, os.environ)
+                await self._target.apply(text, config)
+            except BalanceError as error:
+                problems = [str(problem) for problem in error.problems]
+                self._meters.refused()
+                self._log("error", "config_not_reloaded", by=by, problems=problems)
+                return problems
+            self._meters.loaded(config)
+            self._log("info", "config_reloaded", by=by, later=later(self._started_with, config))
+            return []
+
+
+def later(started_with: Config, config: Config) -> list[str]:
+    """The keys that differ from those the process started with and need a restart to take effect."""
+    return [key for key in ("workers", "admin", "metrics", "log") if getattr(started_with, key) != getattr(config, key)]

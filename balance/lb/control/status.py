@@ -1,0 +1,134 @@
+"""The present state, for people and scripts: of one process, and of several as one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
+from typing import Any
+
+from balance.lb.control.discovery import Watch
+from balance.lb.data.backend import Backend
+from balance.lb.data.pool import Pool
+from balance.lb.data.proxy import Proxy
+from balance.lb.policy.breaker import State
+
+
+def unreadiness(proxy: Proxy) -> str:
+    """Why no traffic should be sent here; empty if it may."""
+    if proxy.draining:
+        return "the load balancer is stopping"
+    if not any(backend.available for backend in proxy.backends.values()):
+        return "no backend is available"
+    return ""
+
+
+def of(proxy: Proxy, watches: Mapping[str, Watch]) -> dict[str, Any]:
+    """The state of a proxy, as JSON would have it. `watches` discover the backends of pools, by their names."""
+    config = proxy.site.config
+    return {
+        "ready": not unreadiness(proxy),
+        "draining": proxy.draining,
+        "connections": {"active": len(proxy.clients), "limit": config.limits.max_connections},
+        "requests": {
+            "in_flight": proxy.in_flight,
+            "retrying": sum(pool.retrying for pool in proxy.site.pools.values()),
+            "queued": proxy.queued,
+        },
+        "tunnels": {"active": len(proxy.tunnels)},
+        "pools": [_pool(pool, watches.get(pool.name)) for pool in proxy.site.pools.values()],
+        "backends": [_backend(backend, pool, proxy.loop.time()) for pool in proxy.site.pools.values() for backend in pool.backends],
+        "routes": [{"name": route.config.name, "pool": route.pool.name} for route in proxy.site.routes.values()],
+        "configuration": {
+            "listen": [str(address) for address in config.listen],
+            "tls": [str(address) for address in config.tls.listen] if config.tls else "off",
+        },
+    }
+
+
+def _pool(pool: Pool, watch: Watch | None) -> dict[str, Any]:
+    config = pool.config
+    return {
+        "name": pool.name,
+        "backends": {"configured": len(config.backends), "discovered": len(pool.backends) - len(config.backends)},
+        "discovery": {
+            "source": config.discover.source if config.discover else "off",
+            "last_look": watch.result.value if watch and watch.result else "none",
+            "failure": watch.failure if watch else "",
+        },
+        "requests": {"in_flight": pool.in_flight, "retrying": pool.retrying, "queued": len(pool.queue)},
+        "algorithm": config.load_balancer.algorithm,
+        "sticky": config.load_balancer.sticky.cookie if config.load_balancer.sticky else "off",
+        "panicking": pool.panicking,
+        "retry_budget": pool.budget,
+        "health_check": config.health_check.type if config.health_check else "off",
+        "circuit_breaker": "on" if config.circuit_breaker else "off",
+        "outlier_detection": "on" if config.outlier_detection else "off",
+        "retry": config.retry.max_attempts if config.retry else "off",
+    }
+
+
+def _backend(backend: Backend, pool: Pool, now: float) -> dict[str, Any]:
+    return {
+        "name": backend.name,
+        "pool": pool.name,
+        "address": str(backend.config.address),
+        "weight": backend.config.weight,
+        "backup": backend.config.backup,
+        "state": backend.state,
+        "available": backend.available,
+        "drained": backend.drained,
+        "healthy": backend.health.up,
+        "ejected_for": _left(backend.record.until, now) if backend.record.ejected else None,
+        "circuit_breaker": backend.breaker.state.value,
+        "failures": backend.breaker.failures,
+        "retry_in": _left(backend.retry_at, now) if backend.breaker.state is State.OPEN else None,
+        "connections": {"open": backend.open, "idle": len(backend.idle), "limit": backend.config.max_connections},
+    }
+
+
+def _left(until: float, now: float) -> float:
+    return round(max(0.0, until - now), 3)
+
+
+def _worst(states: Sequence[str]) -> str:
+    """Of circuit breakers, and of backends; also of words that are all the same."""
+    worst_first = ("drained", "unhealthy", "ejected", "breaker_open", State.OPEN.value, "breaker_half_open", State.HALF_OPEN.value)
+    return next((state for state in worst_first if state in states), states[0])
+
+
+def _known(choose: Callable[[list[float]], float]) -> Callable[[Sequence[float | None]], float | None]:
+    """One of those that are given, if any is."""
+
+    def rule(values: Sequence[float | None]) -> float | None:
+        given = [value for value in values if value is not None]
+        return choose(given) if given else None
+
+    return rule
+
+
+def _last(looks: Sequence[str]) -> str:
+    """Of looks at where backends are discovered."""
+    return "failed" if "failed" in looks else max(looks)
+
+
+_RULES: dict[str, Callable[[Sequence[Any]], Any]] = {
+    "ready": any, "available": any, "healthy": all, "draining": any, "drained": all,
+    "active": sum, "in_flight": sum, "retrying": sum, "queued": sum, "open": sum, "idle": sum, "limit": sum,
+    "retry_budget": sum, "panicking": any, "failures": max, "ejected_for": _known(max), "retry_in": _known(min),
+    "discovered": max, "failure": max, "last_look": _last,
+    "circuit_breaker": _worst, "state": _worst,
+}  # fmt: skip
+"""How the values of a key become one; where nothing is said, they are all the same."""
+
+
+def merged(states: Sequence[Any], key: str = "") -> Any:
+    """Several states of the same shape as one; in lists those of one name belong together, as a reload may have reached only some workers."""
+    first = states[0]
+    if isinstance(first, dict):
+        return {name: merged([state[name] for state in states if name in state], name) for name in first}
+    if isinstance(first, list) and any(isinstance(entry, dict) for entry in chain.from_iterable(states)):
+        named: dict[str, list[Any]] = {}
+        for entry in chain.from_iterable(states):
+            named.setdefault(entry["name"], []).append(entry)
+        return [merged(entries) for entries in named.values()]
+    return _RULES[key](states) if key in _RULES else first

@@ -1,0 +1,253 @@
+"""A pool at work: who gets the next request, who waits, how many are under way."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterable, Sequence
+from random import Random
+from typing import TYPE_CHECKING
+
+from balance.lb.config.model import PoolConfig, Retry
+from balance.lb.data.backend import Backend
+from balance.lb.data.fields import name_of
+from balance.lb.data.meters import PoolMeters
+from balance.lb.policy import outlier, pickers, retry
+from balance.lb.policy.faults import Fault, codes
+from balance.lb.policy.panic import panics
+from balance.lb.policy.slowstart import effective
+from balance.lb.policy.sticky import Sessions, Verdict, cookie
+
+if TYPE_CHECKING:
+    from balance.lb.data.exchange import Exchange
+    from balance.lb.data.proxy import Proxy
+
+
+class Pool:
+    """The backends that a configuration calls by one name. `in_flight` are its requests, `retrying` those of them that are repeated."""
+
+    def __init__(self, proxy: Proxy, meters: PoolMeters, config: PoolConfig, secret: bytes, first_byte: float) -> None:
+        self.config = config
+        self.name = config.name
+        self.meters = meters
+        self.queue: deque[Exchange] = deque()
+        self.in_flight = 0
+        self.retrying = 0
+        self.panicking = False
+        """so many backends are out that their health is ignored"""
+        policy = config.load_balancer
+        self.hashes = policy.algorithm == "consistent-hash"
+        self.recognises = self.hashes or policy.sticky is not None
+        """whether it matters who a request comes from"""
+        self.learns = policy.algorithm == "peak-ewma"
+        """whether it matters how long backends take"""
+        self.first_byte = min(first_byte, (config.retry.per_try_timeout if config.retry else 0) or math.inf)
+        """how long an attempt may wait for a response"""
+        self.failing = codes(config.failing_status)
+        """statuses that are failures of their backend"""
+        self.repeated = codes(config.retry.on_status if config.retry else ())
+        """statuses after which a request may be tried again"""
+        self._proxy = proxy
+        self._random = Random()  # noqa: S311 -- no secret
+        self._floor = 0.0
+        self._judge_at = 0.0
+        self._secret = secret
+        self.sessions: Sessions | None = None
+        self.backends: list[Backend] = []
+
+    def __repr__(self) -> str:
+        return f"<Pool {self.name}: {self.in_flight} requests, {len(self.queue)} queued, {self.backends}>"
+
+    def follow(self, backends: Iterable[Backend]) -> None:
+        """From now on these are its backends."""
+        self.backends = list(backends)
+        policy = self.config.load_balancer
+        self._warm_up(self._proxy.loop.time())
+        self._picker = pickers.make(policy, self.backends, self._random)
+        self._by_name = {backend.name: backend for backend in self.backends}
+        if policy.sticky:
+            self.sessions = Sessions(self._secret, self._by_name, policy.sticky.max_age)
+        self.settle()
+
+    def show(self) -> None:
+        """From now on a scrape of the pool of this name shows this one."""
+        self._proxy.meters.panicking(self.name, self.panicking)
+        self.meters.computed(depth=lambda: len(self.queue), available=lambda: sum(backend.available for backend in self.backends))
+
+    @property
+    def budget(self) -> float:
+        """How many more retries there may be at present."""
+        allowed = retry.allowance(self._floor, self.config.retry, self._proxy.loop.time(), self.in_flight)
+        return max(0.0, allowed - self.retrying)
+
+    # --- who is next ---
+
+    def choose(self, exchange: Exchange, tried: Sequence[Backend], *, first: bool) -> Backend | Fault:
+        """The backend for the next attempt, one that has not been `tried` if possible; else why there is none. `first`: of the queue."""
+        if self.queue and not first:  # nobody overtakes those who wait
+            return Fault.QUEUE_TIMEOUT
+        if exchange.session:
+            backend = self._by_name.get(exchange.session)
+            if backend is not None and backend not in tried and self._admits(backend) and backend.has_room:
+                return backend
+        key, average = (exchange.key, self._average()) if self.hashes else (0, math.inf)
+        second: Backend | None = None
+        full = False
+        for backend in self._picker.candidates(key, self._proxy.clock.now, average):
+            if not (backend.calm or self._admits(backend)):
+                continue
+            if not backend.idle and backend.open >= backend.config.max_connections:
+                full = True
+            elif not tried or backend not in tried:
+                return backend
+            else:
+                second = second or backend
+        return second or (Fault.QUEUE_TIMEOUT if full else Fault.NO_BACKEND)
+
+    @property
+    def open(self) -> bool:
+        """Whether some backend may get a request at present, if it has room."""
+        return any(self._admits(backend) for backend in self.backends)
+
+    def _admits(self, backend: Backend) -> bool:
+        return backend.available or (self.panicking and backend.unchecked)
+
+    def _average(self) -> float:
+        """Requests under way, the next one included, per unit of weight in rotation."""
+        return (self.in_flight + 1) / self._weight if self._weight else math.inf
+
+    def key_of(self, lines: Sequence[bytes], target: bytes) -> bytes | None:
+        """What of a head consistent-hash goes by; None if it is not in the head."""
+        source, _colon, name = self.config.load_balancer.hash_key.partition(":")
+        if source == "path":
+            return target.partition(b"?")[0]
+        if source == "header":
+            return _header(lines, name)
+        found = cookie(_cookies(lines), name) if source == "cookie" else None
+        return found.encode("latin-1") if found is not None else None
+
+    def session_of(self, lines: Sequence[bytes]) -> str:
+        """The value of the cookie that names a backend, if there is one; empty otherwise."""
+        sticky = self.config.load_balancer.sticky
+        return (cookie(_cookies(lines), sticky.cookie) or "") if sticky else ""
+
+    def backend_of(self, session: str, now: float) -> str:
+        """The backend that a cookie names, if that is genuine and valid; empty otherwise. `now`: seconds since 1970."""
+        if self.sessions is None or not session:
+            return ""
+        verdict, name = self.sessions.check(session, now)
+        return name if verdict is Verdict.VALID else ""
+
+    # --- what time and outcomes do to it ---
+
+    def settle(self) -> None:
+        """Look at the backends as a whole: something about one of them has changed, or time has passed."""
+        tiers = {backup: [backend for backend in self.backends if backend.config.backup is backup] for backup in (False, True)}
+        was, self.panicking = self.panicking, panics(
+            self.config.load_balancer.panic_threshold,
+            [(sum(backend.believed for backend in tier), len(tier)) for tier in tiers.values()],
+        )  # fmt: skip
+        if was is not self.panicking:
+            self._proxy.panicked(self)
+        self._weight = sum(backend.weight for backend in self.backends if backend.calm)
+
+    def tick(self, now: float) -> None:
+        """Some time has passed: ejections and slow starts end, intervals are judged."""
+        if self.config.load_balancer.slow_start:
+            self._warm_up(now)
+            self._picker.reweigh()
+        policy = self.config.outlier_detection
+        if policy is not None:
+            for backend in self.backends:
+                backend.readmit(now)
+            if now >= self._judge_at:
+                self._judge_at = now + policy.interval
+                for backend in self.backends:
+                    reason = outlier.judge(policy, *backend.interval())
+                    if reason is None:
+                        backend.record = outlier.forgive(backend.record)
+                    else:
+                        self.suspect(backend, reason, now)
+        self.settle()
+
+    def _warm_up(self, now: float) -> None:
+        for backend in self.backends:
+            backend.weight = effective(backend.config.weight, backend.since, now, self.config.load_balancer.slow_start)
+
+    def suspect(self, backend: Backend, reason: outlier.Reason, now: float) -> None:
+        """Eject a backend, if the pool can do without it."""
+        policy = self.config.outlier_detection
+        out = sum(other.record.ejected for other in self.backends)
+        if policy is not None and not backend.record.ejected and outlier.may_eject(policy, out, len(self.backends)):
+            backend.eject(policy, reason, now)
+            self.settle()
+
+    def failed(self, backend: Backend) -> None:
+        """An attempt at a backend failed by its fault."""
+        policy = self.config.outlier_detection
+        if policy is not None:
+            reason = outlier.suspicion(backend.record, policy)
+            if reason is not None:
+                self.suspect(backend, reason, self._proxy.loop.time())
+
+    def afford(self, policy: Retry, *, repeating: bool) -> retry.Decision:
+        """Whether the budget lets a request be tried again. `repeating`: it is one of those that are being repeated."""
+        self._floor, decision = retry.afford(
+            self._floor, policy, self._proxy.loop.time(), retrying=self.retrying - repeating, in_flight=self.in_flight
+        )
+        return decision
+
+    # --- who waits ---
+
+    @property
+    def full(self) -> bool:
+        """Whether no further request may wait."""
+        return len(self.queue) >= self._proxy.site.config.limits.max_queue
+
+    def enqueue(self, exchange: Exchange, *, first: bool) -> None:
+        """Let it wait until a backend has room."""
+        exchange.waiting = True
+        if first:
+            self.queue.appendleft(exchange)
+        else:
+            self.queue.append(exchange)
+        self._proxy.waiting.add(self)
+        if not exchange.client.deadline:
+            self._proxy.clock.set(exchange.client, exchange.site.timeouts.queue)
+
+    def dequeue(self, exchange: Exchange) -> None:
+        """It waits no longer."""
+        exchange.waiting = False
+        self.queue.remove(exchange)
+
+    def inherit(self, former: Pool) -> None:
+        """Take over from the pool that had the name before: those who wait have begun nothing yet."""
+        self.panicking = former.panicking
+        while former.queue:
+            exchange = former.queue.popleft()
+            former.in_flight -= 1
+            self.in_flight += 1
+            exchange.pool = self
+            self.queue.append(exchange)
+        if self.queue:
+            self._proxy.waiting.add(self)
+
+    def resume(self) -> None:
+        """A backend may have room: let the first in the queue try."""
+        if not self.queue:
+            self._proxy.waiting.discard(self)
+            return
+        exchange = self.queue.popleft()
+        exchange.waiting = False
+        exchange.begin(first=True)
+        if not exchange.waiting:
+            self._proxy.wake()  # perhaps there is room for one more
+
+
+def _header(lines: Sequence[bytes], name: str) -> bytes | None:
+    wanted = name.lower().encode()
+    return next((line.partition(b":")[2].strip() for line in lines if name_of(line) == wanted), None)
+
+
+def _cookies(lines: Sequence[bytes]) -> list[bytes]:
+    return [line[7:] for line in lines if line[:7].lower() == b"cookie:"]

@@ -1,0 +1,85 @@
+"""One configuration at work. Never changed once in use: a reload builds the next and puts it in its place at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from balance.lb.config import Config
+from balance.lb.config.model import RouteConfig
+from balance.lb.data.forwarding import Forwarding, Peer
+from balance.lb.data.keyring import Keyring
+from balance.lb.data.plain import Memo, Plain
+from balance.lb.data.pool import Pool
+from balance.lb.data.request import Examiner, Request
+from balance.lb.data.response import Response
+from balance.lb.data.wire import WireError
+from balance.lb.policy.edits import editor
+from balance.lb.policy.faults import Fault
+from balance.lb.policy.ratelimit import RateLimiter
+from balance.lb.policy.route import Router
+from balance.lb.policy.tally import Tally
+
+
+class Route:
+    """A route with what belongs to it: its pool, and what became of the responses that came through it."""
+
+    __slots__ = ("config", "edit_request", "edit_response", "guarded", "limiter", "pool", "responses", "rewrites")
+
+    def __init__(self, config: RouteConfig, pool: Pool, *, guarded: bool = False) -> None:
+        self.config = config
+        self.limiter = RateLimiter(config.rate_limit) if config.rate_limit else None
+        self.guarded = guarded or self.limiter is not None
+        """whether requests are counted by client or by time"""
+        self.pool = pool
+        self.rewrites = config.replace_prefix is not None
+        self.edit_request = editor(config.request_headers)
+        self.edit_response = editor(config.response_headers)
+        self.responses: Memo[Response] = Memo()
+
+    def __repr__(self) -> str:
+        return f"<Route {self.config.name} to {self.pool.name}>"
+
+
+class Site:
+    """What requests are examined, remembered, routed and timed by."""
+
+    def __init__(self, config: Config, keyring: Keyring, pools: Mapping[str, Pool]) -> None:
+        self.config = config
+        self.timeouts = config.timeouts
+        self.keyring = keyring
+        self.pools = dict(pools)
+        limits = config.limits
+        guarded = limits.max_requests_per_client > 0
+        self.routes = {route.name: Route(route, self.pools[route.pool], guarded=guarded) for route in config.routes}
+        self.requests_of = Tally(limits.max_requests_per_client)
+        self._router = Router(config.routes)
+        """which of them a request takes"""
+        self.forwarding = Forwarding(config.forwarding)
+        self.via = self.forwarding.via()
+        self.plain = Plain(limits.max_header_size, limits.max_headers, limits.max_request_line)
+        only = self.routes[self._router.only.name] if self._router.only else None
+        self.examiner = Examiner(self.forwarding, limits.max_request_size, self._route, only=only, tracing=config.log.traceparent != "off")
+        self.begins_traces = config.log.traceparent == "make"
+        self._requests: Memo[Request] = Memo()
+        self._untold: Memo[Request] = Memo(heads=0)
+
+    def __repr__(self) -> str:
+        return f"<Site {list(self.routes.values())}>"
+
+    def requests(self, peer: Peer) -> Memo[Request]:
+        """Where requests of this peer are remembered: nowhere if it is trusted, because what becomes of them depends on more than their heads."""
+        return self._untold if peer.trusted else self._requests
+
+    def forget(self) -> None:
+        """Forget all heads."""
+        self.plain.forget()
+        self._requests.forget()
+        for route in self.routes.values():
+            route.responses.forget()
+
+    def _route(self, method: str, host: bytes, target: bytes, lines: list[bytes]) -> Route:
+        """The route of a request; raises `WireError` if there is none."""
+        found = self._router.find(method, host, target, lines)
+        if isinstance(found, Fault):
+            raise WireError(found)
+        return self.routes[found.name]

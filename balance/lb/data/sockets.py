@@ -1,0 +1,179 @@
+"""Listening sockets: of one process, or at places that several share.
+
+Theory. Processes that bind the same port with SO_REUSEPORT (Linux 3.9) each have a queue of connections of their own, over which the
+kernel spreads new clients by a hash of their address; nobody is woken in vain, and the socket of a process that dies leaves with it. A
+supervisor therefore only *reserves* a port: its socket is bound, never listens, gets no client, and keeps the port while workers come and
+go. It is bound without the option, so that a port that a foreign process has is refused, and lets others in afterwards. A Unix socket cannot
+be bound twice: the supervisor listens, and the workers accept from the one queue that they inherit.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import stat
+from collections.abc import Callable, Collection, Iterable
+from typing import Any
+
+from balance.lb.config import Address, Config
+from balance.lb.errors import StartError
+
+BACKLOG = 1024
+_NO_FAMILY = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
+
+Place = tuple[Address, bool]
+"""Where clients can connect, as the configuration names it, and whether TLS is spoken there."""
+Sockets = dict[Place, list[socket.socket]]
+Told = list[tuple[str, int, str, bool, list[tuple[int, Any, int]]]]
+"""The same as one process tells another: host, port, path, whether TLS; of each socket its family, its name, its descriptor."""
+
+
+def places_of(config: Config) -> list[Place]:
+    """All places of a configuration."""
+    return [(address, False) for address in config.listen] + [(address, True) for address in (config.tls.listen if config.tls else ())]
+
+
+def opened(config: Config, besides: Collection[Place] = (), *, reserve: bool = False) -> Sockets:
+    """Listen at the places of a configuration `besides` those, or reserve them; at all or none. Raises `StartError`. May wait for DNS."""
+    sockets: Sockets = {}
+    try:
+        for address, secure in places_of(config):
+            if (address, secure) not in besides:
+                key = "tls.listen" if secure else "listen"
+                sockets[address, secure] = sockets_at(address, f"{key}, or BALANCE_{key.upper().replace('.', '_')}", reserve=reserve)
+    except BaseException:
+        discard(sockets)
+        raise
+    return sockets
+
+
+def split(sockets: Sockets, wanted: Collection[Place]) -> tuple[Sockets, Sockets]:
+    """Those at places that are wanted, and the others."""
+    kept = {place: group for place, group in sockets.items() if place in wanted}
+    return kept, {place: group for place, group in sockets.items() if place not in wanted}
+
+
+def told(sockets: Sockets) -> Told:
+    """What another process has to know to `join`; the descriptors of Unix sockets are to be inherited."""
+    return [
+        (address.host, address.port, address.path, secure, [(int(bound.family), bound.getsockname(), bound.fileno()) for bound in group])
+        for (address, secure), group in sockets.items()
+    ]
+
+
+def join(places: Told) -> Sockets:
+    """Listen beside others where a supervisor has reserved a port, and at the Unix sockets that were inherited. Raises `StartError`."""
+    sockets: Sockets = {}
+    for host, port, path, secure, group in places:
+        address = Address(host, port, path)
+        joined = sockets[address, secure] = []
+        for family, name, descriptor in group:
+            try:
+                joined.append(_inherited(descriptor) if path else bind(family, name, share=True))
+            except OSError as error:
+                discard(sockets, socket.socket.close)
+                raise cannot_listen(address, error, "see what else uses the port") from None
+    return sockets
+
+
+def addresses(sockets: Sockets) -> dict[str, list[str]]:
+    """Where clients can connect, for the log: with the real port where 0 was asked for."""
+
+    def named(group: Iterable[Place]) -> list[str]:
+        return [str(address_of(bound)) for place in group for bound in sockets[place]]
+
+    plain, secure = ([place for place in sockets if place[1] is tls] for tls in (False, True))
+    return {"listen": named(plain)} | ({"tls": named(secure)} if secure else {})
+
+
+def cannot_listen(address: Address, error: OSError, cure: str) -> StartError:
+    """The error of an address that cannot be listened on, in one line."""
+    reason = os.strerror(error.errno).lower() if error.errno and error.errno > 0 else str(error)
+    return StartError(f"cannot listen: {reason}", where=str(address), cure=cure)
+
+
+def sockets_at(address: Address, keys: str, *, reserve: bool = False) -> list[socket.socket]:
+    """Sockets that listen at an address, for every family that it has, or that reserve its ports. Raises `StartError` naming the keys."""
+    sockets: list[socket.socket] = []
+    try:
+        if address.path:
+            return [bind(socket.AF_UNIX, address.path)]
+        found = socket.getaddrinfo(address.host or None, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        for family, _type, _protocol, _name, where in dict.fromkeys(found):
+            try:
+                sockets.append(bind(family, where, reserve=reserve))
+            except OSError as error:
+                if address.host or error.errno not in _NO_FAMILY:  # "every interface" is also fine on a machine without IPv6
+                    raise
+    except OSError as error:
+        for opened in sockets:
+            remove(opened)
+        raise cannot_listen(address, error, f"choose another address: {keys}") from None
+    return sockets
+
+
+def bind(family: int, where: Any, *, reserve: bool = False, share: bool = False) -> socket.socket:
+    """A listening socket of the family (`socket.AF_INET`, ...) at an address of it, or at a path.
+
+    `reserve`: it does not listen, and lets others share the port. `share`: it listens at a port that is reserved.
+    """
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        bound.setblocking(False)
+        if family == socket.AF_UNIX:
+            _remove_stale(where)
+        else:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        if share:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        bound.bind(where)
+        if reserve:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        else:
+            bound.listen(BACKLOG)
+    except OSError:
+        bound.close()
+        raise
+    return bound
+
+
+def _inherited(descriptor: int) -> socket.socket:
+    listening = socket.socket(fileno=descriptor)
+    listening.setblocking(False)
+    return listening
+
+
+def address_of(bound: socket.socket) -> Address:
+    """Where it is bound, with the real port where 0 was asked for."""
+    name = bound.getsockname()
+    return Address(path=name) if isinstance(name, str) else Address(*name[:2])
+
+
+def remove(bound: socket.socket) -> None:
+    """Close a socket and remove the path that it was bound to."""
+    name = bound.getsockname()
+    bound.close()
+    if isinstance(name, str) and os.path.exists(name):
+        os.unlink(name)
+
+
+def discard(sockets: Sockets, drop: Callable[[socket.socket], None] = remove) -> None:
+    """Close all of them, and remove the paths that they were bound to, unless `drop` does less."""
+    for group in sockets.values():
+        for bound in group:
+            drop(bound)
+
+
+def _remove_stale(path: str) -> None:
+    """Remove the socket file of a process that has ended; one that still listens is left, and `bind` will say so."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            if stat.S_ISSOCK(os.lstat(path).st_mode):
+                probe.connect(path)
+        except ConnectionRefusedError:
+            os.unlink(path)
+        except OSError:
+            return

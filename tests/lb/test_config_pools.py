@@ -1,0 +1,289 @@
+"""Pools in the configuration: what they share, what each has of its own, and everything that is wrong with bad ones."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import jsonschema
+import pytest
+import yaml
+
+from balance.lb.config import Address, json_schema, parse, parse_backends
+from balance.lb.config.model import BackendConfig, BackendTls, Discovery, HealthCheck, LoadBalancer, OutlierDetection, PoolConfig, Sticky
+from balance.lb.errors import ConfigError
+from tests.lb.configs import SMALL, problems, read
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+A, B = "{name: a, address: 'a:80'}", "{name: b, address: 'b:80'}"
+
+
+def pools(*more: str) -> str:
+    """Two pools, the first with more of its own."""
+    return "\n".join(
+        ["listen: :80", "pools:", f"- name: one\n  backends: [{A}]", *(f"  {line}" for line in more), f"- name: two\n  backends: [{B}]\n"]
+    )
+
+
+def only_pool(text: str) -> Any:
+    """The pool of the smallest configuration with something more."""
+    (pool,) = read(SMALL + text + "\n").pools
+    return pool
+
+
+def test_the_short_form_is_one_pool_named_default() -> None:
+    config = read(SMALL)
+    assert [(pool.name, [one.name for one in pool.backends]) for pool in config.pools] == [("default", ["a"])]
+    assert [(route.name, route.pool) for route in config.routes] == [("default", "default")]
+
+
+def test_pools_keep_their_order_and_without_routes_the_first_gets_everything() -> None:
+    config = read(pools())
+    assert [pool.name for pool in config.pools] == ["one", "two"]
+    assert [one.name for one in config.backends] == ["a", "b"]
+    assert [route.pool for route in config.routes] == ["one"]
+
+
+def test_what_a_pool_does_not_say_it_takes_from_the_top_level() -> None:
+    one, two = read(pools() + "health_check: {path: /up}\nretry: off\nload_balancer: {algorithm: first}\noutlier_detection: on\n").pools
+    for pool in (one, two):
+        assert pool.health_check
+        assert (pool.health_check.type, pool.health_check.path, pool.retry, pool.load_balancer.algorithm) == ("http", "/up", None, "first")
+        assert pool.outlier_detection
+
+
+def test_a_section_of_a_pool_stands_as_a_whole_in_place_of_that_of_the_top_level() -> None:
+    one, two = read(pools("health_check: {interval: 1s}", "retry: off") + "health_check: {path: /up, timeout: 1s}\n").pools
+    assert two.health_check
+    assert one.health_check == replace(two.health_check, path="/health", interval=1.0, timeout=3.0)
+    assert (one.retry, two.retry is None) == (None, False)
+
+
+def test_the_environment_overrides_the_top_level_and_so_the_pools_that_take_it() -> None:
+    one, two = read(pools("retry: {max_attempts: 9}"), BALANCE_RETRY_MAX_ATTEMPTS="2").pools
+    assert one.retry
+    assert two.retry
+    assert (one.retry.max_attempts, two.retry.max_attempts) == (9, 2)
+
+
+def test_a_part_that_is_off_can_be_switched_on_by_a_variable() -> None:
+    (pool,) = read(SMALL, BALANCE_OUTLIER_DETECTION_ERROR_PERCENT="10").pools
+    assert pool.outlier_detection == OutlierDetection(5, 10, 20, 10.0, 30.0, 300.0, 50)
+
+
+CHECK = HealthCheck("http", "/health", 10.0, 3.0, 2, 3)
+VALUES: list[tuple[str, str, Any]] = [
+    ("load_balancer: {}", "load_balancer", LoadBalancer("round-robin")),
+    ("load_balancer: {algorithm: consistent-hash}", "load_balancer.hash_key", "client"),
+    ("load_balancer: {algorithm: consistent-hash, hash_key: 'cookie:id'}", "load_balancer.hash_key", "cookie:id"),
+    ("load_balancer: {balance_factor: 2, panic_threshold: 0}", "load_balancer", LoadBalancer("round-robin", "client", 2.0, 0.0, 0)),
+    ("load_balancer: {slow_start: 30s}", "load_balancer.slow_start", 30.0),
+    ("load_balancer: {slow_start: off}", "load_balancer.slow_start", 0.0),
+    ("outlier_detection: on", "outlier_detection", OutlierDetection(5, 0, 20, 10.0, 30.0, 300.0, 50)),
+    ("health_check: {}", "health_check", CHECK),
+    ("health_check: {method: HEAD, host: a.test}", "health_check", replace(CHECK, method="HEAD", host="a.test")),
+    ("health_check: {expected_status: 204}", "health_check.expected_status", ((204, 204),)),
+    ("health_check: {expected_status: [200-299, 404]}", "health_check.expected_status", ((200, 299), (404, 404))),
+    ("health_check: {expected_body: '\"up\": true'}", "health_check.expected_body", '"up": true'),
+    ("retry: {per_try_timeout: 2s, budget_per_second: 0}", "retry.per_try_timeout", 2.0),
+    ("retry: {}", "retry.per_try_timeout", 0.0),
+]
+
+
+@pytest.mark.parametrize(("text", "key", "expected"), VALUES)
+def test_values_are_read(text: str, key: str, expected: Any) -> None:
+    found = only_pool(text)
+    for name in key.split("."):
+        found = getattr(found, name)
+    assert found == expected
+    jsonschema.validate(yaml.safe_load(SMALL + text), json_schema())
+
+
+def discovery(text: str) -> PoolConfig:
+    return read(f"listen: :80\npools: [{{name: one, discover: {text}}}]\n").pools[0]
+
+
+NOTHING = Discovery(None, "", "", 30.0, 1, 1000, None)
+TRUSTING = BackendTls("", "", verify=True, certificate="", key="")
+DISCOVERIES: list[tuple[str, Discovery]] = [
+    ("{dns: 'api.internal:80'}", replace(NOTHING, dns=Address("api.internal", 80))),
+    ("{srv: _http._tcp.api.internal, interval: 5s}", replace(NOTHING, srv="_http._tcp.api.internal", interval=5.0)),
+    ("{srv: _http._tcp.api, server: '[::1]:53'}", replace(NOTHING, srv="_http._tcp.api", server=Address("::1", 53))),
+    ("{dns: 'api:80', weight: 2, max_connections: 9, tls: on}", Discovery(Address("api", 80), "", "", 30.0, 2, 9, TRUSTING)),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), DISCOVERIES)
+def test_backends_may_be_discovered(text: str, expected: Discovery) -> None:
+    pool = discovery(text)
+    assert (pool.backends, pool.discover) == ((), expected)
+
+
+def test_files_are_named_from_the_folder_of_the_configuration(tmp_path: Path) -> None:
+    (tmp_path / "backends.yaml").write_text(f"- {A}\n")
+    (tmp_path / "secret").write_text("0123456789abcdef\n")
+    text = "pools: [{name: one, discover: {file: backends.yaml}, load_balancer: {sticky: {cookie: lb, secret: secret, max_age: 1h}}}]\nlisten: :80\n"
+    (pool,) = parse(text, str(tmp_path / "balance.yaml"), {}).pools
+    assert pool.discover == replace(NOTHING, file=str(tmp_path / "backends.yaml"))
+    assert pool.load_balancer.sticky == Sticky("lb", str(tmp_path / "secret"), 3600.0)
+
+
+def test_a_discovered_file_lists_backends_as_the_configuration_does() -> None:
+    expected = BackendConfig("a", Address("a", 80), 2, 1000, backup=True)
+    assert parse_backends("- {name: a, address: 'a:80', weight: 2, backup: true}\n", "x.yaml") == (expected,)
+    assert parse_backends('[{"name": "a", "address": "a:80", "weight": 2, "backup": true}]', "x.json") == (expected,)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", "x.yaml: backends: must be a list with at least one entry (begin each entry with a dash)"),
+        ("- {name: a}\n", "x.yaml:1: backends[0].address: is missing (it is required: where it answers HTTP/1.1)"),
+        (f"- {A}\n- {A}\n", "x.yaml:2: backends[1]: 'a' is already in line 1 (each may be there once)"),
+        ("- [", "x.yaml:1: is no YAML: expected the node content, but found '<stream end>' (mend the syntax)"),
+    ],
+)
+def test_a_bad_discovered_file_is_refused_with_place_and_cure(text: str, expected: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_backends(text, "x.yaml")
+    assert str(caught.value) == expected
+
+
+WRONG: dict[str, tuple[str, str]] = {
+    "both forms": (f"pools: [{{name: one, backends: [{B}]}}]", "4: pools: is given beside backends (give one of them)"),
+    "key of another algorithm": (
+        "load_balancer: {hash_key: path}",
+        "4: load_balancer.hash_key: is only for algorithm: consistent-hash (remove it, or write algorithm: consistent-hash)",
+    ),
+    "no hash key": (
+        "load_balancer: {algorithm: consistent-hash, hash_key: 'header:a b'}",
+        "4: load_balancer.hash_key: 'header:a b' is not allowed (choices:",
+    ),
+    "balance factor": ("load_balancer: {balance_factor: 1}", "4: load_balancer.balance_factor: 1 is out of range (1.01 to 100)"),
+    "slow start of nothing": (
+        "load_balancer: {slow_start: 0s}",
+        "4: load_balancer.slow_start: '0s' is out of range (more than 0, at most 168h, or off)",
+    ),
+    "no algorithm": ("load_balancer: {algorithm: random}", "4: load_balancer.algorithm: 'random' is not supported (choices: consistent-hash, first,"),
+    "no secret": ("load_balancer: {sticky: {cookie: lb}}", "4: load_balancer.sticky.secret: is missing (it is required: file of"),
+    "secret that is not there": (
+        "load_balancer: {sticky: {cookie: lb, secret: none}}",
+        "4: load_balancer.sticky.secret: none cannot be read: no such",
+    ),
+    "empty secret": ("load_balancer: {sticky: {cookie: lb, secret: ''}}", "4: load_balancer.sticky.secret: is empty (name a file)"),
+    "no cookie": ("load_balancer: {sticky: {cookie: 'l b', secret: s}}", "4: load_balancer.sticky.cookie: 'l b' is not allowed (a token"),
+    "http alone": ("health_check: {type: tcp, path: /x}", "4: health_check.path: is only for type: http (remove it, or write type: http)"),
+    "no status": (
+        "health_check: {expected_status: [200, 399-200]}",
+        "4: health_check.expected_status[1]: '399-200' is no status (write it as 204 or",
+    ),
+    "early status": (
+        "health_check: {expected_status: 100}",
+        "4: health_check.expected_status: '100' is no status (write it as 204 or 200-399, from 200",
+    ),
+    "body of HEAD": ("health_check: {method: HEAD, expected_body: x}", "4: health_check.expected_body: is given, but a response to HEAD has no body"),
+    "no host": ("health_check: {host: 'a b'}", "4: health_check.host: 'a b' is not allowed (write it as example.org or example.org:8080)"),
+    "unsafe method": ("health_check: {method: POST}", "4: health_check.method: 'POST' is not supported (choices: GET, HEAD, OPTIONS)"),
+    "long first ejection": ("outlier_detection: {base_ejection: 10m}", "4: outlier_detection.base_ejection: is longer than max_ejection"),
+    "nobody may go": ("outlier_detection: {max_ejected_percent: 0}", "4: outlier_detection.max_ejected_percent: 0 is out of range (1 to 100)"),
+    "a key of a pool": ("discover: {dns: 'a:80'}", "4: discover: unknown key (choices: admin,"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_wrong_part_is_refused_with_place_and_cure(case: str) -> None:
+    text, expected = WRONG[case]
+    found = problems(SMALL + text + "\n")
+    assert len(found) == 1
+    assert found[0].startswith(f"balance.yaml:{expected}")
+
+
+WRONG_POOLS: dict[str, tuple[str, str]] = {
+    "empty": ("pools: []", "2: pools: must be a list with at least one entry (begin each entry with a dash)"),
+    "no backends": ("pools: [{name: one}]", "2: pools[0].backends: is missing (give backends or discover)"),
+    "no name": (f"pools: [{{backends: [{A}]}}]", "2: pools[0].name: is missing (it is required: name in routes, metrics and logs)"),
+    "twice": (
+        f"pools:\n- {{name: one, backends: [{A}]}}\n- {{name: one, backends: [{B}]}}",
+        "4: pools[1]: 'one' is already in line 3 (each may be there once)",
+    ),
+    "backend of two pools": (
+        f"pools:\n- {{name: one, backends: [{A}]}}\n- {{name: two, backends: [{B}, {A}]}}",
+        "4: pools[1].backends[1].name: 'a' is already in pool 'one' (names are unique over all pools)",
+    ),
+    "nothing to discover": ("pools: [{name: one, discover: {interval: 1s}}]", "2: pools[0].discover.dns: is missing (give dns or srv or file)"),
+    "empty source": ("pools: [{name: one, discover: {dns: ''}}]", "2: pools[0].discover: names nothing (write dns, srv or file with a value)"),
+    "two sources": ("pools: [{name: one, discover: {dns: 'a:80', file: x}}]", "2: pools[0].discover.file: is given beside dns (give one of them)"),
+    "no port to discover": (
+        "pools: [{name: one, discover: {dns: a}}]",
+        "2: pools[0].discover.dns: 'a' has no port (write it as api.example.org:8080)",
+    ),
+    "name of a DNS server": (
+        "pools: [{name: one, discover: {dns: 'a:80', server: 'ns:53'}}]",
+        "2: pools[0].discover.server: 'ns' is no address (write it as 127.0.0.1:53 or [::1]:53)",
+    ),
+    "DNS server for a file": (
+        "pools: [{name: one, discover: {file: pyproject.toml, server: '127.0.0.1:53'}}]",
+        "2: pools[0].discover.server: is given beside file (remove it)",
+    ),
+    "socket to discover": ("pools: [{name: one, discover: {dns: 'unix:x'}}]", "2: pools[0].discover.dns: 'unix:x' is no name in DNS (write it as"),
+    "no service": (
+        "pools: [{name: one, discover: {srv: a.b}}]",
+        "2: pools[0].discover.srv: 'a.b' is not allowed (write it as _http._tcp.example.org)",
+    ),
+    "no file": ("pools: [{name: one, discover: {file: none}}]", "2: pools[0].discover.file: none cannot be read: no such file or directory (name a"),
+    "a key of the top level": (
+        f"pools: [{{name: one, backends: [{A}], limits: {{}}}}]",
+        "2: pools[0].limits: unknown key (choices: backends, circuit_breaker,",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WRONG_POOLS)
+def test_a_wrong_pool_is_refused_with_place_and_cure(case: str) -> None:
+    text, expected = WRONG_POOLS[case]
+    found = problems(f"listen: :80\n{text}\n")
+    assert len(found) == 1
+    assert found[0].startswith(f"balance.yaml:{expected}")
+
+
+@pytest.mark.parametrize("case", ["empty", "no backends", "no name", "nothing to discover", "no service", "a key of the top level"])
+def test_the_json_schema_refuses_what_the_reader_refuses(case: str) -> None:
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(yaml.safe_load(f"listen: ':80'\n{WRONG_POOLS[case][0]}"), json_schema())
+
+
+def test_the_json_schema_wants_backends_or_pools_and_not_both() -> None:
+    both, neither = SMALL + WRONG["both forms"][0], "listen: ':80'"
+    for text in (both, neither):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(yaml.safe_load(text), json_schema())
+
+
+def test_a_secret_is_long_enough_to_be_one(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("0123456789abcde\n")
+    with pytest.raises(ConfigError, match="holds 15 bytes, too few for a secret"):
+        parse(SMALL + "admin: {token: secret}\n", str(tmp_path / "balance.yaml"), {})
+    (tmp_path / "secret").write_text("0123456789abcdef\n")
+    assert parse(SMALL + "admin: {token: secret}\n", str(tmp_path / "balance.yaml"), {}).admin.token == str(tmp_path / "secret")
+
+
+def test_problems_of_several_levels_are_told_at_once() -> None:
+    found = problems(pools("load_balancer: {hash_key: path}", "retry: {max_attempts: 0}") + "routes: [{name: r, pool: nowhere}]\nworkers: x\n")
+    assert [line.partition(" (")[0] for line in found] == [
+        "balance.yaml:10: workers: 'x' is no number of workers",
+        "balance.yaml:5: pools[0].load_balancer.hash_key: is only for algorithm: consistent-hash",
+        "balance.yaml:6: pools[0].retry.max_attempts: 0 is out of range",
+    ]
+    found = problems(pools() + "routes: [{name: r, pool: nowhere}]\nworkers: x\n")
+    assert [line.partition(" (")[0] for line in found] == [
+        "balance.yaml:8: workers: 'x' is no number of workers",
+        "balance.yaml:7: routes[0].pool: there is no pool 'nowhere'",
+    ]
+
+
+def test_more_backends_than_there_may_be_series_are_refused() -> None:
+    rows = "".join(f"  - {{name: b{number}, address: 'a:80'}}\n" for number in range(1001))
+    with pytest.raises(ConfigError, match="backends: have 1001 backends \\(at most 1000 in all\\)"):
+        parse(f"listen: :80\nbackends:\n{rows}", "x.yaml", {})

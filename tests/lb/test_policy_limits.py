@@ -1,0 +1,102 @@
+"""Rate limits and counts for each client: fair, and bounded whatever clients do."""
+
+from __future__ import annotations
+
+import pytest
+
+from balance.lb.config.model import RateLimit
+from balance.lb.policy.ratelimit import RateLimiter, client_of
+from balance.lb.policy.tally import Tally
+
+LIMIT = RateLimit(rate=10, burst=5, per="client")
+
+
+def passed(limiter: RateLimiter, moments: list[float], client: str = "a") -> int:
+    """How many of the requests at these moments pass."""
+    return sum(not limiter.ask(client, now) for now in moments)
+
+
+def test_a_burst_passes_and_then_the_rate() -> None:
+    limiter = RateLimiter(LIMIT)
+    assert passed(limiter, [1000.0] * 9) == 5
+    assert passed(limiter, [1000 + number / 1000 for number in range(1, 10_001)]) == 100
+
+
+def test_a_client_that_keeps_to_the_rate_is_never_refused() -> None:
+    assert passed(RateLimiter(RateLimit(10, 1, "client")), [1_000_000 + number / 10 for number in range(10_000)]) == 10_000
+
+
+def test_who_waits_as_long_as_told_passes_and_who_waits_less_does_not() -> None:
+    limiter = RateLimiter(LIMIT)
+    passed(limiter, [1000.0] * 5)
+    wait = limiter.ask("a", 1000.02)
+    assert wait == pytest.approx(0.08)
+    assert limiter.ask("a", 1000.02 + wait / 2) > 0
+    assert limiter.ask("a", 1000.02 + wait) == 0
+
+
+def test_refused_requests_cost_nothing() -> None:
+    limiter = RateLimiter(LIMIT)
+    passed(limiter, [1000.0] * 1000)
+    assert limiter.ask("a", 1000.1) == 0
+
+
+@pytest.mark.parametrize(("per", "expected"), [("client", 15), ("route", 5)])
+def test_clients_have_a_bucket_each_or_share_the_routes(per: str, expected: int) -> None:
+    limiter = RateLimiter(RateLimit(10, 5, per))
+    assert sum(passed(limiter, [1000.0] * 9, client) for client in "abc") == expected
+
+
+def test_memory_is_bounded_and_no_innocent_is_refused() -> None:
+    limiter = RateLimiter(LIMIT, most=100)
+    for number in range(10_000):
+        assert limiter.ask(f"client {number}", 1000 + number / 1e6) == 0
+        assert len(limiter) <= 100
+
+
+def test_cycling_through_addresses_does_not_empty_ones_record() -> None:
+    limiter = RateLimiter(LIMIT, most=100)
+    assert passed(limiter, [1000.0] * 9, "attacker") == 5
+    for number in range(10_000):
+        limiter.ask(f"other {number}", 1000.0)
+    assert limiter.ask("attacker", 1000.0) > 0
+
+
+def test_full_buckets_are_forgotten_first() -> None:
+    limiter = RateLimiter(LIMIT, most=100)
+    for number in range(100):
+        limiter.ask(str(number), 1000.0)
+    limiter.ask("late", 1010.0)
+    assert len(limiter) == 1
+
+
+CLIENTS = {
+    "192.0.2.7": "192.0.2.7",
+    "::ffff:192.0.2.7": "192.0.2.7",
+    "2001:db8:1:2:3:4:5:6": "2001:db8:1:2::",
+    "2001:db8:1:2::1": "2001:db8:1:2::",
+    "2001:db8:1:3::1": "2001:db8:1:3::",
+    "fe80::1%eth0": "fe80::",
+    "": "",
+    "unix:": "unix:",
+}
+
+
+@pytest.mark.parametrize("address", CLIENTS)
+def test_a_client_is_an_address_or_the_network_that_a_host_has_to_itself(address: str) -> None:
+    assert client_of(address) == CLIENTS[address]
+
+
+def test_a_tally_limits_each_client_and_forgets_who_has_none() -> None:
+    tally = Tally(2)
+    assert [tally.enter("a"), tally.enter("a"), tally.enter("a"), tally.enter("b")] == [True, True, False, True]
+    tally.leave("a")
+    assert tally.enter("a")
+    for client in "aab":
+        tally.leave(client)
+    assert len(tally) == 0
+
+
+def test_a_tally_without_a_limit_only_counts() -> None:
+    tally = Tally(0)
+    assert all(tally.enter("a") for _connection in range(1000))
