@@ -173,6 +173,10 @@ class Instruments(Collector):
         self.gauge(metric, **labels)
         self._children[metric.name][self._key(metric, labels)] = ComputedChild(read)
 
+    def shows(self, metric: Metric, /, **labels: str) -> bool:
+        """Whether there is a series with these labels."""
+        return self._key(metric, labels) in self._children[metric.name]
+
     def retain(self, label: str, values: Collection[str], *only: Metric) -> None:
         """Of the series (of `only` these metrics) with this label, go on showing only those with one of these values: the others stand for
         what is no more."""

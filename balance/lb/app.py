@@ -58,6 +58,7 @@ async def _single(config: Config, text: str, source: str) -> None:
         async with _controls(service, text, source, log) as (stop, admin_address):
             await service.listen()
             log("info", "started", **service.addresses(), admin=admin_address, version=balance.__version__)
+            _hear_of_reloads()
             await stop.asked.wait()
             await service.end(service.config.timeouts.shutdown, stop.hurry)
 
@@ -73,8 +74,14 @@ async def _several(config: Config, text: str, source: str, count: int) -> None:
         async with _controls(supervisor, text, source, log) as (stop, admin_address):
             await supervisor.start()
             log("info", "started", **supervisor.addresses(), admin=admin_address, version=balance.__version__, workers=count)
+            _hear_of_reloads()
             await stop.asked.wait()
             await supervisor.stop(stop)
+
+
+def _hear_of_reloads() -> None:
+    """The start is over: SIGHUP, which may have come meanwhile, is heard from now on."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
 
 
 def _log(config: Config, stack: AsyncExitStack, lock: int | None = None) -> EventLog:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -74,6 +75,7 @@ def _parser() -> Parser:
 
 
 def _serve(options: argparse.Namespace) -> int:
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})  # a reload that is asked for before the start is over waits for that
     from balance.lb import app  # loads the event loop and the servers, which the other commands do without
     from balance.lb.config import read
 

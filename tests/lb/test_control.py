@@ -225,3 +225,16 @@ def test_what_does_not_end_in_time_is_broken_off(world: World, how: str) -> None
     assert stream.rest() == b""
     assert balancer.wait() == 0
     assert balancer.event("stopped")["broken_connections"] == 1
+
+
+def test_a_request_that_meets_the_stop_on_its_way_is_answered(world: World) -> None:
+    balancer = world.balancer(world.origin(), timeouts={"shutdown": "60s"})
+    stream = balancer.connect()
+    assert stream.send(GET).message()[1] == b"ok"
+    balancer.signal()
+    balancer.event("stopping")
+    head, body = stream.send(GET).message()
+    assert body == b"ok"
+    assert b"\r\nConnection: close\r\n" in head
+    assert balancer.wait() == 0
+    assert balancer.event("stopped")["broken_connections"] == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+import time
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from .conftest import OK, PATIENCE
+from .test_reload import unix
 
 if TYPE_CHECKING:
     from tests.lb.conftest import Balancer, Origin, Stream, World
@@ -264,3 +266,50 @@ def test_the_queue_is_bounded(world: World) -> None:
     balancer.becomes('balance_request_failures_total{reason="queue_full",source="balancer"}', 1)
     go_on.set()
     assert [stream.message()[1] for stream in held] == [b"ok", b"ok"]
+
+
+def test_a_client_that_keeps_to_the_rate_is_not_refused_for_a_small_burst(world: World) -> None:
+    routes = [{"name": "all", "pool": "default", "rate_limit": {"rate": "200/s", "burst": 4}}]
+    balancer = world.balancer(world.origin(), routes=routes)
+    stream = balancer.connect()
+    due, codes = time.monotonic(), Counter[bytes]()
+    for _request in range(60):
+        due = max(due + 0.01, time.monotonic())  # a hundred a second at most
+        time.sleep(max(0.0, due - time.monotonic()))
+        codes[stream.send(GET).message()[0].split(b" ")[1]] += 1
+    assert codes == {b"200": 60}
+
+
+def test_backends_out_of_rotation_by_wish_do_not_count_as_healthy(world: World, tmp_path: Path) -> None:
+    check = {"type": "http", "path": "/up", "interval": "100ms", "unhealthy_threshold": 1, "healthy_threshold": 1}
+
+    def moody(stream: Stream) -> None:
+        while head := stream.message()[0]:
+            stream.send(ERROR if head.startswith(b"GET /up ") else OK)
+
+    balancer = world.balancer(world.origin(), world.origin(moody), health_check=check, admin={"listen": f"unix:{tmp_path}/admin.sock"})
+    balancer.event("backend_down", backend="b")
+    assert unix(balancer, "POST", "/-/backends/a/drain")[0] == 200
+    balancer.event("panic", pool="default")  # of those that may be asked, none is healthy
+    assert balancer.get()[1] == b"ok"
+    assert unix(balancer, "POST", "/-/backends/a/enable")[0] == 200
+    balancer.event("panic_over", pool="default")
+
+
+def test_a_backend_may_take_an_upload_slower_than_a_try_may_wait_for_its_answer(world: World) -> None:
+    size, go_on = 2**23, threading.Event()
+
+    def slow(stream: Stream) -> None:
+        head = stream.head()
+        go_on.wait(PATIENCE)
+        stream.skip(size)
+        stream.send(OK if head else b"")
+
+    balancer = world.balancer(world.origin(slow), retry={"per_try_timeout": "200ms"})
+    stream = balancer.connect().send(b"POST / HTTP/1.1\r\nHost: test\r\nContent-Length: %d\r\n\r\n" % size)
+    sender = threading.Thread(target=stream.send, args=(bytes(size),))
+    sender.start()
+    assert not go_on.wait(1.5)  # several times as long as the response may take, which nobody can begin yet
+    go_on.set()
+    sender.join(PATIENCE)
+    assert stream.message()[1] == b"ok"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from dataclasses import replace
 from typing import Protocol
 
 from balance.errors import BalanceError
@@ -67,4 +68,5 @@ class Reloader:
 
 def later(started_with: Config, config: Config) -> list[str]:
     """The keys that differ from those the process started with and need a restart to take effect."""
-    return [key for key in ("workers", "admin", "metrics", "log") if getattr(started_with, key) != getattr(config, key)]
+    before, now = (replace(one, log=replace(one.log, traceparent="")) for one in (started_with, config))  # which is not about the log alone
+    return [key for key in ("workers", "admin", "metrics", "log") if getattr(before, key) != getattr(now, key)]

@@ -25,11 +25,14 @@ from balance.lb.data.accesslog import AccessLog
 from balance.lb.data.listener import Listener
 from balance.lb.data.proxy import Draft, Proxy
 from balance.lb.data.sockets import Sockets, addresses, discard, opened, remove
+from balance.lb.errors import StartError
 from balance.lb.logs import EventLog
 from balance.snapshot import Snapshot
 
 Watches = Mapping[str, Watch]
 """Who discovers backends, by the name of the pool."""
+STOPPING = "the load balancer is stopping"
+"""Why there is no other configuration for it, and no traffic."""
 
 
 class Stop:
@@ -113,6 +116,11 @@ class Service:
         """Where clients can connect."""
         return addresses(self._listener.open)
 
+    @property
+    def stopping(self) -> bool:
+        """Whether it has been told to end."""
+        return self._proxy.draining
+
     # --- another configuration ---
 
     def prepare(self, config: Config, added: Sockets, watches: Watches) -> Prepared:
@@ -127,7 +135,10 @@ class Service:
         return Prepared(draft, added, watches)
 
     def adopt(self, prepared: Prepared) -> None:
-        """Put it in force."""
+        """Put it in force, unless it is too late for that."""
+        if self.stopping:
+            self.abandon(prepared)
+            return
         self.config = prepared.draft.config
         self._proxy.adopt(prepared.draft)
         self._listener.adopt(self.config, prepared.added)
@@ -143,13 +154,18 @@ class Service:
         """Put it in force, with sockets of our own."""
         async with self._turn:
             watches = await self.discover(config)
-            self.adopt(self.prepare(config, await asyncio.to_thread(opened, config, self._listener.open), watches))
+            added = await asyncio.to_thread(opened, config, self._listener.open)
+            if self.stopping:
+                discard(added, self._drop)
+                raise StartError(STOPPING)
+            self.adopt(self.prepare(config, added, watches))
 
     # --- the end ---
 
     async def end(self, seconds: float, hurry: asyncio.Event) -> int:
         """Readiness fails and listening ends at once; requests in flight may finish, until time is up or there is a hurry. How many broke."""
         proxy = self._proxy
+        proxy.draining = True
         self._listener.close()
         self._log("info", "stopping", connections=len(proxy.clients), requests=proxy.in_flight, tunnels=len(proxy.tunnels), seconds=seconds)
         drained, hurried = asyncio.create_task(proxy.drain(seconds)), asyncio.create_task(hurry.wait())

@@ -17,7 +17,7 @@ from balance.catalog import metrics
 from balance.errors import BalanceError, Problem
 from balance.lb.config import Config
 from balance.lb.control import status
-from balance.lb.control.service import Stop, instruments_of_a_process
+from balance.lb.control.service import STOPPING, Stop, instruments_of_a_process
 from balance.lb.control.workers import Order, Worker
 from balance.lb.data.sockets import Sockets, addresses, discard, opened, places_of, split, told
 from balance.lb.errors import StartError
@@ -149,9 +149,11 @@ class Supervisor:
     async def apply(self, text: str, config: Config) -> None:
         """Put it in force in all workers, and in those that will be started: once all are ready for it. Raises `StartError` if one refuses."""
         async with self._turn:
+            self._refuse_if_stopping()
             added = await asyncio.to_thread(opened, config, self._order.sockets, reserve=True)
             try:
                 await self._prepare(text, added)
+                self._refuse_if_stopping()
             except BaseException:
                 discard(added)
                 raise
@@ -162,6 +164,10 @@ class Supervisor:
             discard(gone)
             await self._note_drained()
             await self._take()
+
+    def _refuse_if_stopping(self) -> None:
+        if self._stopping:
+            raise StartError(STOPPING)
 
     async def _prepare(self, text: str, added: Sockets) -> None:
         """Have all workers get ready, or none."""
@@ -182,7 +188,7 @@ class Supervisor:
     async def unready(self) -> str:
         """The workers' reason, if no worker is ready."""
         if self._stopping:
-            return "the load balancer is stopping"
+            return STOPPING
         reasons: Sequence[str] = list((await self.ask("unready")).values())
         return min(reasons, default="no worker is running")  # the empty text, which is none, comes first
 

@@ -63,7 +63,8 @@ class Worker:
         async with self._turn:
             config = await asyncio.to_thread(self._read, text)
             watches = await self._served.discover(config)
-            self._prepared = self._served.prepare(config, join(places), watches)
+            if not self._served.stopping:  # else the next process will begin with it
+                self._prepared = self._served.prepare(config, join(places), watches)
 
     async def adopt(self) -> None:
         """Put in force what is prepared."""

@@ -74,6 +74,12 @@ class Backend:
         self.meters.join(pool.name)
         if pool.circuit_breaker is None and self.breaker.state is not State.CLOSED:
             self._turn(breakers.CLOSED)
+        if pool.health_check is None and not self.health.up:  # nobody is left who would revise that
+            self.health = Health()
+            self.meters.healthy.set(1)
+        if pool.outlier_detection is None:
+            self.record = outlier.CLEAN
+        self._settle()
 
     def drain(self, *, drained: bool) -> None:
         """Send it no further requests, or send it some again; those under way go on."""
@@ -188,7 +194,7 @@ class Backend:
     def _turn(self, breaker: Breaker) -> None:
         was, self.breaker = self.breaker, breaker
         self._settle()
-        if breaker.state is not was.state:
+        if breaker.state is not was.state and not self._retired:  # whose series are those of its successor
             self.meters.breaker.set(breaker.state.value)
             self._log("warning" if breaker.state is State.OPEN else "info", "breaker", backend=self.name, state=breaker.state.value)
 
@@ -202,7 +208,7 @@ class Backend:
             state = "ejected"
         elif self.breaker.state is not State.CLOSED:
             state = f"breaker_{self.breaker.state.value}"
-        if state != self.state:
+        if state != self.state and not self._retired:
             self.meters.moved(self.state, state)
             self.state = state
 

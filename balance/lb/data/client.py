@@ -305,7 +305,7 @@ class Client(asyncio.Protocol, Timed):
 
     def _rest(self) -> None:
         """Wait for the next request, unless there is to be none."""
-        if self.proxy.draining:
+        if self.proxy.closing:
             self._hang_up(unread=False)
             return
         self.phase = _HEAD

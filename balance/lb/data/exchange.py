@@ -36,6 +36,7 @@ from balance.lb.policy.sticky import Sessions, set_cookie
 
 if TYPE_CHECKING:
     from balance.lb.data.client import Client
+    from balance.lb.data.pool import Pool
 
 
 EARLY_BYTES = 2**16
@@ -128,7 +129,7 @@ class Exchange:
             self.refuse(Fault.CLIENT_LIMIT)
             return False
         self._tallied = True
-        wait = route.limiter.ask(client, self._proxy.clock.now) if route.limiter is not None else 0.0
+        wait = route.limiter.ask(client, self._proxy.loop.time()) if route.limiter is not None else 0.0
         if wait:
             self.refuse(Fault.RATE_LIMITED, retry_after=max(1, math.ceil(wait)))
         return not wait
@@ -244,7 +245,8 @@ class Exchange:
             upstream.deadline = 0.0
         elif upstream is not None and not self.client.write_paused:
             self.client.deadline = 0.0
-            self._proxy.clock.set(upstream, self.pool.first_byte if self.response is None else timeouts.response_idle)
+            first_byte = self.pool.first_byte if self.uploaded else timeouts.first_byte  # no answer is late before it could begin
+            self._proxy.clock.set(upstream, first_byte if self.response is None else timeouts.response_idle)
         if self.request.body is not _NONE:
             self.client.regulate()
 
@@ -404,8 +406,23 @@ class Exchange:
         pool.retrying += not self._repeating
         self._repeating = True
         self.client.deadline = 0.0
-        self._timer = self._proxy.loop.call_later(retry.backoff(policy, self._attempts, random.random()), self.begin)  # noqa: S311 -- jitter
+        self._timer = self._proxy.loop.call_later(retry.backoff(policy, self._attempts, random.random()), self._again)  # noqa: S311 -- jitter
         return True
+
+    def _again(self) -> None:
+        """Begin another attempt, at the backends that are configured by now."""
+        heir = self._proxy.site.pools.get(self.pool.name)
+        if heir is not None:
+            self.move(heir)
+        self.begin()
+
+    def move(self, pool: Pool) -> None:
+        """From now on it is another pool's, with all that is counted there."""
+        self.pool.in_flight -= 1
+        self.pool.retrying -= self._repeating
+        self.pool = pool
+        pool.in_flight += 1
+        pool.retrying += self._repeating
 
     def _learn(self, seconds: float, *, failed: bool) -> None:
         """Remember how long the backend took to begin its response, or to fail."""

@@ -13,6 +13,7 @@ from bisect import bisect_left
 from collections.abc import Callable
 
 from balance.catalog import metrics
+from balance.catalog.model import Counter
 from balance.instruments import CounterChild, HistogramChild, Instruments
 from balance.lb.config import Config
 from balance.lb.policy.faults import Fault
@@ -178,12 +179,17 @@ class BackendMeters:
         self._instruments.computed(metrics.UPSTREAM_IDLE, read, backend=self._name)
 
     def _transition(self, before: str, after: str) -> CounterChild:
-        return self._instruments.counter(metrics.BACKEND_TRANSITIONS, backend=self._name, **{"from": before, "to": after})
+        return self._counter(metrics.BACKEND_TRANSITIONS, **{"from": before, "to": after})
 
     def _resolve(self, hundred: int) -> CounterChild:
         outcome = f"{hundred}xx" if hundred else "none"
-        counter = self._outcomes[hundred] = self._instruments.counter(metrics.BACKEND_REQUESTS, backend=self._name, status_class=outcome)
+        counter = self._outcomes[hundred] = self._counter(metrics.BACKEND_REQUESTS, status_class=outcome)
         return counter
+
+    def _counter(self, metric: Counter, **labels: str) -> CounterChild:
+        """One that is first asked for now; shown to nobody if the backend is no longer configured."""
+        shown = self._instruments.shows(metrics.BACKEND_HEALTHY, backend=self._name)
+        return self._instruments.counter(metric, backend=self._name, **labels) if shown else CounterChild()
 
 
 class PoolMeters:

@@ -142,7 +142,7 @@ class Pool:
 
     def settle(self) -> None:
         """Look at the backends as a whole: something about one of them has changed, or time has passed."""
-        tiers = {backup: [backend for backend in self.backends if backend.config.backup is backup] for backup in (False, True)}
+        tiers = {backup: [one for one in self.backends if one.config.backup is backup and not one.drained] for backup in (False, True)}
         was, self.panicking = self.panicking, panics(
             self.config.load_balancer.panic_threshold,
             [(sum(backend.believed for backend in tier), len(tier)) for tier in tiers.values()],
@@ -225,9 +225,7 @@ class Pool:
         self.panicking = former.panicking
         while former.queue:
             exchange = former.queue.popleft()
-            former.in_flight -= 1
-            self.in_flight += 1
-            exchange.pool = self
+            exchange.move(self)
             self.queue.append(exchange)
         if self.queue:
             self._proxy.waiting.add(self)

@@ -32,6 +32,8 @@ from balance.lb.policy.faults import Fault
 from balance.lb.policy.networks import covered
 from balance.lb.policy.ratelimit import client_of
 
+LAST_SECONDS = 1.0
+"""How long an idle connection is kept when the process is to end: who sends requests all the time has sent one by then."""
 Found = Mapping[str, Iterable[BackendConfig]]
 """What has been discovered, by the name of the pool."""
 
@@ -71,6 +73,8 @@ class Proxy:
         self._former: list[Pool] = []
         """pools of configurations that were in force, and have requests under way"""
         self.draining = False
+        self.closing = False
+        """no client may send any further request"""
         self._forget_at = 0.0
         self._empty = asyncio.Event()
         self._adopt(self.build(config, {}), {})
@@ -262,10 +266,17 @@ class Proxy:
                 backend.close_idle()
 
     async def drain(self, seconds: float) -> None:
-        """Take no more requests, and wait so long for those in flight."""
+        """Let each connection have one more request, which may be on its way already and whose response says that it is the last; then take no
+        more, and wait for those in flight. All of it in so many seconds."""
         self.draining = True
+        last = min(LAST_SECONDS, seconds / 2)
+        await self._emptied(last)
+        self.closing = True
         for client in list(self.clients):
             client.drain()
+        await self._emptied(seconds - last)
+
+    async def _emptied(self, seconds: float) -> None:
         if self.clients:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._empty.wait(), seconds)
