@@ -11,14 +11,17 @@ from typing import cast
 import pytest
 
 from balance.lb.config.reader import parse
+from balance.lb.control.service import instruments_of_a_process
 from balance.lb.data.fields import FIELDS
 from balance.lb.data.forwarding import Forwarding
-from balance.lb.data.plain import Memo, Plain
+from balance.lb.data.plain import FORGET_SECONDS, Memo, Plain
 from balance.lb.data.pool import Pool
+from balance.lb.data.proxy import Proxy
 from balance.lb.data.request import Body, Examiner, Request
 from balance.lb.data.response import Response, compose
 from balance.lb.data.site import Route
 from balance.lb.data.wire import RequestReader, ResponseReader, WireError
+from balance.lb.logs import EventLog
 from balance.lb.policy.faults import Fault
 
 CONFIG = parse(
@@ -183,3 +186,26 @@ def test_nothing_is_remembered_for_nobody() -> None:
     for _time in range(3):
         memo.keep(b"a", 1)
     assert memo.get(b"a") is None
+
+
+def test_a_configuration_that_is_no_longer_in_force_forgets_as_well() -> None:
+    head = b"GET / HTTP/1.1\r\nHost: a\r\nCookie: secret\r\n\r\n"
+    message = plain().request(head)
+    assert message
+
+    async def outlived() -> tuple[object, object]:
+        proxy = Proxy(CONFIG, instruments_of_a_process(), EventLog("error", "json"), None)
+        former = proxy.site
+        memo = former.requests(PEER)
+        proxy.adopt(proxy.build(CONFIG, {}))
+        for _twice in range(2):
+            memo.keep(head, Request(message))
+        before = memo.get(head)
+        proxy.clock.now += FORGET_SECONDS
+        proxy._on_tick()
+        proxy.close()
+        return before, memo.get(head)
+
+    before, after = asyncio.run(outlived())
+    assert isinstance(before, Request)
+    assert after is None

@@ -39,6 +39,25 @@ def test_round_robin_goes_by_weight(world: World) -> None:
     assert answers(balancer, 40) == {b"a": 20, b"b": 10, b"c": 10}
 
 
+def test_a_key_spreads_once_its_backend_has_more_than_its_share(world: World) -> None:
+    go_on = threading.Event()
+
+    def slow(stream: Stream) -> None:
+        while stream.message()[0]:
+            go_on.wait(PATIENCE)
+            stream.send(OK)
+
+    origins = world.origin(slow), world.origin(slow)
+    balancer = world.balancer(*origins, load_balancer={"algorithm": "consistent-hash", "hash_key": "client", "balance_factor": 1.25})
+    held: list[Stream] = []
+    for _request in range(3):  # at the third, the share is 1.5, and 1.25 times that less than what one backend would have
+        held.append(balancer.connect().send(GET))
+        world.until(lambda: sum(len(origin.heads) for origin in origins) == len(held))
+    assert sorted(len(origin.heads) for origin in origins) == [1, 2]
+    go_on.set()
+    assert [stream.message()[1] for stream in held] == [b"ok"] * 3
+
+
 def test_least_requests_avoids_the_busy(world: World) -> None:
     go_on = threading.Event()
 

@@ -113,8 +113,8 @@ class Pool:
         return backend.available or (self.panicking and backend.unchecked)
 
     def _average(self) -> float:
-        """Requests under way, the next one included, per unit of weight in rotation."""
-        return (self.in_flight + 1) / self._weight if self._weight else math.inf
+        """Requests under way, the one to be sent included, per unit of weight in rotation."""
+        return self.in_flight / self._weight if self._weight else math.inf
 
     def key_of(self, lines: Sequence[bytes], target: bytes) -> bytes | None:
         """What of a head consistent-hash goes by; None if it is not in the head."""

@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from math import inf
+from weakref import WeakSet
 
 from balance.instruments import Instruments
 from balance.lb.config import Config
@@ -76,6 +77,8 @@ class Proxy:
         self.closing = False
         """no client may send any further request"""
         self._forget_at = 0.0
+        self._remembering: WeakSet[Site] = WeakSet()
+        """every site that a connection still goes by, that in force included"""
         self._empty = asyncio.Event()
         self._adopt(self.build(config, {}), {})
 
@@ -122,6 +125,7 @@ class Proxy:
             self._staff(pool, draft.members[one.name], before, draft.keyring, warm=bool(predecessor and predecessor.backends))
             pool.show()
         self.site = Site(config, draft.keyring, pools)
+        self._remembering.add(self.site)
         self.meters.limit.set(config.limits.max_connections)
         draft.keyring.show()
         self.wake()
@@ -199,7 +203,8 @@ class Proxy:
         self.meters.count()
         if self.clock.now >= self._forget_at:
             self._forget_at = self.clock.now + FORGET_SECONDS - TICK
-            self.site.forget()
+            for site in self._remembering:
+                site.forget()
         if self.access is not None:
             self.access.flush()
             self.meters.dropped.value = self.access.dropped
