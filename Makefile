@@ -29,6 +29,7 @@ check: .venv/ready
 
 test: check
 	tools/setup programs prometheus=prometheus promtool=prometheus slowhttptest=slowhttptest
+	$(BIN)/balance-gen test
 	$(BIN)/python -m pytest -n 2 $(PYTEST)
 
 .venv/ready-bench: .venv/ready requirements-bench.lock

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from balance.catalog import metrics
-from balance.catalog.metrics import CATALOG
+from balance.catalog.metrics import CATALOG, RUNTIMES
+from balance.catalog.model import Metric
 from balance.monitoring.bundle import Bundle
+from balance.monitoring.objectives import slos
 from balance.monitoring.settings import Settings
+from dashboards_py.alerts import alerts_dashboard
 from dashboards_py.backend import BACKEND
 from dashboards_py.main import main_dashboard
 from dashboards_py.workers import WORKERS
 
-UNPLOTTED = {
-    metrics.BUILD_INFO: "says which version runs; a value that is always 1",
+UNPLOTTED: dict[Metric, str] = {
     metrics.CONFIG_INFO: "says which configuration is in force; a value that is always 1",
 }
 """The metrics of the service that no panel shows, and why."""
@@ -19,4 +21,8 @@ UNPLOTTED = {
 
 def source(settings: Settings) -> Bundle:
     """The entry point `balance.sources`."""
-    return Bundle(CATALOG, dashboards=(main_dashboard(settings), BACKEND, WORKERS))
+    own = RUNTIMES["python"]
+    spare = () if own == RUNTIMES[settings.runtime] else (own.tasks, own.allocated, own.system)
+    other: dict[Metric, str] = dict.fromkeys(spare, "belongs to another runtime than the chosen one")
+    boards = (main_dashboard(settings), BACKEND, WORKERS, alerts_dashboard(settings))
+    return Bundle(CATALOG, dashboards=boards, slos=slos(settings), unplotted={**UNPLOTTED, **other})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from balance.catalog import metrics as m
+from balance.catalog import thresholds as t
 from balance.monitoring.dashboards import Dashboard, Panel, Query, Row
 from balance.monitoring.panels import quantile_panel, rate_panel, value_panel
 from balance.promql import RATE_WINDOW, rate, series, since, sum_by, until
@@ -17,6 +18,7 @@ CERTIFICATES = Panel(
     "Certificates Expire in",
     "Time until the certificates in use expire; empty without TLS.",
     (Query(until(series(m.TLS_NOT_AFTER)), "{{certificate}} ({{instance}})"),),
+    thresholds=(t.CERTIFICATE_SOON, t.CERTIFICATE_IMMINENT),
 )
 UPTIME = Panel(
     "Uptime",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from balance.catalog.metrics import CATALOG
 from balance.monitoring.bundle import Bundle
+from balance.monitoring.objectives import slos
 from balance.monitoring.settings import Settings
 from rules_src.alerts import alerts
 from rules_src.recording import RECORDING_RULES
@@ -11,4 +12,11 @@ from rules_src.recording import RECORDING_RULES
 
 def source(settings: Settings) -> Bundle:
     """The entry point `balance.sources`."""
-    return Bundle(CATALOG, alerts=alerts(settings), recording_rules=RECORDING_RULES)
+    objectives = slos(settings)
+    return Bundle(
+        CATALOG,
+        alerts=(*alerts(settings), *(alert for slo in objectives for alert in slo.alerts)),
+        recording_rules=(*RECORDING_RULES, *(rule for slo in objectives for rule in slo.recording_rules)),
+        slos=objectives,
+        runbooks=(__name__,),
+    )

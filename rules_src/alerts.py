@@ -63,4 +63,58 @@ def alerts(settings: Settings) -> tuple[Alert, ...]:
             description="Over five minutes, {value} of all attempts at backends were repetitions; the threshold is {threshold}. "
             "Clients may not notice yet: the failures behind it are hidden by the retries.",
         ),
+        Alert(
+            "BalanceMetricsMissing", conditions.METRICS_MISSING, "warning", wait=5 * MINUTE,
+            summary="{{ $labels.instance }} is up but shows no metrics of balance",
+            description="Scrapes of {{ $labels.instance }} succeed and bring none of the metrics that the load balancer always shows: its "
+            "other alerts are blind. Something else answers there, or the metrics are dropped on the way.",
+        ),
+        Alert(
+            "BalanceConfigReloadFailed", conditions.CONFIG_RELOAD_FAILED, "warning", wait=1 * MINUTE,
+            summary="{{ $labels.instance }} could not load its configuration",
+            description="The last attempt of {{ $labels.instance }} to load its configuration failed; it goes on with the one before. "
+            "It would not start with what is there now.",
+        ),
+        Alert(
+            "BalanceCertificateExpires", conditions.CERTIFICATE_EXPIRES, "warning", wait=5 * MINUTE,
+            summary="Certificate {{ $labels.certificate }} of {{ $labels.instance }} expires in {value}",
+            description="The certificate {{ $labels.certificate }} that {{ $labels.instance }} shows expires in {value}; "
+            "the threshold is {threshold}. Its renewal is overdue.",
+        ),
+        Alert(
+            "BalanceCertificateExpiresNow", conditions.CERTIFICATE_EXPIRES_NOW, "critical", wait=5 * MINUTE,
+            summary="Certificate {{ $labels.certificate }} of {{ $labels.instance }} expires in {value}",
+            description="The certificate {{ $labels.certificate }} that {{ $labels.instance }} shows expires in {value}; "
+            "the threshold is {threshold}. After that, clients refuse to connect.",
+        ),
+        Alert(
+            "BalanceEventLoopLag", conditions.EVENT_LOOP_LAG, "warning", wait=5 * MINUTE,
+            summary="Worker {{ $labels.worker }} of {{ $labels.instance }} is late by {value}",
+            description="The event loop of worker {{ $labels.worker }} of {{ $labels.instance }} is so busy that one tick in a hundred is late "
+            "by more than {value}; the threshold is {threshold}. All requests of that worker wait as long.",
+        ),
+        Alert(
+            "BalanceQueueRejects", conditions.QUEUE_REJECTS, "warning", wait=5 * MINUTE,
+            summary="{value} of the requests of job {{ $labels.job }} are refused by a queue",
+            description="Over five minutes, {value} of all requests waited in vain for a backend below its limit; the threshold is {threshold}. "
+            "The backends are too few, too slow, or limited too tightly.",
+        ),
+        Alert(
+            "BalanceRetryBudgetSpent", conditions.RETRY_BUDGET_SPENT, "warning", wait=5 * MINUTE,
+            summary="{value} of the requests of job {{ $labels.job }} fail because the retry budget is spent",
+            description="Over five minutes, {value} of all requests were not tried again because too many retries were under way; "
+            "the threshold is {threshold}. Backends fail more often than retries can hide.",
+        ),
+        Alert(
+            "BalancePoolPanic", conditions.POOL_PANIC, "critical", wait=1 * MINUTE, keep_firing=5 * MINUTE,
+            summary="Pool {{ $labels.pool }} behind {{ $labels.instance }} is in panic mode",
+            description="So few backends of pool {{ $labels.pool }} are healthy that {{ $labels.instance }} sends requests to all of them, "
+            "the unhealthy ones included, rather than overload the rest.",
+        ),
+        Alert(
+            "BalanceWorkerRestarts", conditions.WORKER_RESTARTS, "warning",
+            summary="Workers of {{ $labels.instance }} were restarted {value} times",
+            description="Worker processes of {{ $labels.instance }} ended and were started anew {value} times within a quarter of an hour; "
+            "the threshold is {threshold}. Each takes the requests that it served with it.",
+        ),
     )  # fmt: skip

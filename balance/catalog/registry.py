@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from balance.catalog.model import Metric, Threshold
 from balance.errors import CatalogError, Problem, suggestion
@@ -11,12 +11,21 @@ from balance.errors import CatalogError, Problem, suggestion
 class Catalog:
     """Metrics that a service exposes, its thresholds, and the metrics that Prometheus itself adds to a scrape (`external`).
 
-    Raises `CatalogError` with every duplicate name and every clash of series names ("x_count" beside a histogram "x").
+    `metrics` may also be a mapping from headings to metrics, for people who look things up. Raises `CatalogError` with every duplicate
+    name and every clash of series names ("x_count" beside a histogram "x").
     """
 
-    def __init__(self, name: str, metrics: Iterable[Metric], *, thresholds: Iterable[Threshold] = (), external: Iterable[Metric] = ()) -> None:
+    def __init__(
+        self,
+        name: str,
+        metrics: Iterable[Metric] | Mapping[str, Iterable[Metric]],
+        *,
+        thresholds: Iterable[Threshold] = (),
+        external: Iterable[Metric] = (),
+    ) -> None:
         self.name = name
-        self.metrics = tuple(metrics)
+        self.headings = {heading: tuple(group) for heading, group in (metrics if isinstance(metrics, Mapping) else {"Metrics": metrics}).items()}
+        self.metrics = tuple(metric for group in self.headings.values() for metric in group)
         self.thresholds = tuple(thresholds)
         self.external = tuple(external)
         self._by_series: dict[str, Metric] = {}

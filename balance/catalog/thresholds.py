@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from balance.catalog.model import BYTES, RATIO, SECONDS, STATE, Threshold
+from balance.catalog.model import BYTES, RATIO, SECONDS, STATE, Threshold, Unit
+
+DAY = 86400
 
 ERROR_RATIO = Threshold(
     "error_ratio", 0.05, RATIO, most=1,
@@ -23,6 +25,42 @@ CONNECTION_SATURATION = Threshold(
 MEMORY = Threshold(
     "memory", 512 * 1024 * 1024, BYTES,
     reason="Some eight times what an idle process holds; set it to 80 % of the container's memory limit where there is one.",
+)  # fmt: skip
+MIN_REQUESTS = Threshold(
+    "min_requests", 100, Unit.of("requests"), above=-1,
+    reason="Below a hundred requests in the window, one failing request is more than one in a hundred: a ratio says little. 0 asks for no traffic.",
+)  # fmt: skip
+QUEUE_REJECT_RATIO = Threshold(
+    "queue_reject_ratio", 0.01, RATIO, most=1,
+    reason="A queue is there to take peaks; when one request in a hundred is refused, there is too little capacity and not a peak.",
+)  # fmt: skip
+RETRY_BUDGET_RATIO = Threshold(
+    "retry_budget_ratio", 0.01, RATIO, most=1,
+    reason="The budget is a fifth of the requests by default: when one request in a hundred finds it spent, retries hide no failures any more.",
+)  # fmt: skip
+EVENT_LOOP_LAG = Threshold(
+    "event_loop_lag", 0.25, SECONDS, most=5,
+    reason="A quarter of a second late is what the clock of a worker ticks in: timeouts and every request of the worker are late by as much.",
+)  # fmt: skip
+WORKER_RESTARTS = Threshold(
+    "worker_restarts", 2, Unit.of("restarts"),
+    reason="One worker that ends may be bad luck; a third within a quarter of an hour is a crash loop.",
+)  # fmt: skip
+CERTIFICATE_SOON = Threshold(
+    "certificate_soon", 14 * DAY, SECONDS,
+    reason="Automatic renewal happens 30 days before the end (Let's Encrypt); 14 days leave two working weeks to find out why it did not.",
+)  # fmt: skip
+CERTIFICATE_IMMINENT = Threshold(
+    "certificate_imminent", 2 * DAY, SECONDS,
+    reason="Two days are what is left to renew by hand, a weekend included, before every client is refused.",
+)  # fmt: skip
+RELOAD_FAILED = Threshold(
+    "reload_failed", 0, STATE, fixed=True,
+    reason="The metric shows 0 when the last attempt to load the configuration failed.",
+)  # fmt: skip
+PANICKING = Threshold(
+    "panicking", 1, STATE, fixed=True,
+    reason="The metric shows 1 when health is ignored.",
 )  # fmt: skip
 TARGET_UP = Threshold(
     "target_up", 1, STATE, fixed=True,
@@ -46,6 +84,7 @@ BREAKER_OPEN = Threshold(
 )  # fmt: skip
 
 THRESHOLDS = (
-    ERROR_RATIO, LATENCY_P99, RETRY_RATIO, CONNECTION_SATURATION, MEMORY,
-    TARGET_UP, TARGET_DOWN, BACKEND_UNHEALTHY, NO_BACKEND, BREAKER_OPEN,
+    ERROR_RATIO, LATENCY_P99, RETRY_RATIO, CONNECTION_SATURATION, MEMORY, MIN_REQUESTS, QUEUE_REJECT_RATIO, RETRY_BUDGET_RATIO,
+    EVENT_LOOP_LAG, WORKER_RESTARTS, CERTIFICATE_SOON, CERTIFICATE_IMMINENT,
+    TARGET_UP, TARGET_DOWN, BACKEND_UNHEALTHY, NO_BACKEND, BREAKER_OPEN, RELOAD_FAILED, PANICKING,
 )  # fmt: skip

@@ -33,14 +33,17 @@ def all_rules(bundle: Bundle, settings: Settings) -> list[Artifact]:
 
 
 def rule_files(bundle: Bundle, settings: Settings) -> list[Artifact]:
-    """Alerts and recording rules in a file each: the mixin is evaluated once for both."""
+    """Alerts and recording rules in a file each, what has a group of its own in a file for both: the mixin is evaluated once for all."""
     from balance.render import rules
 
-    evaluated = rules.evaluate(bundle, settings)
-    return [
-        Artifact("prometheus/rules/alerts.yaml", rules.rule_file(evaluated, "alerts")),
-        Artifact("prometheus/rules/recording.yaml", rules.rule_file(evaluated, "rules")),
-    ]
+    return rules.rule_files(bundle, rules.evaluate(bundle, settings))
+
+
+def ruletests(bundle: Bundle, settings: Settings) -> list[Artifact]:
+    """Tests of every alert for promtool."""
+    from balance.render import ruletests
+
+    return ruletests.artifacts(bundle, settings)
 
 
 def prometheus(_: Bundle, settings: Settings) -> list[Artifact]:
@@ -58,6 +61,13 @@ def mixin(bundle: Bundle, settings: Settings) -> list[Artifact]:
     return rules.mixin(bundle, settings, files)
 
 
+def runbooks(bundle: Bundle, settings: Settings) -> list[Artifact]:
+    """A page for each alert, their index, and the metrics reference."""
+    from balance.render import markdown
+
+    return markdown.runbooks(bundle, settings)
+
+
 def catalog(bundle: Bundle, settings: Settings) -> list[Artifact]:
     """The catalog as JSON."""
     from balance.render.catalog import catalog_json
@@ -66,11 +76,11 @@ def catalog(bundle: Bundle, settings: Settings) -> list[Artifact]:
 
 
 FAMILIES: dict[str, Family] = {
-    "alerts": alerts, "rules": all_rules, "prometheus": prometheus, "mixin": mixin, "catalog": catalog,
+    "alerts": alerts, "rules": all_rules, "ruletests": ruletests, "prometheus": prometheus, "mixin": mixin, "runbooks": runbooks, "catalog": catalog,
 }  # fmt: skip
 """What a command of that name prints."""
 
-WRITTEN: tuple[Family, ...] = (dashboards, rule_files, prometheus, mixin, catalog)
+WRITTEN: tuple[Family, ...] = (dashboards, rule_files, ruletests, prometheus, mixin, runbooks, catalog)
 """What `write` writes: each thing once."""
 
 

@@ -112,6 +112,37 @@ def _check(options: argparse.Namespace, bundle: Bundle, settings: Settings) -> i
     return FINDINGS
 
 
+def _test(options: argparse.Namespace, bundle: Bundle, settings: Settings) -> int:
+    from balance.gen import prove
+    from balance.lint.finding import report
+
+    proof = prove.prove(bundle, settings)
+    findings = proof.all_findings
+    total = len(proof.verdicts)
+    if options.format == "json":
+        cases = sum(verdict.cases for verdict in proof.verdicts)
+        sys.stdout.write(report(findings, {"alerts": total, "tested": proof.tested, "cases": cases}))
+    else:
+        for verdict in proof.verdicts:
+            print(f"{'FAILED' if verdict.findings else 'ok'}\t{verdict.alert}\t{verdict.cases} cases")
+        for finding in findings:
+            print(finding)
+        print(f"alerts tested: {proof.tested} / {total}")
+    return FINDINGS if findings or proof.tested < total else FINE
+
+
+def _later(module: str, name: str) -> Command:
+    """A command in a module of its own, which is imported when the command is run."""
+
+    def run(options: argparse.Namespace, bundle: Bundle, settings: Settings) -> int:
+        from importlib import import_module
+
+        command: Command = getattr(import_module(f"balance.gen.{module}"), name)
+        return command(options, bundle, settings)
+
+    return run
+
+
 def _again(options: argparse.Namespace) -> str:
     """The `write` that makes what this `check` compared with."""
     import shlex
@@ -169,6 +200,21 @@ def _parser() -> Parser:
         ("check", _check, "show as a diff what is missing, changed or orphaned; exit 1 if anything is"),
     ):
         command(name, run, words).add_argument("--out", metavar="DIR", type=_path, default="generated", help="default: generated")
+    lint = command("lint", _later("linting", "lint"), "show what is wrong with the sources; exit 1 if anything is")
+    lint.add_argument("--reviews", action="store_true", help="instead: which runbooks nobody has reviewed for a quarter")
+    lint.add_argument("--format", choices=("text", "json"), default="text", help="for people or for programs")
+    command("explain", _later("linting", "explain"), "say what a check of lint is about; without a name, list them").add_argument(
+        "check", nargs="?", metavar="CHECK", help="the name in brackets behind a finding"
+    )
+    backtest = command("backtest", _later("backtest", "run"), "say how often the alerts would have fired, and which thresholds would have fitted")
+    backtest.add_argument("alert", nargs="*", metavar="ALERT", help="which ones; default: all")
+    backtest.add_argument("--prometheus", metavar="URL", required=True, help="where the history is, e.g. http://127.0.0.1:9090")
+    backtest.add_argument("--since", metavar="DURATION", default="7d", help="how far to look back; default: 7d")
+    backtest.add_argument("--until", metavar="TIME", help="from when, e.g. 2026-11-22T12:00:00Z; default: now")
+    backtest.add_argument("--step", metavar="DURATION", help="between two evaluations; default: prometheus.evaluation_interval")
+    backtest.add_argument("--format", choices=("text", "json"), default="text", help="for people or for programs")
+    test = command("test", _test, "have promtool judge the rules, the generated tests of every alert, and the configuration")
+    test.add_argument("--format", choices=("text", "json"), default="text", help="default: text")
     for added in commands.choices.values():
         added.add_argument("--runtime", choices=RUNTIMES, help="whose runtime metrics to use")
     return parser
@@ -177,8 +223,10 @@ def _parser() -> Parser:
 _FAMILY_WORDS = {
     "alerts": "print the alerts as a Prometheus rule file",
     "rules": "print recording rules and alerts as a Prometheus rule file",
+    "ruletests": "write tests of every alert for promtool (needs --out)",
     "prometheus": "print Prometheus' configuration",
     "mixin": "write the jsonnet mixin (needs --out)",
+    "runbooks": "write a page for each alert and the metrics reference (needs --out)",
     "catalog": "print the catalog as JSON",
 }
 

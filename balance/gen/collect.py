@@ -110,6 +110,8 @@ def _check(bundle: Bundle, settings: Settings) -> None:
                 for histogram in bundle.catalog
                 if isinstance(histogram, Histogram) and (fault := histogram.fault(thresholds[name], value))
             ]
+    slos = {slo.name for slo in bundle.slos}
+    problems += [Problem(f"objectives.{name}", "is no objective", suggestion(name, slos)) for name in settings.objectives if name not in slos]
     alerts = {alert.name for alert in bundle.alerts}
     problems += [Problem(f"alerts.{name}", "is no alert", suggestion(name, alerts)) for name in settings.alerts if name not in alerts]
     interval = settings.prometheus.scrape_interval

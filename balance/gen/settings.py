@@ -7,9 +7,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from decimal import Decimal
 from typing import Any, get_args
 
 from balance.catalog import metrics
+from balance.catalog.model import TARGET_LABELS, is_name
 from balance.errors import Problem, SettingsError, suggestion
 from balance.monitoring.settings import AlertSettings, PrometheusSettings, Settings, Severity
 
@@ -150,11 +152,33 @@ def _texts(_: _Reader, _path: str, value: Any) -> tuple[str, ...]:
     raise _RefusedError(f"{value!r} is no list of texts", "write a list of texts")
 
 
+def _none_or_texts(reader: _Reader, path: str, value: Any) -> tuple[str, ...]:
+    return () if value == [] else _texts(reader, path, value)
+
+
+def _labels(reader: _Reader, path: str, value: Any) -> tuple[str, ...]:
+    names = _texts(reader, path, value)
+    for name in names:
+        if not is_name(name) or name in TARGET_LABELS:
+            raise _RefusedError(f"{name!r} is no label to keep", "write names of labels besides job and instance, for example [cluster, namespace]")
+    return names
+
+
+def _address(reader: _Reader, path: str, value: Any) -> str:
+    return _text(reader, path, value).rstrip("/")
+
+
+def duration_of(text: str) -> int | None:
+    """The seconds of a duration as Prometheus writes it, None if it is none."""
+    found = re.fullmatch(_DURATION, text) if text else None
+    return sum(int(count) * length for count, length in zip(found.groups(), _LENGTHS, strict=True) if count) if found else None
+
+
 def _duration(_: _Reader, _path: str, value: Any) -> int:
-    found = re.fullmatch(_DURATION, value) if isinstance(value, str) and value else None
-    if found:
-        return sum(int(count) * length for count, length in zip(found.groups(), _LENGTHS, strict=True) if count)
-    raise _RefusedError(f"{value!r} is no duration", "write a number with its unit: 0s, 30s, 5m, 1h30m")
+    seconds = duration_of(value) if isinstance(value, str) else None
+    if seconds is None:
+        raise _RefusedError(f"{value!r} is no duration", "write a number with its unit: 0s, 30s, 5m, 1h30m")
+    return seconds
 
 
 def _interval(reader: _Reader, path: str, value: Any) -> int:
@@ -177,6 +201,10 @@ def _thresholds(reader: _Reader, path: str, value: Any) -> dict[str, float]:
     return numbers
 
 
+def _objectives(reader: _Reader, path: str, value: Any) -> dict[str, Decimal]:
+    return {name: Decimal(repr(share)) for name, share in _thresholds(reader, path, value).items()}
+
+
 def _alerts(reader: _Reader, path: str, value: Any) -> dict[str, AlertSettings]:
     return {name: AlertSettings(**reader.mapping(f"{path}.{name}", chosen, _ALERT)) for name, chosen in reader.items(path, value)}
 
@@ -191,12 +219,16 @@ _PROMETHEUS: Table = {
     "evaluation_interval": ("evaluation_interval", _interval),
     "targets": ("targets", _texts),
     "rule_files": ("rule_files", _texts),
-    "alertmanagers": ("alertmanagers", _texts),
+    "alertmanagers": ("alertmanagers", _none_or_texts),
 }
 _TOP: Table = {
     "job": ("job", _text),
+    "keep_labels": ("keep_labels", _labels),
+    "runbook_base": ("runbook_base", _address),
+    "grafana_url": ("grafana_url", _address),
     "runtime": ("runtime", _one_of(*RUNTIMES)),
     "thresholds": ("thresholds", _thresholds),
+    "objectives": ("objectives", _objectives),
     "alerts": ("alerts", _alerts),
     "prometheus": ("prometheus", _prometheus),
 }

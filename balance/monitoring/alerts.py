@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import get_args
+from functools import partial, reduce
+from typing import Literal, get_args
 
 from balance.catalog.model import Threshold, is_name
 from balance.errors import MonitoringError, QueryError, choices
 from balance.monitoring.settings import Severity
-from balance.promql.ast import Comparison, ComparisonOperator
+from balance.promql.ast import Comparison, ComparisonOperator, SetOperation
 from balance.promql.selectors import Expr, require_vector
 from balance.record import Record
 
@@ -18,24 +19,42 @@ _LABEL_USE = re.compile(r"(with|if)?\s*\$labels\.([a-zA-Z_][a-zA-Z0-9_]*)")
 class Condition(Record):
     """What is wrong: an expression that compares so with a threshold.
 
-    `missing` is an expression that has a result when the series that `expr` needs do not exist; it is joined with ``or``, so
-    that the condition also holds when there is nothing to compare.
+    What is in `also` must hold, or exist, as well, for the same labels: enough traffic for a ratio to mean something, the same over a
+    shorter window, a history as long as the window. `otherwise` is another condition that suffices. `missing` is an expression that has a
+    result when the series that `expr` needs do not exist; it is joined with ``or``, so that the condition also holds when there is nothing
+    to compare.
     """
 
     expr: Expr
     operator: ComparisonOperator
     threshold: Threshold
     missing: Expr | None = None
+    also: tuple[Expr, ...] = ()
+    otherwise: Condition | None = None
 
     def validate(self) -> None:
         unit = self.comparison.unit
         if self.missing and self.missing.unit != unit:
             raise QueryError(f"compares {unit}, but tells what is missing in {self.missing.unit}", cure="use one unit: absent() is a state")
+        for other in (*self.also, *([self.otherwise.comparison] if self.otherwise else ())):
+            if other.labels != self.expr.labels:
+                raise QueryError(f"holds by ({choices(self.expr.labels)}) and by ({choices(other.labels)})", cure="aggregate both by the same labels")
 
     @property
     def comparison(self) -> Comparison:
         """The comparison alone, without what `missing` adds."""
         return Comparison(self.expr, self.operator, self.threshold)
+
+    @property
+    def branches(self) -> tuple[Condition, ...]:
+        """This condition and those that suffice as well."""
+        return (self, *(self.otherwise.branches if self.otherwise else ()))
+
+    @property
+    def whole(self) -> Expr:
+        """All of it as one expression: what the rule says."""
+        held = (_joined("and", branch.comparison, *branch.also) for branch in self.branches)
+        return _joined("or", *held, *([self.missing] if self.missing else ()))
 
     @property
     def labels(self) -> frozenset[str]:
@@ -46,6 +65,10 @@ class Condition(Record):
     def some_labels(self) -> frozenset[str]:
         """Labels that some series of the result carries."""
         return self.expr.labels | self.missing.labels if self.missing else self.expr.labels
+
+
+def _joined(operator: Literal["or", "and"], *operands: Expr) -> Expr:
+    return reduce(partial(SetOperation, operator), operands)
 
 
 class Alert(Record):

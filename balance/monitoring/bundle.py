@@ -2,46 +2,94 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
-from balance.catalog.model import Threshold
+from balance.catalog.model import Metric, Threshold
 from balance.catalog.registry import Catalog
 from balance.errors import MonitoringError, Problem
 from balance.monitoring.alerts import Alert, RecordingRule
-from balance.monitoring.dashboards import Dashboard
+from balance.monitoring.dashboards import Dashboard, Panel
+from balance.monitoring.slo import Slo
 from balance.promql.ast import Comparison, Scaled
-from balance.promql.selectors import Expr, Selector
+from balance.promql.selectors import Expr
 from balance.record import Record
 
 
+class Waiver(Record):
+    """A finding of `balance-gen lint` that is known and accepted: of which check, about what, and the reason why."""
+
+    check: str
+    subject: str
+    reason: str
+
+    def validate(self) -> None:
+        if not self.reason.strip():
+            raise MonitoringError("waives a finding without a reason", where=f"{self.check}, {self.subject}", cure="say why it may stay")
+
+
 class Bundle(Record):
-    """What one source declares, or several together. Raises `MonitoringError` with every name that is used twice."""
+    """What one source declares, or several together. Raises `MonitoringError` with every name that is used twice.
+
+    `runbooks` are packages with a folder of prose (see `balance.monitoring.runbooks`), `unplotted` the metrics that no panel shows, and why.
+    """
 
     catalog: Catalog
     dashboards: tuple[Dashboard, ...] = ()
     alerts: tuple[Alert, ...] = ()
     recording_rules: tuple[RecordingRule, ...] = ()
+    runbooks: tuple[str, ...] = ()
+    unplotted: Mapping[Metric, str] = {}
+    waivers: tuple[Waiver, ...] = ()
+    slos: tuple[Slo, ...] = ()
 
     def validate(self) -> None:
         problems = [
             *_duplicates("dashboard", (dashboard.name for dashboard in self.dashboards)),
             *_duplicates("dashboard uid", (dashboard.uid for dashboard in self.dashboards)),
             *_duplicates("alert", (alert.name for alert in self.alerts)),
+            *_duplicates("objective", (slo.name for slo in self.slos)),
             *_duplicates("recording rule", (rule.record for rule in self.recording_rules)),
         ]
         problems += [
             Problem(where, f"selects {selector.metric.name}, which is not in the catalog {self.catalog.name!r}", "declare the metric there")
             for where, expr in self.expressions()
-            for selector in expr.walk()
-            if isinstance(selector, Selector) and selector.metric not in self.catalog
+            for selector in expr.selectors()
+            if selector.metric not in self.catalog
         ]
+        own = {threshold for slo in self.slos for threshold in slo.thresholds}
         problems += [
             Problem(where, f"uses the threshold {threshold.name!r}, which the catalog {self.catalog.name!r} does not declare so", "use the catalog's")
             for where, threshold in self.thresholds()
-            if threshold not in self.catalog
+            if threshold not in self.catalog and threshold not in own
+        ]
+        problems += [
+            Problem(f"unplotted {metric.name}", *(("is not in the catalog", "declare the metric there") if reason else ("has no reason", "say why")))
+            for metric, reason in self.unplotted.items()
+            if metric not in self.catalog or not reason
         ]
         if problems:
             raise MonitoringError(problems=problems)
+
+    @property
+    def plotted(self) -> frozenset[Metric]:
+        """The metrics that panels show."""
+        return frozenset(
+            metric for dashboard in self.dashboards for panel in dashboard.panels for query in panel.queries for metric in query.expr.metrics()
+        )
+
+    def plots(self) -> dict[Expr, tuple[Dashboard, Panel]]:
+        """For every expression that is plotted the panel to look at. One of the main dashboard goes before others."""
+        found: dict[Expr, tuple[Dashboard, Panel]] = {}
+        for dashboard in sorted(self.dashboards, key=lambda dashboard: not dashboard.main):
+            for panel in dashboard.panels:
+                for query in panel.queries:
+                    found.setdefault(query.expr, (dashboard, panel))
+        return found
+
+    @property
+    def declared_thresholds(self) -> tuple[Threshold, ...]:
+        """The catalog's thresholds and those that follow from objectives."""
+        return (*self.catalog.thresholds, *(threshold for slo in self.slos for threshold in slo.thresholds))
 
     def thresholds(self) -> Iterable[tuple[str, Threshold]]:
         """Every threshold that is compared with, scaled by or drawn, with the place where it is used."""
@@ -61,9 +109,7 @@ class Bundle(Record):
                 for query in panel.queries:
                     yield f"dashboard {dashboard.name!r}, panel {panel.title!r}", query.expr
         for alert in self.alerts:
-            yield f"alert {alert.name}", alert.condition.comparison
-            if alert.condition.missing:
-                yield f"alert {alert.name}", alert.condition.missing
+            yield f"alert {alert.name}", alert.condition.whole
         for rule in self.recording_rules:
             yield f"recording rule {rule.record}", rule.expr
 
@@ -78,6 +124,10 @@ def merge(bundles: Iterable[Bundle]) -> Bundle:
             dashboards=first.dashboards + other.dashboards,
             alerts=first.alerts + other.alerts,
             recording_rules=first.recording_rules + other.recording_rules,
+            runbooks=tuple(dict.fromkeys(first.runbooks + other.runbooks)),
+            unplotted={**first.unplotted, **other.unplotted},
+            waivers=first.waivers + other.waivers,
+            slos=first.slos + tuple(slo for slo in other.slos if slo not in first.slos),
         )
     return first
 

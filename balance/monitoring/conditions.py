@@ -6,10 +6,27 @@ from balance.catalog import metrics as m
 from balance.catalog import thresholds as t
 from balance.catalog.metrics import Runtime
 from balance.monitoring.alerts import Condition
-from balance.promql import RATE_WINDOW, absent, compare, either, matches, quantile, rate, ratio, series, sum_by, unless
-from balance.promql.selectors import Expr
+from balance.promql import RATE_WINDOW, Window, absent, compare, either, increase, matches, quantile, rate, ratio, series, sum_by, unless, until
+from balance.promql.ast import Comparison
+from balance.promql.selectors import CounterSeries, Expr
 
 _RUNNING = compare(series(m.UP), "==", t.TARGET_UP)
+
+
+def traffic(window: Window) -> Comparison:
+    """The job had so many requests over the window that a ratio of them means something."""
+    return compare(sum_by(increase(series(m.HTTP_REQUESTS).over(window)), "job"), ">", t.MIN_REQUESTS)
+
+
+def per_request(counted: CounterSeries) -> Expr:
+    """What is counted, for each request of the job."""
+    return ratio(
+        sum_by(rate(counted.over(RATE_WINDOW)), "job"),
+        sum_by(rate(series(m.HTTP_REQUESTS).over(RATE_WINDOW)), "job"),
+    )
+
+
+TRAFFIC = (traffic(RATE_WINDOW),)
 
 DOWN = Condition(series(m.UP), "==", t.TARGET_DOWN, missing=absent(series(m.UP)))
 """The instance cannot be scraped, or Prometheus knows no instance at all."""
@@ -37,7 +54,7 @@ def responses_ratio(status: str, *by: str) -> Expr:
     )
 
 
-HIGH_ERROR_RATE = Condition(responses_ratio("5..", "job"), ">", t.ERROR_RATIO)
+HIGH_ERROR_RATE = Condition(responses_ratio("5..", "job"), ">", t.ERROR_RATIO, also=TRAFFIC)
 
 
 def latency(q: float) -> Expr:
@@ -45,7 +62,7 @@ def latency(q: float) -> Expr:
     return quantile(q, series(m.HTTP_REQUEST_DURATION), RATE_WINDOW, "job")
 
 
-HIGH_LATENCY = Condition(latency(0.99), ">", t.LATENCY_P99)
+HIGH_LATENCY = Condition(latency(0.99), ">", t.LATENCY_P99, also=TRAFFIC)
 
 HIGH_CONNECTIONS = Condition(
     ratio(
@@ -65,7 +82,27 @@ HIGH_RETRY_RATE = Condition(
     ),
     ">",
     t.RETRY_RATIO,
+    also=TRAFFIC,
 )
+
+QUEUE_REJECTS = Condition(per_request(series(m.QUEUE_REJECTED)), ">", t.QUEUE_REJECT_RATIO, also=TRAFFIC)
+
+RETRY_BUDGET_SPENT = Condition(per_request(series(m.RETRIES_EXHAUSTED, reason="budget")), ">", t.RETRY_BUDGET_RATIO, also=TRAFFIC)
+
+POOL_PANIC = Condition(series(m.POOL_PANICKING), "==", t.PANICKING)
+
+METRICS_MISSING = Condition(unless(series(m.UP), series(m.BUILD_INFO), "job", "instance"), "==", t.TARGET_UP)
+"""The instance answers scrapes, but with none of the metrics that every instance shows."""
+
+CONFIG_RELOAD_FAILED = Condition(series(m.CONFIG_SUCCESSFUL), "==", t.RELOAD_FAILED)
+
+CERTIFICATE_EXPIRES = Condition(until(series(m.TLS_NOT_AFTER)), "<", t.CERTIFICATE_SOON)
+
+CERTIFICATE_EXPIRES_NOW = Condition(until(series(m.TLS_NOT_AFTER)), "<", t.CERTIFICATE_IMMINENT)
+
+EVENT_LOOP_LAG = Condition(quantile(0.99, series(m.EVENT_LOOP_LAG), RATE_WINDOW, "job", "instance", "worker"), ">", t.EVENT_LOOP_LAG)
+
+WORKER_RESTARTS = Condition(sum_by(increase(series(m.WORKER_RESTARTS).over(Window(900))), "job", "instance"), ">", t.WORKER_RESTARTS)
 
 
 def high_memory_usage(runtime: Runtime) -> Condition:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from balance.catalog.model import Counter, Gauge, Histogram
+from balance.monitoring.alerts import Condition
 from balance.monitoring.dashboards import Panel, Query
 from balance.promql import RATE_WINDOW, quantile, rate, series, sum_by
 
@@ -25,6 +26,12 @@ def quantile_panel(title: str, metric: Histogram, *by: str, quantiles: tuple[flo
     """Quantiles of what a histogram observed, for each combination of the labels `by`."""
     queries = tuple(Query(quantile(q, series(metric), RATE_WINDOW, *by), _legend(by, f"p{100 * q:g}")) for q in quantiles)
     return Panel(title, options.pop("description", metric.help), queries, **options)
+
+
+def condition_panel(title: str, condition: Condition, **options: Any) -> Panel:
+    """What an alert compares, with the threshold drawn if it is one that can be chosen."""
+    queries = (Query(condition.expr, _legend(tuple(sorted(condition.expr.labels)))),)
+    return Panel(title, options.pop("description"), queries, thresholds=() if condition.threshold.fixed else (condition.threshold,), **options)
 
 
 def _legend(labels: tuple[str, ...], name: str = "") -> str:

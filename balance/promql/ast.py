@@ -206,15 +206,64 @@ class Absent(Expr):
         return STATE
 
 
-class SetOperation(Expr):
-    """``or`` and ``unless`` of two vectors; `on` names the labels that are matched, none means all."""
+class Recorded(Expr):
+    """What a recording rule has stored under a name: the value of `expr` at the last evaluation."""
 
-    operator: Literal["or", "unless"]
+    record: str
+    expr: Expr
+
+    @property
+    def labels(self) -> Labels:
+        return self.expr.labels
+
+    @property
+    def unit(self) -> Unit:
+        return self.expr.unit
+
+
+class OverTime(Expr):
+    """``sum_over_time`` of what a recording rule has stored."""
+
+    series: Recorded
+    window: Window
+
+    @property
+    def labels(self) -> Labels:
+        return self.series.labels
+
+    @property
+    def unit(self) -> Unit:
+        return self.series.unit
+
+
+class Complement(Expr):
+    """What a share leaves: ``1 - RATIO``."""
+
+    operand: Expr
+
+    def validate(self) -> None:
+        require_vector(self.operand)
+        if self.operand.unit != RATIO:
+            raise QueryError(f"what {self.operand.unit} leave of 1", cure="takes a ratio")
+
+    @property
+    def labels(self) -> Labels:
+        return self.operand.labels
+
+    @property
+    def unit(self) -> Unit:
+        return RATIO
+
+
+class SetOperation(Expr):
+    """``or``, ``and`` and ``unless`` of two vectors; `on` names the labels that are matched, none means all."""
+
+    operator: Literal["or", "and", "unless"]
     left: Expr
     right: Expr
     on: tuple[str, ...] = ()
 
-    precedence: ClassVar[dict[str, int]] = {"or": 0, "unless": 1}
+    precedence: ClassVar[dict[str, int]] = {"or": 0, "and": 1, "unless": 1}
 
     def validate(self) -> None:
         require_vector(self.left, self.right)

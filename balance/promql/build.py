@@ -6,7 +6,21 @@ from typing import overload
 
 from balance.catalog.model import Counter, Gauge, Histogram, Metric, StateSet, Threshold
 from balance.errors import QueryError, choices
-from balance.promql.ast import Absent, Aggregation, Comparison, ComparisonOperator, Distance, Quantile, RangeCall, Ratio, Scaled, SetOperation
+from balance.promql.ast import (
+    Absent,
+    Aggregation,
+    Comparison,
+    ComparisonOperator,
+    Complement,
+    Distance,
+    OverTime,
+    Quantile,
+    RangeCall,
+    Ratio,
+    Recorded,
+    Scaled,
+    SetOperation,
+)
 from balance.promql.selectors import (
     CounterRange,
     CounterSeries,
@@ -107,6 +121,21 @@ def quantile(q: float, histogram: HistogramSeries, window: Window, *by: str) -> 
 def scaled(expr: Expr, threshold: Threshold) -> Expr:
     """`expr` times a threshold that is a ratio."""
     return Scaled(expr, threshold)
+
+
+def complement(expr: Expr) -> Expr:
+    """One minus a ratio."""
+    return Complement(expr)
+
+
+def recorded(record: str, expr: Expr) -> Recorded:
+    """The series that a recording rule stores under that name: `expr` as of its last evaluation."""
+    return Recorded(record, expr)
+
+
+def over_time(series: Recorded, window: Window) -> Expr:
+    """The sum of all that was recorded over the window."""
+    return OverTime(series, window)
 
 
 def since(moment: GaugeSeries) -> Expr:

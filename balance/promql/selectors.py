@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from balance.catalog.model import TARGET_LABELS, Counter, Histogram, Metric, Unit
+from balance.catalog.model import TARGET_LABELS, Counter, Histogram, Metric, Unit, number
 from balance.errors import QueryError, choices
 from balance.record import Record
 
@@ -18,14 +18,19 @@ _NOT_RE2 = re.compile(r"\(\?<?[=!]|\(\?P=|\\[1-9]|[*+?}]\+")
 
 
 class Window(Record):
-    """How far back a range looks, in seconds. An `adaptive` one follows the resolution where a dashboard draws it."""
+    """How far back a range looks, in seconds. An `adaptive` one follows the resolution where a dashboard draws it; one with an
+    `offset` ends so many seconds ago.
+    """
 
     seconds: int
     adaptive: bool = False
+    offset: int = 0
 
     def validate(self) -> None:
         if self.seconds <= 0 or self.seconds % 1:
             raise QueryError(f"a window of {self.seconds} s", cure="windows are whole seconds, 1 or more")
+        if self.offset < 0 or self.offset % 1:
+            raise QueryError(f"a window that ended {self.offset} s ago", cure="an offset is whole seconds, 0 or more")
 
 
 RATE_WINDOW = Window(300, adaptive=True)
@@ -63,6 +68,14 @@ class Expr(Record):
         yield self
         for part in self.parts:
             yield from part.walk()
+
+    def selectors(self) -> Iterator[Selector]:
+        """Every selection of series within this expression."""
+        return (node for node in self.walk() if isinstance(node, Selector))
+
+    def metrics(self) -> frozenset[Metric]:
+        """The metrics that it selects."""
+        return frozenset(selector.metric for selector in self.selectors())
 
     def windows(self) -> Iterator[Window]:
         """Every window over which a rate or an increase is taken."""
@@ -167,6 +180,10 @@ class PartSeries(CounterSeries):
 
     of: ClassVar[type[Metric]] = Histogram
 
+    def _check(self, matcher: Matcher) -> None:
+        if matcher.label != "le":
+            super()._check(matcher)
+
     @property
     def labels(self) -> Labels:
         return super().labels | ({"le"} if self.suffix == "_bucket" else frozenset())
@@ -189,6 +206,13 @@ class HistogramSeries(_NoRange, Record):
     def buckets(self) -> PartSeries:
         """Counts of observations up to each bound ``le``."""
         return PartSeries(self.metric, self.matchers, "_bucket")
+
+    def within(self, bound: float) -> PartSeries:
+        """Counts of observations up to one of the bounds, which Prometheus 3 writes as 1.0 and others as 1."""
+        if bound not in self.metric.buckets:
+            raise QueryError(f"{number(bound)} is no bucket bound", where=self.metric.name, cure=f"bounds: {self.metric.bounds}")
+        whole = r"(\.0)?" if float(bound).is_integer() else ""
+        return PartSeries(self.metric, (*self.matchers, Matcher("le", "=~", re.escape(number(bound)) + whole)), "_bucket")
 
     @property
     def count(self) -> PartSeries:

@@ -6,7 +6,20 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from balance.catalog.model import Threshold, number
-from balance.promql.ast import Absent, Aggregation, Comparison, Distance, Quantile, RangeCall, Ratio, Scaled, SetOperation
+from balance.promql.ast import (
+    Absent,
+    Aggregation,
+    Comparison,
+    Complement,
+    Distance,
+    OverTime,
+    Quantile,
+    RangeCall,
+    Ratio,
+    Recorded,
+    Scaled,
+    SetOperation,
+)
 from balance.promql.selectors import CounterRange, Expr, Selector, Window
 from balance.record import Record
 
@@ -16,16 +29,28 @@ _UNITS = (("w", 604800), ("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
 class Scope(Record):
     """Where an expression is used: matchers put into every selector, the text of adaptive windows, thresholds that differ.
 
-    `selector` is PromQL such as ``job="balance"``; `thresholds` maps names to values that replace the catalog's.
+    `selector` is PromQL such as ``job="balance"``; `thresholds` maps names to values that replace the catalog's. `keep` is put
+    before ``job`` and its like in every aggregation or matching by job: ``"cluster, "``. `recorded` are the matchers on series of
+    recording rules, which have fewer labels.
     """
 
     selector: str = ""
     rate_window: str = ""
     thresholds: Mapping[str, float] = {}
+    keep: str = ""
+    recorded: str = ""
 
     def value(self, threshold: Threshold) -> float:
         """The value of a threshold in this scope."""
         return self.thresholds.get(threshold.name, threshold.value)
+
+    def written(self, threshold: Threshold) -> str:
+        """The threshold in PromQL."""
+        return number(self.value(threshold))
+
+    def names(self, labels: tuple[str, ...]) -> str:
+        """A list of labels in PromQL, with those to keep where there is the job."""
+        return (self.keep if "job" in labels else "") + ", ".join(labels)
 
 
 NO_SCOPE = Scope()
@@ -68,7 +93,7 @@ def _precedence(expr: Expr) -> int:
         return SetOperation.precedence[expr.operator]
     if isinstance(expr, Comparison):
         return COMPARING
-    if isinstance(expr, Distance):
+    if isinstance(expr, (Distance, Complement)):
         return ADDING
     return MULTIPLYING if isinstance(expr, (Ratio, Scaled)) else ATOM
 
@@ -84,11 +109,12 @@ def _selector(node: Selector, scope: Scope) -> str:
 
 
 def _range(node: CounterRange, scope: Scope) -> str:
-    return f"{_selector(node.series, scope)}[{_window(node.window, scope)}]"
+    offset = f" offset {duration(node.window.offset)}" if node.window.offset else ""
+    return f"{_selector(node.series, scope)}[{_window(node.window, scope)}]{offset}"
 
 
 def _aggregation(node: Aggregation, scope: Scope) -> str:
-    by = f" by ({', '.join(node.by)})" if node.by else ""
+    by = f" by ({scope.names(node.by)})" if node.by else ""
     return f"{node.operator}{by} ({text(node.operand, scope)})" if by else f"{node.operator}({text(node.operand, scope)})"
 
 
@@ -97,18 +123,21 @@ def _binary(left: Expr, operator: str, right: Expr, scope: Scope, precedence: in
 
 
 def _set_operation(node: SetOperation, scope: Scope) -> str:
-    on = f" on ({', '.join(node.on)})" if node.on else ""
+    on = f" on ({', '.join(node.on) if node.operator == 'or' else scope.names(node.on)})" if node.on else ""
     return _binary(node.left, node.operator + on, node.right, scope, SetOperation.precedence[node.operator])
 
 
 _WRITERS: dict[type, Callable[[Any, Scope], str]] = {
     Absent: lambda node, scope: f"absent({text(node.selector, scope)})",
     Aggregation: _aggregation,
-    Comparison: lambda node, scope: f"{operand(node.left, scope, COMPARING)} {node.operator} {number(scope.value(node.threshold))}",
+    Comparison: lambda node, scope: f"{operand(node.left, scope, COMPARING)} {node.operator} {scope.written(node.threshold)}",
     Distance: lambda node, scope: f"time() - {text(node.moment, scope)}" if node.direction == "since" else f"{text(node.moment, scope)} - time()",
     Quantile: lambda node, scope: f"histogram_quantile({number(node.q)}, {text(node.summed, scope)})",
     RangeCall: lambda node, scope: f"{node.function}({_range(node.range, scope)})",
     Ratio: lambda node, scope: _binary(node.part, "/", node.whole, scope, MULTIPLYING),
-    Scaled: lambda node, scope: f"{operand(node.operand, scope, MULTIPLYING)} * {number(scope.value(node.threshold))}",
+    Scaled: lambda node, scope: f"{operand(node.operand, scope, MULTIPLYING)} * {scope.written(node.threshold)}",
+    Complement: lambda node, scope: f"1 - {operand(node.operand, scope, ADDING, right=True)}",
+    OverTime: lambda node, scope: f"sum_over_time({text(node.series, scope)}[{duration(node.window.seconds)}])",
+    Recorded: lambda node, scope: f"{node.record}{{{scope.recorded}}}" if scope.recorded else node.record,
     SetOperation: _set_operation,
 }

@@ -25,6 +25,7 @@ Json = dict[str, Any]
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
 INPUT = "DS_PROMETHEUS"
 SELECTOR = 'job=~"$job",instance=~"$instance"'
+RECORDED = 'job=~"$job"'
 LINE_COLOR = "red"
 
 _DASHBOARD_KEYS = {"__inputs", "gnetId", "hideControls", "rows", "sharedCrosshair", "style", "id", "inputs"}
@@ -52,9 +53,14 @@ def panel_id(dashboard: Dashboard, title: str) -> int:
     return zlib.crc32(f"{dashboard.uid}/{title}".encode()) % (2**31 - 1) + 1
 
 
+def panel_url(dashboard: Dashboard, title: str) -> str:
+    """Where a Grafana shows that panel alone, below the address of the Grafana."""
+    return f"/d/{dashboard.uid}?viewPanel={panel_id(dashboard, title)}"
+
+
 def _dashboard(dashboard: Dashboard, settings: Settings, form: Form) -> Json:
     lib = grafanalib_fast.load()
-    scope = Scope(SELECTOR, "$__rate_interval", settings.thresholds)
+    scope = Scope(SELECTOR, "$__rate_interval", settings.thresholds, settings.keep, RECORDED)
     skeleton = lib.Dashboard(
         title=dashboard.title,
         uid=dashboard.uid,

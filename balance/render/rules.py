@@ -1,7 +1,7 @@
 """Alerts and recording rules, out of the jsonnet mixin: the only module that uses `_jsonnet`.
 
-Python exports a JSON model in which every expression is a list of pieces; the mixin joins them with the selector, and the words of
-an alert with the text of its threshold. So the program that mixin users evaluate with their own `_config` is the one that makes
+Python exports a JSON model in which every expression and every annotation has places left open, for the selector, the thresholds, the
+addresses; the mixin fills them in. So the program that mixin users evaluate with their own `_config` is the one that makes
 our own YAML, and the two cannot differ.
 """
 
@@ -14,45 +14,80 @@ from typing import Any, Literal, TypeVar
 
 import yaml
 
-from balance.catalog.model import number
+from balance.catalog.model import Threshold
 from balance.errors import RenderError, choices
 from balance.monitoring.alerts import Alert, RecordingRule
 from balance.monitoring.bundle import Bundle
 from balance.monitoring.settings import Settings
 from balance.promql.selectors import Expr
-from balance.promql.text import COMPARING, Scope, duration, operand
+from balance.promql.text import Scope, duration, text
 from balance.render import units
 from balance.render.artifact import Artifact
+from balance.render.grafana import panel_url
 
 Json = dict[str, Any]
 Kind = Literal["rules", "alerts"]
 Item = TypeVar("Item", Alert, RecordingRule)
 LIBRARIES = ("mixin.libsonnet", "config.libsonnet", "alerts.libsonnet", "rules.libsonnet", "dashboards.libsonnet")
+FOLDER, ALERTS, RECORDING = "prometheus/rules", "alerts.yaml", "recording.yaml"
 HEADER = "# Made by balance-gen from the metric catalog; edits are lost. To change it: the sources, then `balance-gen write`.\n"
 _HOLE = "\x00"
 
 
+class _Open(Scope):
+    """Leaves open what users of the mixin choose: a name between two holes stands for each."""
+
+    def written(self, threshold: Threshold) -> str:
+        return _open(threshold.name)
+
+
+def _open(name: str) -> str:
+    return f"{_HOLE}{name}{_HOLE}"
+
+
+_SCOPE = _Open(_open("$selector"), keep=_open("$keep"), recorded=_open("$recorded"))
+
+
 def model(bundle: Bundle, settings: Settings) -> Json:
-    """What the mixin needs to know: texts in pieces, to be joined by the selector (expressions) or by the threshold (words)."""
-    scope = Scope(_HOLE, thresholds=settings.thresholds)
-    thresholds = {threshold.name: number(scope.value(threshold)) for threshold in bundle.catalog.thresholds}
+    """What the mixin needs to know. A text with something left open is a list of pairs: a piece of text, and the name of what follows it."""
+    scope = Scope(thresholds=settings.thresholds)
     default = bundle.catalog.name
+    panels = plotted(bundle)
     return {
-        "config": {"selector": settings.selector, "thresholds": thresholds},
+        "config": {
+            "selector": settings.selector,
+            "recorded_selector": settings.recorded_selector,
+            "keep_labels": list(settings.keep_labels),
+            "runbook_base": settings.runbook_base,
+            "grafana_url": settings.grafana_url,
+            "thresholds": {threshold.name: scope.written(threshold) for threshold in bundle.declared_thresholds},
+        },
         "alerts": [
-            {"name": name, "alerts": [_alert(alert, settings, scope) for alert in alerts]}
+            {"name": name, "alerts": [_alert(alert, settings, panels.get(alert.condition.expr)) for alert in alerts]}
             for name, alerts in _by_group(bundle.alerts, default).items()
         ],
         "rules": [
-            {"name": f"{name}.rules", "rules": [{"record": rule.record, "expr": _pieces(rule.expr, scope)} for rule in rules]}
+            {"name": f"{name}.rules", "rules": [{"record": rule.record, "expr": _pairs(text(rule.expr, _SCOPE))} for rule in rules]}
             for name, rules in _by_group(bundle.recording_rules, default).items()
         ],
     }  # fmt: skip
 
 
-def rule_file(evaluated: Json, *kinds: Kind) -> str:
-    """A Prometheus rule file with the groups of the given kinds, in that order, out of the evaluated mixin."""
-    groups = [group for kind in kinds for group in evaluated[kind]["groups"]]
+def rule_files(bundle: Bundle, evaluated: Json) -> list[Artifact]:
+    """The rules as Prometheus loads them: a file for the alerts, one for the recording rules, and one for each group that is named otherwise."""
+    groups = (*(rule.group for rule in bundle.recording_rules), *(alert.group for alert in bundle.alerts))
+    own = dict.fromkeys(group for group in groups if group)
+    plain = bundle.catalog.name
+    return [
+        Artifact(f"{FOLDER}/{ALERTS}", rule_file(evaluated, "alerts", only=plain)),
+        Artifact(f"{FOLDER}/{RECORDING}", rule_file(evaluated, "rules", only=plain)),
+        *(Artifact(f"{FOLDER}/{name}.yaml", rule_file(evaluated, "rules", "alerts", only=name)) for name in own),
+    ]
+
+
+def rule_file(evaluated: Json, *kinds: Kind, only: str = "") -> str:
+    """A Prometheus rule file with the groups of the given kinds, in that order, out of the evaluated mixin; or `only` those of that name."""
+    groups = [group for kind in kinds for group in evaluated[kind]["groups"] if only in ("", group["name"].removesuffix(".rules"))]
     names = [group["name"] for group in groups]
     if len(set(names)) != len(names):
         raise RenderError(f"two rule groups have one name: {choices(names)}", cure="name the groups of alerts and recording rules differently")
@@ -100,30 +135,60 @@ def _by_group(items: Iterable[Item], default: str) -> dict[str, list[Item]]:
     return groups
 
 
-def _pieces(expr: Expr, scope: Scope, precedence: int = 0, *, right: bool = False) -> list[str]:
-    return operand(expr, scope, precedence, right=right).split(_HOLE)
+def places(bundle: Bundle, settings: Settings) -> dict[str, str]:
+    """What the mixin puts into the places that are left open, by name, if nobody overrides it."""
+    scope = Scope(thresholds=settings.thresholds)
+    return {
+        "$selector": settings.selector,
+        "$recorded": settings.recorded_selector,
+        "$keep": settings.keep,
+        "$runbook_base": settings.runbook_base,
+        "$grafana_url": settings.grafana_url,
+        **{threshold.name: scope.written(threshold) for threshold in bundle.declared_thresholds},
+    }
 
 
-def _alert(alert: Alert, settings: Settings, scope: Scope) -> Json:
-    condition = alert.condition
+def filled(text: str, places: dict[str, str]) -> str:
+    """A text with something in the places that were left open."""
+    return "".join(places[piece] if index % 2 else piece for index, piece in enumerate(text.split(_HOLE)))
+
+
+def _pairs(text: str) -> list[list[str]]:
+    pieces = [*text.split(_HOLE), ""]
+    return [pieces[at : at + 2] for at in range(0, len(pieces), 2)]
+
+
+def plotted(bundle: Bundle) -> dict[Expr, str]:
+    """Where each expression is plotted, below the address of the Grafana."""
+    return {expr: panel_url(dashboard, panel.title) for expr, (dashboard, panel) in bundle.plots().items()}
+
+
+def _alert(alert: Alert, settings: Settings, panel: str | None) -> Json:
     chosen = settings.alert(alert.name)
-    words = {"summary": alert.summary, "description": alert.description}
     return {
         "name": alert.name,
-        "left": _pieces(condition.expr, scope, COMPARING),
-        "operator": condition.operator,
-        "threshold": condition.threshold.name,
-        "missing": _pieces(condition.missing, scope, 0, right=True) if condition.missing else None,
+        "expr": _pairs(text(alert.condition.whole, _SCOPE)),
         "for": duration(alert.wait if chosen.wait is None else chosen.wait),
         "keep_firing_for": duration(alert.keep_firing) if alert.keep_firing else None,
         "severity": chosen.severity or alert.severity,
-        "annotations": {name: _words(template, alert).split(_HOLE) for name, template in words.items()},
+        "annotations": {name: _pairs(words) for name, words in templates(alert, panel).items()},
+    }
+
+
+def templates(alert: Alert, panel: str | None) -> dict[str, str]:
+    """The templates of an alert's annotations, with places left open. `panel` is where its condition is plotted."""
+    return {
+        "summary": _words(alert.summary, alert),
+        "description": _words(alert.description, alert),
+        "runbook_url": f"{_open('$runbook_base')}/{alert.name}.md",
+        **({"dashboard_url": _open("$grafana_url") + panel} if panel else {}),
     }
 
 
 def _words(template: str, alert: Alert) -> str:
-    unit = alert.condition.threshold.unit
-    return template.replace("{value}", units.humanized("$value", unit)).replace("{threshold}", units.humanized(f'"{_HOLE}"', unit))
+    threshold = alert.condition.threshold
+    words = template.replace("{value}", units.humanized("$value", threshold.unit))
+    return words.replace("{threshold}", units.humanized(f'"{_open(threshold.name)}"', threshold.unit))
 
 
 def _ordered(rule: Json) -> Json:

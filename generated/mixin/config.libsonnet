@@ -1,9 +1,19 @@
 local model = import 'model.json';
 
 {
+  local config = self._config,
+  local number = self._number,
+
   _config+:: {
     // What every selector contains, in PromQL.
     selector: model.config.selector,
+    // What selectors of recorded series contain: only labels that recording rules keep, the job and `keep_labels`.
+    recorded_selector: if config.selector == model.config.selector then model.config.recorded_selector else config.selector,
+    // Labels that every aggregation by job keeps too, for example ['cluster', 'namespace'].
+    keep_labels: model.config.keep_labels,
+    // What links to runbooks and to panels begin with.
+    runbook_base: model.config.runbook_base,
+    grafana_url: model.config.grafana_url,
     // Values by name: numbers, or strings where a number's exact digits matter.
     thresholds: model.config.thresholds,
   },
@@ -26,6 +36,16 @@ local model = import 'model.json';
       local text = (if value < 0 then '-' else '') + std.toString(whole) + '.' + std.rstripChars(padded, '0') + (if fraction == '0' then '0' else '');
       if std.parseJson(text) == value then text else std.toString(value),
 
-  // A text in pieces: between them stands whatever the model left open.
-  _fill(pieces, value):: std.join(value, pieces),
+  // What stands where the model left something open, by name.
+  _values:: { [name]: number(config.thresholds[name]) for name in std.objectFields(config.thresholds) } {
+    '': '',
+    '$selector': config.selector,
+    '$recorded': config.recorded_selector,
+    '$keep': std.join('', [label + ', ' for label in config.keep_labels]),
+    '$runbook_base': config.runbook_base,
+    '$grafana_url': config.grafana_url,
+  },
+
+  // A text in pairs: a piece, and the name of what follows it.
+  _fill(pairs):: std.join('', [pair[0] + self._values[pair[1]] for pair in pairs]),
 }

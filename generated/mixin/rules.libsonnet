@@ -8,7 +8,7 @@ local model = import 'model.json';
       {
         name: group.name,
         rules: [
-          { record: rule.record, expr: mixin._fill(rule.expr, mixin._config.selector) }
+          { record: rule.record, expr: mixin._fill(rule.expr) }
           for rule in group.rules
         ],
       }

@@ -32,7 +32,7 @@ def contents(directory: Path) -> dict[str, bytes]:
     [
         ([], "the following arguments are required: COMMAND"),
         (["dashbords"], "invalid choice: 'dashbords'"),
-        (["dashboards", "nope"], "no dashboard 'nope' (choices: backend, balance, workers)"),
+        (["dashboards", "nope"], "no dashboard 'nope' (choices: alerts, backend, balance, workers)"),
         (["dashboards", "--grafana", "9"], "argument --grafana: invalid choice: '9'"),
         (["alerts", "--runtime", "rust"], "argument --runtime: invalid choice: 'rust'"),
         (["alerts", "--settings", "nope.yaml"], "nope.yaml: cannot be read: No such file or directory"),
@@ -59,12 +59,15 @@ def contents(directory: Path) -> dict[str, bytes]:
         (["alerts", "--set", "alerts.BalanceDown.severity=page"], "alerts.BalanceDown.severity: 'page' is not known (choices: critical, warning)"),
         (["alerts", "--set", "alerts=none"], "alerts: is no mapping"),
         (["alerts", "--set", "job="], "job: None is no text"),
+        (["alerts", "--set", "keep_labels=[cluster, job]"], "keep_labels: 'job' is no label to keep"),
+        (["alerts", "--set", "keep_labels=my-cluster"], "keep_labels: 'my-cluster' is no label to keep"),
         (["alerts", "--set", "prometheus.scrape_interval=0s"], "prometheus.scrape_interval: must be longer than nothing"),
         (["alerts", "--set", "job=a", "--set", "job.x=b"], "--set job.x=b: 'job' is no mapping"),
         (["alerts", "--source", "shop"], "--source shop: names no source (write module:attribute"),
         (["alerts", "--source", "nope:x"], "source nope:x: cannot be loaded: ModuleNotFoundError: No module named 'nope'"),
         (["alerts", "--source", "json:dumps"], "source json:dumps"),
         (["alerts", "--source", "os:sep"], "source os:sep: is a str, not a Bundle"),
+        (["explain", "window"], "no check 'window' (did you mean 'window-sparse'?"),
         (["mixin"], "mixin makes 7 files (give a directory: --out DIR)"),
         (["check", "--out", "x" * 300], "cannot be read: File name too long"),
         (["write", "--out", "/dev/null"], "/dev/null: is no directory"),
@@ -119,9 +122,11 @@ def test_set_is_laid_over_the_settings_file(capsys: pytest.CaptureFixture[str]) 
 def test_rules_are_recording_rules_and_alerts(capsys: pytest.CaptureFixture[str]) -> None:
     main(["rules"])
     groups = {group["name"]: group["rules"] for group in yaml.safe_load(capsys.readouterr().out)["groups"]}
-    assert [len(rules) for rules in groups.values()] == [3, 9]
+    kinds = {name: {"record" if "record" in rule else "alert" for rule in rules} for name, rules in groups.items()}
+    assert kinds == {name + tail: {kind} for tail, kind in ((".rules", "record"), ("", "alert")) for name in ("balance", "availability", "latency")}
     main(["alerts"])
-    assert yaml.safe_load(capsys.readouterr().out)["groups"] == [{"name": "balance", "rules": groups["balance"]}]
+    only = [{"name": name, "rules": rules} for name, rules in groups.items() if not name.endswith(".rules")]
+    assert yaml.safe_load(capsys.readouterr().out)["groups"] == only
 
 
 def test_the_scrape_configuration_uses_the_job_that_the_rules_select(capsys: pytest.CaptureFixture[str]) -> None:
@@ -131,9 +136,48 @@ def test_the_scrape_configuration_uses_the_job_that_the_rules_select(capsys: pyt
     assert document["alerting"]["alertmanagers"] == [{"static_configs": [{"targets": ["alerts:9093"]}]}]
 
 
+def test_without_an_alertmanager_nothing_is_said_about_alerting(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["prometheus"])
+    assert yaml.safe_load(capsys.readouterr().out)["alerting"]["alertmanagers"] == [{"static_configs": [{"targets": ["127.0.0.1:9093"]}]}]
+    main(["prometheus", "--set", "prometheus.alertmanagers=[]"])
+    assert "alerting" not in yaml.safe_load(capsys.readouterr().out)
+
+
+def test_lint_tells_findings_to_people_and_to_programs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["lint"]) == 0
+    assert capsys.readouterr().out == ""
+    assert main(["lint", "--set", "prometheus.scrape_interval=2m", "--format", "json"]) == 1
+    told = json.loads(capsys.readouterr().out)
+    assert {finding["check"] for finding in told["findings"]} == {"window-sparse"}
+    assert told["findings"][0]["cure"] == "at most 1m15s"
+    assert told["summary"]["warnings"] == len(told["findings"])
+
+
+def test_lint_of_reviews_lists_what_is_due_and_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("aged").mkdir()
+    Path("aged/__init__.py").write_text(
+        "from balance.catalog.metrics import CATALOG\n"
+        "from balance.monitoring.bundle import Bundle\n"
+        "bundle = Bundle(CATALOG, runbooks=(__name__,))\n"
+    )  # fmt: skip
+    Path("aged/runbooks").mkdir()
+    Path("aged/runbooks/Old.md").write_text("---\nowner: nobody in particular\nreviewed: 2001-02-03\n---\n")
+    assert main(["lint", "--reviews", "--source", "aged:bundle"]) == 1
+    told = capsys.readouterr().out
+    assert told.count("\n") == 1
+    assert "aged/runbooks/Old.md: warning: Old was reviewed on 2001-02-03, by nobody in particular" in told
+
+
+def test_explain_says_what_a_check_is_about(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", "window-sparse"]) == 0
+    assert "A rate needs two samples" in capsys.readouterr().out
+    assert main(["explain"]) == 0
+    assert "window-sparse\twarning\t" in capsys.readouterr().out
+
+
 def test_dashboards_are_listed_by_name(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["dashboards", "--list"]) == 0
-    assert capsys.readouterr().out == "balance\tBalance\nbackend\tBalance / Backends\nworkers\tBalance / Workers\n"
+    assert capsys.readouterr().out == "balance\tBalance\nbackend\tBalance / Backends\nworkers\tBalance / Workers\nalerts\tBalance / Alerts\n"
 
 
 @pytest.mark.parametrize(("version", "schema"), [("10", 36), ("11", 39), ("12", 41), ("13", 42)])
@@ -165,7 +209,8 @@ def test_check_tells_missing_changed_and_orphaned_files_and_the_command_that_men
     assert told[:3] == ["missing: out/catalog.json", "orphaned: out/more/stray.txt", "changed: out/prometheus/rules/alerts.yaml"]
     assert told[3] == "mend with: balance-gen write --out out --set job=edge"
     assert "-stray" in printed.out
-    assert [line[-6:] for line in printed.out.splitlines() if line.startswith(("-    expr", "+    expr"))] == [" > 0.5", "> 0.05"]
+    lines = [line.partition(" and ")[0] for line in printed.out.splitlines() if line.startswith(("-    expr", "+    expr"))]
+    assert [line[-6:] for line in lines] == [" > 0.5", "> 0.05"]
 
     assert main(["write", "--out", "out", "--set", "job=edge"]) == 0
     assert contents(Path("out")) == before

@@ -14,7 +14,9 @@ from balance.errors import RenderError
 from balance.gen import build
 from balance.monitoring.bundle import Bundle
 from balance.monitoring.settings import AlertSettings, Settings
+from balance.promql.text import Scope, text
 from balance.render import rules
+from balance.render.grafana import RECORDED, SELECTOR, render
 
 SETTINGS = Settings(job="balance")
 Json = dict[str, Any]
@@ -46,8 +48,8 @@ def test_settings_reach_threshold_selector_wait_and_severity(bundle: Bundle) -> 
         bundle,
         Settings(job="edge", thresholds={"error_ratio": 0.02}, alerts={"BalanceHighErrorRate": AlertSettings(wait=0, severity="warning")}),
     )["BalanceHighErrorRate"]
-    assert chosen["expr"].endswith("> 0.02")
-    assert chosen["expr"].count('job="edge"') == 2
+    assert chosen["expr"].partition(" and ")[0].endswith("> 0.02")
+    assert chosen["expr"].count('job="edge"') == 3
     assert (chosen["for"], chosen["labels"]) == ("0s", {"severity": "warning"})
     assert '"0.02" | humanizePercentage' in chosen["annotations"]["description"]
 
@@ -74,11 +76,43 @@ def test_users_of_the_mixin_override_thresholds_and_selector(vendored: Path) -> 
     """
     result = evaluate(vendored, program)
     rules_by_name = {rule["alert"]: rule for group in result["groups"] for rule in group["rules"]}
-    assert rules_by_name["BalanceHighErrorRate"]["expr"].endswith("> 0.05"), "as a person writes it, not 0.050000000000000003"
+    assert rules_by_name["BalanceHighErrorRate"]["expr"].partition(" and ")[0].endswith("> 0.05"), "as a person writes it, not 0.050000000000000003"
     assert rules_by_name["BalanceHighMemoryUsage"]["expr"] == 'process_resident_memory_bytes{job="edge",cluster="eu"} > 1000000000'
-    assert rules_by_name["BalanceHighRetryRate"]["expr"].endswith("> 0.20")
+    assert rules_by_name["BalanceHighRetryRate"]["expr"].partition(" and ")[0].endswith("> 0.20")
     assert rules_by_name["BalanceDown"]["expr"] == 'up{job="edge",cluster="eu"} == 0 or absent(up{job="edge",cluster="eu"})'
-    assert result["dashboards"] == ["backend.json", "balance.json", "workers.json"]
+    assert result["dashboards"] == ["alerts.json", "backend.json", "balance.json", "workers.json"]
+
+
+def test_labels_to_keep_are_kept_wherever_the_job_is(bundle: Bundle, vendored: Path) -> None:
+    settings = Settings(job="balance", keep_labels=("cluster", "namespace"))
+    ours = alerts(bundle, settings)
+    for rule in ours.values():
+        expr = rule["expr"].replace("or on (job) absent", "")
+        assert re.findall(r"(?:by|on) \((?!cluster, namespace, )[^)]*\bjob\b", expr) == []
+        promql_parser.parse(rule["expr"])
+    assert "unless on (cluster, namespace, instance, job)" in ours["BalanceAllBackendsDown"]["expr"]
+    program = "((import 'mixin/mixin.libsonnet') + { _config+:: { keep_labels: ['cluster', 'namespace'] } }).prometheusAlerts"
+    theirs = evaluate(vendored, program)
+    assert {rule["alert"]: rule for group in theirs["groups"] for rule in group["rules"]} == ours
+
+
+def test_links_lead_to_the_runbook_and_to_the_panel_that_plots_the_condition(bundle: Bundle, vendored: Path) -> None:
+    program = "((import 'mixin/mixin.libsonnet') + { _config+:: { runbook_base: 'https://wiki/r', grafana_url: 'https://g' } }).prometheusAlerts"
+    theirs = {rule["alert"]: rule["annotations"] for group in evaluate(vendored, program)["groups"] for rule in group["rules"]}
+    ours = alerts(bundle, Settings(job="balance", runbook_base="https://wiki/r", grafana_url="https://g"))
+    panels = {
+        panel["id"]: (dashboard.uid, [target["expr"] for target in panel.get("targets", ())])
+        for dashboard in bundle.dashboards
+        for panel in json.loads(render(dashboard, SETTINGS))["panels"]
+    }
+    for alert in bundle.alerts:
+        annotations = ours[alert.name]["annotations"]
+        assert annotations == theirs[alert.name]
+        assert annotations["runbook_url"] == f"https://wiki/r/{alert.name}.md"
+        uid, panel = re.fullmatch(r"https://g/d/([a-z-]+)\?viewPanel=(\d+)", annotations["dashboard_url"]).groups()  # type: ignore[union-attr]
+        plotted = text(alert.condition.expr, Scope(SELECTOR, "$__rate_interval", recorded=RECORDED))
+        assert panels[int(panel)][0] == uid
+        assert plotted in panels[int(panel)][1], alert.name
 
 
 def test_an_empty_selector_leaves_rules_that_parse(vendored: Path) -> None:

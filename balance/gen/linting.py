@@ -1,0 +1,45 @@
+"""`balance-gen lint` and `balance-gen explain`."""
+
+from __future__ import annotations
+
+import sys
+from argparse import Namespace
+from datetime import date
+
+from balance.commandline import FINDINGS, FINE
+from balance.lint.check import Inputs
+from balance.lint.finding import report
+from balance.lint.run import CHECKS, named, run
+from balance.monitoring.bundle import Bundle
+from balance.monitoring.runbooks import read
+from balance.monitoring.settings import Settings
+
+
+def lint(options: Namespace, bundle: Bundle, settings: Settings) -> int:
+    """Print the findings; exit code 1 if there are any."""
+    today = date.today() if options.reviews else None
+    findings, waived = run(Inputs(bundle, settings, read(bundle.runbooks), today), daily=options.reviews)
+    summary = {
+        "checks": sum(check.daily == options.reviews for check in CHECKS.values()),
+        "errors": sum(finding.severity == "error" for finding in findings),
+        "warnings": sum(finding.severity == "warning" for finding in findings),
+        "waived": waived,
+    }
+    if options.format == "json":
+        sys.stdout.write(report(findings, summary))
+    else:
+        for finding in findings:
+            print(finding)
+        print(", ".join(f"{count} {name}" for name, count in summary.items()), file=sys.stderr)
+    return FINDINGS if findings else FINE
+
+
+def explain(options: Namespace, _bundle: Bundle, _settings: Settings) -> int:
+    """Print what a check is about, or list all checks."""
+    if options.check:
+        check = named(options.check)
+        print(f"{check.id} ({check.severity})\n\n{check.explanation}")
+    else:
+        for check in CHECKS.values():
+            print(f"{check.id}\t{check.severity}\t{check.title}")
+    return FINE

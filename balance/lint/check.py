@@ -1,0 +1,68 @@
+"""What a check is: a function from the inputs to what it found, with an id, a severity and a text that explains it.
+
+    @check("alert-in-capitals", "warning")
+    def in_capitals(inputs: Inputs) -> Iterator[Found]:
+        \"\"\"An alert that shouts.
+
+        Nobody reads faster for it.
+        \"\"\"
+        for alert in inputs.bundle.alerts:
+            if alert.summary.isupper():
+                yield Found(f"alert {alert.name}", alert.name, "has its summary in capitals", "write it in small letters")
+
+A function in one of the modules that `balance.lint.run` lists is part of `balance-gen lint` and `balance-gen explain`.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from datetime import date
+
+from balance.lint.finding import FindingSeverity
+from balance.monitoring.bundle import Bundle
+from balance.monitoring.runbooks import Runbook
+from balance.monitoring.settings import Settings
+from balance.record import Record
+
+
+class Inputs(Record):
+    """What checks look at. `today` is given to those alone whose result depends on it."""
+
+    bundle: Bundle
+    settings: Settings
+    runbooks: tuple[Runbook, ...] = ()
+    today: date | None = None
+
+
+class Found(Record):
+    """One thing that is wrong. `subject` is what a waiver names."""
+
+    where: str
+    subject: str
+    problem: str
+    cure: str
+
+
+class Check(Record):
+    """One check. `daily`: its result depends on the day, so it runs only where that is asked for."""
+
+    id: str
+    severity: FindingSeverity
+    explanation: str
+    run: Callable[[Inputs], Iterator[Found]]
+    daily: bool = False
+
+    @property
+    def title(self) -> str:
+        """The first line of the explanation."""
+        return self.explanation.partition("\n")[0]
+
+
+def check(id: str, severity: FindingSeverity, *, daily: bool = False) -> Callable[[Callable[[Inputs], Iterator[Found]]], Check]:  # noqa: A002
+    """Make a function a check; its docstring is the explanation: what is found, why it matters, how to mend it."""
+
+    def decorate(function: Callable[[Inputs], Iterator[Found]]) -> Check:
+        return Check(id, severity, inspect.getdoc(function) or "", function, daily)
+
+    return decorate

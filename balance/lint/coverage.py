@@ -1,0 +1,84 @@
+"""Checks that everything declared is looked at: metrics by panels, conditions by panels, windows by enough samples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from balance.catalog.model import Threshold
+from balance.lint.check import Found, Inputs, check
+from balance.promql.ast import Scaled
+from balance.promql.selectors import Expr
+from balance.promql.text import duration
+
+SAMPLES = 4
+"""So many scrapes should be in a window: a rate then survives one that fails (prometheus.io: "Choose what range to use with rate()")."""
+
+
+@check("metric-unplotted", "error")
+def metric_unplotted(inputs: Inputs) -> Iterator[Found]:
+    """A metric that no panel shows.
+
+    It costs memory in the service and in Prometheus and is seen by nobody. Put it on a panel, or say in `unplotted` of the bundle why not.
+    """
+    plotted = inputs.bundle.plotted
+    for metric in inputs.bundle.catalog:
+        if metric not in plotted and metric not in inputs.bundle.unplotted:
+            yield Found(f"catalog {inputs.bundle.catalog.name}", metric.name, "is on no panel", "plot it, or say why not: Bundle(unplotted={...})")
+
+
+@check("metric-needlessly-unplotted", "warning")
+def metric_needlessly_unplotted(inputs: Inputs) -> Iterator[Found]:
+    """A metric that is said to be on no panel and is on one.
+
+    The reason has outlived itself: take the metric out of `unplotted`.
+    """
+    plotted = inputs.bundle.plotted
+    for metric in inputs.bundle.unplotted:
+        if metric in plotted:
+            yield Found(f"catalog {inputs.bundle.catalog.name}", metric.name, "is on a panel after all", "take it out of Bundle(unplotted={...})")
+
+
+@check("alert-without-panel", "error")
+def alert_without_panel(inputs: Inputs) -> Iterator[Found]:
+    """An alert whose condition is plotted nowhere.
+
+    Whoever is woken wants to see the very expression that the alert compares, and when it began. Give a panel a query with the expression of
+    the condition; the links in the alert and in its runbook then lead there.
+    """
+    plots = inputs.bundle.plots()
+    for alert in inputs.bundle.alerts:
+        if alert.condition.expr not in plots:
+            yield Found(f"alert {alert.name}", alert.name, "has no panel that plots its condition", "plot condition.expr in a panel")
+
+
+@check("threshold-undrawn", "warning")
+def threshold_undrawn(inputs: Inputs) -> Iterator[Found]:
+    """An alert whose panels plot its condition without the threshold.
+
+    A curve without the line tells how much, not whether it is too much. Give the panel `thresholds=(...)`, or a query scaled by the threshold.
+    Thresholds that are fixed by definition (up or down) need no line.
+    """
+    drawn: dict[Expr, set[Threshold]] = {}
+    for dashboard in inputs.bundle.dashboards:
+        for panel in dashboard.panels:
+            lines = {node.threshold for query in panel.queries for node in query.expr.walk() if isinstance(node, Scaled)}
+            for query in panel.queries:
+                drawn.setdefault(query.expr, set()).update(lines, panel.thresholds)
+    for alert in inputs.bundle.alerts:
+        condition = alert.condition
+        if condition.expr in drawn and not condition.threshold.fixed and condition.threshold not in drawn[condition.expr]:
+            yield Found(f"alert {alert.name}", alert.name, f"is plotted without {condition.threshold.name!r}", "add it to the panel's thresholds")
+
+
+@check("window-sparse", "warning")
+def window_sparse(inputs: Inputs) -> Iterator[Found]:
+    """A window with few samples for the scrape interval.
+
+    A rate needs two samples; with fewer than four scrapes in its window, one that fails leaves a gap, and an alert that waits begins anew. Scrape
+    more often, or look back further. (Fewer than two is refused outright.)
+    """
+    interval = inputs.settings.prometheus.scrape_interval
+    for seconds in sorted({window.seconds for _, expr in inputs.bundle.expressions() for window in expr.windows()}):
+        if seconds < SAMPLES * interval:
+            problem = f"hold fewer than {SAMPLES} samples, with one every {duration(interval)}"
+            yield Found("prometheus.scrape_interval", f"windows of {duration(seconds)}", problem, f"at most {duration(seconds // SAMPLES)}")

@@ -1,0 +1,53 @@
+"""All checks, run over a bundle. What is waived is left out; a waiver that nothing needs is itself a finding."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from balance.errors import BalanceError, suggestion
+from balance.lint import coverage, runbooks
+from balance.lint.check import Check, Found, Inputs, check
+from balance.lint.finding import Finding
+
+
+@check("waiver-unused", "warning")
+def waiver_unused(_: Inputs) -> Iterator[Found]:
+    """A waiver for which there is no finding.
+
+    What it excused has been mended, or its check or subject is misspelt: take it out of `waivers` of the bundle, or mend it.
+    """
+    return iter(())  # `run` knows what was left over
+
+
+MODULES = (runbooks, coverage)
+"""Where checks are looked for."""
+CHECKS: dict[str, Check] = {
+    found.id: found for found in (waiver_unused, *(item for module in MODULES for item in vars(module).values() if isinstance(item, Check)))
+}
+"""Every check by its id."""
+
+
+def run(inputs: Inputs, *, daily: bool = False) -> tuple[list[Finding], int]:
+    """The findings of all checks, and how many more are waived. `daily`: of the checks that depend on the day, and of no others."""
+    raised = [_finding(check, found) for check in CHECKS.values() if check.daily == daily for found in check.run(inputs)]
+    waived = {(waiver.check, waiver.subject) for waiver in inputs.bundle.waivers}
+    findings = [finding for finding in raised if (finding.check, finding.subject) not in waived]
+    if not daily:
+        needed = {(finding.check, finding.subject) for finding in raised}
+        findings += [
+            _finding(waiver_unused, Found(f"waiver {waiver.check}", waiver.subject, "is waived and has no such finding", "take the waiver out"))
+            for waiver in inputs.bundle.waivers
+            if (waiver.check, waiver.subject) not in needed and not (waiver.check in CHECKS and CHECKS[waiver.check].daily)
+        ]
+    return findings, len(raised) - sum((finding.check, finding.subject) not in waived for finding in raised)
+
+
+def named(id: str) -> Check:  # noqa: A002
+    """The check of that id. Raises `BalanceError` with the nearest one."""
+    if id not in CHECKS:
+        raise BalanceError(f"no check {id!r}", cure=suggestion(id, CHECKS))
+    return CHECKS[id]
+
+
+def _finding(check: Check, found: Found) -> Finding:
+    return Finding(check.id, check.severity, found.where, found.subject, found.problem, found.cure)

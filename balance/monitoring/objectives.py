@@ -1,0 +1,28 @@
+"""The objectives of balance: how many requests must be answered, and how fast."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from balance.catalog import metrics as m
+from balance.catalog import thresholds as t
+from balance.monitoring.settings import Settings
+from balance.monitoring.slo import Slo
+from balance.promql import matches, series
+
+AVAILABILITY, LATENCY = Decimal("0.999"), Decimal("0.99")
+
+
+def slos(settings: Settings) -> tuple[Slo, ...]:
+    """Both objectives, with the shares that the settings choose."""
+    requests, durations = series(m.HTTP_REQUESTS), series(m.HTTP_REQUEST_DURATION)
+    return (
+        Slo(
+            "availability", "BalanceAvailability", "were answered with server errors", settings.objectives.get("availability", AVAILABILITY),
+            total=requests, bad=series(m.HTTP_REQUESTS, status=matches("5..")), traffic=requests, least=t.MIN_REQUESTS,
+        ),
+        Slo(
+            "latency", "BalanceLatency", "took longer than 1 s", settings.objectives.get("latency", LATENCY),
+            total=durations.count, good=durations.within(1), traffic=requests, least=t.MIN_REQUESTS,
+        ),
+    )  # fmt: skip

@@ -1,0 +1,138 @@
+"""Prometheus' templates, as far as alerts use them: ``{{ $value | humanize }}``, ``{{ $labels.x }}``, ``{{ with ... }}...{{ else }}...{{ end }}``.
+
+The functions follow Prometheus' template/template.go to the letter; promtool is the oracle.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping
+
+from balance.errors import RenderError
+
+_ACTION = re.compile(r"\{\{\s*(.*?)\s*\}\}", re.DOTALL)
+_LARGE, _SMALL, _BINARY = (
+    ("k", "M", "G", "T", "P", "E", "Z", "Y"),
+    ("m", "u", "n", "p", "f", "a", "z", "y"),
+    ("ki", "Mi", "Gi", "Ti", "Pi", "Ei", "Zi", "Yi"),
+)
+
+
+def expand(template: str, labels: Mapping[str, str], value: float) -> str:
+    """The text of an annotation. Raises `RenderError` for what is no part of the subset."""
+    pieces = _ACTION.split(template)  # texts at even places, actions at odd ones
+    text, end = _block(pieces, 0, labels, value, "")
+    if end < len(pieces):
+        raise RenderError(f"{{{{ {pieces[end]} }}}} without a beginning", where=template, cure="mend the template")
+    return text
+
+
+def _block(pieces: list[str], at: int, labels: Mapping[str, str], value: float, dot: str) -> tuple[str, int]:
+    """The text up to the ``else`` or ``end`` that closes the block, and its place."""
+    text = pieces[at]
+    at += 1
+    while at < len(pieces) and pieces[at] not in ("else", "end"):
+        keyword, _, argument = pieces[at].partition(" ")
+        if keyword in ("with", "if"):
+            given = _value(argument.strip(), labels, value, dot)
+            then, at = _block(pieces, at + 1, labels, value, given if keyword == "with" else dot)
+            otherwise = ""
+            if at < len(pieces) and pieces[at] == "else":
+                otherwise, at = _block(pieces, at + 1, labels, value, dot)
+            if at >= len(pieces):
+                raise RenderError(f"{{{{ {keyword} {argument} }}}} without an end", cure="mend the template")
+            text += then if given else otherwise
+        else:
+            text += _value(pieces[at], labels, value, dot)
+        text += pieces[at + 1]
+        at += 2
+    return text, at
+
+
+def _value(pipeline: str, labels: Mapping[str, str], value: float, dot: str) -> str:
+    argument, *functions = (part.strip() for part in pipeline.split("|"))
+    if argument == ".":
+        result = dot
+    elif argument.startswith("$labels."):
+        result = labels.get(argument.removeprefix("$labels."), "")
+    elif argument.startswith('"') and argument.endswith('"'):
+        result = argument[1:-1]
+    elif argument == "$value" and functions:
+        result = repr(value)
+    else:
+        raise RenderError(f"{{{{ {pipeline} }}}} in an annotation", cure="use $labels.NAME, or $value and texts with a function")
+    for function in functions:
+        if function not in FUNCTIONS:
+            raise RenderError(f"no template function {function!r}", cure=f"choices: {', '.join(FUNCTIONS)}")
+        result = FUNCTIONS[function](float(result))
+    return result
+
+
+def significant(value: float) -> str:
+    """Four significant digits, as Go prints ``%.4g``."""
+    if math.isnan(value):
+        return "NaN"
+    return f"{value:.4g}" if math.isfinite(value) else "+Inf" if value > 0 else "-Inf"
+
+
+def _plain(value: float) -> bool:
+    return value == 0 or not math.isfinite(value)
+
+
+def _scaled(value: float, prefixes: tuple[str, ...], factor: float, enough: Callable[[float], bool]) -> tuple[float, str]:
+    last = ""
+    for prefix in prefixes:
+        if enough(abs(value)):
+            break
+        last, value = prefix, value * factor if prefixes is _SMALL else value / factor
+    return value, last
+
+
+def _humanize(value: float) -> str:
+    if _plain(value):
+        return significant(value)
+    if abs(value) >= 1:
+        value, prefix = _scaled(value, _LARGE, 1000, lambda size: size < 1000)
+    else:
+        value, prefix = _scaled(value, _SMALL, 1000, lambda size: size >= 1)
+    return significant(value) + prefix
+
+
+def _humanize1024(value: float) -> str:
+    if abs(value) <= 1 or _plain(value):
+        return significant(value)
+    value, prefix = _scaled(value, _BINARY, 1024, lambda size: size < 1024)
+    return significant(value) + prefix
+
+
+def _humanize_duration(value: float) -> str:
+    if not math.isfinite(value):
+        return significant(value)
+    if value == 0:
+        return "0s"
+    if abs(value) < 1:
+        value, prefix = _scaled(value, _SMALL, 1000, lambda size: size >= 1)
+        return f"{significant(value)}{prefix}s"
+    return ("-" if value < 0 else "") + "".join(_parts(abs(value)))
+
+
+def _parts(value: float) -> Iterator[str]:
+    whole = int(value)
+    days, hours, minutes, seconds = whole // 86400, whole // 3600 % 24, whole // 60 % 60, whole % 60
+    if whole < 60:
+        yield f"{significant(value)}s"
+        return
+    if days:
+        yield f"{days}d "
+    if days or hours:
+        yield f"{hours}h "
+    yield f"{minutes}m {seconds}s"
+
+
+FUNCTIONS: dict[str, Callable[[float], str]] = {
+    "humanize": _humanize,
+    "humanize1024": _humanize1024,
+    "humanizeDuration": _humanize_duration,
+    "humanizePercentage": lambda value: f"{significant(value * 100)}%",
+}

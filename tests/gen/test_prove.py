@@ -1,0 +1,110 @@
+"""`balance-gen test`: no alert without a test, no test that cannot fail."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from balance.gen import build, cli, prove
+from balance.monitoring.bundle import Bundle
+from balance.monitoring.settings import AlertSettings, Settings
+
+SETTINGS = Settings(job="balance")
+
+
+@pytest.fixture(autouse=True)
+def promtool(program: Callable[[str], str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(Path(program("promtool")).parent), prepend=":")
+
+
+@pytest.fixture(scope="module")
+def made(bundle: Bundle) -> dict[str, str]:
+    artifacts = [*build.rule_files(bundle, SETTINGS), *build.ruletests(bundle, SETTINGS), *build.prometheus(bundle, SETTINGS)]
+    return {artifact.path: artifact.text for artifact in artifacts}
+
+
+def test_every_alert_is_tested_and_passes(bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["test"]) == 0
+    *lines, coverage = capsys.readouterr().out.splitlines()
+    assert coverage == f"alerts tested: {len(bundle.alerts)} / {len(bundle.alerts)}"
+    assert [line.split("\t")[:2] for line in lines] == [["ok", alert.name] for alert in bundle.alerts]
+
+
+def test_the_report_for_programs_has_a_summary(bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["test", "--format", "json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["findings"] == []
+    assert report["summary"].items() >= {"alerts": len(bundle.alerts), "tested": len(bundle.alerts)}.items()
+
+
+def test_a_fault_is_a_finding_and_exit_1(made: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    alerts = "prometheus/rules/alerts.yaml"
+    proof = prove.judge({**made, alerts: made[alerts].replace("> 536870912", "> 536870913000")}, ["BalanceHighMemoryUsage", "BalanceDown"])
+    assert [(finding.check, finding.subject) for finding in proof.all_findings] == [("test-failed", "BalanceHighMemoryUsage")]
+    assert "alertname: BalanceHighMemoryUsage, time: " in proof.all_findings[0].problem
+    monkeypatch.setattr(prove, "prove", lambda bundle, settings: proof)
+    assert cli.main(["test"]) == 1
+    assert "FAILED\tBalanceHighMemoryUsage\t" in capsys.readouterr().out
+
+
+def test_an_alert_that_no_rule_file_has_is_no_success(made: dict[str, str]) -> None:
+    alerts = "prometheus/rules/alerts.yaml"
+    proof = prove.judge({**made, alerts: made[alerts].replace("alert: BalanceDown", "alert: BalanceDawn")}, ["BalanceDown"])
+    assert {finding.check for finding in proof.all_findings} == {"test-unknown-alert", "test-failed"}
+
+
+def test_a_test_in_which_nothing_fires_is_no_success(made: dict[str, str]) -> None:
+    path = "prometheus/tests/BalanceDown.yaml"
+    empty = re.sub(r"    exp_alerts:\n(    - .*\n|      .*\n)+", "    exp_alerts: []\n", made[path])
+    proof = prove.judge({**made, path: empty}, ["BalanceDown"])
+    assert {finding.check for finding in proof.all_findings} == {"test-vacuous", "test-failed"}
+    assert proof.tested == 0
+
+
+def test_a_test_of_another_name_is_no_success(made: dict[str, str]) -> None:
+    path = "prometheus/tests/BalanceDown.yaml"
+    proof = prove.judge({**made, path: made[path].replace("alertname: BalanceDown\n", "alertname: BalanceDawn\n")}, ["BalanceDown"])
+    assert "test-unknown-alert" in {finding.check for finding in proof.all_findings}
+
+
+@pytest.mark.parametrize(
+    ("path", "old", "new", "check"),
+    [
+        ("prometheus/prometheus.yml", "scrape_interval: 15s", "scrape_interval: often", "promtool-config"),
+        ("prometheus/rules/recording.yaml", "sum by (job)", "sum by job", "promtool-rules"),
+    ],
+)
+def test_what_promtool_refuses_is_a_finding(path: str, old: str, new: str, check: str, made: dict[str, str]) -> None:
+    assert check in {finding.check for finding in prove.judge({**made, path: made[path].replace(old, new)}, []).findings}
+
+
+def test_without_promtool_the_cure_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert cli.main(["test"]) == 2
+    assert (
+        capsys.readouterr().err
+        == "balance-gen: promtool is not installed (install Prometheus (in Debian: prometheus), or put promtool on the PATH)\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        Settings(job="edge", runtime="go", thresholds={"error_ratio": 0.02, "min_requests": 5000, "retry_ratio": 1e-6, "latency_p99": 0.5}),
+        Settings(job="balance", keep_labels=("cluster", "namespace"), thresholds={"min_requests": 0, "memory": 123456789}),
+        Settings(job="balance", alerts={"BalanceDown": AlertSettings(wait=0, severity="warning"), "BalanceHighErrorRate": AlertSettings(wait=3600)}),
+        Settings(job="balance", thresholds={"certificate_soon": 1, "worker_restarts": 1000, "event_loop_lag": 0.001, "error_ratio": 1 / 3}),
+    ],
+    ids=["other values", "labels to keep", "other waits", "extremes"],
+)
+def test_the_tests_follow_the_settings(settings: Settings) -> None:
+    from balance.gen import collect
+
+    bundle, settings = collect.collect(settings)
+    proof = prove.prove(bundle, settings)
+    assert proof.all_findings == ()
+    assert proof.tested == len(bundle.alerts)

@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from balance.catalog import metrics as m
+from balance.catalog.model import number
+from balance.errors import BalanceError
+from balance.gen.cli import main
+from balance.monitoring.objectives import slos
+from balance.monitoring.settings import Settings
+from balance.monitoring.slo import PACES, Slo
+from balance.promql import series, text
+from balance.promql.evaluate import Database, Series, evaluate
+from balance.render import ruletests
+
+AVAILABILITY, LATENCY = slos(Settings())
+WINDOWS = {"1h": 0, "6h": 0, "1d": 1, "3d": 1}
+
+
+def slo(**changes: Any) -> Slo:
+    return AVAILABILITY.replace(**changes)
+
+
+@pytest.mark.parametrize(
+    ("objective", "days", "thresholds"),
+    [
+        ("0.999", 30, ["0.0144", "0.006", "0.003", "0.001"]),
+        ("0.99", 30, ["0.144", "0.06", "0.03", "0.01"]),
+        ("0.9995", 30, ["0.0072", "0.003", "0.0015", "0.0005"]),
+        ("0.99999", 30, ["0.000144", "6e-05", "3e-05", "1e-05"]),
+        ("0.999", 28, ["0.01344", "0.0056", "0.0028", "0.0009333333333333333"]),
+    ],
+)
+def test_thresholds_are_exact_decimal_numbers(objective: str, days: int, thresholds: list[str]) -> None:
+    chosen = slo(objective=Decimal(objective), days=days)
+    assert [number(chosen.threshold(pair).value) for pace in PACES for pair in pace.pairs] == thresholds
+
+
+def test_the_factors_are_those_of_the_workbook() -> None:
+    assert [AVAILABILITY.factor(pair) for pace in PACES for pair in pace.pairs] == [Decimal("14.4"), 6, Decimal("2.4") * Decimal("1.25"), 1]
+    assert [(pace.severity, [(pair.long, pair.short) for pair in pace.pairs]) for pace in PACES] == [
+        ("critical", [(3600, 300), (21600, 1800)]),
+        ("warning", [(86400, 7200), (259200, 21600)]),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: slo(objective=Decimal("1")), "objective 'availability': is 1 (a share between 0 and 1"),
+        (lambda: slo(objective=Decimal("0")), "objective 'availability': is 0"),
+        (lambda: slo(objective=Decimal("0.93")), "0.93 leaves so large a budget that no share of errors burns it fast enough"),
+        (lambda: slo(bad=None), "needs what is bad, or what is good"),
+        (lambda: slo(good=AVAILABILITY.bad), "needs what is bad, or what is good"),
+        (lambda: slo(name="a-b"), "objective 'a-b': is no name"),
+        (lambda: series(m.HTTP_REQUEST_DURATION).within(1.2), "1.2 is no bucket bound (bounds: 0.001"),
+    ],
+)
+def test_an_objective_that_cannot_be_is_refused(make: Callable[[], object], message: str) -> None:
+    with pytest.raises(BalanceError) as refusal:
+        make()
+    assert message in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("objectives.availabilty=0.99", "objectives.availabilty: is no objective (did you mean 'availability'?"),
+        ("objectives.latency=0.5", "objective 'latency': 0.5 leaves so large a budget"),
+        ("objectives.latency=high", "objectives.latency: 'high' is no number"),
+    ],
+)
+def test_a_setting_that_names_no_objective_is_refused(assignment: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["rules", "--set", assignment]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_the_settings_choose_the_objective(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["rules", "--set", "objectives.availability=0.9995"]) == 0
+    printed = capsys.readouterr().out
+    assert 'job:availability_errors:ratio_rate1h{job="balance"} > 0.0072 and job:availability_errors:ratio_rate5m{job="balance"} > 0.0072' in printed
+    assert 'job:availability_errors:ratio_rate1h{job="balance"} * 2000\n' in printed
+    assert "where 99.95% over 30 days are to be good" in printed
+
+
+def test_the_bound_of_the_latency_is_found_as_prometheus_2_and_3_write_it() -> None:
+    fast = series(m.HTTP_REQUEST_DURATION).within(1)
+    assert text(fast) == 'balance_http_request_duration_seconds_bucket{le=~"1(\\\\.0)?"}'
+    for written, found in (("1", 1), ("1.0", 1), ("1.5", 0), ("10", 0), ("100", 0)):
+        bucket = Series("balance_http_request_duration_seconds_bucket", {"le": written}, [(0, 1)])
+        assert len(Database([bucket]).select(fast)) == found
+    assert text(series(m.HTTP_REQUEST_DURATION).within(0.25)).endswith('{le=~"0\\\\.25"}')
+
+
+def test_no_page_while_the_history_is_shorter_than_the_window() -> None:
+    """An hour of health, then a fifth of the requests fails: the 6 h window holds an hour only and would page at the second minute."""
+    alert = AVAILABILITY.alerts[0]
+    onset, step = 60, 60
+    good = [(minute * step, 80.0 * minute if minute > onset else 100.0 * minute) for minute in range(onset)]
+    good += [(minute * step, 100.0 * onset + 80 * (minute - onset)) for minute in range(onset, 2 * onset)]
+    bad = [(minute * step, 20.0 * max(0, minute - onset)) for minute in range(2 * onset)]
+    labels = {"job": "balance", "instance": "a", "method": "GET"}
+    made = Database([Series(m.HTTP_REQUESTS.name, {**labels, "status": status}, values) for status, values in (("200", good), ("502", bad))])
+    six_hours = alert.condition.branches[1]
+
+    def first(condition: Any) -> int | None:
+        return next((minute - onset for minute in range(onset, 2 * onset) if evaluate(condition.whole, made, minute * step)), None)
+
+    assert first(alert.condition) == 5, "60 minutes x 0.0144 / 0.2 = 4.32 minutes"
+    assert first(six_hours.replace(also=six_hours.also[:2])) == 2, "what the guard is for"
+    assert first(six_hours) is None
+
+
+def test_every_pair_of_windows_is_tested_on_its_own() -> None:
+    for objective in (AVAILABILITY, LATENCY):
+        for alert in objective.alerts:
+            settings = Settings(job="balance")
+            from balance.gen import collect
+
+            tested = next(one for one in ruletests.alerts(collect.collect(settings)[0], settings) if one.alert.name == alert.name)
+            names = [case.name for case in ruletests.cases(tested)]
+            for way in (1, 2):
+                mine = [name for name in names if name.endswith(f"way {way} of 2")]
+                assert {name.partition(",")[0] for name in mine} >= {
+                    "fires", "silent: just not beyond the threshold", "silent: beyond it over the short window only",
+                    "over when it is not beyond it over the short window",
+                }  # fmt: skip
