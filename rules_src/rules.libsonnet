@@ -4,11 +4,12 @@ local model = import 'model.json';
   local mixin = self,
 
   prometheusRules+:: {
+    local fill = mixin._filler(),
     groups+: [
       {
         name: group.name,
         rules: [
-          { record: rule.record, expr: mixin._fill(rule.expr) }
+          { record: rule.record, expr: fill(rule.expr) }
           for rule in group.rules
         ],
       }

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from textwrap import shorten
 
 from balance.errors import BalanceError
 from balance.gen import build
@@ -105,7 +106,7 @@ def _tested(folder: str, paths: list[str]) -> Iterator[tuple[str, str]]:
     """The fault of each test file, empty if there is none."""
     pieces = re.split(r"^Unit Testing:  (.*)$", _promtool(folder, "test", "rules", *paths).stdout, flags=re.MULTILINE)
     for path, told in zip(pieces[1::2], pieces[2::2], strict=True):
-        yield path, "" if told.strip() == "SUCCESS" else " ".join(told.split())
+        yield path, "" if told.strip() == "SUCCESS" else shorten(" ".join(told.split()), 500)
 
 
 def _promtool(folder: str, *arguments: str) -> subprocess.CompletedProcess[str]:

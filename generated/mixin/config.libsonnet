@@ -46,6 +46,12 @@ local model = import 'model.json';
     '$grafana_url': config.grafana_url,
   },
 
-  // A text in pairs: a piece, and the name of what follows it.
-  _fill(pairs):: std.join('', [pair[0] + self._values[pair[1]] for pair in pairs]),
+  // A function that joins a text in pairs: a piece, and the name of what follows it. It reads the configuration once: a local is
+  // evaluated once, a field of an object whenever it is asked for.
+  _filler()::
+    local values = self._values;
+    local names = std.objectFields(values);
+    local texts = [values[name] for name in names];
+    local places = { [names[at]]: at for at in std.range(0, std.length(names) - 1) };
+    function(pairs) std.join('', [pair[0] + texts[places[pair[1]]] for pair in pairs]),
 }
