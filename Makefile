@@ -28,7 +28,8 @@ check: .venv/ready
 	$(BIN)/balance-gen check
 
 test: check
-	tools/setup programs prometheus=prometheus promtool=prometheus slowhttptest=slowhttptest
+	tools/setup programs prometheus=prometheus promtool=prometheus prometheus-alertmanager=prometheus-alertmanager amtool=prometheus-alertmanager \
+		vmalert=victoria-metrics jsonnet=jsonnet slowhttptest=slowhttptest
 	$(BIN)/balance-gen test
 	$(BIN)/python -m pytest -n 2 $(PYTEST)
 

@@ -55,6 +55,10 @@ class StoreError(BalanceError):
     """An output directory that cannot be read or written."""
 
 
+class LiveError(BalanceError):
+    """A running system that cannot be reached, or is not what it should be."""
+
+
 def choices(names: Iterable[str]) -> str:
     """A list for messages: sorted, comma-separated, or "none"."""
     return ", ".join(sorted(names)) or "none"

@@ -24,5 +24,10 @@ def source(settings: Settings) -> Bundle:
     own = RUNTIMES["python"]
     spare = () if own == RUNTIMES[settings.runtime] else (own.tasks, own.allocated, own.system)
     other: dict[Metric, str] = dict.fromkeys(spare, "belongs to another runtime than the chosen one")
-    boards = (main_dashboard(settings), BACKEND, WORKERS, alerts_dashboard(settings))
-    return Bundle(CATALOG, dashboards=boards, slos=slos(settings), unplotted={**UNPLOTTED, **other})
+    return Bundle(
+        CATALOG,
+        dashboards=(main_dashboard(settings), BACKEND, WORKERS, alerts_dashboard(settings)),
+        slos=slos(settings),
+        folder="Load Balancers",
+        unplotted={**UNPLOTTED, **other},
+    )

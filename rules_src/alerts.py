@@ -28,7 +28,7 @@ def alerts(settings: Settings) -> tuple[Alert, ...]:
         Alert(
             "BalanceHighErrorRate", conditions.HIGH_ERROR_RATE, "critical", wait=5 * MINUTE,
             summary="{value} of the responses of job {{ $labels.job }} are server errors",
-            description="Over five minutes, {value} of all responses had a 5xx status; the threshold is {threshold}. "
+            description="Over {window}, {value} of all responses had a 5xx status; the threshold is {threshold}. "
             "502, 503 and 504 come from the load balancer itself, others from the backends.",
         ),
         Alert(
@@ -39,7 +39,7 @@ def alerts(settings: Settings) -> tuple[Alert, ...]:
         Alert(
             "BalanceHighLatency", conditions.HIGH_LATENCY, "warning", wait=5 * MINUTE,
             summary="One request in a hundred of job {{ $labels.job }} takes longer than {value}",
-            description="The 99th percentile of request durations over five minutes is {value}; the threshold is {threshold}.",
+            description="The 99th percentile of request durations over {window} is {value}; the threshold is {threshold}.",
         ),
         Alert(
             "BalanceHighConnections", conditions.HIGH_CONNECTIONS, "warning", wait=5 * MINUTE,
@@ -60,7 +60,7 @@ def alerts(settings: Settings) -> tuple[Alert, ...]:
         Alert(
             "BalanceHighRetryRate", conditions.HIGH_RETRY_RATE, "warning", wait=5 * MINUTE,
             summary="{value} of the attempts of job {{ $labels.job }} are retries",
-            description="Over five minutes, {value} of all attempts at backends were repetitions; the threshold is {threshold}. "
+            description="Over {window}, {value} of all attempts at backends were repetitions; the threshold is {threshold}. "
             "Clients may not notice yet: the failures behind it are hidden by the retries.",
         ),
         Alert(
@@ -96,13 +96,13 @@ def alerts(settings: Settings) -> tuple[Alert, ...]:
         Alert(
             "BalanceQueueRejects", conditions.QUEUE_REJECTS, "warning", wait=5 * MINUTE,
             summary="{value} of the requests of job {{ $labels.job }} are refused by a queue",
-            description="Over five minutes, {value} of all requests waited in vain for a backend below its limit; the threshold is {threshold}. "
+            description="Over {window}, {value} of all requests waited in vain for a backend below its limit; the threshold is {threshold}. "
             "The backends are too few, too slow, or limited too tightly.",
         ),
         Alert(
             "BalanceRetryBudgetSpent", conditions.RETRY_BUDGET_SPENT, "warning", wait=5 * MINUTE,
             summary="{value} of the requests of job {{ $labels.job }} fail because the retry budget is spent",
-            description="Over five minutes, {value} of all requests were not tried again because too many retries were under way; "
+            description="Over {window}, {value} of all requests were not tried again because too many retries were under way; "
             "the threshold is {threshold}. Backends fail more often than retries can hide.",
         ),
         Alert(

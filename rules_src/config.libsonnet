@@ -28,13 +28,18 @@ local model = import 'model.json';
       if std.isNumber(std.parseJson(value)) then value else error 'no number: ' + value
     else if value == std.floor(value) then std.toString(value)
     else
-      local digits = 9;
-      local scaled = std.floor(std.abs(value) * 1000000000 + 0.5);
-      local whole = std.floor(scaled / 1000000000);
-      local fraction = std.toString(scaled - whole * 1000000000);
-      local padded = std.repeat('0', digits - std.length(fraction)) + fraction;
-      local text = (if value < 0 then '-' else '') + std.toString(whole) + '.' + std.rstripChars(padded, '0') + (if fraction == '0' then '0' else '');
-      if std.parseJson(text) == value then text else std.toString(value),
+      // The shortest of up to nine decimals that is this very number, by arithmetic alone: the standard library's text functions are loops.
+      local size = std.abs(value);
+      local shortest(scale) =
+        if scale > 1e9 then null
+        else if std.floor(size * scale + 0.5) / scale == size then scale
+        else shortest(scale * 10);
+      local scale = shortest(10);
+      if scale == null then std.toString(value)
+      else
+        local whole = std.floor(size);
+        local decimals = std.floor(size * scale + 0.5) - whole * scale;
+        (if value < 0 then '-' else '') + whole + '.' + std.substr(std.toString(scale + decimals), 1, 9),
 
   // What stands where the model left something open, by name.
   _values:: { [name]: number(config.thresholds[name]) for name in std.objectFields(config.thresholds) } {
@@ -46,12 +51,13 @@ local model = import 'model.json';
     '$grafana_url': config.grafana_url,
   },
 
-  // A function that joins a text in pairs: a piece, and the name of what follows it. It reads the configuration once: a local is
-  // evaluated once, a field of an object whenever it is asked for.
-  _filler()::
+  // A function from a text in pairs, each a piece and the name of what follows it, to the text. The values are evaluated once, into an
+  // array: a field of an object is evaluated each time that it is read.
+  _fill::
     local values = self._values;
     local names = std.objectFields(values);
     local texts = [values[name] for name in names];
-    local places = { [names[at]]: at for at in std.range(0, std.length(names) - 1) };
-    function(pairs) std.join('', [pair[0] + texts[places[pair[1]]] for pair in pairs]),
+    local place = { [names[index]]: index for index in std.range(0, std.length(names) - 1) };
+    function(pairs) std.join('', [pair[0] + texts[place[pair[1]]] for pair in pairs]),
 }
+

@@ -53,7 +53,7 @@ def test_the_example_of_another_service_makes_rules_and_a_dashboard(readme: str,
 def test_the_commands_of_the_tour_give_a_prometheus_that_has_the_alerts(readme: str, tmp_path: Path, program: Callable[[str], str]) -> None:
     commands = re.findall(r"^\$ (.*)$", block(readme, "$ balance-gen dashboards > grafana-dashboard.json"), re.MULTILINE)
     assert len(commands) == 9
-    folders = (Path(sys.executable).parent, Path(program("promtool")).parent, os.environ["PATH"])
+    folders = (Path(sys.executable).parent, *(Path(program(name)).parent for name in ("promtool", "amtool")), os.environ["PATH"])
     environment = {**os.environ, "PATH": os.pathsep.join(map(str, folders))}
     for command in commands:
         subprocess.run(command, shell=True, cwd=tmp_path, env=environment, check=True, capture_output=True)

@@ -13,12 +13,12 @@ from typing import Any
 from balance.catalog.model import Histogram, number
 from balance.commandline import FINE
 from balance.errors import BalanceError, suggestion
-from balance.gen.settings import duration_of
+from balance.gen.reading import duration_of
 from balance.live.backtest import QUANTILES, Outcome, Period, Trial, backtest
 from balance.live.prometheus import Prometheus
 from balance.monitoring.bundle import Bundle
 from balance.monitoring.settings import Settings
-from balance.promql.text import Scope, duration, text
+from balance.promql.text import duration, text
 from balance.render import rules
 
 _NAMES = ("p50", "p90", "p99", "p99.9", "most")
@@ -69,7 +69,7 @@ def _trials(bundle: Bundle, settings: Settings, names: list[str]) -> list[Trial]
             raise BalanceError(f"no alert {name!r}", cure=suggestion(name, alerts))
     evaluated = {rule["alert"]: rule for group in rules.evaluate(bundle, settings)["alerts"]["groups"] for rule in group["rules"]}
     bounds = {threshold: metric.buckets for metric in bundle.catalog if isinstance(metric, Histogram) for threshold in metric.thresholds}
-    scope = Scope(settings.selector, thresholds=settings.thresholds, keep=settings.keep)
+    scope = settings.scope
     return [
         Trial(
             name,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gc
 import io
 import os
@@ -14,7 +15,7 @@ from balance.commandline import FINDINGS, FINE, WRONG_USE, Parser, silence
 from balance.errors import BalanceError
 from balance.gen.settings import RUNTIMES
 from balance.monitoring.bundle import Bundle
-from balance.monitoring.settings import Settings
+from balance.monitoring.settings import RULERS, Settings
 
 Command = Callable[[argparse.Namespace, Bundle, Settings], int]
 
@@ -48,6 +49,8 @@ def _run(options: argparse.Namespace) -> int:
 
     if getattr(options, "runtime", None):
         options.set.append(f"runtime={options.runtime}")
+    if getattr(options, "ruler", None):
+        options.set.append(f"ruler={options.ruler}")
     bundle, chosen = collect.collect(settings.load(options.settings, options.set), tuple(options.source))
     run: Command = options.run
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -78,6 +81,8 @@ def _family(options: argparse.Namespace, bundle: Bundle, settings: Settings) -> 
 
         store.apply(options.out, (store.Change(artifact.path, None, artifact.text) for artifact in artifacts))
         return FINE
+    if not artifacts:
+        raise BalanceError(f"the sources declare nothing for {options.command}", cure="declare it in the Bundle, or name another --source")
     if len(artifacts) > 1:
         raise BalanceError(f"{options.command} makes {len(artifacts)} files", cure="give a directory: --out DIR")
     sys.stdout.write(artifacts[0].text)
@@ -112,25 +117,6 @@ def _check(options: argparse.Namespace, bundle: Bundle, settings: Settings) -> i
     return FINDINGS
 
 
-def _test(options: argparse.Namespace, bundle: Bundle, settings: Settings) -> int:
-    from balance.gen import prove
-    from balance.lint.finding import report
-
-    proof = prove.prove(bundle, settings)
-    findings = proof.all_findings
-    total = len(proof.verdicts)
-    if options.format == "json":
-        cases = sum(verdict.cases for verdict in proof.verdicts)
-        sys.stdout.write(report(findings, {"alerts": total, "tested": proof.tested, "cases": cases}))
-    else:
-        for verdict in proof.verdicts:
-            print(f"{'FAILED' if verdict.findings else 'ok'}\t{verdict.alert}\t{verdict.cases} cases")
-        for finding in findings:
-            print(finding)
-        print(f"alerts tested: {proof.tested} / {total}")
-    return FINDINGS if findings or proof.tested < total else FINE
-
-
 def _later(module: str, name: str) -> Command:
     """A command in a module of its own, which is imported when the command is run."""
 
@@ -157,6 +143,13 @@ def _path(name: str) -> object:
     from pathlib import Path
 
     return Path(name)
+
+
+def _seconds(text: str) -> float:
+    with contextlib.suppress(ValueError):
+        if 0 <= (seconds := float(text)) <= 86400:
+            return seconds
+    raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds from 0 to 86400")
 
 
 def _parser() -> Parser:
@@ -194,6 +187,8 @@ def _parser() -> Parser:
     dashboards.add_argument("--grafana", metavar="VERSION", choices=SCHEMA_VERSIONS, default=DEFAULT_VERSION, help="10, 11, 12 or 13")
     for name, words in _FAMILY_WORDS.items():
         family = command(name, _family, words)
+        if name in ("alerts", "rules"):
+            family.add_argument("--ruler", choices=RULERS, help="which program evaluates the rules")
         family.add_argument("--out", metavar="DIR", type=_path, help="write into this directory instead of printing")
     for name, run, words in (
         ("write", _write, "write every generated file, remove those no longer made"),
@@ -213,8 +208,12 @@ def _parser() -> Parser:
     backtest.add_argument("--until", metavar="TIME", help="from when, e.g. 2026-11-22T12:00:00Z; default: now")
     backtest.add_argument("--step", metavar="DURATION", help="between two evaluations; default: prometheus.evaluation_interval")
     backtest.add_argument("--format", choices=("text", "json"), default="text", help="for people or for programs")
-    test = command("test", _test, "have promtool judge the rules, the generated tests of every alert, and the configuration")
+    test = command("test", _later("prove", "test"), "have promtool and amtool judge rules, generated tests of every alert, configurations and routes")
     test.add_argument("--format", choices=("text", "json"), default="text", help="default: text")
+    alert = command("test-alert", _later("channel", "test_alert"), "send a synthetic alert through the real channel, see it sent, take it back")
+    alert.add_argument("name", metavar="NAME", help="an alert, for example BalanceDown")
+    alert.add_argument("--alertmanager", metavar="URL", required=True, help="for example http://127.0.0.1:9093")
+    alert.add_argument("--timeout", metavar="SECONDS", type=_seconds, help="how long to wait for the message; default: group_wait and 30 s")
     for added in commands.choices.values():
         added.add_argument("--runtime", choices=RUNTIMES, help="whose runtime metrics to use")
     return parser
@@ -225,9 +224,13 @@ _FAMILY_WORDS = {
     "rules": "print recording rules and alerts as a Prometheus rule file",
     "ruletests": "write tests of every alert for promtool (needs --out)",
     "prometheus": "print Prometheus' configuration",
+    "alertmanager": "write Alertmanager's configuration and templates (needs --out)",
     "mixin": "write the jsonnet mixin (needs --out)",
+    "kubernetes": "write PrometheusRule, ServiceMonitor and dashboard ConfigMaps (needs --out)",
+    "provisioning": "write Grafana's provisioning of dashboards and data source (needs --out)",
     "runbooks": "write a page for each alert and the metrics reference (needs --out)",
     "catalog": "print the catalog as JSON",
+    "settings": "print every setting with its meaning and value, as Markdown",
 }
 
 if __name__ == "__main__":

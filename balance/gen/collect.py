@@ -8,18 +8,21 @@ from collections.abc import Iterator
 from contextlib import redirect_stdout
 from importlib import import_module
 
-from balance.catalog.model import Histogram, number
+from balance.catalog.model import Histogram, Metric, StateSet, number
 from balance.errors import BalanceError, Problem, SettingsError, SourceError, choices, suggestion
+from balance.monitoring.alerts import Alert
 from balance.monitoring.bundle import Bundle, merge
 from balance.monitoring.dashboards import Dashboard
-from balance.monitoring.settings import Settings
-from balance.promql.text import duration
+from balance.monitoring.routing import applied
+from balance.monitoring.settings import AlertmanagerSettings, Settings
+from balance.promql.text import duration, seconds
 
 GROUP = "balance.sources"
 
 
 def collect(settings: Settings, names: tuple[str, ...] = ()) -> tuple[Bundle, Settings]:
-    """The bundle of the named sources, or of all installed ones, and the settings as they apply to it.
+    """The bundle of the named sources, or of all installed ones, its alerts as the settings want them, and the settings as they
+    apply to it.
 
     A source is a `Bundle`, or a function from `Settings` to one. Raises `SourceError` if there is none or one cannot be
     loaded, and `SettingsError` if the settings name thresholds or alerts that do not exist or values out of range.
@@ -34,7 +37,18 @@ def collect(settings: Settings, names: tuple[str, ...] = ()) -> tuple[Bundle, Se
         )
     bundle = merge([_load(name, settings) for name in found])
     _check(bundle, settings)
-    return bundle, settings.replace(job=settings.job or bundle.catalog.name)
+    chosen = tuple(_chosen(alert, settings) for alert in bundle.alerts if settings.alert(alert.name).enabled)
+    off = tuple(alert.name for alert in bundle.alerts if not settings.alert(alert.name).enabled)
+    routing = bundle.routing and bundle.routing.among(alert.name for alert in chosen)
+    return bundle.replace(alerts=chosen, routing=routing, switched_off=off), settings.replace(job=settings.job or bundle.catalog.name)
+
+
+def _chosen(alert: Alert, settings: Settings) -> Alert:
+    """The alert as it is after its overrides."""
+    own = settings.alert(alert.name)
+    chosen = {"wait": own.wait, "keep_firing": own.keep_firing, "severity": own.severity}
+    changes = {field: value for field, value in chosen.items() if value is not None}
+    return alert.replace(**changes) if changes else alert
 
 
 def installed() -> Iterator[str]:
@@ -114,13 +128,32 @@ def _check(bundle: Bundle, settings: Settings) -> None:
     problems += [Problem(f"objectives.{name}", "is no objective", suggestion(name, slos)) for name in settings.objectives if name not in slos]
     alerts = {alert.name for alert in bundle.alerts}
     problems += [Problem(f"alerts.{name}", "is no alert", suggestion(name, alerts)) for name in settings.alerts if name not in alerts]
+    own = {label: metric.name for metric in bundle.catalog for label in _own_labels(metric)}
+    problems += [
+        Problem("selector", f"{matcher.label!r} is a label of {own[matcher.label]}, which other metrics lack", "select by labels of the target")
+        for matcher in settings.matchers
+        if matcher.label in own
+    ]
     interval = settings.prometheus.scrape_interval
-    shortest = min((window.seconds for _, expr in bundle.expressions() for window in expr.windows()), default=interval * 2)
+    scope = settings.scope
+    shortest = min((seconds(window, scope) for _, expr in bundle.expressions() for window in expr.windows()), default=interval * 2)
     if interval * 2 > shortest:
         what = f"{duration(interval)} leaves fewer than two samples in the rules' window of {duration(shortest)}: no rate, no alert"
         problems.append(Problem("prometheus.scrape_interval", what, f"at most {duration(shortest // 2)}"))
+    if bundle.routing and settings.alertmanager != AlertmanagerSettings():
+        try:
+            applied(bundle.routing, settings)
+        except SettingsError as error:
+            problems += error.problems
     if problems:
         raise SettingsError(problems=problems)
+
+
+def _own_labels(metric: Metric) -> tuple[str, ...]:
+    """Labels that the service gives to the metric's series: those of the target, such as ``job``, are not among them."""
+    if isinstance(metric, StateSet):
+        return (*metric.label_names, metric.state_label)
+    return (*metric.label_names, "le") if isinstance(metric, Histogram) else metric.label_names
 
 
 def choose(bundle: Bundle, name: str | None) -> Dashboard:

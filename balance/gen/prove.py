@@ -1,28 +1,27 @@
-"""`balance-gen test`: promtool over the generated rules, their tests and Prometheus' configuration."""
+"""`balance-gen test`: promtool over the generated rules, their tests and Prometheus' configuration, amtool over Alertmanager's."""
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
-import shutil
-import subprocess
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 from textwrap import shorten
 
-from balance.errors import BalanceError
-from balance.gen import build
-from balance.lint.finding import Finding
+from balance.commandline import FINDINGS, FINE
+from balance.gen import build, routes
+from balance.gen.judges import ask
+from balance.lint.finding import Finding, report
 from balance.monitoring.bundle import Bundle
 from balance.monitoring.settings import Settings
 from balance.record import Record
 
 _MEND = "mend the alert or, if it is right, the generator of its tests"
-
-_ENVIRONMENT = {"GOGC": "400", **os.environ}
-"""promtool runs for seconds only: collecting garbage less often saves it a quarter of the time."""
 
 
 class Verdict(Record):
@@ -35,7 +34,7 @@ class Verdict(Record):
 
 
 class Proof(Record):
-    """What promtool says: a verdict on each alert, and findings about the rules and the configuration as a whole."""
+    """What promtool and amtool say: a verdict on each alert, and findings about rules, configurations and routes."""
 
     verdicts: tuple[Verdict, ...]
     findings: tuple[Finding, ...]
@@ -51,32 +50,62 @@ class Proof(Record):
         return sum(1 for verdict in self.verdicts if verdict.files)
 
 
+def test(options: argparse.Namespace, bundle: Bundle, settings: Settings) -> int:
+    """The command: a line for each alert, findings, and how many alerts are tested."""
+    proof = prove(bundle, settings)
+    findings = proof.all_findings
+    total = len(proof.verdicts)
+    if options.format == "json":
+        cases = sum(verdict.cases for verdict in proof.verdicts)
+        sys.stdout.write(report(findings, {"alerts": total, "tested": proof.tested, "cases": cases}))
+    else:
+        for verdict in proof.verdicts:
+            print(f"{'FAILED' if verdict.findings else 'ok'}\t{verdict.alert}\t{verdict.cases} cases")
+        for finding in findings:
+            print(finding)
+        print(f"alerts tested: {proof.tested} / {total}")
+    return FINDINGS if findings or proof.tested < total else FINE
+
+
 def prove(bundle: Bundle, settings: Settings) -> Proof:
-    """Generate everything that promtool can judge, and have it judged. Raises `BalanceError` if promtool is not there."""
-    made = [*build.rule_files(bundle, settings), *build.ruletests(bundle, settings), *build.prometheus(bundle, settings)]
-    return judge({artifact.path: artifact.text for artifact in made}, [alert.name for alert in bundle.alerts])
+    """Generate everything that promtool and amtool can judge, and have it judged. Raises `BalanceError` if one of them is not there."""
+    from balance.render import ruletests
+
+    rules = (*build.rule_files(bundle, settings), *build.prometheus(bundle, settings))
+    made = ((artifact.path, artifact.text) for artifact in chain(rules, ruletests.artifacts(bundle, settings)))
+    with ThreadPoolExecutor(1) as pool:
+        routed = pool.submit(routes.checks, bundle, settings)
+        proof = judge(made, [alert.name for alert in bundle.alerts])
+        return proof.replace(findings=(*proof.findings, *routed.result()))
 
 
-def judge(files: Mapping[str, str], alerts: Iterable[str]) -> Proof:
-    """promtool's verdict on rule files, test files and configuration, by path. Raises `BalanceError` if promtool is not there."""
-    with tempfile.TemporaryDirectory() as folder:
-        for path, text in files.items():
+def judge(made: Iterable[tuple[str, str]], alerts: Iterable[str]) -> Proof:
+    """promtool's verdict on files, by path: rules and configuration, then the tests, each of which runs while the next is being made.
+
+    Raises `BalanceError` if promtool is not there.
+    """
+    files: dict[str, str] = {}
+    running: dict[str, Future[str]] = {}
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        for path, text in made:
+            files[path] = text
             file = Path(folder, path)
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(text, encoding="utf-8")
-        tests = sorted(path for path in files if path.startswith("prometheus/tests/"))
+            if path.startswith("prometheus/tests/"):
+                running[path] = pool.submit(_tested, folder, path)
         rules = sorted(path for path in files if path.startswith("prometheus/rules/"))
-        shares = [share for number in range(_processors()) if (share := tests[number :: _processors()])]
-        with ThreadPoolExecutor(_processors() + 1) as pool:
-            whole = pool.submit(lambda: [*_checked(folder, "rules", *rules), *_checked(folder, "config", "prometheus/prometheus.yml")])
-            outcomes = dict(pair for run in pool.map(lambda share: list(_tested(folder, share)), shares) for pair in run)
-            found = whole.result()
+        found = [
+            *_checked(folder, "rules", "--lint=all", "--lint-fatal", *rules),
+            *_checked(folder, "config", "--syntax-only", "prometheus/prometheus.yml"),  # its rule files may be on another machine
+        ]
+        outcomes = {path: run.result() for path, run in running.items()}
     known = {name for path in rules for name in re.findall(r"^  - alert: (\S+)$", files[path], re.MULTILINE)}
-    return Proof(tuple(_verdict(name, files, tests, outcomes, known) for name in alerts), tuple(found))
+    return Proof(tuple(_verdict(name, files, outcomes, known) for name in alerts), tuple(found))
 
 
-def _verdict(alert: str, files: Mapping[str, str], tests: list[str], outcomes: Mapping[str, str], known: set[str]) -> Verdict:
-    mine = [path for path in tests if re.fullmatch(rf"{alert}(-\d+)?", Path(path).stem)]
+def _verdict(alert: str, files: Mapping[str, str], outcomes: Mapping[str, str], known: set[str]) -> Verdict:
+    mine = [path for path in outcomes if re.fullmatch(rf"{alert}(-\d+)?", Path(path).stem)]
     findings = [] if alert in known else [_finding("test-unknown-alert", "rules", alert, "is in no rule file: what tests it passes always")]
     firing = any(re.search(r"^    exp_alerts:$", files[path], re.MULTILINE) for path in mine)
     if not firing:
@@ -84,7 +113,7 @@ def _verdict(alert: str, files: Mapping[str, str], tests: list[str], outcomes: M
     for path in mine:
         if strange := set(re.findall(r"^    alertname: (\S+)$", files[path], re.MULTILINE)) - {alert}:
             findings.append(_finding("test-unknown-alert", path, alert, f"is tested under the name {', '.join(sorted(strange))}"))
-        if fault := outcomes.get(path, "was not run"):
+        if fault := outcomes[path]:
             findings.append(_finding("test-failed", path, alert, f"fails its test: {fault}"))
     cases = sum(len(re.findall(r"^- name: ", files[path], re.MULTILINE)) for path in mine)
     return Verdict(alert, len(mine) if firing else 0, cases, tuple(findings))
@@ -94,29 +123,16 @@ def _finding(check: str, where: str, subject: str, problem: str) -> Finding:
     return Finding(check, "error", where, subject, problem, _MEND)
 
 
-def _checked(folder: str, kind: str, *paths: str) -> Iterator[Finding]:
+def _checked(folder: str, kind: str, *arguments: str) -> Iterator[Finding]:
     """What ``promtool check`` finds."""
-    run = _promtool(folder, "check", kind, *(["--lint=all", "--lint-fatal"] if kind == "rules" else []), *paths)
-    if run.returncode:
-        told = " ".join(line.strip() for line in run.stdout.splitlines() if line.strip() and "SUCCESS" not in line)
-        yield Finding(f"promtool-{kind}", "error", ", ".join(paths), "promtool", f"refuses it: {told}", "mend the sources or the settings")
+    code, words = ask("promtool", "check", kind, *arguments, folder=folder)
+    if code:
+        told = " ".join(line.strip() for line in words.splitlines() if line.strip() and "SUCCESS" not in line)
+        paths = ", ".join(argument for argument in arguments if not argument.startswith("--"))
+        yield Finding(f"promtool-{kind}", "error", paths, "promtool", f"refuses it: {told}", "mend the sources or the settings")
 
 
-def _tested(folder: str, paths: list[str]) -> Iterator[tuple[str, str]]:
-    """The fault of each test file, empty if there is none."""
-    pieces = re.split(r"^Unit Testing:  (.*)$", _promtool(folder, "test", "rules", *paths).stdout, flags=re.MULTILINE)
-    for path, told in zip(pieces[1::2], pieces[2::2], strict=True):
-        yield path, "" if told.strip() == "SUCCESS" else shorten(" ".join(told.split()), 500)
-
-
-def _promtool(folder: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    program = shutil.which("promtool")
-    if program is None:
-        raise BalanceError("promtool is not installed", cure="install Prometheus (in Debian: prometheus), or put promtool on the PATH")
-    return subprocess.run(  # noqa: S603 (promtool, and paths of ours)
-        [program, *arguments], cwd=folder, env=_ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
-    )
-
-
-def _processors() -> int:
-    return len(os.sched_getaffinity(0))
+def _tested(folder: str, path: str) -> str:
+    """The fault of a test file, empty if there is none."""
+    code, words = ask("promtool", "test", "rules", path, folder=folder)
+    return shorten(" ".join(words.split()), 500) if code else ""

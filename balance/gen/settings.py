@@ -5,18 +5,29 @@ the sources are loaded, and checked there.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
 from contextlib import suppress
 from decimal import Decimal
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 from balance.catalog import metrics
 from balance.catalog.model import TARGET_LABELS, is_name
-from balance.errors import Problem, SettingsError, suggestion
-from balance.monitoring.settings import AlertSettings, PrometheusSettings, Settings, Severity
+from balance.errors import SettingsError
+from balance.gen.reading import Read, Reader, RefusedError, Section, Table, duration, interval, one_of, switch, text, texts, whole
+from balance.gen.receivers import ALERTMANAGER
+from balance.monitoring.settings import (
+    RULERS,
+    AlertmanagerSettings,
+    AlertSettings,
+    KubernetesSettings,
+    PrometheusSettings,
+    ProvisioningSettings,
+    Settings,
+    Severity,
+)
+from balance.promql.selectors import Matcher, MatchOperator, pattern_fault
 
-_DURATION = r"(?:(\d{1,3})w)?(?:(\d{1,4})d)?(?:(\d{1,5})h)?(?:(\d{1,6})m)?(?:(\d{1,7})s)?"
-_LENGTHS = (604800, 86400, 3600, 60, 1)
+_MATCHER = r'\s*([a-zA-Z_]\w*)\s*(=~|!=|!~|=)\s*"((?:[^"\\\n]|\\[\\"n])*)"\s*(?:,|$)'
+_ESCAPES = {"\\\\": "\\", '\\"': '"', "\\n": "\n"}
 RUNTIMES = tuple(metrics.RUNTIMES)
 
 
@@ -30,11 +41,15 @@ def load(file: str | None, assignments: list[str]) -> Settings:
     tree = _file(file) if file else {}
     for assignment in assignments:
         _assign(tree, assignment)
-    reader = _Reader(file or "--set")
-    settings = Settings(**reader.mapping("", tree, _TOP))
+    reader = Reader(file or "--set")
+    values = reader.mapping("", tree, KEYS)
+    matchers = values.pop("matchers", ())
+    for job in (matcher for matcher in matchers if matcher.label == "job"):  # the scrape job by its other name
+        if job.operator != "=" or values.setdefault("job", job.value) != job.value:
+            reader.refuse("selector", f'job{job.operator}"{job.value}" is not the one scrape job', "choose it with the key `job`")
     if reader.problems:
         raise SettingsError(problems=reader.problems)
-    return settings
+    return Settings(**values, matchers=tuple(matcher for matcher in matchers if matcher.label != "job"))
 
 
 def _file(name: str) -> dict[str, Any]:
@@ -53,7 +68,7 @@ def _file(name: str) -> dict[str, Any]:
     if tree is None:
         return {}
     if not isinstance(tree, dict):
-        raise SettingsError("is no mapping", where=name, cure=f"write keys and values; keys: {', '.join(sorted(_TOP))}")
+        raise SettingsError("is no mapping", where=name, cure=f"write keys and values; keys: {', '.join(sorted(KEYS))}")
     return tree
 
 
@@ -90,105 +105,45 @@ def _assign(tree: dict[str, Any], assignment: str) -> None:
         tree[keys[-1]] = value
 
 
-class _RefusedError(Exception):
-    """A value that a setting cannot have: what is wrong, and the cure."""
+def _none_or_texts(reader: Reader, path: str, value: Any) -> tuple[str, ...]:
+    """list of texts, which may be empty"""
+    return () if value == [] else texts(reader, path, value)
 
 
-class _Reader:
-    """Walks a tree along a table of keys, converts the values and collects what is wrong with them."""
-
-    def __init__(self, source: str) -> None:
-        self.source = source
-        self.problems: list[Problem] = []
-
-    def mapping(self, path: str, tree: Any, table: Table) -> dict[str, Any]:
-        """The values of a mapping under the names of the record's fields."""
-        result = {}
-        for key, value in self.items(path, tree):
-            place = f"{path}.{key}" if path else key
-            if key not in table:
-                self.refuse(place, "is no setting", suggestion(key, table))
-                continue
-            field, read = table[key]
-            try:
-                result[field] = read(self, place, value)
-            except _RefusedError as refusal:
-                self.refuse(place, *refusal.args)
-        return result
-
-    def items(self, path: str, tree: Any) -> list[tuple[str, Any]]:
-        if isinstance(tree, dict):
-            return [(str(key), value) for key, value in tree.items()]
-        self.refuse(path, "is no mapping", "write keys and values")
-        return []
-
-    def refuse(self, path: str, what: str, cure: str) -> None:
-        self.problems.append(Problem(f"{self.source}: {path}", what, cure))
-
-
-Read = Callable[[_Reader, str, Any], Any]
-Table = Mapping[str, tuple[str, Read]]
-
-
-def _text(_: _Reader, _path: str, value: Any) -> str:
-    if isinstance(value, str) and value:
-        return value
-    raise _RefusedError(f"{value!r} is no text", "write a non-empty text")
-
-
-def _one_of(*options: str) -> Read:
-    def read(_: _Reader, _path: str, value: Any) -> str:
-        if value in options:
-            return str(value)
-        raise _RefusedError(f"{value!r} is not known", suggestion(str(value), options))
-
-    return read
-
-
-def _texts(_: _Reader, _path: str, value: Any) -> tuple[str, ...]:
-    items = value if isinstance(value, list) else [value]
-    if items and all(isinstance(item, str) and item for item in items):
-        return tuple(items)
-    raise _RefusedError(f"{value!r} is no list of texts", "write a list of texts")
-
-
-def _none_or_texts(reader: _Reader, path: str, value: Any) -> tuple[str, ...]:
-    return () if value == [] else _texts(reader, path, value)
-
-
-def _labels(reader: _Reader, path: str, value: Any) -> tuple[str, ...]:
-    names = _texts(reader, path, value)
+def _labels(reader: Reader, path: str, value: Any) -> tuple[str, ...]:
+    """list of labels"""
+    names = texts(reader, path, value)
     for name in names:
         if not is_name(name) or name in TARGET_LABELS:
-            raise _RefusedError(f"{name!r} is no label to keep", "write names of labels besides job and instance, for example [cluster, namespace]")
+            raise RefusedError(f"{name!r} is no label to keep", "write names of labels besides job and instance, for example [cluster, namespace]")
     return names
 
 
-def _address(reader: _Reader, path: str, value: Any) -> str:
-    return _text(reader, path, value).rstrip("/")
+def _address(reader: Reader, path: str, value: Any) -> str:
+    """URL or path"""
+    return text(reader, path, value).rstrip("/")
 
 
-def duration_of(text: str) -> int | None:
-    """The seconds of a duration as Prometheus writes it, None if it is none."""
-    found = re.fullmatch(_DURATION, text) if text else None
-    return sum(int(count) * length for count, length in zip(found.groups(), _LENGTHS, strict=True) if count) if found else None
+def _matchers(_: Reader, _path: str, value: Any) -> tuple[Matcher, ...]:
+    """matchers, as in PromQL"""
+    text, place, found = (value.strip() if isinstance(value, str) else ""), 0, []
+    pattern = re.compile(_MATCHER, re.ASCII)
+    while place < len(text) and (match := pattern.match(text, place)):
+        label, operator, quoted = cast(tuple[str, MatchOperator, str], match.group(1, 2, 3))
+        matcher = Matcher(label, operator, re.sub(r"\\.", lambda escape: _ESCAPES[escape[0]], quoted))
+        if label.startswith("__"):
+            raise RefusedError(f"{label!r} is a reserved label", "select by labels such as job, cluster or namespace")
+        if "~" in operator and (fault := pattern_fault(matcher.value)):
+            raise RefusedError(f"{matcher.value!r} {fault}", "write a regular expression that RE2 takes")
+        found.append(matcher)
+        place = match.end()
+    if not found or place < len(text):
+        raise RefusedError(f"{value!r} is no list of matchers", """write label="value", with =, !=, =~ or !~ and a comma between two""")
+    return tuple(found)
 
 
-def _duration(_: _Reader, _path: str, value: Any) -> int:
-    seconds = duration_of(value) if isinstance(value, str) else None
-    if seconds is None:
-        raise _RefusedError(f"{value!r} is no duration", "write a number with its unit: 0s, 30s, 5m, 1h30m")
-    return seconds
-
-
-def _interval(reader: _Reader, path: str, value: Any) -> int:
-    seconds = _duration(reader, path, value)
-    if seconds:
-        return seconds
-    raise _RefusedError("must be longer than nothing", "write 15s")
-
-
-def _thresholds(reader: _Reader, path: str, value: Any) -> dict[str, float]:
+def _thresholds(reader: Reader, path: str, value: Any) -> dict[str, float]:
+    """numbers by name"""
     numbers = {}
     for name, number in reader.items(path, value):
         if isinstance(number, str):
@@ -201,34 +156,90 @@ def _thresholds(reader: _Reader, path: str, value: Any) -> dict[str, float]:
     return numbers
 
 
-def _objectives(reader: _Reader, path: str, value: Any) -> dict[str, Decimal]:
+def _objectives(reader: Reader, path: str, value: Any) -> dict[str, Decimal]:
+    """shares by name"""
     return {name: Decimal(repr(share)) for name, share in _thresholds(reader, path, value).items()}
 
 
-def _alerts(reader: _Reader, path: str, value: Any) -> dict[str, AlertSettings]:
-    return {name: AlertSettings(**reader.mapping(f"{path}.{name}", chosen, _ALERT)) for name, chosen in reader.items(path, value)}
+def _written(pattern: str, kind: str, example: str) -> Read:
+    """A text of one form."""
+
+    def read(_: Reader, _path: str, value: Any) -> str:
+        if isinstance(value, str) and re.fullmatch(pattern, value):
+            return value
+        raise RefusedError(f"{value!r} is no {kind}", f"write it like {example}")
+
+    read.__doc__ = kind
+    return read
 
 
-def _prometheus(reader: _Reader, path: str, value: Any) -> PrometheusSettings:
-    return PrometheusSettings(**reader.mapping(path, value, _PROMETHEUS))
+def _words(keys: str, values: str, kind: str, example: str) -> Read:
+    """Texts by name, each of one form: Kubernetes' labels and annotations."""
+
+    def read(reader: Reader, path: str, value: Any) -> dict[str, str]:
+        items = reader.items(path, value)
+        for key, word in items:
+            if not (isinstance(word, str) and re.fullmatch(keys, key) and re.fullmatch(values, word)):
+                raise RefusedError(f"{key}: {word!r} is no {kind}", f"write it like {example}, numbers and switches in quotes")
+        return dict(items)
+
+    read.__doc__ = f"mapping of {kind}s"
+    return read
 
 
-_ALERT: Table = {"for": ("wait", _duration), "severity": ("severity", _one_of(*get_args(Severity)))}
-_PROMETHEUS: Table = {
-    "scrape_interval": ("scrape_interval", _interval),
-    "evaluation_interval": ("evaluation_interval", _interval),
-    "targets": ("targets", _texts),
-    "rule_files": ("rule_files", _texts),
-    "alertmanagers": ("alertmanagers", _none_or_texts),
+_DNS = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
+_LABEL = r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)"
+_QUALIFIED = rf"({_DNS}(\.{_DNS})*/)?{_LABEL}"
+_dns_name = _written(_DNS, "Kubernetes name", "edge-monitoring")
+_port_name = _written(r"(?=.{1,15}$)(?=.*[a-z])[a-z0-9]+(-[a-z0-9]+)*", "port name", "metrics")
+_label_map = _words(_QUALIFIED, f"{_LABEL}?", "Kubernetes label", "{release: prometheus}")
+_annotation_map = _words(_QUALIFIED, r"(?s).*", "Kubernetes annotation", "{grafana_folder: Edge}")
+
+_ALERT: Table = {
+    "enabled": ("enabled", switch, "false leaves the alert out of everything that is generated."),
+    "severity": ("severity", one_of(*get_args(Severity)), "Who is told: critical pages, a warning waits for working hours."),
+    "for": ("wait", duration, "How long it must be true before it fires."),
+    "keep_firing_for": ("keep_firing", duration, "How long it goes on firing once it is no longer true."),
 }
-_TOP: Table = {
-    "job": ("job", _text),
-    "keep_labels": ("keep_labels", _labels),
-    "runbook_base": ("runbook_base", _address),
-    "grafana_url": ("grafana_url", _address),
-    "runtime": ("runtime", _one_of(*RUNTIMES)),
-    "thresholds": ("thresholds", _thresholds),
-    "objectives": ("objectives", _objectives),
-    "alerts": ("alerts", _alerts),
-    "prometheus": ("prometheus", _prometheus),
+_PROMETHEUS: Table = {
+    "scrape_interval": ("scrape_interval", interval, "Time between two scrapes, at most half of the shortest window of a rate."),
+    "evaluation_interval": ("evaluation_interval", interval, "Time between two evaluations of the rules."),
+    "targets": ("targets", texts, "The admin addresses of the instances."),
+    "rule_files": ("rule_files", texts, "Where Prometheus finds the rules."),
+    "alertmanagers": ("alertmanagers", _none_or_texts, "The addresses of Alertmanager."),
+}
+_KUBERNETES: Table = {
+    "name": ("name", _dns_name, "The name of the objects, and the beginning of the dashboards'; by default the catalog's."),
+    "namespace": ("namespace", _dns_name, "Where the objects live; by default wherever they are applied."),
+    "labels": ("labels", _label_map, "Labels of all objects, such as the ones by which Prometheus' operator picks them up."),
+    "service_labels": ("service_labels", _label_map, "The labels of the Services to scrape; by default `app.kubernetes.io/name` with the name."),
+    "service_namespaces": ("service_namespaces", texts, "Where those Services live; by default where the ServiceMonitor does."),
+    "port": ("port", _port_name, "The name of the Services' port that answers `/metrics`."),
+    "dashboard_labels": ("dashboard_labels", _label_map, "The labels by which Grafana's sidecar finds dashboards."),
+    "dashboard_annotations": ("dashboard_annotations", _annotation_map, "Annotations for the sidecar, such as the folder."),
+}
+_PROVISIONING: Table = {
+    "provider": ("provider", text, "The name of the dashboard provider; by default the main dashboard's title."),
+    "organisation": ("organisation", whole, "Grafana's organisation that gets the dashboards."),
+    "folder": ("folder", text, "The folder in which Grafana shows them; by default the bundle's."),
+    "path": ("path", text, "The directory on Grafana's machine that holds the dashboards."),
+    "datasource": ("datasource", text, "The name of the data source."),
+    "url": ("url", _written(r"https?://\S+", "URL", "http://localhost:9090"), "Where Grafana reaches Prometheus, Thanos or Mimir."),
+}
+KEYS: Table = {
+    "job": ("job", text, "The scrape job, on which rules, dashboards and the scrape configuration agree; by default the catalog's name."),
+    "selector": ("matchers", _matchers, 'Matchers put into every selector beside the job: `cluster="eu",namespace=~"edge-.*"`.'),
+    "keep_labels": ("keep_labels", _labels, "Labels that aggregations by job keep too, where one Prometheus sees several clusters."),
+    "rate_window": ("rate_window", interval, "The window of rates in rules, if not as declared."),
+    "runbook_base": ("runbook_base", _address, "What links to runbooks begin with."),
+    "grafana_url": ("grafana_url", _address, "What links to panels begin with."),
+    "runtime": ("runtime", one_of(*RUNTIMES), "Whose runtime metrics are used."),
+    "ruler": ("ruler", one_of(*RULERS), "Which program evaluates the rule files."),
+    "thresholds": ("thresholds", _thresholds, "Other values for thresholds; see below."),
+    "objectives": ("objectives", _objectives, "Other shares of requests that must be good; see below."),
+    "alerts": ("alerts", Section(AlertSettings, _ALERT, "NAME"), "Overrides for single alerts."),
+    "prometheus": ("prometheus", Section(PrometheusSettings, _PROMETHEUS), "The scrape configuration."),
+    "alertmanager": ("alertmanager", Section(AlertmanagerSettings, ALERTMANAGER), "Who is told."),
+    "kubernetes": ("kubernetes", Section(KubernetesSettings, _KUBERNETES), "Kubernetes objects."),
+    "provisioning": ("provisioning", Section(ProvisioningSettings, _PROVISIONING), "Grafana's provisioning."),
 }

@@ -8,7 +8,7 @@ from balance.catalog.model import Threshold
 from balance.lint.check import Found, Inputs, check
 from balance.promql.ast import Scaled
 from balance.promql.selectors import Expr
-from balance.promql.text import duration
+from balance.promql.text import duration, seconds
 
 SAMPLES = 4
 """So many scrapes should be in a window: a rate then survives one that fails (prometheus.io: "Choose what range to use with rate()")."""
@@ -78,7 +78,8 @@ def window_sparse(inputs: Inputs) -> Iterator[Found]:
     more often, or look back further. (Fewer than two is refused outright.)
     """
     interval = inputs.settings.prometheus.scrape_interval
-    for seconds in sorted({window.seconds for _, expr in inputs.bundle.expressions() for window in expr.windows()}):
-        if seconds < SAMPLES * interval:
+    lengths = {seconds(window, inputs.settings.scope) for _, expr in inputs.bundle.expressions() for window in expr.windows()}
+    for length in sorted(lengths):
+        if length < SAMPLES * interval:
             problem = f"hold fewer than {SAMPLES} samples, with one every {duration(interval)}"
-            yield Found("prometheus.scrape_interval", f"windows of {duration(seconds)}", problem, f"at most {duration(seconds // SAMPLES)}")
+            yield Found("prometheus.scrape_interval", f"windows of {duration(length)}", problem, f"at most {duration(length // SAMPLES)}")

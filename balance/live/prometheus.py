@@ -10,17 +10,13 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlencode, urlsplit
 from urllib.request import Request, urlopen
 
-from balance.errors import BalanceError
+from balance.errors import LiveError
 
 POINTS = 5000
 """So many steps are asked for at a time; Prometheus refuses more than 11,000."""
 
 Series = Mapping[tuple[tuple[str, str], ...], list[tuple[int, float]]]
 """Labels without the name -> times in seconds and values, ascending."""
-
-
-class LiveError(BalanceError):
-    """A server that cannot be reached, or refuses."""
 
 
 class Prometheus:

@@ -75,9 +75,9 @@ class Alert(Record):
     """A condition, who is told, and how.
 
     `summary` and `description` are Prometheus templates in which ``{value}`` and ``{threshold}`` stand for the value and the
-    threshold, written in the threshold's unit. A label in them must survive the expression; one that only some results carry
-    must be guarded: ``{{ with $labels.instance }}...{{ end }}``. `wait` is the ``for`` and `keep_firing` the ``keep_firing_for``, in
-    seconds; `group` the rule group, by default that of the catalog's name.
+    threshold, written in the threshold's unit, and ``{window}`` for the window of rates. A label in them must survive the
+    expression; one that only some results carry must be guarded: ``{{ with $labels.instance }}...{{ end }}``. `wait` is the ``for``
+    and `keep_firing` the ``keep_firing_for``, in seconds; `group` the rule group, by default that of the catalog's name.
     """
 
     name: str

@@ -9,6 +9,7 @@ from balance.catalog.registry import Catalog
 from balance.errors import MonitoringError, Problem
 from balance.monitoring.alerts import Alert, RecordingRule
 from balance.monitoring.dashboards import Dashboard, Panel
+from balance.monitoring.routing import Routing
 from balance.monitoring.slo import Slo
 from balance.promql.ast import Comparison, Scaled
 from balance.promql.selectors import Expr
@@ -30,17 +31,22 @@ class Waiver(Record):
 class Bundle(Record):
     """What one source declares, or several together. Raises `MonitoringError` with every name that is used twice.
 
-    `runbooks` are packages with a folder of prose (see `balance.monitoring.runbooks`), `unplotted` the metrics that no panel shows, and why.
+    `routing` says who is told, `folder` where Grafana shows the dashboards; `runbooks` are packages with a folder of prose (see
+    `balance.monitoring.runbooks`), `unplotted` the metrics that no panel shows, and why; `switched_off` the names of alerts that
+    settings took out of `alerts`: prose may still mention them.
     """
 
     catalog: Catalog
     dashboards: tuple[Dashboard, ...] = ()
     alerts: tuple[Alert, ...] = ()
     recording_rules: tuple[RecordingRule, ...] = ()
+    slos: tuple[Slo, ...] = ()
+    routing: Routing | None = None
+    folder: str = ""
     runbooks: tuple[str, ...] = ()
     unplotted: Mapping[Metric, str] = {}
     waivers: tuple[Waiver, ...] = ()
-    slos: tuple[Slo, ...] = ()
+    switched_off: tuple[str, ...] = ()
 
     def validate(self) -> None:
         problems = [
@@ -67,8 +73,15 @@ class Bundle(Record):
             for metric, reason in self.unplotted.items()
             if metric not in self.catalog or not reason
         ]
+        if self.routing:
+            problems += self.routing.faults({alert.name: alert for alert in self.alerts})
         if problems:
             raise MonitoringError(problems=problems)
+
+    @property
+    def declared_thresholds(self) -> tuple[Threshold, ...]:
+        """The catalog's thresholds and those that follow from objectives."""
+        return (*self.catalog.thresholds, *(threshold for slo in self.slos for threshold in slo.thresholds))
 
     @property
     def plotted(self) -> frozenset[Metric]:
@@ -85,11 +98,6 @@ class Bundle(Record):
                 for query in panel.queries:
                     found.setdefault(query.expr, (dashboard, panel))
         return found
-
-    @property
-    def declared_thresholds(self) -> tuple[Threshold, ...]:
-        """The catalog's thresholds and those that follow from objectives."""
-        return (*self.catalog.thresholds, *(threshold for slo in self.slos for threshold in slo.thresholds))
 
     def thresholds(self) -> Iterable[tuple[str, Threshold]]:
         """Every threshold that is compared with, scaled by or drawn, with the place where it is used."""
@@ -120,14 +128,18 @@ def merge(bundles: Iterable[Bundle]) -> Bundle:
     for other in others:
         if other.catalog is not first.catalog:
             raise MonitoringError(f"sources with two catalogs: {first.catalog.name}, {other.catalog.name}", cure="choose one with --source")
+        if first.routing and other.routing:
+            raise MonitoringError("two sources say who is told (routing)", cure="choose one with --source")
         first = first.replace(
             dashboards=first.dashboards + other.dashboards,
             alerts=first.alerts + other.alerts,
             recording_rules=first.recording_rules + other.recording_rules,
+            slos=first.slos + tuple(slo for slo in other.slos if slo not in first.slos),
+            routing=first.routing or other.routing,
+            folder=first.folder or other.folder,
             runbooks=tuple(dict.fromkeys(first.runbooks + other.runbooks)),
             unplotted={**first.unplotted, **other.unplotted},
             waivers=first.waivers + other.waivers,
-            slos=first.slos + tuple(slo for slo in other.slos if slo not in first.slos),
         )
     return first
 

@@ -45,8 +45,10 @@ class Runbook(Record):
     owner: str = ""
     reviewed: str = ""
 
-    def checked(self, catalog: Catalog, alerts: Collection[str], recorded: Collection[str] = (), selector: str = "") -> Mapping[str, str]:
-        """The sections, every query in them checked and narrowed by `selector`, every name of an alert made a link.
+    def checked(
+        self, catalog: Catalog, alerts: Collection[str], recorded: Collection[str] = (), selector: str = "", switched_off: Collection[str] = ()
+    ) -> Mapping[str, str]:
+        """The sections, every query in them checked and narrowed by `selector`, every name of an alert made a link unless it is switched off.
 
         Raises `MonitoringError` with every series, label, value and alert that does not exist.
         """
@@ -67,10 +69,10 @@ class Runbook(Record):
                 except BalanceError as error:
                     problems.extend(Problem(self.where, problem.what, problem.cure) for problem in error.problems)
             elif re.fullmatch(rf"{catalog.name.capitalize()}[A-Z]\w+", word, re.ASCII):
-                if word not in alerts:
-                    problems.append(Problem(self.where, f"no alert {word!r}", suggestion(word, alerts)))
-                elif word != self.alert:
+                if word in alerts and word != self.alert:
                     return f"[`{word}`]({word}.md)"
+                if word not in alerts and word not in switched_off:
+                    problems.append(Problem(self.where, f"no alert {word!r}", suggestion(word, alerts)))
             return code[0]
 
         made = {title: _outside(_BLOCK, _FENCE.sub(query, text), lambda words: _CODE.sub(name, words)) for title, text in self.sections.items()}

@@ -14,7 +14,7 @@ from balance.catalog.model import RATIO, Threshold, is_name
 from balance.errors import MonitoringError
 from balance.monitoring.alerts import Alert, Condition, RecordingRule
 from balance.monitoring.settings import Severity
-from balance.promql import RATE_WINDOW, Window, compare, complement, increase, over_time, rate, ratio, recorded, scaled, sum_by
+from balance.promql import Window, compare, complement, increase, over_time, rate, ratio, recorded, scaled, sum_by
 from balance.promql.ast import Recorded
 from balance.promql.selectors import CounterSeries, Expr
 from balance.promql.text import duration
@@ -135,10 +135,10 @@ class Slo(Record):
 
     @property
     def _kept(self) -> tuple[Recorded, Recorded]:
-        part = "bad" if self.bad else "good"
+        part, window = "bad" if self.bad else "good", Window(300)
         return (
-            recorded(f"job:{self.name}_{part}:rate5m", sum_by(rate(self._part.over(RATE_WINDOW)), "job")),
-            recorded(f"job:{self.name}_total:rate5m", sum_by(rate(self.total.over(RATE_WINDOW)), "job")),
+            recorded(f"job:{self.name}_{part}:rate5m", sum_by(rate(self._part.over(window)), "job")),
+            recorded(f"job:{self.name}_total:rate5m", sum_by(rate(self.total.over(window)), "job")),
         )
 
     @property

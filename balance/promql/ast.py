@@ -207,10 +207,17 @@ class Absent(Expr):
 
 
 class Recorded(Expr):
-    """What a recording rule has stored under a name: the value of `expr` at the last evaluation."""
+    """What a recording rule has stored under a name: the value of `expr` at the last evaluation.
+
+    Raises `QueryError` for a window that settings may choose: the name of the rule goes with the window, and would be another.
+    """
 
     record: str
     expr: Expr
+
+    def validate(self) -> None:
+        if any(window.adaptive for window in self.expr.windows()):
+            raise QueryError("reads a recording rule whose window the settings choose", where=self.record, cure="record over a fixed window")
 
     @property
     def labels(self) -> Labels:

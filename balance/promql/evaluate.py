@@ -30,8 +30,8 @@ from balance.promql.ast import (
     Scaled,
     SetOperation,
 )
-from balance.promql.selectors import CounterRange, Expr, Selector
-from balance.promql.text import NO_SCOPE, Scope
+from balance.promql.selectors import Expr, Selector
+from balance.promql.text import NO_SCOPE, Scope, seconds
 
 LOOKBACK = 300
 """Seconds for which a sample counts as current."""
@@ -133,7 +133,7 @@ def only(labels: Labels, names: Iterable[str]) -> Labels:
 
 def _range_call(node: RangeCall, database: Database, at: float) -> Vector:
     window = node.range.window
-    length = _length(node.range, database.scope)
+    length = seconds(node.range.window, database.scope)
     end = at - window.offset
     result = {}
     for one in database.select(node.range.series):
@@ -143,14 +143,6 @@ def _range_call(node: RangeCall, database: Database, at: float) -> Vector:
                 samples, end - length, end, database.version, length if node.function == "rate" else None
             )
     return result
-
-
-def _length(samples: CounterRange, scope: Scope) -> int:
-    window = samples.window
-    if not (window.adaptive and scope.rate_window):
-        return window.seconds
-    lengths = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
-    return sum(int(count) * lengths[unit] for count, unit in re.findall(r"(\d+)([smhdw])", scope.rate_window))
 
 
 def _increase(samples: list[tuple[float, float]], begin: float, end: float, version: Version, per: float | None) -> float:
@@ -301,7 +293,7 @@ def _over_time(node: OverTime, database: Database, at: float) -> Vector:
     tests = matchers(database.scope.recorded)
     result = {}
     for one in database.by_name.get(node.series.record, ()):
-        samples = database.window(one, at - node.window.seconds, at)
+        samples = database.window(one, at - seconds(node.window, database.scope), at)
         if samples and all(agrees(one.labels.get(label, ""), *test) for label, *test in tests):
             result[frozenset(one.labels.items())] = math.fsum(value for _, value in samples)
     return result

@@ -45,6 +45,17 @@ class Matcher(Record):
     value: str
 
 
+def pattern_fault(pattern: str) -> str:
+    """What is wrong with a regular expression, for Prometheus; empty if nothing is."""
+    if _NOT_RE2.search(pattern):
+        return "looks around or back, which RE2 cannot: spell it out"
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        return f"is no regular expression: {error}"
+    return ""
+
+
 class Expr(Record):
     """An instant vector."""
 
@@ -100,12 +111,9 @@ class Selector(Expr):
             if not label.allows(matcher.value):
                 raise QueryError(label.refusal(matcher.value), where=self.metric.name)
             return
-        if _NOT_RE2.search(matcher.value):
-            raise QueryError(f"label {label.name!r}: {matcher.value!r} looks around or back", where=self.metric.name, cure="RE2 cannot: spell it out")
-        try:
-            pattern = re.compile(matcher.value)
-        except re.error as error:
-            raise QueryError(f"label {label.name!r}: {matcher.value!r} is no regular expression: {error}", where=self.metric.name) from None
+        if fault := pattern_fault(matcher.value):
+            raise QueryError(f"label {label.name!r}: {matcher.value!r} {fault}", where=self.metric.name)
+        pattern = re.compile(matcher.value)
         if label.values and not any(pattern.fullmatch(value) for value in label.values):
             raise QueryError(f"label {label.name!r}: {matcher.value!r} matches no value ({choices(label.values)})", where=self.metric.name)
 

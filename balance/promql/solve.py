@@ -16,7 +16,7 @@ from balance.errors import QueryError
 from balance.promql.ast import Absent, Aggregation, Comparison, Complement, Distance, Quantile, RangeCall, Ratio, Recorded, Scaled, SetOperation
 from balance.promql.evaluate import agrees, kept, matchers
 from balance.promql.selectors import CounterSeries, Expr, Selector
-from balance.promql.text import Scope, text
+from balance.promql.text import Scope, seconds, text
 from balance.record import Record
 
 Key = tuple[str, tuple[tuple[str, str], ...]]
@@ -57,7 +57,7 @@ class Solver(Record):
             case Selector():
                 return {self.series(expr, avoid): Line(value)}
             case RangeCall():
-                slope = value if expr.function == "rate" else value / expr.range.window.seconds
+                slope = value if expr.function == "rate" else value / seconds(expr.range.window, self.scope)
                 return {self.series(expr.range.series, avoid): Line(Fraction(0), slope, counter=True)}
             case Aggregation(operator="count"):
                 return self._several(expr, value, avoid)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from balance.catalog.model import Threshold, number
@@ -20,7 +21,7 @@ from balance.promql.ast import (
     Scaled,
     SetOperation,
 )
-from balance.promql.selectors import CounterRange, Expr, Selector, Window
+from balance.promql.selectors import CounterRange, Expr, Matcher, Selector, Window
 from balance.record import Record
 
 _UNITS = (("w", 604800), ("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
@@ -65,10 +66,23 @@ def duration(seconds: int) -> str:
     return text or "0s"
 
 
+def seconds(window: Window, scope: Scope) -> int:
+    """The length of a window within a scope."""
+    if not (window.adaptive and scope.rate_window):
+        return window.seconds
+    lengths = dict(_UNITS)
+    return sum(int(count) * lengths[unit] for count, unit in re.findall(r"(\d+)([smhdw])", scope.rate_window))
+
+
 def quoted(value: str) -> str:
     """A PromQL string literal in double quotes."""
     escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
     return f'"{escaped}"'
+
+
+def matching(matchers: Iterable[Matcher]) -> str:
+    """What stands between the braces of a selector: ``job="balance",status=~"5.."``."""
+    return ",".join(f"{matcher.label}{matcher.operator}{quoted(matcher.value)}" for matcher in matchers)
 
 
 def text(expr: Expr, scope: Scope = NO_SCOPE) -> str:
@@ -103,8 +117,8 @@ def _window(window: Window, scope: Scope) -> str:
 
 
 def _selector(node: Selector, scope: Scope) -> str:
-    own = [f"{matcher.label}{matcher.operator}{quoted(matcher.value)}" for matcher in node.matchers]
-    inside = ",".join([*own, scope.selector] if scope.selector else own)  # an empty selector of a mixin's user leaves a comma, which is allowed
+    own = matching(node.matchers)
+    inside = ",".join(filter(None, (own, scope.selector)))  # an empty selector of a mixin's user leaves a comma, which is allowed
     return f"{node.name}{{{inside}}}" if inside else node.name
 
 

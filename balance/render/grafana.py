@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from balance.errors import RenderError
 from balance.monitoring.dashboards import WIDTH, Dashboard, Panel, Query
 from balance.monitoring.settings import Settings
 from balance.promql.build import series
-from balance.promql.text import Scope, text
+from balance.promql.selectors import Matcher
+from balance.promql.text import Scope, matching, text
 from balance.record import Record
 from balance.render import grafanalib_fast, units
 from balance.render.versions import DEFAULT_VERSION, SCHEMA_VERSIONS
@@ -60,7 +61,8 @@ def panel_url(dashboard: Dashboard, title: str) -> str:
 
 def _dashboard(dashboard: Dashboard, settings: Settings, form: Form) -> Json:
     lib = grafanalib_fast.load()
-    scope = Scope(SELECTOR, "$__rate_interval", settings.thresholds, settings.keep, RECORDED)
+    selector, recorded = _selected(SELECTOR, settings.matchers), _selected(RECORDED, settings.recorded_matchers)
+    scope = Scope(selector, "$__rate_interval", settings.thresholds, settings.keep, recorded)
     skeleton = lib.Dashboard(
         title=dashboard.title,
         uid=dashboard.uid,
@@ -81,13 +83,17 @@ def _dashboard(dashboard: Dashboard, settings: Settings, form: Form) -> Json:
     return normalise(model)
 
 
+def _selected(own: str, matchers: Iterable[Matcher]) -> str:
+    return ",".join(filter(None, (own, matching(matchers))))
+
+
 def _variables(lib: Any, dashboard: Dashboard, settings: Settings) -> Iterator[Any]:
     presence = series(dashboard.presence)
-    chosen = text(presence, Scope('job=~"$job"'))
+    jobs, instances = (text(presence, Scope(_selected(own, settings.matchers))) for own in ("", 'job=~"$job"'))
     yield lib.Template(name="datasource", label="Data source", type="datasource", query="prometheus", default="default")
     common = {"type": "query", "dataSource": DATASOURCE, "multi": True, "includeAll": True, "allValue": ".+", "refresh": 2}
-    yield lib.Template(name="job", label="Job", query=f"label_values({text(presence)}, job)", default=settings.job, **common)
-    yield lib.Template(name="instance", label="Instance", query=f"label_values({chosen}, instance)", default="All", **common)
+    yield lib.Template(name="job", label="Job", query=f"label_values({jobs}, job)", default=settings.job, **common)
+    yield lib.Template(name="instance", label="Instance", query=f"label_values({instances}, instance)", default="All", **common)
 
 
 def _panels(lib: Any, dashboard: Dashboard, scope: Scope) -> Iterator[Any]:

@@ -13,33 +13,32 @@ from balance.errors import BalanceError, Problem, RenderError
 from balance.monitoring.alerts import Alert
 from balance.monitoring.bundle import Bundle
 from balance.monitoring.dashboards import Dashboard, Panel
+from balance.monitoring.routing import applied
 from balance.monitoring.runbooks import Runbook, read
 from balance.monitoring.settings import Settings
 from balance.promql.ast import Comparison
 from balance.render import rules
 from balance.render.artifact import Artifact
 
-TOLD = {"critical": "pages whoever is on call, at once", "warning": "for the team, in working hours"}
-"""Who is told, by severity."""
 _SHOWN = 12
 """So many values of a label are listed one by one."""
 _NEIGHBOURS = 8
 """So many other alerts are pointed at."""
 
 
-def runbooks(bundle: Bundle, settings: Settings) -> list[Artifact]:
-    """A page for each alert, an index, and the metrics reference.
+def runbooks(bundle: Bundle, settings: Settings, evaluated: rules.Json) -> list[Artifact]:
+    """A page for each alert, an index, and the metrics reference; the facts are those of the rules, out of the evaluated mixin.
 
     An alert without prose gets a page with the facts alone. Raises `RenderError` with everything in the prose that does not exist.
     """
-    evaluated = {rule["alert"]: rule for group in rules.evaluate(bundle, settings)["alerts"]["groups"] for rule in group["rules"]}
+    written = {rule["alert"]: rule for group in evaluated["alerts"]["groups"] for rule in group["rules"]}
     prose = {runbook.alert: runbook for runbook in read(bundle.runbooks)}
-    around = _Around(bundle)
+    around = _Around(bundle, settings)
     pages: list[dict[str, Any]] = []
     problems: list[Problem] = []
     for alert in sorted(bundle.alerts, key=lambda alert: alert.name):
         try:
-            pages.append(_page(around, settings, alert, prose.get(alert.name, Runbook(alert.name, "", {})), evaluated[alert.name]))
+            pages.append(_page(around, settings, alert, prose.get(alert.name, Runbook(alert.name, "", {})), written[alert.name]))
         except BalanceError as error:
             problems += error.problems
     if problems:
@@ -63,8 +62,10 @@ def _templates() -> jinja2.Environment:
 class _Around:
     """What the pages of a bundle have in common, looked up once."""
 
-    def __init__(self, bundle: Bundle) -> None:
+    def __init__(self, bundle: Bundle, settings: Settings) -> None:
         self.catalog = bundle.catalog
+        self.switched_off = bundle.switched_off
+        self._routing = bundle.routing and applied(bundle.routing, settings)
         self.plots = bundle.plots()
         self.alerts = {alert.name: alert for alert in bundle.alerts}
         self.recorded = frozenset(rule.record for rule in bundle.recording_rules)
@@ -72,6 +73,14 @@ class _Around:
         for alert in bundle.alerts:
             for metric in alert.condition.expr.metrics():
                 self._by_metric.setdefault(metric, []).append(alert)
+
+    def told(self, severity: str) -> str:
+        """Who is told, and by what; nothing if the bundle does not say."""
+        if self._routing is None:
+            return ""
+        name = self._routing.route(severity).receiver
+        receiver = next(receiver for receiver in self._routing.receivers if receiver.name == name)
+        return f": told to `{name}` by {', '.join(receiver.integrations)}"
 
     def neighbours(self, alert: Alert, prose: Runbook) -> list[Alert]:
         """The alerts that the prose mentions, then those that look at the same metrics; not too many."""
@@ -87,9 +96,9 @@ def _page(around: _Around, settings: Settings, alert: Alert, prose: Runbook, rul
     return {
         "alert": alert,
         "prose": prose,
-        "sections": prose.checked(around.catalog, around.alerts, around.recorded, settings.selector),
+        "sections": prose.checked(around.catalog, around.alerts, around.recorded, settings.selector, around.switched_off),
         "severity": severity,
-        "told": TOLD[severity],
+        "told": around.told(severity),
         "fires": "at once" if wait == "0s" else f"after {wait}",
         "keeps": rule.get("keep_firing_for"),
         "thresholds": [_threshold(threshold, settings) for threshold in compared],

@@ -18,8 +18,8 @@ from balance.catalog.model import Threshold
 from balance.errors import RenderError, choices
 from balance.monitoring.alerts import Alert, RecordingRule
 from balance.monitoring.bundle import Bundle
-from balance.monitoring.settings import Settings
-from balance.promql.selectors import Expr
+from balance.monitoring.settings import Ruler, Settings
+from balance.promql.selectors import RATE_WINDOW, Expr
 from balance.promql.text import Scope, duration, text
 from balance.render import units
 from balance.render.artifact import Artifact
@@ -28,7 +28,7 @@ from balance.render.grafana import panel_url
 Json = dict[str, Any]
 Kind = Literal["rules", "alerts"]
 Item = TypeVar("Item", Alert, RecordingRule)
-LIBRARIES = ("mixin.libsonnet", "config.libsonnet", "alerts.libsonnet", "rules.libsonnet", "dashboards.libsonnet")
+LIBRARIES = ("mixin.libsonnet", "config.libsonnet", "alerts.libsonnet", "rules.libsonnet", "dashboards.libsonnet", "jsonnetfile.json")
 FOLDER, ALERTS, RECORDING = "prometheus/rules", "alerts.yaml", "recording.yaml"
 HEADER = "# Made by balance-gen from the metric catalog; edits are lost. To change it: the sources, then `balance-gen write`.\n"
 _HOLE = "\x00"
@@ -45,12 +45,13 @@ def _open(name: str) -> str:
     return f"{_HOLE}{name}{_HOLE}"
 
 
-_SCOPE = _Open(_open("$selector"), keep=_open("$keep"), recorded=_open("$recorded"))
+def _left_open(settings: Settings) -> Scope:
+    return _Open(_open("$selector"), settings.scope.rate_window, keep=_open("$keep"), recorded=_open("$recorded"))
 
 
 def model(bundle: Bundle, settings: Settings) -> Json:
     """What the mixin needs to know. A text with something left open is a list of pairs: a piece of text, and the name of what follows it."""
-    scope = Scope(thresholds=settings.thresholds)
+    scope = _left_open(settings)
     default = bundle.catalog.name
     panels = plotted(bundle)
     return {
@@ -60,39 +61,50 @@ def model(bundle: Bundle, settings: Settings) -> Json:
             "keep_labels": list(settings.keep_labels),
             "runbook_base": settings.runbook_base,
             "grafana_url": settings.grafana_url,
-            "thresholds": {threshold.name: scope.written(threshold) for threshold in bundle.declared_thresholds},
+            "thresholds": {threshold.name: settings.scope.written(threshold) for threshold in bundle.declared_thresholds},
         },
         "alerts": [
-            {"name": name, "alerts": [_alert(alert, settings, panels.get(alert.condition.expr)) for alert in alerts]}
+            {"name": name, "alerts": [_alert(alert, panels.get(alert.condition.expr), settings) for alert in alerts]}
             for name, alerts in _by_group(bundle.alerts, default).items()
         ],
         "rules": [
-            {"name": f"{name}.rules", "rules": [{"record": rule.record, "expr": _pairs(text(rule.expr, _SCOPE))} for rule in rules]}
+            {"name": f"{name}.rules", "rules": [{"record": _record(rule, settings), "expr": _pairs(text(rule.expr, scope))} for rule in rules]}
             for name, rules in _by_group(bundle.recording_rules, default).items()
         ],
     }  # fmt: skip
 
 
-def rule_files(bundle: Bundle, evaluated: Json) -> list[Artifact]:
+def rule_files(bundle: Bundle, evaluated: Json, ruler: Ruler, namespace: str) -> list[Artifact]:
     """The rules as Prometheus loads them: a file for the alerts, one for the recording rules, and one for each group that is named otherwise."""
     groups = (*(rule.group for rule in bundle.recording_rules), *(alert.group for alert in bundle.alerts))
     own = dict.fromkeys(group for group in groups if group)
     plain = bundle.catalog.name
-    return [
-        Artifact(f"{FOLDER}/{ALERTS}", rule_file(evaluated, "alerts", only=plain)),
-        Artifact(f"{FOLDER}/{RECORDING}", rule_file(evaluated, "rules", only=plain)),
-        *(Artifact(f"{FOLDER}/{name}.yaml", rule_file(evaluated, "rules", "alerts", only=name)) for name in own),
-    ]
+    files: tuple[tuple[str, tuple[Kind, ...], str], ...] = (
+        (ALERTS, ("alerts",), plain),
+        (RECORDING, ("rules",), plain),
+        *((f"{name}.yaml", ("rules", "alerts"), name) for name in own),
+    )
+    return [Artifact(f"{FOLDER}/{file}", rule_file(evaluated, *kinds, only=only, ruler=ruler, namespace=namespace)) for file, kinds, only in files]
 
 
-def rule_file(evaluated: Json, *kinds: Kind, only: str = "") -> str:
-    """A Prometheus rule file with the groups of the given kinds, in that order, out of the evaluated mixin; or `only` those of that name."""
-    groups = [group for kind in kinds for group in evaluated[kind]["groups"] if only in ("", group["name"].removesuffix(".rules"))]
-    names = [group["name"] for group in groups]
+def groups(evaluated: Json, *kinds: Kind, only: str = "") -> list[Json]:
+    """The rule groups of the given kinds, in that order, out of the evaluated mixin; or `only` those of that name. Raises `RenderError` if
+    two have one name.
+    """
+    found = [group for kind in kinds for group in evaluated[kind]["groups"] if only in ("", group["name"].removesuffix(".rules"))]
+    names = [group["name"] for group in found]
     if len(set(names)) != len(names):
         raise RenderError(f"two rule groups have one name: {choices(names)}", cure="name the groups of alerts and recording rules differently")
-    ordered = [{"name": group["name"], "rules": [_ordered(rule) for rule in group["rules"]]} for group in groups]
-    return HEADER + dump({"groups": ordered})
+    return [{"name": group["name"], "rules": [_ordered(rule) for rule in group["rules"]]} for group in found]
+
+
+def rule_file(evaluated: Json, *kinds: Kind, only: str = "", ruler: Ruler = Ruler(), namespace: str = "") -> str:  # noqa: B008 (immutable)
+    """A rule file with the groups of the given kinds, or `only` those of that name, as the program wants it that evaluates the rules."""
+    wanted = groups(evaluated, *kinds, only=only)
+    for rule in (rule for group in wanted for rule in group["rules"]):
+        for key in ruler.unknown:
+            rule.pop(key, None)
+    return HEADER + dump({**({"namespace": namespace} if ruler.namespaced else {}), "groups": wanted})
 
 
 def mixin(bundle: Bundle, settings: Settings, dashboards: dict[str, str]) -> list[Artifact]:
@@ -137,14 +149,13 @@ def _by_group(items: Iterable[Item], default: str) -> dict[str, list[Item]]:
 
 def places(bundle: Bundle, settings: Settings) -> dict[str, str]:
     """What the mixin puts into the places that are left open, by name, if nobody overrides it."""
-    scope = Scope(thresholds=settings.thresholds)
     return {
         "$selector": settings.selector,
         "$recorded": settings.recorded_selector,
         "$keep": settings.keep,
         "$runbook_base": settings.runbook_base,
         "$grafana_url": settings.grafana_url,
-        **{threshold.name: scope.written(threshold) for threshold in bundle.declared_thresholds},
+        **{threshold.name: settings.scope.written(threshold) for threshold in bundle.declared_thresholds},
     }
 
 
@@ -163,31 +174,39 @@ def plotted(bundle: Bundle) -> dict[Expr, str]:
     return {expr: panel_url(dashboard, panel.title) for expr, (dashboard, panel) in bundle.plots().items()}
 
 
-def _alert(alert: Alert, settings: Settings, panel: str | None) -> Json:
-    chosen = settings.alert(alert.name)
+def _record(rule: RecordingRule, settings: Settings) -> str:
+    """The name of a recording rule, which tells the window of its rates: also the one that the settings choose."""
+    level, metric, operation = rule.record.split(":")
+    if settings.rate_window and any(window.adaptive for window in rule.expr.windows()):
+        operation = operation.replace(duration(RATE_WINDOW.seconds), duration(settings.rate_window))
+    return f"{level}:{metric}:{operation}"
+
+
+def _alert(alert: Alert, panel: str | None, settings: Settings) -> Json:
     return {
         "name": alert.name,
-        "expr": _pairs(text(alert.condition.whole, _SCOPE)),
-        "for": duration(alert.wait if chosen.wait is None else chosen.wait),
+        "expr": _pairs(text(alert.condition.whole, _left_open(settings))),
+        "for": duration(alert.wait),
         "keep_firing_for": duration(alert.keep_firing) if alert.keep_firing else None,
-        "severity": chosen.severity or alert.severity,
-        "annotations": {name: _pairs(words) for name, words in templates(alert, panel).items()},
+        "severity": alert.severity,
+        "annotations": {name: _pairs(words) for name, words in templates(alert, panel, settings).items()},
     }
 
 
-def templates(alert: Alert, panel: str | None) -> dict[str, str]:
+def templates(alert: Alert, panel: str | None, settings: Settings) -> dict[str, str]:
     """The templates of an alert's annotations, with places left open. `panel` is where its condition is plotted."""
     return {
-        "summary": _words(alert.summary, alert),
-        "description": _words(alert.description, alert),
+        "summary": _words(alert.summary, alert, settings),
+        "description": _words(alert.description, alert, settings),
         "runbook_url": f"{_open('$runbook_base')}/{alert.name}.md",
         **({"dashboard_url": _open("$grafana_url") + panel} if panel else {}),
     }
 
 
-def _words(template: str, alert: Alert) -> str:
+def _words(template: str, alert: Alert, settings: Settings) -> str:
     threshold = alert.condition.threshold
-    words = template.replace("{value}", units.humanized("$value", threshold.unit))
+    words = template.replace("{window}", duration(settings.rate_window or RATE_WINDOW.seconds))
+    words = words.replace("{value}", units.humanized("$value", threshold.unit))
     return words.replace("{threshold}", units.humanized(f'"{_open(threshold.name)}"', threshold.unit))
 
 

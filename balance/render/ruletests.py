@@ -25,7 +25,7 @@ from balance.promql.ast import Comparison, Recorded, SetOperation
 from balance.promql.evaluate import LOOKBACK, Database, Labels, Series, Version, evaluate, matchers, unnamed
 from balance.promql.selectors import Expr, Selector
 from balance.promql.solve import Key, Lines, Solver, exact, inside, outside
-from balance.promql.text import Scope, duration
+from balance.promql.text import Scope, duration, seconds
 from balance.record import Record
 from balance.render import rules
 from balance.render.artifact import Artifact
@@ -74,9 +74,6 @@ class Tested(Record):
 
     alert: Alert
     scope: Scope
-    wait: int
-    keep_firing: int
-    severity: str
     annotations: tuple[tuple[str, str], ...]
 
     @property
@@ -84,10 +81,11 @@ class Tested(Record):
         return self.alert.condition
 
 
-def artifacts(bundle: Bundle, settings: Settings) -> list[Artifact]:
+def artifacts(bundle: Bundle, settings: Settings) -> Iterator[Artifact]:
     """A test file for each alert, or several for one whose cases need several intervals. They name the rule files as `write` places them."""
     files_of = {rule.record: _rule_files(rule.group) for rule in bundle.recording_rules}
-    return [artifact for tested in alerts(bundle, settings) for artifact in files(tested, bundle.catalog.name, files_of)]
+    for tested in alerts(bundle, settings):
+        yield from files(tested, bundle.catalog.name, files_of)
 
 
 def _rule_files(group: str) -> list[str]:
@@ -97,17 +95,13 @@ def _rule_files(group: str) -> list[str]:
 
 def alerts(bundle: Bundle, settings: Settings) -> Iterator[Tested]:
     """Every alert of the bundle as its rule will be."""
-    scope = Scope(settings.selector, "", settings.thresholds, settings.keep, settings.recorded_selector)
+    scope = settings.scope
     panels, places = rules.plotted(bundle), rules.places(bundle, settings)
     for alert in bundle.alerts:
-        chosen = settings.alert(alert.name)
-        words = rules.templates(alert, panels.get(alert.condition.expr))
+        words = rules.templates(alert, panels.get(alert.condition.expr), settings)
         yield Tested(
             alert,
             scope,
-            alert.wait if chosen.wait is None else chosen.wait,
-            alert.keep_firing,
-            chosen.severity or alert.severity,
             tuple((name, rules.filled(template, places)) for name, template in sorted(words.items())),
         )
 
@@ -142,8 +136,12 @@ def cases(tested: Tested) -> Iterator[Case]:
     condition, scope = tested.condition, tested.scope
     for number, branch in enumerate(condition.branches, 1):
         which = f", way {number} of {len(condition.branches)}" if condition.otherwise else ""
-        step = _step(branch)
-        warm, held, gone = _warm(branch, step), math.ceil(tested.wait / step), math.ceil((LOOKBACK + tested.keep_firing) / step) + 2
+        step = _step(branch, scope)
+        warm, held, gone = (
+            _warm(branch, step, scope),
+            math.ceil(tested.alert.wait / step),
+            math.ceil((LOOKBACK + tested.alert.keep_firing) / step) + 2,
+        )
         world = _World(tested, branch, step)
         bad, calm = world.bad(), world.calm()
         yield Case(f"fires, survives a restart and is over after recovery{which}", step, (
@@ -163,13 +161,13 @@ def cases(tested: Tested) -> Iterator[Case]:
             yield Case(f"{name}{which}", step, phases, fires)
         for name, lines in world.edges():
             yield Case(f"silent: {name}{which}", step, (Phase(lines, warm + held + 3),), fires=False)
-    step = _step(condition)
+    step = _step(condition, scope)
     empty = Database((), scope)
     told = bool(condition.missing and evaluate(condition.missing, empty, 0))
-    yield Case("no series at all", step, (Phase({}, math.ceil(tested.wait / step) + 2),), fires=told)
+    yield Case("no series at all", step, (Phase({}, math.ceil(tested.alert.wait / step) + 2),), fires=told)
     for number, way in enumerate(_ways(condition.missing) if condition.missing else (), 1):
         if lines := Solver(scope, step).solve(way, Fraction(1)):
-            yield Case(f"what it needs is missing, way {number}", step, (Phase(lines, math.ceil(tested.wait / step) + 3),))
+            yield Case(f"what it needs is missing, way {number}", step, (Phase(lines, math.ceil(tested.alert.wait / step) + 3),))
 
 
 def _until_fires(tested: Tested, step: int, before: Phase, after: Phase) -> int:
@@ -185,21 +183,21 @@ def _ways(expr: Expr) -> list[Expr]:
     return [*_ways(expr.left), *_ways(expr.right)] if isinstance(expr, SetOperation) and expr.operator == "or" else [expr]
 
 
-def _windows(condition: Condition) -> list[tuple[int, int]]:
+def _windows(condition: Condition, scope: Scope) -> list[tuple[int, int]]:
     """Length and age of every window that one branch looks at."""
     exprs = (condition.expr, *condition.also)
-    return [(window.seconds, window.offset) for expr in exprs for window in expr.windows()]
+    return [(seconds(window, scope), window.offset) for expr in exprs for window in expr.windows()]
 
 
-def _step(branch: Condition) -> int:
+def _step(branch: Condition, scope: Scope) -> int:
     """Seconds between samples: a part of the shortest window, a minute for what looks at none."""
-    lengths = [length for length, _ in _windows(branch)] or [_STEP * _SAMPLES]
+    lengths = [length for length, _ in _windows(branch, scope)] or [_STEP * _SAMPLES]
     return max(1, min(lengths) // (_FEW if max(lengths) > _LONG * min(lengths) else _SAMPLES))
 
 
-def _warm(branch: Condition, step: int) -> int:
+def _warm(branch: Condition, step: int, scope: Scope) -> int:
     """Evaluations until every window is full."""
-    return math.ceil(max((length + offset for length, offset in _windows(branch)), default=0) / step) + 1
+    return math.ceil(max((length + offset for length, offset in _windows(branch, scope)), default=0) / step) + 1
 
 
 class _World:
@@ -209,7 +207,7 @@ class _World:
         self.tested, self.branch, self.step, self.scope = tested, branch, step, tested.scope
         self.instance, self.last = instance, last
         self.threshold = exact(self.scope.value(branch.threshold))
-        self.at = (_warm(branch, step) + math.ceil(tested.wait / step) + 2) * step
+        self.at = (_warm(branch, step, self.scope) + math.ceil(tested.alert.wait / step) + 2) * step
         self.whole = branch.replace(otherwise=None, missing=None).whole
 
     def bad(self) -> Lines:
@@ -249,11 +247,11 @@ class _World:
 
     def windows(self) -> Iterator[tuple[str, tuple[Phase, ...], bool]]:
         """For a branch that compares two windows with one threshold: phases in which one of them is beyond it and the other is not."""
-        full = _warm(self.branch, self.step) - 1
+        full = _warm(self.branch, self.step, self.scope) - 1
         for other in self.branch.also:
             if not (isinstance(other, Comparison) and other.threshold == self.branch.threshold and other.operator == ">"):
                 continue
-            few = math.ceil(max(window.seconds for window in other.windows()) / self.step) + 1
+            few = math.ceil(max(seconds(window, self.scope) for window in other.windows()) / self.step) + 1
             rate = (_NEARLY * full - (full - few) * Fraction(1, 2)) / few  # so that the average over the long window is nearly there
             lines = [self._holding(self.threshold * share, lambda lines: True) for share in (Fraction(1, 2), rate, Fraction(3, 2), _NEARLY)]
             calm, burst, bad, nearly = lines
@@ -412,11 +410,11 @@ def states(tested: Tested, samples: Samples, case: Case, version: Version) -> It
         for labels, value in found.items():
             absent.pop(labels, None)
             begun = since.setdefault(labels, now)
-            firing = now - begun >= tested.wait or (labels in state and state[labels].firing)
+            firing = now - begun >= tested.alert.wait or (labels in state and state[labels].firing)
             words = tuple((name, expand(template, dict(labels), value)) for name, template in tested.annotations)
             after[labels] = State(firing, words)
         for labels, before in state.items():
-            if labels not in found and before.firing and now - absent.setdefault(labels, now) < tested.keep_firing:
+            if labels not in found and before.firing and now - absent.setdefault(labels, now) < tested.alert.keep_firing:
                 after[labels] = before
         for labels in [labels for labels in since if labels not in after]:
             del since[labels]
@@ -479,7 +477,7 @@ def _written(tested: Tested, case: Case) -> Iterator[str]:
         yield f"    alertname: {name}"
         yield "    exp_alerts:" if firing else "    exp_alerts: []"
         for labels, state in firing.items():
-            yield f"    - exp_labels: {_mapping({**dict(sorted(labels)), 'severity': tested.severity})}"
+            yield f"    - exp_labels: {_mapping({**dict(sorted(labels)), 'severity': tested.alert.severity})}"
             yield "      exp_annotations:"
             for key, text in state.annotations:
                 yield f"        {key}: {_quoted(text)}"
@@ -489,7 +487,7 @@ def _written(tested: Tested, case: Case) -> Iterator[str]:
         yield f"    eval_time: {duration(number * case.step)}"
         yield "    exp_samples:" if fact.states else "    exp_samples: []"
         for labels, state in fact.states.items():
-            shown = {**dict(labels), "alertname": name, "alertstate": "firing" if state.firing else "pending", "severity": tested.severity}
+            shown = {**dict(labels), "alertname": name, "alertstate": "firing" if state.firing else "pending", "severity": tested.alert.severity}
             yield f"    - labels: {_quoted(_series_name('ALERTS', tuple(sorted(shown.items()))))}"
             yield "      value: 1"
 

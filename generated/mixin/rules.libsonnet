@@ -1,18 +1,11 @@
 local model = import 'model.json';
 
 {
-  local mixin = self,
-
   prometheusRules+:: {
-    local fill = mixin._filler(),
+    local fill = $._fill,
+
     groups+: [
-      {
-        name: group.name,
-        rules: [
-          { record: rule.record, expr: fill(rule.expr) }
-          for rule in group.rules
-        ],
-      }
+      { name: group.name, rules: [{ record: rule.record, expr: fill(rule.expr) } for rule in group.rules] }
       for group in model.rules
     ],
   },

@@ -21,14 +21,16 @@ DEADLINE = 60.0
 
 
 class Answer(BaseHTTPRequestHandler):
-    """Answers every method with the status that the path names: /status/404; /last with its last answer, /slow after a while."""
+    """Answers every method with the status that the path names: /status/404; /last with its last answer, /slow after a while, /slow/1.5
+    after so many seconds."""
 
     protocol_version = "HTTP/1.1"
 
     def answer(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
         status = int(self.path.removeprefix("/status/")) if self.path.startswith("/status/") else 200
-        time.sleep(0.05 if self.path == "/slow" else 0)
+        first, _, seconds = self.path[1:].partition("/")
+        time.sleep(float(seconds or 0.05) if first == "slow" else 0)
         self.close_connection = self.path == "/last"
         self.send_response(status)
         self.send_header("Content-Length", "5")
@@ -83,6 +85,51 @@ class Origin:
 
     def stop(self) -> None:
         self.server.die()
+
+
+class Inbox:
+    """A server that takes whatever is posted to it as JSON, and keeps it with the path."""
+
+    def __init__(self) -> None:
+        inbox = self
+        self.posts: list[tuple[str, dict[str, Any]]] = []
+
+        class Post(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                inbox.posts.append((self.path, json.loads(self.rfile.read(int(self.headers["Content-Length"])))))
+                self.send_response(inbox.status)
+                self.send_header("Content-Length", "2")
+                self.end_headers()
+                self.wfile.write(b"ok")
+
+            def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+                pass
+
+        self.status = 200
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Post)
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def alerts(self, status: str) -> list[tuple[str, dict[str, str]]]:
+        """Path and labels of every alert that Alertmanager told in this state, in the order of arrival."""
+        return [(path, alert["labels"]) for path, post in self.posts for alert in post.get("alerts", ()) if alert["status"] == status]
+
+
+@contextlib.contextmanager
+def alerting(program: str, config: Path, port: int = 0) -> Iterator[int]:
+    """A running Alertmanager with this configuration: its port."""
+    port = port or free_port()
+    command = [
+        program, f"--config.file={config}", f"--storage.path={config.parent / 'data'}", f"--web.listen-address=127.0.0.1:{port}",
+        "--cluster.listen-address=",
+    ]  # fmt: skip
+    with running(command, config.with_suffix(".log")):
+        eventually("Alertmanager is ready", lambda: fetch(port, "/-/ready")[0] == 200)
+        yield port
 
 
 def fetch(port: int, path: str, method: str = "GET", body: bytes | None = None, headers: Mapping[str, str] | None = None) -> tuple[int, bytes]:

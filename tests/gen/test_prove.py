@@ -11,14 +11,16 @@ import pytest
 
 from balance.gen import build, cli, prove
 from balance.monitoring.bundle import Bundle
-from balance.monitoring.settings import AlertSettings, Settings
+from balance.monitoring.settings import AlertSettings, PrometheusSettings, Settings
+from balance.promql.selectors import Matcher
 
 SETTINGS = Settings(job="balance")
 
 
 @pytest.fixture(autouse=True)
-def promtool(program: Callable[[str], str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", str(Path(program("promtool")).parent), prepend=":")
+def judges(program: Callable[[str], str], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("promtool", "amtool"):
+        monkeypatch.setenv("PATH", str(Path(program(name)).parent), prepend=":")
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +45,7 @@ def test_the_report_for_programs_has_a_summary(bundle: Bundle, capsys: pytest.Ca
 
 def test_a_fault_is_a_finding_and_exit_1(made: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     alerts = "prometheus/rules/alerts.yaml"
-    proof = prove.judge({**made, alerts: made[alerts].replace("> 536870912", "> 536870913000")}, ["BalanceHighMemoryUsage", "BalanceDown"])
+    proof = prove.judge({**made, alerts: made[alerts].replace("> 536870912", "> 536870913000")}.items(), ["BalanceHighMemoryUsage", "BalanceDown"])
     assert [(finding.check, finding.subject) for finding in proof.all_findings] == [("test-failed", "BalanceHighMemoryUsage")]
     assert "alertname: BalanceHighMemoryUsage, time: " in proof.all_findings[0].problem
     monkeypatch.setattr(prove, "prove", lambda bundle, settings: proof)
@@ -53,21 +55,21 @@ def test_a_fault_is_a_finding_and_exit_1(made: dict[str, str], monkeypatch: pyte
 
 def test_an_alert_that_no_rule_file_has_is_no_success(made: dict[str, str]) -> None:
     alerts = "prometheus/rules/alerts.yaml"
-    proof = prove.judge({**made, alerts: made[alerts].replace("alert: BalanceDown", "alert: BalanceDawn")}, ["BalanceDown"])
+    proof = prove.judge({**made, alerts: made[alerts].replace("alert: BalanceDown", "alert: BalanceDawn")}.items(), ["BalanceDown"])
     assert {finding.check for finding in proof.all_findings} == {"test-unknown-alert", "test-failed"}
 
 
 def test_a_test_in_which_nothing_fires_is_no_success(made: dict[str, str]) -> None:
     path = "prometheus/tests/BalanceDown.yaml"
     empty = re.sub(r"    exp_alerts:\n(    - .*\n|      .*\n)+", "    exp_alerts: []\n", made[path])
-    proof = prove.judge({**made, path: empty}, ["BalanceDown"])
+    proof = prove.judge({**made, path: empty}.items(), ["BalanceDown"])
     assert {finding.check for finding in proof.all_findings} == {"test-vacuous", "test-failed"}
     assert proof.tested == 0
 
 
 def test_a_test_of_another_name_is_no_success(made: dict[str, str]) -> None:
     path = "prometheus/tests/BalanceDown.yaml"
-    proof = prove.judge({**made, path: made[path].replace("alertname: BalanceDown\n", "alertname: BalanceDawn\n")}, ["BalanceDown"])
+    proof = prove.judge({**made, path: made[path].replace("alertname: BalanceDown\n", "alertname: BalanceDawn\n")}.items(), ["BalanceDown"])
     assert "test-unknown-alert" in {finding.check for finding in proof.all_findings}
 
 
@@ -79,7 +81,30 @@ def test_a_test_of_another_name_is_no_success(made: dict[str, str]) -> None:
     ],
 )
 def test_what_promtool_refuses_is_a_finding(path: str, old: str, new: str, check: str, made: dict[str, str]) -> None:
-    assert check in {finding.check for finding in prove.judge({**made, path: made[path].replace(old, new)}, []).findings}
+    assert check in {finding.check for finding in prove.judge({**made, path: made[path].replace(old, new)}.items(), []).findings}
+
+
+@pytest.mark.parametrize("settings", [{"alertmanagers": ()}, {"rule_files": ("/nowhere/*.yaml", "/nowhere/a.yaml")}])
+def test_promtool_accepts_a_configuration_of_another_machine(settings: dict[str, tuple[str, ...]], bundle: Bundle, made: dict[str, str]) -> None:
+    (artifact,) = build.prometheus(bundle, SETTINGS.replace(prometheus=PrometheusSettings(**settings)))  # type: ignore[arg-type]
+    assert prove.judge({**made, artifact.path: artifact.text}.items(), []).findings == ()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"targets": ("http://10.0.0.5:9090/metrics",)}, "is not a valid hostname"),
+        ({"rule_files": ("rules/*/a.yaml",)}, "invalid rule file path"),
+        ({"alertmanagers": ("http://127.0.0.1:9093",)}, "is not a valid hostname"),
+    ],
+)
+def test_settings_that_prometheus_refuses_are_a_finding(
+    settings: dict[str, tuple[str, ...]], message: str, bundle: Bundle, made: dict[str, str]
+) -> None:
+    (artifact,) = build.prometheus(bundle, SETTINGS.replace(prometheus=PrometheusSettings(**settings)))  # type: ignore[arg-type]
+    (finding,) = prove.judge({**made, artifact.path: artifact.text}.items(), []).findings
+    assert finding.check == "promtool-config"
+    assert message in finding.problem
 
 
 def test_without_promtool_the_cure_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -96,10 +121,20 @@ def test_without_promtool_the_cure_is_told(monkeypatch: pytest.MonkeyPatch, caps
     [
         Settings(job="edge", runtime="go", thresholds={"error_ratio": 0.02, "min_requests": 5000, "retry_ratio": 1e-6, "latency_p99": 0.5}),
         Settings(job="balance", keep_labels=("cluster", "namespace"), thresholds={"min_requests": 0, "memory": 123456789}),
-        Settings(job="balance", alerts={"BalanceDown": AlertSettings(wait=0, severity="warning"), "BalanceHighErrorRate": AlertSettings(wait=3600)}),
+        Settings(
+            job="balance",
+            matchers=(Matcher("cluster", "=", "eu"), Matcher("namespace", "=~", "a|b")),
+            keep_labels=("cluster",),
+            rate_window=120,
+            alerts={
+                "BalanceDown": AlertSettings(wait=0, severity="warning"),
+                "BalanceHighErrorRate": AlertSettings(wait=3600, keep_firing=300),
+                "BalanceBackendDown": AlertSettings(enabled=False),
+            },
+        ),
         Settings(job="balance", thresholds={"certificate_soon": 1, "worker_restarts": 1000, "event_loop_lag": 0.001, "error_ratio": 1 / 3}),
     ],
-    ids=["other values", "labels to keep", "other waits", "extremes"],
+    ids=["other values", "labels to keep", "other waits and windows", "extremes"],
 )
 def test_the_tests_follow_the_settings(settings: Settings) -> None:
     from balance.gen import collect

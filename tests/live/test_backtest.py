@@ -16,10 +16,11 @@ import pytest
 import yaml
 
 from balance.catalog.model import RATIO, SECONDS, Threshold
+from balance.errors import LiveError
 from balance.gen.cli import main
 from balance.live import prometheus
 from balance.live.backtest import Period, Trial, firing, rounded, suggestion
-from balance.live.prometheus import LiveError, Prometheus
+from balance.live.prometheus import Prometheus
 from tests.e2e.conftest import eventually, fetch, free_port, running
 
 START, STEP, STEPS = 1_767_225_600, 15, 4 * 60 * 8  # 2026-01-01T00:00:00Z, eight hours

@@ -7,7 +7,7 @@ import pytest
 from balance.catalog import metrics as m
 from balance.catalog import thresholds as t
 from balance.catalog.model import BYTES, RATIO, SECONDS, STATE, Unit
-from balance.errors import BalanceError
+from balance.errors import BalanceError, QueryError
 from balance.promql import (
     RATE_WINDOW,
     Expr,
@@ -22,6 +22,7 @@ from balance.promql import (
     quantile,
     rate,
     ratio,
+    recorded,
     scaled,
     series,
     since,
@@ -80,7 +81,7 @@ SIZES = rate(series(m.HTTP_RESPONSE_SIZE).sum.over(RATE_WINDOW))
         (lambda: absent(REQUESTS), "absent() of a different thing"),  # type: ignore[arg-type]
         (lambda: compare(series(m.UP), "=>", t.TARGET_UP), "no operator '=>' (choices: !=, <, <=, ==, >, >=)"),  # type: ignore[arg-type]
         (lambda: either(series(m.UP), series(m.PROCESS_RESIDENT)), "state or bytes (both sides need the same unit)"),
-        (lambda: series(m.HTTP_REQUESTS, status=matches("5(?!3)..")), "'5(?!3)..' looks around or back (RE2 cannot: spell it out)"),
+        (lambda: series(m.HTTP_REQUESTS, status=matches("5(?!3)..")), "'5(?!3)..' looks around or back, which RE2 cannot: spell it out"),
     ],
 )
 def test_what_the_catalog_cannot_answer_is_refused(build: Callable[[], object], message: str) -> None:
@@ -109,6 +110,12 @@ def test_what_the_catalog_cannot_answer_is_refused(build: Callable[[], object], 
 def test_an_expression_knows_the_unit_and_the_labels_of_its_result(expr: Expr, unit: Unit, labels: set[str]) -> None:
     assert expr.unit == unit
     assert expr.labels == labels
+
+
+def test_a_recorded_series_that_others_read_has_a_fixed_window() -> None:
+    recorded("job:a:rate5m", sum_by(rate(series(m.HTTP_REQUESTS).over(Window(300))), "job"))
+    with pytest.raises(QueryError, match="whose window the settings choose"):
+        recorded("job:a:rate5m", sum_by(rate(series(m.HTTP_REQUESTS).over(RATE_WINDOW)), "job"))
 
 
 def test_counting_and_missing_the_series_of_a_counter_is_fine() -> None:

@@ -117,7 +117,7 @@ def test_the_rules_are_clean_for_promtool(bundle: Bundle, tmp_path: Path, progra
 def test_the_words_of_an_alert_give_value_and_threshold_in_their_unit(bundle: Bundle, tmp_path: Path, program: Callable[[str], str]) -> None:
     expected = {
         "summary": "6.25% of the responses of job balance are server errors",
-        "description": "Over five minutes, 6.25% of all responses had a 5xx status; the threshold is 2%. "
+        "description": "Over 5m, 6.25% of all responses had a 5xx status; the threshold is 2%. "
         "502, 503 and 504 come from the load balancer itself, others from the backends.",
         "runbook_url": "runbooks/BalanceHighErrorRate.md",
         "dashboard_url": "http://localhost:3000/d/balance?viewPanel=704085286",

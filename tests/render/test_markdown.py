@@ -8,9 +8,11 @@ import pytest
 
 from balance.catalog.model import Histogram
 from balance.errors import RenderError
+from balance.gen import collect
 from balance.lb.control.openapi import OPERATIONS
 from balance.monitoring.bundle import Bundle
-from balance.monitoring.settings import AlertSettings, Settings
+from balance.monitoring.settings import AlertmanagerSettings, AlertSettings, Settings
+from balance.render import rules
 from balance.render.markdown import runbooks
 
 SETTINGS = Settings(
@@ -22,8 +24,12 @@ SETTINGS = Settings(
 
 
 @pytest.fixture(scope="module")
-def pages(bundle: Bundle) -> dict[str, str]:
-    return {artifact.path: artifact.text for artifact in runbooks(bundle, SETTINGS)}
+def pages() -> dict[str, str]:
+    return made(*collect.collect(SETTINGS))
+
+
+def made(bundle: Bundle, settings: Settings) -> dict[str, str]:
+    return {artifact.path: artifact.text for artifact in runbooks(bundle, settings, rules.evaluate(bundle, settings))}
 
 
 def queries(page: str) -> list[str]:
@@ -87,8 +93,15 @@ def test_the_reference_has_every_metric_under_the_headings_of_the_seed(bundle: B
     assert "not used: says which configuration is in force" in text
 
 
+def test_a_page_says_who_is_told_as_the_routes_say_it(pages: dict[str, str]) -> None:
+    assert "| Severity | critical: told to `page` by pagerduty, slack |" in pages["runbooks/BalanceDown.md"]
+    receivers = {"page": {"pagerduty": None}}
+    changed = made(*collect.collect(SETTINGS.replace(alertmanager=AlertmanagerSettings(receivers=receivers))))
+    assert "| Severity | critical: told to `page` by slack |" in changed["runbooks/BalanceDown.md"]
+
+
 def test_an_alert_without_prose_has_a_page_with_the_facts_alone(bundle: Bundle) -> None:
-    pages = {artifact.path: artifact.text for artifact in runbooks(bundle.replace(runbooks=()), SETTINGS)}
+    pages = made(bundle.replace(runbooks=()), SETTINGS)
     page = pages["runbooks/BalanceHighErrorRate.md"]
     assert "| Threshold | `error_ratio`: 0.02" in page
     assert "| Owner | nobody |" in page
@@ -98,4 +111,4 @@ def test_an_alert_without_prose_has_a_page_with_the_facts_alone(bundle: Bundle) 
 def test_what_the_prose_names_and_nobody_has_is_told_with_its_file(bundle: Bundle) -> None:
     renamed = bundle.alerts[0].replace(name="BalanceGone")
     with pytest.raises(RenderError, match=rf"rules_src/runbooks/\w+\.md: no alert '{bundle.alerts[0].name}'"):
-        runbooks(bundle.replace(alerts=(renamed, *bundle.alerts[1:])), SETTINGS)
+        made(bundle.replace(alerts=(renamed, *bundle.alerts[1:]), routing=None), SETTINGS)

@@ -11,9 +11,10 @@ import pytest
 import yaml
 
 from balance.errors import RenderError
-from balance.gen import build
+from balance.gen import build, collect
 from balance.monitoring.bundle import Bundle
 from balance.monitoring.settings import AlertSettings, Settings
+from balance.promql.selectors import Matcher
 from balance.promql.text import Scope, text
 from balance.render import rules
 from balance.render.grafana import RECORDED, SELECTOR, render
@@ -43,20 +44,30 @@ def evaluate(vendored: Path, program: str) -> Json:
     return result
 
 
+@pytest.mark.parametrize("settings", [SETTINGS, SETTINGS.replace(rate_window=120), SETTINGS.replace(keep_labels=("cluster",))])
+def test_every_recorded_series_that_a_rule_reads_is_recorded(settings: Settings) -> None:
+    evaluated = rules.evaluate(*collect.collect(settings))
+    every = [rule for kind in ("rules", "alerts") for group in evaluated[kind]["groups"] for rule in group["rules"]]
+    read = {name for rule in every for name in re.findall(r"\bjob:\w+:\w+", rule["expr"])}
+    assert len(read) > 10
+    assert read <= {rule.get("record") for rule in every}
+
+
 def test_settings_reach_threshold_selector_wait_and_severity(bundle: Bundle) -> None:
-    chosen = alerts(
-        bundle,
-        Settings(job="edge", thresholds={"error_ratio": 0.02}, alerts={"BalanceHighErrorRate": AlertSettings(wait=0, severity="warning")}),
-    )["BalanceHighErrorRate"]
+    settings = Settings(
+        job="edge",
+        matchers=(Matcher("cluster", "=", "eu"),),
+        thresholds={"error_ratio": 0.02},
+        alerts={"BalanceHighErrorRate": AlertSettings(wait=0, keep_firing=60, severity="warning")},
+    )
+    chosen = alerts(*collect.collect(settings))["BalanceHighErrorRate"]
     assert chosen["expr"].partition(" and ")[0].endswith("> 0.02")
-    assert chosen["expr"].count('job="edge"') == 3
-    assert (chosen["for"], chosen["labels"]) == ("0s", {"severity": "warning"})
+    assert chosen["expr"].count('job="edge",cluster="eu"}') == 3
+    assert (chosen["for"], chosen["keep_firing_for"], chosen["labels"]) == ("0s", "1m", {"severity": "warning"})
     assert '"0.02" | humanizePercentage' in chosen["annotations"]["description"]
 
 
 def test_the_runtime_chooses_the_metric_of_memory(bundle: Bundle) -> None:
-    from balance.gen import collect
-
     settings = Settings(job="balance", runtime="go")
     assert "go_memstats_alloc_bytes" in alerts(collect.collect(settings)[0], settings)["BalanceHighMemoryUsage"]["expr"]
     assert "process_resident_memory_bytes" in alerts(bundle, SETTINGS)["BalanceHighMemoryUsage"]["expr"]
@@ -155,3 +166,21 @@ def test_an_error_in_the_mixin_is_one_line(bundle: Bundle, monkeypatch: pytest.M
         rules.evaluate(bundle, SETTINGS)
     assert "broken" in str(refusal.value)
     assert "\n" not in str(refusal.value)
+
+
+def test_the_window_of_rates_is_that_of_the_settings_in_queries_names_and_words(bundle: Bundle) -> None:
+    evaluated = rules.evaluate(bundle, SETTINGS.replace(rate_window=60))
+    text = rules.rule_file(evaluated, "rules", "alerts", only="balance")
+    assert "[1m]" in text
+    assert not re.search(r"\[5m\]|five minutes|Over 5m", text)
+    recorded = [rule["record"] for group in rules.groups(evaluated, "rules", only="balance") for rule in group["rules"]]
+    assert recorded == ["job:http_requests:rate1m", "job:http_request_errors:ratio_rate1m", "job:http_request_duration_seconds:p99_1m"]
+    objectives = [rules.rule_file(found, "rules", "alerts", only="availability") for found in (evaluated, rules.evaluate(bundle, SETTINGS))]
+    assert objectives[0] == objectives[1], "the windows of an objective are its own"
+
+
+def test_settings_reach_how_long_an_alert_keeps_firing() -> None:
+    chosen = {"BalanceCircuitBreakerOpen": AlertSettings(keep_firing=0), "BalanceDown": AlertSettings(keep_firing=60)}
+    made = alerts(*collect.collect(Settings(alerts=chosen)))
+    assert "keep_firing_for" not in made["BalanceCircuitBreakerOpen"]
+    assert made["BalanceDown"]["keep_firing_for"] == "1m"

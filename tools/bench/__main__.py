@@ -14,6 +14,7 @@ from tools.bench.table import Goal, Result, summary
 
 BENCHMARKS: dict[str, Callable[[], Result]] = {
     "generator": generator.run,
+    "large": generator.large,
     "proxies": proxies.run,
     "sizes": bodies.sizes,
     "tls": bodies.tls,

@@ -1,16 +1,17 @@
-"""How long `balance-gen dashboards` takes as a whole process, in starts of a bare interpreter, and how much memory."""
+"""How long `balance-gen` takes as a whole process, and how much memory: in starts of a bare interpreter, and where there is much to make."""
 
 from __future__ import annotations
 
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
-from tools.bench.table import Result, markdown
+from tools.bench.table import Goal, Result, markdown
 
-RUNS = 40
+RUNS, LARGE_RUNS = 40, 5
 COMMANDS = {
     "python -c pass": [sys.executable, "-c", "pass"],
     "balance-gen dashboards": [str(Path(sys.executable).parent / "balance-gen"), "dashboards"],
@@ -35,10 +36,33 @@ def run() -> Result:
     return Result(markdown(("whole process", "ms (median)", "bare starts", "peak MB"), rows))
 
 
+def large() -> Result:
+    """2,000 alerts and 100 dashboards of 20 panels, each made by a command and written with all that follows from them."""
+    program = str(Path(sys.executable).parent / "balance-gen")
+    rows, goals = [], []
+    with tempfile.TemporaryDirectory() as folder:
+        for what, source, words, seconds, megabytes in (
+            ("2,000 alerts", "rules", ["rules"], 3, 300),
+            ("2,000 alerts", "rules", ["write", "--out", f"{folder}/rules"], None, None),
+            ("100 dashboards", "boards", ["write", "--out", f"{folder}/boards"], 2, 200),
+        ):
+            command = [program, *words, "--source", f"tools.bench.many:{source}"]
+            taken = []
+            for _ in range(LARGE_RUNS):
+                begin = time.perf_counter()
+                subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
+                taken.append(time.perf_counter() - begin)
+            peak = _peak(command)
+            rows.append((f"{what}: balance-gen {words[0]}", f"{statistics.median(taken):.2f}", f"{peak:.0f}"))
+            if seconds and megabytes:
+                goals += [Goal(f"{what}, seconds", seconds, statistics.median(taken)), Goal(f"{what}, MB", megabytes, peak)]
+    return Result(markdown(("whole process", "s (median)", "peak MB"), rows), goals)
+
+
 def _peak(command: list[str]) -> float:
     """Peak resident mebibytes of one run. The kernel counts what the starting process held, so a bare interpreter starts it."""
     run = subprocess.run([sys.executable, "-S", "-c", _STARTER, *command], capture_output=True, text=True, check=True)
-    return int(run.stderr) / 1024
+    return int(run.stderr.split()[-1]) / 1024
 
 
 _STARTER = """

@@ -1,0 +1,93 @@
+"""The page that lists every setting: keys and words from the tables that read them, values from the settings as they apply."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import yaml
+
+from balance.catalog.model import number
+from balance.gen.reading import Part, Section, Table
+from balance.gen.settings import KEYS
+from balance.monitoring.bundle import Bundle
+from balance.monitoring.routing import applied
+from balance.monitoring.settings import Settings
+from balance.promql.text import duration, matching
+
+_HEAD = """# Settings
+
+Made by `balance-gen settings`. A settings file has these keys, `--set KEY=VALUE` lays one over it; the values are those in force here.
+Whatever is no key, no threshold or alert of that name, of the wrong kind or out of range is refused with the choices.
+
+"""
+
+
+def page(bundle: Bundle, settings: Settings) -> str:
+    """Markdown: tables of the keys, the thresholds, the objectives and the alerts."""
+    thresholds = (
+        (
+            f"`thresholds.{threshold.name}`",
+            number(settings.thresholds.get(threshold.name, threshold.value)),
+            f"{threshold.unit}, above {number(threshold.above)}" + (f", at most {number(threshold.most)}" if threshold.most is not None else ""),
+            threshold.reason,
+        )
+        for threshold in bundle.catalog.thresholds
+        if not threshold.fixed
+    )
+    objectives = (
+        (f"`objectives.{slo.name}`", str(slo.objective), f"The share of the requests of {slo.days} days that must not be of those that {slo.fault}.")
+        for slo in bundle.slos
+    )
+    alerts = ((f"`alerts.{alert.name}`", alert.severity, duration(alert.wait), duration(alert.keep_firing)) for alert in bundle.alerts)
+    return (
+        _HEAD
+        + _table(("key", "value", "kind", "meaning"), _keys("", KEYS, _in_force(bundle, settings)))
+        + "\n## Thresholds\n\n"
+        + _table(("key", "value", "unit and range", "reason"), thresholds)
+        + "\n## Objectives\n\n"
+        + _table(("key", "value", "meaning"), objectives)
+        + "\n## Alerts\n\n"
+        + _table(("key", "`severity`", "`for`", "`keep_firing_for`"), alerts)
+    )
+
+
+def _in_force(bundle: Bundle, settings: Settings) -> Settings:
+    """The settings with the routes as they are declared where nothing else is chosen."""
+    if bundle.routing is None:
+        return settings
+    routing = applied(bundle.routing, settings)
+    routes = {route.severity: vars(route) for route in routing.routes}
+    return settings.replace(alertmanager=settings.alertmanager.replace(group_by=routing.group_by, routes=routes))
+
+
+def _keys(prefix: str, table: Table, chosen: Any) -> Iterator[tuple[str, ...]]:
+    for key, (field, read, words) in table.items():
+        value = chosen.get(field, {}) if isinstance(chosen, Mapping) else getattr(chosen, field)
+        if isinstance(read, Section):
+            path = f"{prefix}{key}.{read.names}." if read.names else f"{prefix}{key}."
+            if read.names:
+                value = {} if isinstance(read, Part) else read.record()
+            yield from _keys(path, read.table, value)
+        else:
+            yield f"`{prefix}{key}`", _shown(value, read.__doc__ or ""), read.__doc__ or "", words
+
+
+def _shown(value: Any, kind: str) -> str:
+    if value is None or value in ("", (), {}):
+        return ""
+    if kind.startswith("duration"):
+        value = duration(value)
+    elif kind.startswith("matchers"):
+        value = matching(value)
+    elif kind.startswith("shares"):
+        value = {name: float(share) for name, share in value.items()}
+    elif isinstance(value, tuple):
+        value = list(value)
+    text: str = yaml.safe_dump(value, default_flow_style=True, width=1000, sort_keys=False)
+    return f"`{text.removesuffix(chr(10)).removesuffix('...').strip()}`"
+
+
+def _table(heads: tuple[str, ...], rows: Iterator[tuple[str, ...]]) -> str:
+    lines = [heads, ("---",) * len(heads), *rows]
+    return "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |\n" for line in lines)

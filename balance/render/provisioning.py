@@ -1,0 +1,38 @@
+"""What Grafana reads when it starts: where the dashboards are, and where Prometheus is."""
+
+from __future__ import annotations
+
+from balance.monitoring.bundle import Bundle
+from balance.monitoring.settings import Settings
+from balance.promql.text import duration
+from balance.render.artifact import Artifact
+from balance.render.rules import HEADER, dump
+
+
+def provisioning(bundle: Bundle, settings: Settings) -> list[Artifact]:
+    """A provider of the dashboards and a data source, in the folders that Grafana looks in.
+
+    The data source tells Grafana the scrape interval: without it `$__rate_interval` could be too short for a rate.
+    """
+    chosen = settings.provisioning
+    titles = [dashboard.title for dashboard in bundle.dashboards if dashboard.main]
+    provider = {
+        "name": chosen.provider or next(iter(titles), bundle.catalog.name),
+        "orgId": chosen.organisation,
+        "folder": chosen.folder or bundle.folder,
+        "type": "file",
+        "options": {"path": chosen.path},
+    }
+    datasource = {
+        "name": chosen.datasource,
+        "orgId": chosen.organisation,
+        "type": "prometheus",
+        "access": "proxy",
+        "url": chosen.url,
+        "isDefault": True,
+        "jsonData": {"httpMethod": "POST", "timeInterval": duration(settings.prometheus.scrape_interval)},
+    }
+    return [
+        Artifact(f"provisioning/dashboards/{bundle.catalog.name}.yaml", HEADER + dump({"apiVersion": 1, "providers": [provider]})),
+        Artifact("provisioning/datasources/prometheus.yaml", HEADER + dump({"apiVersion": 1, "datasources": [datasource]})),
+    ]

@@ -1,0 +1,135 @@
+"""What the settings say about receivers, and that no secret gets through."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from balance.gen.cli import main
+
+SECRETS = {
+    "webhook of Slack": "https://hooks.slack.com/services/" + "T00000000/B00000000/" + "x1" * 12,
+    "token of Slack": "xoxb-" + "1234567890-abc",
+    "key of PagerDuty": "0123456789abcdef" * 2,
+    "token in letters and digits": "s3cr3t" * 4,
+    "UUID": "01234567-89ab-cdef-0123-456789abcdef",
+}
+
+
+def told(capsys: pytest.CaptureFixture[str], *assignments: str) -> str:
+    arguments = [word for assignment in assignments for word in ("--set", f"alertmanager.{assignment}")]
+    assert main(["alertmanager", "--out", "out", *arguments]) == 2
+    assert not Path("out").exists()
+    return capsys.readouterr().err
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize("secret", SECRETS.values(), ids=SECRETS)
+@pytest.mark.parametrize(
+    "key",
+    [
+        "slack.api_url_file", "slack.channel", "slack.api_url", "pagerduty.routing_key_file", "pagerduty.service_key", "email.auth_password",
+        "email.auth_username", "webhook.credentials_file", "webhook.bearer_token",
+    ],
+)  # fmt: skip
+def test_a_secret_is_refused_with_the_cure_and_not_repeated(key: str, secret: str, capsys: pytest.CaptureFixture[str]) -> None:
+    words = told(capsys, f"receivers.page.{key}={secret}")
+    assert f"alertmanager.receivers.page.{key}: " in words
+    assert "secret, and generated files hold none (write it into a file that only Alertmanager can read" in words
+    assert secret not in words
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        (
+            "receivers.page.slack.api_url_file=${SLACK_URL}",
+            "refers to the environment, which Alertmanager does not expand (write the value into a file",
+        ),
+        ("receivers.page.email.to=$ONCALL@example.com", "refers to the environment"),
+        ("receivers.page.webhook.url=http://user:pass@hook.test/", "holds a secret, and generated files hold none"),
+        ("receivers.page.webhook.url=http://hook.test/?token=abc", "holds a secret, and generated files hold none"),
+        ("receivers.page.webhook.url=hook.test", "is no URL"),
+        ("receivers.page.webhook.url=http://hook.test:99999/", "is no URL"),
+        (
+            "receivers.page.pager.url=http://x",
+            "receivers.page.pager: is no setting (did you mean 'pagerduty'? choices: email, pagerduty, slack, webhook)",
+        ),
+        ("receivers.page.slack.chanel=x", "receivers.page.slack.chanel: is no setting (did you mean 'channel'?"),
+        ("receivers.page.email.smarthost=smtp", "'smtp' is no address (write host:port"),
+        ("receivers.page.email.to=somebody", "'somebody' is no mail address"),
+        ("receivers.page.email.require_tls=perhaps", "'perhaps' is no switch"),
+        ("receivers.page.slack.channel=", "is no text of one line"),
+        ("secrets=secrets", "'secrets' is no absolute path"),
+        ("routes.info.receiver=page", "routes.info: is no setting (choices: critical, warning)"),
+        ("routes.warning.repeat_interval=0s", "must be longer than nothing"),
+        ("routes.warning.mute=[nights]", "'nights' is not declared (choices: off-hours)"),
+        ("mute_times.nights.location=UTC", "mute_times.nights: has no hours"),
+        ("mute_times.nights.hours=[{times: ['22:00-06:00']}]", "is no span of a day (write 18:00-24:00; a night is two"),
+        ("mute_times.nights.hours=[{days: [sunday:monday]}]", "'sunday:monday' is no day"),
+        ("mute_times.nights={hours: [{days: [sunday]}], location: ../UTC}", "'../UTC' is no time zone"),
+        ("group_by=[alert-name]", "'alert-name' is no label"),
+        ("receivers={page: {pagerduty: off, slack: off}}", "alertmanager.receivers.page: would tell nobody"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_one_line(assignment: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    words = told(capsys, assignment)
+    assert message in words
+    assert words.count("\n") == 1
+
+
+def test_what_is_chosen_is_written() -> None:
+    Path("s.yaml").write_text("""
+alertmanager:
+  secrets: /run/secrets
+  group_by: [alertname, job, cluster]
+  receivers:
+    page: {pagerduty: {service_key_file: pagerduty}, slack: off, webhook: {url: "https://hook.test/a", credentials_file: /run/token}}
+    inform: {email: {to: "a@b.test, c@d.test", from: x@y.test, smarthost: "mail.test:25", auth_username: me, auth_password_file: mail, require_tls: false}}
+  routes: {warning: {mute: [nights], group_wait: 0s}}
+  mute_times: {nights: {hours: [{days: [monday:wednesday, sunday], times: ["22:00-24:00", "00:00-06:30"]}], location: Europe/Berlin}}
+""")
+    assert main(["alertmanager", "--out", "out", "--settings", "s.yaml"]) == 0
+    made = yaml.safe_load(Path("out/alertmanager/alertmanager.yml").read_text())
+    assert made["route"]["group_by"] == ["alertname", "job", "cluster"]
+    page, inform = made["receivers"]
+    assert page["pagerduty_configs"][0]["service_key_file"] == "/run/secrets/pagerduty"
+    assert "routing_key_file" not in page["pagerduty_configs"][0]
+    assert "slack_configs" not in page
+    assert page["webhook_configs"] == [
+        {"send_resolved": True, "url": "https://hook.test/a", "http_config": {"authorization": {"credentials_file": "/run/token"}}}
+    ]
+    mail = inform["email_configs"][0]
+    assert (mail["to"], mail["auth_password_file"], mail["require_tls"]) == ("a@b.test, c@d.test", "/run/secrets/mail", False)
+    assert inform["slack_configs"][0]["api_url_file"] == "/run/secrets/slack_api_url"
+    assert made["route"]["routes"][1]["mute_time_intervals"] == ["nights"]
+    (times,) = made["time_intervals"]
+    assert times["name"] == "nights"
+    assert times["time_intervals"][1] == {
+        "weekdays": ["monday", "tuesday", "wednesday", "sunday"], "times": [{"start_time": "00:00", "end_time": "06:30"}], "location": "Europe/Berlin",
+    }  # fmt: skip
+
+
+def test_the_settings_of_the_page_about_alerting_are_the_defaults(repository: Path) -> None:
+    page = (repository / "docs" / "alerting.md").read_text()
+    Path("s.yaml").write_text("alertmanager:" + page.partition("```yaml\n# settings.yaml\nalertmanager:")[2].partition("```")[0])
+    assert "repeat_interval" in Path("s.yaml").read_text()
+    assert main(["alertmanager", "--out", "out", "--settings", "s.yaml"]) == 0
+    for name in ("alertmanager.yml", "templates/balance.tmpl"):
+        assert (Path("out/alertmanager") / name).read_bytes() == (repository / "generated" / "alertmanager" / name).read_bytes()
+
+
+def test_quiet_hours_as_on_the_page_about_alerting_are_accepted(repository: Path) -> None:
+    page = (repository / "docs" / "alerting.md").read_text()
+    times = next(line for line in page.splitlines() if "`mute_times: " in line).partition("`mute_times: ")[2].partition("`")[0]
+    assert (
+        main(["alertmanager", "--out", "out", "--set", f"alertmanager.mute_times={times}", "--set", "alertmanager.routes.warning.mute=nights"]) == 0
+    )
+    made = yaml.safe_load(Path("out/alertmanager/alertmanager.yml").read_text())
+    assert {time["location"] for time in made["time_intervals"][0]["time_intervals"]} == {"Europe/Berlin"}

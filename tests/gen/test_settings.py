@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from balance.gen import collect
+from balance.gen.cli import main
+from balance.gen.reading import Part, Section, Table
+from balance.gen.settings import KEYS, load
+from balance.monitoring.bundle import Bundle
+from balance.monitoring.settings import Settings
+from balance.record import Record
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def alerts(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, dict[str, Any]]:
+    assert main(["alerts", *arguments]) == 0
+    return {rule["alert"]: rule for group in yaml.safe_load(capsys.readouterr().out)["groups"] for rule in group["rules"]}
+
+
+def keys(prefix: str, table: Table) -> Iterator[str]:
+    for key, (_, read, _) in table.items():
+        if isinstance(read, Section):
+            yield from keys(f"{prefix}{key}.NAME." if read.names else f"{prefix}{key}.", read.table)
+        else:
+            yield prefix + key
+
+
+def sections(table: Table, record: type[Record]) -> Iterator[tuple[Table, type[Record]]]:
+    yield table, record
+    for _, read, _ in table.values():
+        if isinstance(read, Section):
+            yield from [] if isinstance(read, Part) else sections(read.table, read.record)
+
+
+def test_every_field_of_the_settings_has_a_key_and_every_key_a_field_and_words() -> None:
+    for table, record in sections(KEYS, Settings):
+        assert sorted(field for field, _, _ in table.values()) == sorted(record._fields)
+        assert all(read.__doc__ and words.endswith(".") for _, read, words in table.values() if not isinstance(read, Section))
+        assert not [key for key, (field, read, _) in table.items() if isinstance(record._defaults[field], Record) and not isinstance(read, Section)]
+
+
+def test_the_page_lists_every_key_threshold_objective_and_alert(bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["settings"]) == 0
+    listed = re.findall(r"^\| `([^`]+)` \|", capsys.readouterr().out, re.MULTILINE)
+    adjustable = [f"thresholds.{threshold.name}" for threshold in bundle.catalog.thresholds if not threshold.fixed]
+    assert listed == [
+        *keys("", KEYS),
+        *adjustable,
+        *(f"objectives.{slo.name}" for slo in bundle.slos),
+        *(f"alerts.{alert.name}" for alert in bundle.alerts),
+    ]
+
+
+def test_the_page_shows_the_values_in_force(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["settings", "--set", "job=edge", "--set", 'selector=a="b|c"', "--set", "thresholds.error_ratio=0.02", "--set", "alerts.BalanceDown.for=7m"])
+    page = capsys.readouterr().out
+    for row in (
+        "| `job` | `edge` |",
+        '| `selector` | `a="b\\|c"` |',
+        "| `thresholds.error_ratio` | 0.02 |",
+        "| `alerts.BalanceDown` | critical | 7m | 0s |",
+    ):
+        assert row in page
+
+
+def test_an_alert_that_is_switched_off_is_nowhere(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "BalanceDown" not in alerts(capsys, "--set", "alerts.BalanceDown.enabled=false")
+    assert main(["write", "--out", "out", "--set", "alerts.BalanceHighRetryRate.enabled=false"]) == 0
+    rules = ("prometheus/rules/alerts.yaml", "kubernetes/rules.yaml", "mixin/model.json", "settings.md")
+    for name in rules:
+        text = Path("out", name).read_text()
+        assert "BalanceHighRetryRate" not in text
+        assert "BalanceHighLatency" in text
+
+
+@pytest.mark.parametrize("name", sorted(alert.name for alert in collect.collect(Settings())[0].alerts))
+def test_each_alert_can_be_switched_off_though_prose_mentions_it(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    off = ("--set", f"alerts.{name}.enabled=false")
+    assert main(["write", "--out", "out", *off]) == 0
+    assert not Path("out", "runbooks", f"{name}.md").exists()
+    assert f"({name}.md)" not in "".join(page.read_text() for page in Path("out", "runbooks").iterdir())
+    assert main(["lint", *off]) == 0, capsys.readouterr().out
+
+
+def test_keep_firing_can_be_given_and_taken(capsys: pytest.CaptureFixture[str]) -> None:
+    chosen = alerts(capsys, "--set", "alerts.BalanceDown.keep_firing_for=10m", "--set", "alerts.BalanceCircuitBreakerOpen.keep_firing_for=0s")
+    assert chosen["BalanceDown"]["keep_firing_for"] == "10m"
+    assert "keep_firing_for" not in chosen["BalanceCircuitBreakerOpen"]
+
+
+def test_what_the_settings_say_of_an_alert_is_what_every_family_sees() -> None:
+    chosen, _ = collect.collect(load(None, ["alerts.BalanceDown.severity=warning", "alerts.BalanceDown.for=2m"]))
+    (down,) = (alert for alert in chosen.alerts if alert.name == "BalanceDown")
+    assert (down.severity, down.wait, down.keep_firing) == ("warning", 120, 0)
+
+
+@pytest.mark.parametrize(
+    ("selector", "written"),
+    [
+        ('cluster="eu"', 'job="balance",cluster="eu"'),
+        (' cluster = "eu" , namespace =~ "edge-.*", ', 'job="balance",cluster="eu",namespace=~"edge-.*"'),
+        ('a!="x",b!~"y|z"', 'job="balance",a!="x",b!~"y|z"'),
+        (r'a="quote \" backslash \\ line \n"', r'job="balance",a="quote \" backslash \\ line \n"'),
+        ('job="edge",cluster="eu"', 'job="edge",cluster="eu"'),
+        ('cluster="eu",job="edge"', 'job="edge",cluster="eu"'),
+    ],
+)
+def test_a_selector_is_in_rules_and_dashboards(selector: str, written: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("s.yaml").write_text(yaml.safe_dump({"selector": selector}))
+    assert alerts(capsys, "--settings", "s.yaml")["BalanceBackendDown"]["expr"] == f"balance_backend_healthy{{{written}}} == 0"
+    own = written.partition(",")[2]
+    main(["dashboards", "--settings", "s.yaml"])
+    quoted = yaml.safe_load(capsys.readouterr().out)
+    shown = [target["expr"] for panel in quoted["panels"] for target in panel.get("targets", ())]
+    variables = [variable["query"] for variable in quoted["templating"]["list"] if variable["type"] == "query"]
+    assert all(own in text for text in (*shown, *variables))
+
+
+def test_the_job_of_a_selector_is_the_scrape_job(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["prometheus", "--set", 'selector=job="edge",cluster="eu"'])
+    assert yaml.safe_load(capsys.readouterr().out)["scrape_configs"][0]["job_name"] == "edge"

@@ -1,0 +1,131 @@
+"""amtool as the judge of the generated configuration."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from balance.errors import BalanceError
+from balance.gen import build, collect, routes
+from balance.gen.settings import load
+from balance.monitoring.bundle import Bundle
+from balance.monitoring.routing import applied
+from balance.monitoring.settings import AlertSettings, Settings
+
+SETTINGS = Settings(job="balance")
+
+
+@pytest.fixture
+def amtool(program: Callable[[str], str], monkeypatch: pytest.MonkeyPatch) -> str:
+    found = program("amtool")
+    monkeypatch.setenv("PATH", f"{Path(found).parent}{os.pathsep}{os.environ['PATH']}")
+    return found
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        SETTINGS,
+        SETTINGS.replace(alerts={"BalanceBackendDown": AlertSettings(severity="critical")}),
+        SETTINGS.replace(keep_labels=("cluster",)),
+        load(None, ["job=edge", "alertmanager.routes.warning={receiver: page, mute: [off-hours]}"]),
+        load(None, ["job=edge", "alertmanager.receivers.page={pagerduty: {service_key_file: pagerduty}, webhook: {url: 'http://hook.test'}}"]),
+    ],
+    ids=["as declared", "another severity", "labels to keep", "muted", "old key"],
+)
+def test_amtool_accepts_it_and_every_alert_reaches_its_receiver(settings: Settings, amtool: str) -> None:
+    assert routes.checks(*collect.collect(settings)) == []
+
+
+def test_an_alert_that_goes_astray_is_found(bundle: Bundle, tmp_path: Path, amtool: str) -> None:
+    assert bundle.routing
+    for artifact in build.alertmanager(bundle, SETTINGS):
+        (tmp_path / artifact.path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / artifact.path).write_text(artifact.text.replace('severity="critical"', 'severity="criticall"'))
+    file = tmp_path / "alertmanager" / "alertmanager.yml"
+    found = routes.check(file, bundle.alerts, bundle.routing, SETTINGS)
+    critical = [alert.name for alert in bundle.alerts if alert.severity == "critical"]
+    assert sorted({finding.subject for finding in found}) == sorted(critical)
+    assert "goes to inform, not to page" in found[0].problem
+
+    file.write_text(file.read_text().replace("receiver: page", "receiver: pag"))
+    (refused,) = routes.check(file, bundle.alerts, bundle.routing, SETTINGS)
+    assert 'undefined receiver "pag"' in refused.problem
+
+
+def test_without_amtool_the_cure_is_told(bundle: Bundle, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(BalanceError, match="amtool is not installed"):
+        routes.checks(bundle, SETTINGS)
+
+
+def test_no_generated_file_holds_a_secret(repository: Path) -> None:
+    made = yaml.safe_load((repository / "generated" / "alertmanager" / "alertmanager.yml").read_text())
+    kinds = [integration for receiver in made["receivers"] for key, found in receiver.items() if key.endswith("_configs") for integration in found]
+    keys = {key for integration in kinds for key in integration if "key" in key or "password" in key or "api_url" in key}
+    assert keys == {"routing_key_file", "api_url_file"}
+
+
+def test_a_bundle_without_routing_has_no_configuration(bundle: Bundle) -> None:
+    assert build.alertmanager(bundle.replace(routing=None), SETTINGS) == []
+    assert routes.checks(bundle.replace(routing=None), SETTINGS) == []
+
+
+def test_an_alert_that_is_left_out_is_in_no_inhibition(bundle: Bundle, amtool: str) -> None:
+    assert bundle.routing
+    for gone in ("BalanceDown", "BalanceBackendDown", "BalanceHighRetryRate"):
+        kept = tuple(alert for alert in bundle.alerts if alert.name != gone)
+        fewer = bundle.replace(alerts=kept, routing=bundle.routing.among(alert.name for alert in kept))
+        assert gone not in build.alertmanager(fewer, SETTINGS)[0].text
+        assert routes.checks(fewer, SETTINGS) == []
+
+
+def test_every_inhibition_is_written_and_none_follows_from_a_test(bundle: Bundle) -> None:
+    assert bundle.routing
+    made = yaml.safe_load(build.alertmanager(bundle, SETTINGS)[0].text)
+    assert len(made["inhibit_rules"]) == len(applied(bundle.routing, SETTINGS).inhibitions)
+    for rule in made["inhibit_rules"]:
+        assert 'synthetic=""' in rule["source_matchers"], "a test of the channel silences nothing"
+
+
+def test_alerts_are_apart_by_the_labels_to_keep(bundle: Bundle) -> None:
+    made = yaml.safe_load(build.alertmanager(bundle, SETTINGS.replace(keep_labels=("cluster", "namespace")))[0].text)
+    assert made["route"]["group_by"] == ["alertname", "job", "cluster", "namespace"]
+    assert all(rule["equal"][-2:] == ["cluster", "namespace"] for rule in made["inhibit_rules"])
+
+
+DATA = """{"receiver": "page", "status": "firing", "externalURL": "http://am", "groupLabels": {"alertname": "X"},
+ "commonLabels": {"alertname": "X", "severity": "critical"}, "commonAnnotations": {},
+ "alerts": [{"status": "firing", "labels": {"alertname": "X", "severity": "critical"}, "annotations": {"summary": "a < b & c"}}]}"""
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "wanted"),
+    [
+        ("title", "text", "[FIRING:1] X"),
+        ("slack.text", "text", "*critical, firing*: a &lt; b &amp; c"),
+        ("slack.color", "text", "danger"),
+        ("email.text", "text", "X (critical, firing): a < b & c"),
+        ("email.html", "html", "<h3>a &lt; b &amp; c</h3>"),
+        ("pagerduty.severity", "text", "critical"),
+        ("pagerduty.firing", "text", "X (critical, firing): a < b & c"),
+        ("link", "text", "http://am"),
+    ],
+)
+def test_amtool_renders_each_message_without_links_too(
+    name: str, kind: str, wanted: str, repository: Path, tmp_path: Path, program: Callable[[str], str]
+) -> None:
+    (tmp_path / "data.json").write_text(DATA)
+    command = [
+        program("amtool"), "template", "render", f"--template.glob={repository}/generated/alertmanager/templates/*.tmpl",
+        f'--template.text={{{{ template "balance.{name}" . }}}}', f"--template.type={kind}", f"--template.data={tmp_path}/data.json",
+    ]  # fmt: skip
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    assert wanted in run.stdout
+    assert "Runbook" not in run.stdout
