@@ -8,6 +8,7 @@ import json
 import re
 import socketserver
 import threading
+import time
 from collections.abc import Callable, Iterator
 from email.message import EmailMessage
 from pathlib import Path
@@ -180,6 +181,13 @@ def test_a_test_silences_no_real_alert_and_shows_when_it_is_held_back(told: Offi
 
 
 def test_a_channel_that_does_not_work_is_told(told: Office, capsys: pytest.CaptureFixture[str]) -> None:
+    def quiet() -> bool:
+        """Whether nothing was sent for longer than a group waits before it tells its news."""
+        before = Alertmanager(told.url).sent()
+        time.sleep(1.5)
+        return Alertmanager(told.url).sent() == before
+
+    eventually("the messages of tests before are sent", quiet)
     told.inbox.status = 400
     try:
         code, words = run(told, capsys, "BalanceHighLatency", "--alertmanager", told.url, "--timeout", "0.5")
