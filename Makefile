@@ -4,11 +4,12 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/.tools/bin:$(PATH):/usr/sbin
 unexport PYTHONPATH
 
-.PHONY: help demo test check bench fuzz lock clean
+.PHONY: help demo test check pictures bench fuzz lock clean
 
 help:
 	@echo "make demo   three origins, the balancer and some traffic; Ctrl-C stops it"
 	@echo "make test   all checks and tests"
+	@echo "make pictures  docs/pictures, drawn anew"
 	@echo "make bench  the figures of the README, measured here (BENCH=NAME: one of them)"
 	@echo "make fuzz   a long search for messages that break a claim (EXECUTIONS=1000000 EXAMPLES=2000)"
 	@echo "make lock   resolve the dependencies anew"
@@ -29,9 +30,14 @@ check: .venv/ready
 
 test: check
 	tools/setup programs prometheus=prometheus promtool=prometheus prometheus-alertmanager=prometheus-alertmanager amtool=prometheus-alertmanager \
-		vmalert=victoria-metrics jsonnet=jsonnet slowhttptest=slowhttptest
+		vmalert=victoria-metrics jsonnet=jsonnet slowhttptest=slowhttptest chromium-headless-shell=chromium-headless-shell
+	tools/setup modules tests/preview
 	$(BIN)/balance-gen test
 	$(BIN)/python -m pytest -n 2 $(PYTEST)
+
+pictures: .venv/ready
+	tools/setup programs chromium-headless-shell=chromium-headless-shell
+	tools/pictures
 
 .venv/ready-bench: .venv/ready requirements-bench.lock
 	tools/setup packages requirements-bench.lock

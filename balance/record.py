@@ -15,7 +15,8 @@ class Record:
     """Base of immutable value classes (single inheritance): annotated fields, in order, become the constructor's arguments.
 
     A subclass may define ``validate``, called at the end of construction; it raises when the fields contradict each other.
-    Two records are equal if they are of the same class and all fields are equal; they hash accordingly.
+    Two records are equal if they are of the same class and all fields are equal; they hash accordingly. What follows from the fields may be
+    kept with `functools.cached_property`.
     """
 
     _fields: ClassVar[tuple[str, ...]] = ()
@@ -37,10 +38,11 @@ class Record:
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         if len(args) > len(self._fields):
             raise TypeError(f"{type(self).__name__} takes {len(self._fields)} arguments, got {len(args)}")
-        given = dict(zip(self._fields, args, strict=False))
-        for name in given.keys() & kwargs.keys():
-            raise TypeError(f"{type(self).__name__}: {name!r} given twice")
-        values = {**self._defaults, **given, **kwargs}
+        values = {**self._defaults, **kwargs}
+        for name, value in zip(self._fields, args, strict=False):
+            if name in kwargs:
+                raise TypeError(f"{type(self).__name__}: {name!r} given twice")
+            values[name] = value
         if values.keys() != self._names:
             missing = [name for name in self._fields if name not in values]
             unknown = [name for name in values if name not in self._fields]
@@ -53,13 +55,13 @@ class Record:
 
     def replace(self, **changes: Any) -> Self:
         """The same record with some fields changed, validated again."""
-        return type(self)(**{**self.__dict__, **changes})
+        return type(self)(**{**{name: self.__dict__[name] for name in self._fields}, **changes})
 
     def _key(self) -> tuple[Any, ...]:
         return tuple(self.__dict__[name] for name in self._fields)
 
     def __eq__(self, other: object) -> bool:
-        return type(other) is type(self) and self._key() == other._key()
+        return self is other or (type(other) is type(self) and self._key() == other._key())
 
     def __hash__(self) -> int:
         return hash((type(self), self._key()))

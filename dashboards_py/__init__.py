@@ -8,9 +8,9 @@ from balance.catalog.model import Metric
 from balance.monitoring.bundle import Bundle
 from balance.monitoring.objectives import slos
 from balance.monitoring.settings import Settings
-from dashboards_py.alerts import alerts_dashboard
 from dashboards_py.backend import BACKEND
 from dashboards_py.main import main_dashboard
+from dashboards_py.slo import slo_dashboard
 from dashboards_py.workers import WORKERS
 
 UNPLOTTED: dict[Metric, str] = {
@@ -26,7 +26,7 @@ def source(settings: Settings) -> Bundle:
     other: dict[Metric, str] = dict.fromkeys(spare, "belongs to another runtime than the chosen one")
     return Bundle(
         CATALOG,
-        dashboards=(main_dashboard(settings), BACKEND, WORKERS, alerts_dashboard(settings)),
+        dashboards=(main_dashboard(settings), BACKEND, slo_dashboard(settings), WORKERS),
         slos=slos(settings),
         folder="Load Balancers",
         unplotted={**UNPLOTTED, **other},

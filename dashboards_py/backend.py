@@ -1,15 +1,15 @@
-"""The dashboard `backend`: what each backend is asked, how it answers, and what is thought of it."""
+"""The dashboard `backend`: one backend in depth, or several beside each other: what it is asked, how it answers, what is thought of it."""
 
 from __future__ import annotations
 
 from balance.catalog import metrics as m
-from balance.monitoring.dashboards import Dashboard, Panel, Query, Row
-from balance.monitoring.panels import quantile_panel, rate_panel, value_panel
-from balance.promql import RATE_WINDOW, rate, series, since, sum_by
+from balance.monitoring.dashboards import Panel, Query, Row, Variable
+from balance.monitoring.panels import latency_panel, rate_panel, stat_panel, text_panel, value_panel
+from balance.promql import RATE_WINDOW, matches, max_by, min_by, quantile, rate, series, since, sum_by
 from dashboards_py import house
 
-AVAILABLE = value_panel("Available Backends", m.BACKENDS_AVAILABLE)
-PANIC = value_panel("Panic Mode", m.POOL_PANICKING, kind="state-timeline", states=house.PANIC)
+AVAILABLE = value_panel(m.BACKENDS_AVAILABLE, title="Available Backends")
+PANIC = value_panel(m.POOL_PANICKING, title="Panic Mode", kind="state-timeline", states=house.PANIC)
 BREAKER = Panel(
     "Circuit Breakers",
     "Backends whose circuit breaker is open or half open: 1 while it is. An open one gets no requests, a half open one a few, to see how it fares.",
@@ -33,39 +33,68 @@ LAST_LOOK = Panel(
     "Since the Last Successful Look",
     "Time since the list of backends could last be read: what grows without end is a source that fails. Empty without discovery.",
     (Query(since(series(m.DISCOVERY_TIMESTAMP)), "{{pool}} ({{instance}})"),),
+    width=8,
 )
 
-BACKEND = Dashboard(
-    name="backend",
-    uid="balance-backend",
-    title="Balance / Backends",
-    description="Traffic, time, connections and health of each backend.",
-    tags=("balance", "load-balancer"),
-    presence=m.ACTIVE_CONNECTIONS,
+FAILED = series(m.BACKEND_REQUESTS, status_class=matches("5xx|none"))
+FIRST_ROW = (
+    Panel(
+        "In Rotation",
+        "Whether every instance has it in rotation by its health checks; of several backends, whether all are.",
+        (Query(min_by(series(m.BACKEND_HEALTHY)), "healthy"),),
+        kind="stat", states=house.HEALTHY, width=4, height=4,
+    ),
+    stat_panel("Attempts Now", sum_by(rate(series(m.BACKEND_REQUESTS).over(RATE_WINDOW))), description="Attempts per second, retries included."),
+    stat_panel("Failed Attempts Now", sum_by(rate(FAILED.over(RATE_WINDOW))), nothing="None",
+               description="Attempts per second that ended with a 5xx status or without a response."),
+    stat_panel("Time to First Byte Now", quantile(0.99, series(m.BACKEND_FIRST_BYTE), RATE_WINDOW),
+               description="99th percentile of the time until it begins to answer."),
+    stat_panel("Connections Now", sum_by(series(m.BACKEND_CONNECTIONS)), description="Open connections to it, idle ones included."),
+    Panel(
+        "Circuit Breaker Now",
+        "Whether the circuit breaker of any instance is open.",
+        (Query(max_by(series(m.CIRCUIT_BREAKER_STATE, state="open")), "open"),),
+        kind="stat", states=house.BREAKER, width=4, height=4,
+    ),
+    text_panel(
+        "Which Backends",
+        "Choose one **Backend** above, or All to compare them. Panels by pool (connecting, checking, discovery) show the pools whole: "
+        "their metrics are not kept for each backend.",
+        description="What the choice above does.", height=2,
+    ),
+)  # fmt: skip
+
+BACKEND = house.board(
+    "backend",
+    "Balance / Backends",
+    "Traffic, time, connections and health of each backend.",
+    variables=(Variable("backend", "Backend", m.BACKEND_HEALTHY),),
     rows=(
+        Row("How Is It?", FIRST_ROW),
         Row("Traffic", (
-            rate_panel("Attempts", m.BACKEND_REQUESTS, "backend", "status_class"),
+            rate_panel(m.BACKEND_REQUESTS, "Attempts", by=("backend", "status_class")),
             RETRIES,
-            quantile_panel("Time to First Byte", m.BACKEND_FIRST_BYTE, "backend"),
-            quantile_panel("Time to Connect", m.BACKEND_CONNECT_DURATION, "pool"),
+            latency_panel(m.BACKEND_FIRST_BYTE, "Time to First Byte", by="backend"),
+            latency_panel(m.BACKEND_CONNECT_DURATION, "Time to Connect", by="pool"),
         )),
         Row("Connections", (
             CONNECTIONS,
-            rate_panel("Connections by What Became of Them", m.UPSTREAM_CONNECTIONS, "state", stacked=False),
+            rate_panel(m.UPSTREAM_CONNECTIONS, "Connections by What Became of Them", by="state", stacked=False),
         )),
         Row("Health", (
+            value_panel(m.BACKEND_HEALTHY, title="Health", kind="state-timeline", states=house.HEALTHY, width=24),
             AVAILABLE,
             PANIC,
             BREAKER,
-            rate_panel("Failures Counted by Circuit Breakers", m.CIRCUIT_BREAKER_FAILURES, "backend"),
-            rate_panel("Health Checks", m.HEALTH_CHECKS, "backend", "result"),
-            quantile_panel("Time of Health Checks", m.HEALTH_CHECK_DURATION, "pool"),
-            rate_panel("Changes of State", m.BACKEND_TRANSITIONS, "backend", "from", "to"),
-            rate_panel("Ejections", m.EJECTIONS, "backend", "reason"),
+            rate_panel(m.CIRCUIT_BREAKER_FAILURES, "Failures Counted by Circuit Breakers", by="backend"),
+            rate_panel(m.HEALTH_CHECKS, "Health Checks", by=("backend", "result")),
+            latency_panel(m.HEALTH_CHECK_DURATION, "Time of Health Checks", by="pool"),
+            rate_panel(m.BACKEND_TRANSITIONS, "Changes of State", by=("backend", "from", "to")),
+            rate_panel(m.EJECTIONS, "Ejections", by=("backend", "reason")),
         )),
         Row("Discovery", (
-            value_panel("Discovered Backends", m.DISCOVERY_BACKENDS),
-            rate_panel("Looks", m.DISCOVERY_LOOKS, "pool", "result", description="Looks at where backends are discovered, by what came of them."),
+            value_panel(m.DISCOVERY_BACKENDS, title="Discovered Backends", width=8),
+            rate_panel(m.DISCOVERY_LOOKS, "Looks", by=("pool", "result"), width=8, description="Looks for backends, by what came of them."),
             LAST_LOOK,
         )),
     ),

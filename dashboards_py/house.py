@@ -1,10 +1,40 @@
-"""The house style: words and colours that all dashboards share."""
+"""The house style: words, colours, marks, links and panels that dashboards share."""
 
 from __future__ import annotations
 
-from balance.monitoring.dashboards import State
+from typing import Any
 
+from balance.catalog import metrics as m
+from balance.monitoring.dashboards import Annotation, Dashboard, Link, Panel, Query, State
+from balance.promql import RATE_WINDOW, Window, changes, rate, series, sum_by
+
+TAGS = ("balance", "load-balancer")
+RECENT = Window(120)
+"""Twice the step of annotations: no change falls between two looks."""
+ANNOTATIONS = (
+    Annotation("Firing alerts", series(m.ALERTS, alertstate="firing"), "{{alertname}}", "{{severity}} {{instance}}", "red", job=True),
+    Annotation("Reloads", changes(series(m.CONFIG_TIMESTAMP), RECENT), "Configuration loaded", "{{instance}}", "blue"),
+    Annotation("Restarts", changes(series(m.PROCESS_START), RECENT), "Process started", "{{instance}}", "purple"),
+)
+BACKEND_LINK = Link("This backend in depth", dashboard="balance-backend", label="backend")
+
+BREAKER = (State(0, "Not open", "green"), State(1, "Open", "red"))
 PANIC = (State(0, "By health", "green"), State(1, "Panic", "red"))
 SUCCESSFUL = (State(1, "Successful", "green"), State(0, "Failed", "red"))
 UP = (State(1, "Up", "green"), State(0, "Down", "red"))
 HEALTHY = (State(1, "Healthy", "green"), State(0, "Unhealthy", "red"))
+
+PROCESSOR = Panel(
+    "Processor Time",
+    "Seconds of processor time per second: 1 is one core.",
+    (Query(sum_by(rate(series(m.PROCESS_CPU).over(RATE_WINDOW)), "instance"), "{{instance}}"),),
+)
+
+
+def board(name: str, title: str, description: str, **options: Any) -> Dashboard:
+    """A dashboard with the tags, marks and choices of all others. `options` are those of `Dashboard`, `rows` among them."""
+    uid = "-".join(dict.fromkeys(("balance", name)))
+    return Dashboard(
+        name=name, title=title, description=description,
+        **{"uid": uid, "tags": TAGS, "presence": m.ACTIVE_CONNECTIONS, "annotations": ANNOTATIONS, **options},
+    )  # fmt: skip

@@ -1,16 +1,43 @@
-"""The main dashboard: the six panels that tell whether the load balancer is well."""
+"""The main dashboard: whether the load balancer is well, in one row; then rate, errors, duration; then what is left; then every alert."""
 
 from __future__ import annotations
 
 from balance.catalog import metrics as m
 from balance.catalog import thresholds as t
 from balance.catalog.metrics import RUNTIMES
+from balance.monitoring import conditions as c
 from balance.monitoring.conditions import latency, responses_ratio
-from balance.monitoring.dashboards import Dashboard, Panel, Query, Row
-from balance.monitoring.panels import quantile_panel, rate_panel, value_panel
+from balance.monitoring.dashboards import Dashboard, Link, Panel, Query, Row, State
+from balance.monitoring.objectives import slos
+from balance.monitoring.panels import (
+    alert_panel,
+    heatmap_panel,
+    latency_panel,
+    quantile_panel,
+    rate_panel,
+    stat_panel,
+    table_panel,
+    text_panel,
+    value_panel,
+)
 from balance.monitoring.settings import Settings
-from balance.promql import RATE_WINDOW, rate, scaled, series, sum_by
+from balance.promql import (
+    RATE_WINDOW,
+    complement,
+    count_by,
+    either,
+    matches,
+    max_by,
+    min_by,
+    quantile,
+    rate,
+    ratio,
+    scaled,
+    series,
+    sum_by,
+)
 from dashboards_py import house
+from rules_src.alerts import alerts
 
 REQUEST_RATE = Panel(
     "Request Rate",
@@ -46,71 +73,157 @@ BACKEND_HEALTH = Panel(
     (Query(series(m.BACKEND_HEALTHY), "{{backend}} ({{instance}})"),),
     kind="state-timeline",
     states=house.HEALTHY,
-    width=24,
+    links=(house.BACKEND_LINK,),
 )
 
 
-def resources(settings: Settings) -> tuple[Panel, ...]:
-    """Memory and tasks, by the metrics of the service's runtime."""
+def memory(settings: Settings) -> Panel:
+    """Memory, by the metrics of the service's runtime."""
     runtime = RUNTIMES[settings.runtime]
-    tasks = str(runtime.tasks.unit)
-    return (
-        Panel(
-            "Resource Usage",
-            "Memory of the process: in use, and taken from the system. What grows and never falls is a leak; "
-            "with memory in use above the line, BalanceHighMemoryUsage fires.",
-            (Query(series(runtime.allocated), "{{instance}} in use"), Query(series(runtime.system), "{{instance}} from the system")),
-            thresholds=(t.MEMORY,),
-        ),
-        Panel(
-            tasks.capitalize(),
-            f"Number of {tasks} of the process. A number that follows the connections is fine, one that only grows is a leak.",
-            (Query(series(runtime.tasks), "{{instance}}"),),
-        ),
+    return Panel(
+        "Resource Usage",
+        "Memory of the process: in use, and taken from the system. What grows and never falls is a leak; "
+        "with memory in use above the line, BalanceHighMemoryUsage fires.",
+        (Query(series(runtime.allocated), "{{instance}} in use"), Query(series(runtime.system), "{{instance}} from the system")),
+        thresholds=(t.MEMORY,),
     )
+
+
+def tasks(settings: Settings) -> Panel:
+    """Tasks or goroutines, by the metrics of the service's runtime."""
+    runtime = RUNTIMES[settings.runtime]
+    things = str(runtime.tasks.unit)
+    return Panel(
+        things.capitalize(),
+        f"Number of {things} of the process. A number that follows the connections is fine, one that only grows is a leak.",
+        (Query(series(runtime.tasks), "{{instance}}"),),
+    )
+
+
+STATUS = text_panel(
+    "How to Read This",
+    "**First row**: is it well? Green is fine, red is above (or below) the level at which an alert fires. **Below**, from what clients see "
+    "(rate, errors, duration) to what the load balancer has left (utilisation, saturation). Dashed lines are the thresholds of alerts. Marks across "
+    "all panels: firing alerts (red), reloads (blue), restarts (purple). The last row has a panel for each alert, with a link to its runbook.",
+    description="What the colours, lines and marks mean.",
+    height=3,
+)
+
+
+def first_row(settings: Settings) -> tuple[Panel, ...]:
+    """Is it well? One figure for each question."""
+    requests = sum_by(rate(series(m.HTTP_REQUESTS).over(RATE_WINDOW)))
+    healthy = min_by(series(m.BACKEND_HEALTHY), "backend")
+    availability = slos(settings)[0]
+    return (
+        stat_panel("Requests", requests, description="Requests answered per second, over all instances."),
+        stat_panel(
+            "Errors",
+            either(responses_ratio("5.."), complement(ratio(requests, requests))),
+            description="Share of the responses that are server errors (5xx). Red where BalanceHighErrorRate fires.",
+            thresholds=(t.ERROR_RATIO,),
+        ),
+        stat_panel(
+            "Slowest Hundredth",
+            quantile(0.99, series(m.HTTP_REQUEST_DURATION), RATE_WINDOW),
+            description="99th percentile of the time to answer: one request in a hundred takes longer. Red where BalanceHighLatency fires.",
+            thresholds=(t.LATENCY_P99,),
+        ),
+        Panel(
+            "Healthy Backends",
+            "Backends that are healthy in the eyes of every instance, and all that there are.",
+            (Query(sum_by(healthy), "healthy"), Query(count_by(healthy), "of")),
+            kind="stat", states=(State(0, "None", "red"),), width=4, height=4,
+        ),
+        stat_panel(
+            "Saturation",
+            max_by(c.HIGH_CONNECTIONS.expr),
+            description="Open client connections over the configured limit, of the fullest instance. Red where BalanceHighConnections fires.",
+            thresholds=(t.CONNECTION_SATURATION,),
+        ),
+        stat_panel(
+            "Error Budget Left",
+            min_by(availability.remaining),
+            description=f"Share of the error budget of {availability.days} days that is left for availability. Below 0 the objective is missed.",
+            thresholds=(t.BUDGET_SPENT,), alarm="below", least=None,
+            links=(Link("Objectives", dashboard="balance-slo"),),
+        ),
+    )  # fmt: skip
+
+
+def backends() -> tuple[Panel, ...]:
+    """Every backend in a line, and what is thought of it."""
+    attempts = series(m.BACKEND_REQUESTS)
+    failed = series(m.BACKEND_REQUESTS, status_class=matches("5xx|none"))
+    first_byte = series(m.BACKEND_FIRST_BYTE)
+    return (
+        table_panel(
+            "Backends: Traffic",
+            {
+                "Attempts": sum_by(rate(attempts.over(RATE_WINDOW)), "backend"),
+                "Failed": sum_by(rate(failed.over(RATE_WINDOW)), "backend"),
+                "Retries": sum_by(rate(series(m.BACKEND_RETRIES).over(RATE_WINDOW)), "backend"),
+            },
+            description="Attempts at each backend per second; those with a 5xx status or no response; and those that stood in for another.",
+            links=(house.BACKEND_LINK,),
+        ),
+        table_panel(
+            "Backends: Time to First Byte",
+            {"p50": quantile(0.5, first_byte, RATE_WINDOW, "backend"), "p99": quantile(0.99, first_byte, RATE_WINDOW, "backend")},
+            description="How long each backend takes to begin its response: half of the requests, and all but one in a hundred, take less.",
+            links=(house.BACKEND_LINK,),
+        ),
+        rate_panel(m.BACKEND_REQUESTS, "Attempts by Backend", by="backend", description="How the load is shared out.", links=(house.BACKEND_LINK,)),
+        Panel(
+            "Circuit Breakers",
+            "Backends whose circuit breaker is open: red while it is, and no requests are sent.",
+            (Query(series(m.CIRCUIT_BREAKER_STATE, state="open"), "{{backend}} ({{instance}})"),),
+            kind="state-timeline", states=house.BREAKER, links=(house.BACKEND_LINK,),
+        ),
+    )  # fmt: skip
 
 
 def main_dashboard(settings: Settings) -> Dashboard:
-    """The dashboard `balance`."""
-    return Dashboard(
-        name="balance",
-        uid="balance",
-        title="Balance",
-        description="Requests, errors, latency, connections, backends and resources of the balance load balancer.",
-        tags=("balance", "load-balancer"),
-        presence=m.ACTIVE_CONNECTIONS,
+    """The dashboard `balance`: is it well; what clients see; what is left; every alert."""
+    objectives = slos(settings)
+    everything = (*alerts(settings), *(alert for slo in objectives for alert in slo.alerts))
+    return house.board(
+        "balance",
+        "Balance",
+        "Requests, errors, latency, connections, backends and resources of the balance load balancer.",
         main=True,
         rows=(
-            Row("Traffic", (REQUEST_RATE, RESPONSE_TIME, ERROR_RATE, ACTIVE_CONNECTIONS)),
-            Row("Backends", (BACKEND_HEALTH,)),
-            Row(
-                "Failures and Retries",
-                (
-                    rate_panel("Failed Requests", m.REQUEST_FAILURES, "source", "reason"),
-                    rate_panel("Refused Connections", m.CONNECTIONS_REJECTED, "reason"),
-                    rate_panel("Failed TLS Handshakes", m.TLS_HANDSHAKE_FAILURES, "reason"),
-                    rate_panel("Retries", m.RETRIED, "reason"),
-                    rate_panel("Requests Saved by Retries", m.RETRY_SUCCESS),
-                    rate_panel("Requests without a Further Attempt", m.RETRIES_EXHAUSTED, "reason"),
-                    value_panel("Retry Budget", m.RETRY_BUDGET),
-                ),
-            ),
-            Row(
-                "Connections, Queue and Tunnels",
-                (
-                    rate_panel("New Connections", m.CONNECTIONS_ACCEPTED),
-                    value_panel("Requests in Flight", m.HTTP_REQUESTS_IN_FLIGHT),
-                    value_panel("Queued Requests", m.QUEUE_DEPTH),
-                    quantile_panel("Time in the Queue", m.QUEUE_DURATION, "pool"),
-                    rate_panel("Requests Refused by the Queue", m.QUEUE_REJECTED, "pool", "reason"),
-                    quantile_panel("Time in the Load Balancer", m.PROXY_OVERHEAD),
-                    quantile_panel("Size of Requests", m.HTTP_REQUEST_SIZE),
-                    quantile_panel("Size of Responses", m.HTTP_RESPONSE_SIZE),
-                    value_panel("Tunnels", m.TUNNELS_ACTIVE),
-                    rate_panel("New Tunnels", m.TUNNELS),
-                    rate_panel("Bytes in Tunnels", m.TUNNEL_BYTES, "direction"),
-                ),
-            ),
-            Row("Resources", resources(settings)),
+            Row("Is It Well?", (*first_row(settings), STATUS)),
+            Row("At a Glance", (REQUEST_RATE, RESPONSE_TIME, ERROR_RATE, ACTIVE_CONNECTIONS, BACKEND_HEALTH, memory(settings))),
+            Row("Traffic and Time", (
+                heatmap_panel(m.HTTP_REQUEST_DURATION, "Response Times", description="How many requests took how long: the darker, the more."),
+                latency_panel(m.PROXY_OVERHEAD, "Time in the Load Balancer"),
+                quantile_panel(m.HTTP_REQUEST_SIZE, "Size of Requests"),
+                quantile_panel(m.HTTP_RESPONSE_SIZE, "Size of Responses"),
+            )),
+            Row("Errors", (
+                rate_panel(m.REQUEST_FAILURES, "Failed Requests", by=("source", "reason"), width=8),
+                rate_panel(m.CONNECTIONS_REJECTED, "Refused Connections", by="reason", width=8),
+                rate_panel(m.TLS_HANDSHAKE_FAILURES, "Failed TLS Handshakes", by="reason", width=8, nothing="No TLS, or no failures"),
+            )),
+            Row("Backends", backends()),
+            Row("Retries", (
+                rate_panel(m.RETRIED, "Retries", by="reason"),
+                rate_panel(m.RETRY_SUCCESS, "Requests Saved by Retries"),
+                rate_panel(m.RETRIES_EXHAUSTED, "Requests without a Further Attempt", by="reason"),
+                value_panel(m.RETRY_BUDGET, title="Retry Budget"),
+            )),
+            Row("Connections and Queue", (
+                rate_panel(m.CONNECTIONS_ACCEPTED, "New Connections"),
+                value_panel(m.HTTP_REQUESTS_IN_FLIGHT, title="Requests in Flight"),
+                value_panel(m.QUEUE_DEPTH, title="Queued Requests"),
+                latency_panel(m.QUEUE_DURATION, "Time in the Queue", by="pool"),
+                rate_panel(m.QUEUE_REJECTED, "Requests Refused by the Queue", by=("pool", "reason")),
+                value_panel(m.TUNNELS_ACTIVE, title="Tunnels"),
+                rate_panel(m.TUNNELS, "New Tunnels"),
+                rate_panel(m.TUNNEL_BYTES, "Bytes in Tunnels", by="direction"),
+            )),
+            Row("Runtime", (tasks(settings), house.PROCESSOR)),
+            Row("Alerts", tuple(alert_panel(alert, width=8) for alert in everything), collapsed=True),
         ),
-    )
+    )  # fmt: skip

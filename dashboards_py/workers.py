@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from balance.catalog import metrics as m
 from balance.catalog import thresholds as t
-from balance.monitoring.dashboards import Dashboard, Panel, Query, Row
-from balance.monitoring.panels import quantile_panel, rate_panel, value_panel
-from balance.promql import RATE_WINDOW, rate, series, since, sum_by, until
+from balance.monitoring.dashboards import Panel, Query, Row
+from balance.monitoring.panels import latency_panel, rate_panel, value_panel
+from balance.promql import series, since, until
 from dashboards_py import house
 
 AGE = Panel(
@@ -19,45 +19,40 @@ CERTIFICATES = Panel(
     "Time until the certificates in use expire; empty without TLS.",
     (Query(until(series(m.TLS_NOT_AFTER)), "{{certificate}} ({{instance}})"),),
     thresholds=(t.CERTIFICATE_SOON, t.CERTIFICATE_IMMINENT),
+    alarm="below",
+    least=None,
+    nothing="No TLS",
 )
 UPTIME = Panel(
     "Uptime",
     "Time since the process started, with several the oldest of them.",
     (Query(since(series(m.PROCESS_START)), "{{instance}}"),),
 )
-PROCESSOR = Panel(
-    "Processor Time",
-    "Seconds of processor time per second: 1 is one core.",
-    (Query(sum_by(rate(series(m.PROCESS_CPU).over(RATE_WINDOW)), "instance"), "{{instance}}"),),
-)
 
-WORKERS = Dashboard(
-    name="workers",
-    uid="balance-workers",
-    title="Balance / Workers",
-    description="Processes, event loops, configuration and certificates.",
-    tags=("balance", "load-balancer"),
-    presence=m.ACTIVE_CONNECTIONS,
+WORKERS = house.board(
+    "workers",
+    "Balance / Workers",
+    "Processes, event loops, configuration and certificates.",
     rows=(
         Row("Workers", (
-            value_panel("Workers", m.WORKERS, m.WORKERS_CONFIGURED),
-            rate_panel("Restarts", m.WORKER_RESTARTS, "worker"),
-            value_panel("Connections by Worker", m.WORKER_CONNECTIONS),
-            value_panel("Requests in Flight by Worker", m.WORKER_IN_FLIGHT),
-            value_panel("Memory by Worker", m.WORKER_MEMORY),
-            quantile_panel("Event Loop Lag", m.EVENT_LOOP_LAG, "worker"),
+            value_panel(m.WORKERS, m.WORKERS_CONFIGURED, title="Workers"),
+            rate_panel(m.WORKER_RESTARTS, "Restarts", by="worker"),
+            value_panel(m.WORKER_CONNECTIONS, title="Connections by Worker"),
+            value_panel(m.WORKER_IN_FLIGHT, title="Requests in Flight by Worker"),
+            value_panel(m.WORKER_MEMORY, title="Memory by Worker"),
+            latency_panel(m.EVENT_LOOP_LAG, "Event Loop Lag", by="worker"),
         )),
         Row("Process", (
-            PROCESSOR,
-            value_panel("File Descriptors", m.PROCESS_OPEN_FDS, m.PROCESS_MAX_FDS),
-            rate_panel("Garbage Collections", m.PYTHON_GC_COLLECTIONS, "generation"),
+            house.PROCESSOR,
+            value_panel(m.PROCESS_OPEN_FDS, m.PROCESS_MAX_FDS, title="File Descriptors"),
+            rate_panel(m.PYTHON_GC_COLLECTIONS, "Garbage Collections", by="generation"),
             UPTIME,
         )),
         Row("Configuration", (
-            value_panel("Last Reload", m.CONFIG_SUCCESSFUL, kind="state-timeline", states=house.SUCCESSFUL),
+            value_panel(m.CONFIG_SUCCESSFUL, title="Last Reload", kind="state-timeline", states=house.SUCCESSFUL),
             AGE,
             CERTIFICATES,
-            rate_panel("Lines Missing in the Access Log", m.ACCESS_LOG_DROPPED),
+            rate_panel(m.ACCESS_LOG_DROPPED, "Lines Missing in the Access Log"),
         )),
     ),
 )  # fmt: skip

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from balance.catalog.metrics import RUNTIMES
 from balance.monitoring import conditions
 from balance.monitoring.alerts import Alert
@@ -12,7 +14,12 @@ MINUTE = 60
 
 def alerts(settings: Settings) -> tuple[Alert, ...]:
     """All alerts, for the runtime that the settings name."""
-    runtime = RUNTIMES[settings.runtime]
+    return _alerts(settings.runtime)
+
+
+@cache
+def _alerts(name: str) -> tuple[Alert, ...]:
+    runtime = RUNTIMES[name]
     return (
         Alert(
             "BalanceDown", conditions.DOWN, "critical", wait=1 * MINUTE,

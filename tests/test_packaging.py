@@ -40,7 +40,7 @@ def test_the_wheel_holds_the_packages_with_their_data_and_nothing_else(wheel: Pa
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.partition("/")[0] for name in names if ".dist-info" not in name} == {"balance", "dashboards_py", "rules_src"}
     assert "rules_src/mixin.libsonnet" in names
-    assert "balance/py.typed" in names
+    assert {"balance/py.typed", "balance/preview/page.html", "balance/preview/style.css", "balance/preview/live.js"} <= set(names)
     assert [name for name in names if name.endswith("/LICENSE")]
 
 

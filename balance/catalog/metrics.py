@@ -275,6 +275,15 @@ PYTHON_GC_COLLECTIONS = Counter(
 
 UP = Gauge("up", "Whether Prometheus could scrape the target (1) or not (0).", STATE)
 
+ALERTS = Gauge(
+    "ALERTS", "Alerts that are pending or firing, as Prometheus records them; always 1.", STATE,
+    (
+        Label("alertname", "Name of the alert.", bound=1000),
+        Label("alertstate", "Whether it waits for its `for` or fires.", values=("pending", "firing")),
+        Label("severity", "Severity of the alert.", bound=10),
+    ),
+)  # fmt: skip
+
 GO_GOROUTINES = Gauge("go_goroutines", "Number of goroutines that currently exist.", Unit.of("goroutines"))
 GO_ALLOC = Gauge("go_memstats_alloc_bytes", "Number of bytes allocated and still in use.", BYTES)
 GO_SYS = Gauge("go_memstats_sys_bytes", "Number of bytes obtained from system.", BYTES)
@@ -317,5 +326,5 @@ PYTHON_RUNTIME: tuple[Metric, ...] = (
 )  # fmt: skip
 GO_RUNTIME: tuple[Metric, ...] = (GO_GOROUTINES, GO_ALLOC, GO_SYS)
 
-CATALOG = Catalog("balance", {**SERVICE, "System Metrics": PYTHON_RUNTIME}, thresholds=thresholds.THRESHOLDS, external=(UP, *GO_RUNTIME))
-"""What `balance serve` exposes; `up` comes from Prometheus, the Go metrics from a Go service that uses the same rules."""
+CATALOG = Catalog("balance", {**SERVICE, "System Metrics": PYTHON_RUNTIME}, thresholds=thresholds.THRESHOLDS, external=(UP, ALERTS, *GO_RUNTIME))
+"""What `balance serve` exposes; `up` and `ALERTS` come from Prometheus, the Go metrics from a Go service that uses the same rules."""

@@ -54,6 +54,10 @@ CERTIFICATE_IMMINENT = Threshold(
     "certificate_imminent", 2 * DAY, SECONDS,
     reason="Two days are what is left to renew by hand, a weekend included, before every client is refused.",
 )  # fmt: skip
+BUDGET_SPENT = Threshold(
+    "budget_spent", 0, RATIO, fixed=True,
+    reason="Below 0, more has gone wrong than the objective allows.",
+)  # fmt: skip
 RELOAD_FAILED = Threshold(
     "reload_failed", 0, STATE, fixed=True,
     reason="The metric shows 0 when the last attempt to load the configuration failed.",
@@ -86,5 +90,5 @@ BREAKER_OPEN = Threshold(
 THRESHOLDS = (
     ERROR_RATIO, LATENCY_P99, RETRY_RATIO, CONNECTION_SATURATION, MEMORY, MIN_REQUESTS, QUEUE_REJECT_RATIO, RETRY_BUDGET_RATIO,
     EVENT_LOOP_LAG, WORKER_RESTARTS, CERTIFICATE_SOON, CERTIFICATE_IMMINENT,
-    TARGET_UP, TARGET_DOWN, BACKEND_UNHEALTHY, NO_BACKEND, BREAKER_OPEN, RELOAD_FAILED, PANICKING,
+    TARGET_UP, TARGET_DOWN, BACKEND_UNHEALTHY, NO_BACKEND, BREAKER_OPEN, BUDGET_SPENT, RELOAD_FAILED, PANICKING,
 )  # fmt: skip

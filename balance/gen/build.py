@@ -26,7 +26,8 @@ def _shared(make: Callable[[Bundle, Settings], Made]) -> Callable[[Bundle, Setti
 
 
 @_shared
-def _boards(bundle: Bundle, settings: Settings) -> dict[str, str]:
+def boards(bundle: Bundle, settings: Settings) -> dict[str, str]:
+    """Every dashboard as JSON text, by name."""
     from balance.render import grafana
 
     return {dashboard.name: grafana.render(dashboard, settings) for dashboard in bundle.dashboards}
@@ -41,7 +42,7 @@ def _evaluated(bundle: Bundle, settings: Settings) -> dict[str, Any]:
 
 def dashboards(bundle: Bundle, settings: Settings) -> list[Artifact]:
     """One file for each dashboard."""
-    return [Artifact(f"dashboards/{name}.json", text) for name, text in _boards(bundle, settings).items()]
+    return [Artifact(f"dashboards/{name}.json", text) for name, text in boards(bundle, settings).items()]
 
 
 def alerts(bundle: Bundle, settings: Settings) -> list[Artifact]:
@@ -99,7 +100,7 @@ def mixin(bundle: Bundle, settings: Settings) -> list[Artifact]:
     """The jsonnet mixin with all that it imports."""
     from balance.render import rules
 
-    return rules.mixin(bundle, settings, {f"{name}.json": text for name, text in _boards(bundle, settings).items()})
+    return rules.mixin(bundle, settings, {f"{name}.json": text for name, text in boards(bundle, settings).items()})
 
 
 def kubernetes(bundle: Bundle, settings: Settings) -> list[Artifact]:
@@ -108,7 +109,7 @@ def kubernetes(bundle: Bundle, settings: Settings) -> list[Artifact]:
     from balance.render.kubernetes import objects
 
     groups = rules.groups(_evaluated(bundle, settings), "rules", "alerts")
-    return objects(bundle, settings, groups, _boards(bundle, settings))
+    return objects(bundle, settings, groups, boards(bundle, settings))
 
 
 def provisioning(bundle: Bundle, settings: Settings) -> list[Artifact]:

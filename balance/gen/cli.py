@@ -27,7 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if sys.stdout is None:  # closed by whoever called
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (until the process ends)
     try:
-        return _run(_parser().parse_args(arguments))
+        words = sys.argv[1:] if arguments is None else arguments
+        return _run(_parser(words[0] if words else "").parse_args(words))
     except BalanceError as error:
         for problem in error.problems:
             print(f"balance-gen: {problem}", file=sys.stderr)
@@ -40,6 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"balance-gen: standard output: {error.strerror} (free some space, or write elsewhere)", file=sys.stderr)
         return WRONG_USE
     finally:
+        if arguments is None:  # the process ends: nothing needs to be looked through once more
+            gc.freeze()
         if collecting:
             gc.enable()
 
@@ -152,7 +155,8 @@ def _seconds(text: str) -> float:
     raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds from 0 to 86400")
 
 
-def _parser() -> Parser:
+def _parser(asked: str = "") -> Parser:
+    """The command line; where one command is asked for, with that one alone: each takes its time."""
     common = Parser(add_help=False)
     group = common.add_argument_group("common options")
     group.add_argument("--settings", metavar="FILE", help="YAML file with thresholds, names and addresses")
@@ -167,13 +171,14 @@ def _parser() -> Parser:
         "  balance-gen alerts --set thresholds.error_ratio=0.02 > prometheus-alerts.yaml\n"
         "  balance-gen write && balance-gen check\n"
         "exit codes: 0 fine, 1 findings or drift, 2 wrong use or unreadable input",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"balance-gen {__version__}")
     # With `prog` given, argparse need not format a usage line now, which would load shutil and the compression modules.
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", prog="balance-gen")
 
     def command(name: str, run: Command, words: str) -> Parser:
+        if asked not in ("", name):
+            return Parser(add_help=False)
         added = commands.add_parser(name, parents=[common], help=words, description=words)
         added.set_defaults(run=run)
         return added
@@ -201,6 +206,14 @@ def _parser() -> Parser:
     command("explain", _later("linting", "explain"), "say what a check of lint is about; without a name, list them").add_argument(
         "check", nargs="?", metavar="CHECK", help="the name in brackets behind a finding"
     )
+    preview = command("preview", _later("preview", "run"), "draw every dashboard as an HTML page, without a Grafana")
+    preview.add_argument("--out", metavar="DIR", type=_path, help="write the pages into this directory")
+    preview.add_argument(
+        "--serve", metavar="[HOST:]PORT", nargs="?", const="8300", help="serve them on this machine, and follow the sources; default: 8300"
+    )
+    preview.add_argument("--prometheus", metavar="URL", help="where the figures are from; default: made up")
+    preview.add_argument("--since", metavar="DURATION", help="how far to look back there; default: 6h")
+    preview.add_argument("--refresh", metavar="SECONDS", type=int, default=0, help=argparse.SUPPRESS)
     backtest = command("backtest", _later("backtest", "run"), "say how often the alerts would have fired, and which thresholds would have fitted")
     backtest.add_argument("alert", nargs="*", metavar="ALERT", help="which ones; default: all")
     backtest.add_argument("--prometheus", metavar="URL", required=True, help="where the history is, e.g. http://127.0.0.1:9090")
@@ -216,7 +229,7 @@ def _parser() -> Parser:
     alert.add_argument("--timeout", metavar="SECONDS", type=_seconds, help="how long to wait for the message; default: group_wait and 30 s")
     for added in commands.choices.values():
         added.add_argument("--runtime", choices=RUNTIMES, help="whose runtime metrics to use")
-    return parser
+    return parser if commands.choices else _parser()
 
 
 _FAMILY_WORDS = {

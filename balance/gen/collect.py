@@ -38,9 +38,11 @@ def collect(settings: Settings, names: tuple[str, ...] = ()) -> tuple[Bundle, Se
     bundle = merge([_load(name, settings) for name in found])
     _check(bundle, settings)
     chosen = tuple(_chosen(alert, settings) for alert in bundle.alerts if settings.alert(alert.name).enabled)
-    off = tuple(alert.name for alert in bundle.alerts if not settings.alert(alert.name).enabled)
-    routing = bundle.routing and bundle.routing.among(alert.name for alert in chosen)
-    return bundle.replace(alerts=chosen, routing=routing, switched_off=off), settings.replace(job=settings.job or bundle.catalog.name)
+    if chosen != bundle.alerts:
+        off = tuple(alert.name for alert in bundle.alerts if not settings.alert(alert.name).enabled)
+        routing = bundle.routing and bundle.routing.among(alert.name for alert in chosen)
+        bundle = bundle.replace(alerts=chosen, routing=routing, switched_off=off)
+    return bundle, settings.replace(job=settings.job or bundle.catalog.name)
 
 
 def _chosen(alert: Alert, settings: Settings) -> Alert:

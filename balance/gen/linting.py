@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from argparse import Namespace
 from datetime import date
 
 from balance.commandline import FINDINGS, FINE
+from balance.gen import build
 from balance.lint.check import Inputs
 from balance.lint.finding import report
 from balance.lint.run import CHECKS, named, run
@@ -18,7 +20,8 @@ from balance.monitoring.settings import Settings
 def lint(options: Namespace, bundle: Bundle, settings: Settings) -> int:
     """Print the findings; exit code 1 if there are any."""
     today = date.today() if options.reviews else None
-    findings, waived = run(Inputs(bundle, settings, read(bundle.runbooks), today), daily=options.reviews)
+    boards = {name: json.loads(text) for name, text in build.boards(bundle, settings).items()}
+    findings, waived = run(Inputs(bundle, settings, read(bundle.runbooks), today, boards), daily=options.reviews)
     summary = {
         "checks": sum(check.daily == options.reviews for check in CHECKS.values()),
         "errors": sum(finding.severity == "error" for finding in findings),

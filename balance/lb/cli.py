@@ -49,7 +49,6 @@ def _parser() -> Parser:
         prog="balance",
         description="A strict, observable HTTP/1.1 load balancer.",
         epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"balance {balance.__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")

@@ -16,8 +16,9 @@ A function in one of the modules that `balance.lint.run` lists is part of `balan
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import date
+from typing import Any
 
 from balance.lint.finding import FindingSeverity
 from balance.monitoring.bundle import Bundle
@@ -27,12 +28,15 @@ from balance.record import Record
 
 
 class Inputs(Record):
-    """What checks look at. `today` is given to those alone whose result depends on it."""
+    """What checks look at. `boards` are the dashboards as Grafana is given them, by name; `today` is given to those checks alone whose
+    result depends on it.
+    """
 
     bundle: Bundle
     settings: Settings
     runbooks: tuple[Runbook, ...] = ()
     today: date | None = None
+    boards: Mapping[str, Any] = {}
 
 
 class Found(Record):

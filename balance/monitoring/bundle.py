@@ -57,10 +57,18 @@ class Bundle(Record):
             *_duplicates("recording rule", (rule.record for rule in self.recording_rules)),
         ]
         problems += [
-            Problem(where, f"selects {selector.metric.name}, which is not in the catalog {self.catalog.name!r}", "declare the metric there")
+            Problem(where, f"selects {metric.name}, which is not in the catalog {self.catalog.name!r}", "declare the metric there")
             for where, expr in self.expressions()
-            for selector in expr.selectors()
-            if selector.metric not in self.catalog
+            for metric in sorted((metric for metric in expr.metrics() if metric not in self.catalog), key=lambda metric: metric.name)
+        ]
+        problems += [
+            Problem(
+                f"dashboard {board.name!r}, annotation {annotation.name!r}", f"selects {metric.name}, which is not in the catalog", "declare it there"
+            )
+            for board in self.dashboards
+            for annotation in board.annotations
+            for metric in annotation.expr.metrics()
+            if metric not in self.catalog
         ]
         own = {threshold for slo in self.slos for threshold in slo.thresholds}
         problems += [

@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from typing import Literal, get_args
 
-from balance.catalog.model import Gauge, Threshold, Unit
+from balance.catalog.model import INFO, Gauge, Metric, Threshold, Unit
 from balance.errors import MonitoringError, choices
 from balance.promql.selectors import Expr, require_vector
 from balance.record import Record
 
 WIDTH = 24
 """Columns of Grafana's grid."""
-PanelKind = Literal["timeseries", "state-timeline"]
+PanelKind = Literal["timeseries", "state-timeline", "stat", "table", "heatmap", "text"]
 
 _LEGEND_LABEL = re.compile(r"\{\{\s*([a-zA-Z_][a-zA-Z0-9_]*)\s*\}\}")
 
@@ -38,9 +38,29 @@ class State(Record):
     color: str
 
 
+class Link(Record):
+    """A way onwards: to a dashboard (its uid), with time and variables kept, or to the runbook of an alert. With a `label`, each series leads
+    there with its own value of it chosen.
+    """
+
+    title: str
+    dashboard: str = ""
+    runbook: str = ""
+    label: str = ""
+
+    def validate(self) -> None:
+        if bool(self.dashboard) == bool(self.runbook):
+            raise MonitoringError("leads nowhere, or to two places", where=f"link {self.title!r}", cure="give one of dashboard=, runbook=")
+
+
 class Panel(Record):
     """A picture of queries. `kind` is Grafana's panel type; `states` give words and colours to values; `thresholds` are drawn as
     lines. All queries and thresholds of a panel must have one unit: Grafana's own schema refuses the overrides that a second axis needs.
+
+    A stat shows the last value of each query, coloured by what is wrong: values `alarm` ("above", "below") the threshold. A table has a row for
+    each combination of labels and a column, a sparkline, for each query, headed by its legend. A heatmap shows one query for a
+    histogram's buckets by ``le``. A text shows `text`, which is Markdown. `least` is where the axis begins, None where the data do;
+    `nothing` is shown where there is no data.
     """
 
     title: str
@@ -52,6 +72,11 @@ class Panel(Record):
     width: int = 12
     height: int = 8
     stacked: bool = False
+    text: str = ""
+    alarm: Literal["above", "below"] = "above"
+    least: int | None = 0
+    nothing: str = ""
+    links: tuple[Link, ...] = ()
 
     def validate(self) -> None:
         where = f"panel {self.title!r}"
@@ -59,8 +84,17 @@ class Panel(Record):
             raise MonitoringError("needs a title and a description", where=where, cure="say what it shows and what to look for")
         if self.kind not in get_args(PanelKind):
             raise MonitoringError(f"is of kind {self.kind!r}", where=where, cure=f"choices: {choices(get_args(PanelKind))}")
-        if not self.queries:
-            raise MonitoringError("has no query", where=where, cure="give at least one")
+        if (self.kind == "text") != bool(self.text):
+            raise MonitoringError("has text, or no text", where=where, cure="a panel of kind text, and no other, has text")
+        if (self.kind == "text") == bool(self.queries):
+            raise MonitoringError(
+                "has no query" if not self.queries else "is a text with queries", where=where, cure="give at least one, but a text none"
+            )
+        if self.kind == "heatmap" and (len(self.queries) > 1 or "le" not in self.queries[0].expr.labels):
+            raise MonitoringError("shows no buckets", where=where, cure="a heatmap has one query, for a histogram's buckets by le")
+        for link in self.links:
+            if link.label and any(link.label not in query.expr.labels for query in self.queries):
+                raise MonitoringError(f"link {link.title!r} needs the label {link.label!r}", where=where, cure="keep it in every query")
         if not (1 <= self.width <= WIDTH and self.height >= 2):
             raise MonitoringError(f"is {self.width} x {self.height}", where=where, cure=f"width 1 to {WIDTH}, height 2 or more")
         units = {str(query.expr.unit) for query in self.queries}
@@ -72,20 +106,49 @@ class Panel(Record):
 
     @property
     def unit(self) -> Unit:
-        """The unit of all its queries."""
-        return self.queries[0].expr.unit
+        """The unit of all its queries; of a heatmap that of what was observed, of a text none."""
+        if not self.queries:
+            return INFO
+        expr = self.queries[0].expr
+        return next(iter(expr.metrics())).unit if self.kind == "heatmap" else expr.unit
 
 
 class Row(Record):
-    """A titled row; its panels flow from left to right and wrap."""
+    """A titled row; its panels flow from left to right and wrap. A `collapsed` one shows its title alone until it is clicked."""
 
     title: str
     panels: tuple[Panel, ...]
+    collapsed: bool = False
+
+
+class Variable(Record):
+    """A choice above the dashboard: values of a label, read from a metric. Every query of a metric that has the label is narrowed to it."""
+
+    label: str
+    title: str
+    metric: Metric
+
+    def validate(self) -> None:
+        self.metric.label(self.label)
+
+
+class Annotation(Record):
+    """Moments marked across all panels: where `expr` is 1 or more. `title` and `words` may use ``{{label}}``. What is said of a `job` as a whole
+    carries no instance.
+    """
+
+    name: str
+    expr: Expr
+    title: str
+    words: str
+    color: str
+    job: bool = False
 
 
 class Dashboard(Record):
     """A dashboard. `name` is how `balance-gen dashboards NAME` calls it, `uid` what links and imports go by. `presence` is a
-    metric that every instance shows at all times: the job and instance to choose from are read from it.
+    metric that every instance shows at all times: the job and instance to choose from are read from it. Dashboards whose first tag is
+    the same are linked with each other.
     """
 
     name: str
@@ -96,6 +159,8 @@ class Dashboard(Record):
     presence: Gauge
     tags: tuple[str, ...] = ()
     main: bool = False
+    variables: tuple[Variable, ...] = ()
+    annotations: tuple[Annotation, ...] = ()
 
     def validate(self) -> None:
         where = f"dashboard {self.name!r}"

@@ -9,6 +9,7 @@ While less than the long window has been recorded, its ratio is that of a shorte
 from __future__ import annotations
 
 from decimal import Decimal
+from functools import cached_property
 
 from balance.catalog.model import RATIO, Threshold, is_name
 from balance.errors import MonitoringError
@@ -102,7 +103,7 @@ class Slo(Record):
         """What a share of bad events is multiplied by to be a share of the budget."""
         return Threshold(f"{self.name}_per_budget", float(1 / self.budget), RATIO, reason=f"One over the budget of {plain(self.budget)}.")
 
-    @property
+    @cached_property
     def thresholds(self) -> tuple[Threshold, ...]:
         """All thresholds that follow from the objective."""
         return (*(self.threshold(pair) for pace in PACES for pair in pace.pairs), self.per_budget)
@@ -127,7 +128,7 @@ class Slo(Record):
         """The period as a duration, 30d: windows of rates are written so."""
         return f"{self.days}d"
 
-    @property
+    @cached_property
     def errors_of_period(self) -> Recorded:
         """The share of bad events over the period, out of what was recorded every five minutes or oftener."""
         long = Window(self.days * DAY)
@@ -135,10 +136,10 @@ class Slo(Record):
 
     @property
     def _kept(self) -> tuple[Recorded, Recorded]:
-        part, window = "bad" if self.bad else "good", Window(300)
+        part = "bad" if self.bad else "good"
         return (
-            recorded(f"job:{self.name}_{part}:rate5m", sum_by(rate(self._part.over(window)), "job")),
-            recorded(f"job:{self.name}_total:rate5m", sum_by(rate(self.total.over(window)), "job")),
+            recorded(f"job:{self.name}_{part}:rate5m", sum_by(rate(self._part.over(Window(300))), "job")),
+            recorded(f"job:{self.name}_total:rate5m", sum_by(rate(self.total.over(Window(300))), "job")),
         )
 
     @property
@@ -146,19 +147,19 @@ class Slo(Record):
         """How many times as fast as it lasts the budget burns, over the last hour."""
         return recorded(f"job:{self.name}_burn_rate:ratio_rate1h", scaled(self.errors(HOUR), self.per_budget))
 
-    @property
+    @cached_property
     def remaining(self) -> Recorded:
         """The share of the period's error budget that is left; below 0 it is overspent."""
         return recorded(f"job:{self.name}_error_budget:remaining{self.period}", complement(scaled(self.errors_of_period, self.per_budget)))
 
-    @property
+    @cached_property
     def recording_rules(self) -> tuple[RecordingRule, ...]:
         """All that is recorded, in an order in which each rule finds what it needs."""
         windows = sorted({window for pace in PACES for pair in pace.pairs for window in (pair.long, pair.short)})
         series = (*(self.errors(window) for window in windows), *self._kept, self.errors_of_period, self.burn_rate, self.remaining)
         return tuple(RecordingRule(one.record, one.expr, group=self.name) for one in series)
 
-    @property
+    @cached_property
     def alerts(self) -> tuple[Alert, ...]:
         """One alert for each pace."""
         return tuple(self._alert(pace) for pace in PACES)

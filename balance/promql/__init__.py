@@ -4,6 +4,7 @@ from balance.promql.ast import Comparison, ComparisonOperator
 from balance.promql.build import (
     Match,
     absent,
+    changes,
     compare,
     complement,
     count_by,
@@ -37,6 +38,7 @@ __all__ = [
     "Scope",
     "Window",
     "absent",
+    "changes",
     "compare",
     "complement",
     "count_by",

@@ -11,7 +11,7 @@ from typing import ClassVar, Literal, get_args
 
 from balance.catalog.model import RATIO, SECONDS, STATE, Gauge, Threshold, Unit
 from balance.errors import QueryError, choices
-from balance.promql.selectors import CounterRange, Expr, HistogramSeries, Labels, Selector, Window, require, require_vector
+from balance.promql.selectors import CounterRange, Expr, GaugeSeries, HistogramSeries, Labels, Selector, Window, require, require_vector
 
 ComparisonOperator = Literal[">", ">=", "<", "<=", "==", "!="]
 
@@ -58,7 +58,8 @@ class Aggregation(Expr):
 
     @property
     def unit(self) -> Unit:
-        return Unit.of("series") if self.operator == "count" else self.operand.unit
+        counted = self.operator == "count" and self.operand.unit != STATE  # states are counted, or those that hold added up: one unit
+        return Unit.of("series") if counted else self.operand.unit
 
 
 class Quantile(Expr):
@@ -161,6 +162,24 @@ class Distance(Expr):
     @property
     def unit(self) -> Unit:
         return SECONDS
+
+
+class Changes(Expr):
+    """How often the value of a gauge changed over a window."""
+
+    series: GaugeSeries
+    window: Window
+
+    def validate(self) -> None:
+        require(GaugeSeries, self.series, "changes()", "takes the series of a gauge")
+
+    @property
+    def labels(self) -> Labels:
+        return self.series.labels
+
+    @property
+    def unit(self) -> Unit:
+        return Unit.of("changes")
 
 
 class Comparison(Expr):

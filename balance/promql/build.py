@@ -9,6 +9,7 @@ from balance.errors import QueryError, choices
 from balance.promql.ast import (
     Absent,
     Aggregation,
+    Changes,
     Comparison,
     ComparisonOperator,
     Complement,
@@ -106,6 +107,11 @@ def min_by(expr: Expr, *labels: str) -> Expr:
 def count_by(expr: Expr, *labels: str) -> Expr:
     """The number of series for each combination of `labels`."""
     return Aggregation("count", tuple(sorted(labels)), expr)
+
+
+def changes(gauge: GaugeSeries, window: Window) -> Expr:
+    """How often the value of a gauge changed over the window."""
+    return Changes(gauge, window)
 
 
 def ratio(part: Expr, whole: Expr) -> Expr:

@@ -13,12 +13,13 @@ import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any, Literal
 
 from balance.promql.ast import (
     Absent,
     Aggregation,
+    Changes,
     Comparison,
     Complement,
     Distance,
@@ -50,15 +51,18 @@ _COMPARE: dict[str, Callable[[float, float], bool]] = {
 
 
 class Series:
-    """One series: its labels, without the name, and its samples in order of time (seconds). The value `STALE` marks the end of a series."""
+    """One series: its labels, without the name, and its samples in order of time (seconds). The value `STALE` marks the end of a series.
+
+    `key` is what its labels are in a result; `resets` are the places in `values` of samples smaller than the one before.
+    """
 
     def __init__(self, name: str, labels: Mapping[str, str], samples: Iterable[tuple[float, float | None]] = ()) -> None:
-        self.name, self.labels = name, dict(labels)
-        self.times: list[float] = []
-        self.values: list[float | None] = []
-        for time, value in samples:
-            self.times.append(time)
-            self.values.append(value)
+        self.name, self.labels, self.key = name, dict(labels), frozenset(labels.items())
+        pairs = list(samples)
+        self.ends = [time for time, value in pairs if value is STALE]
+        self.times = [time for time, value in pairs if value is not STALE]
+        self.values = [value for _, value in pairs if value is not STALE]
+        self.resets = [place for place, (before, after) in enumerate(pairwise(self.values), 1) if after < before]
 
 
 class Database:
@@ -72,7 +76,8 @@ class Database:
 
     def select(self, selector: Selector) -> list[Series]:
         """The series that a selector means."""
-        tests = [*((m.label, m.operator, m.value) for m in selector.matchers), *matchers(self.scope.selector)]
+        chosen = (matchers(text) for label, text in self.scope.by_label.items() if label in selector.metric.label_names)
+        tests = [*((m.label, m.operator, m.value) for m in selector.matchers), *matchers(self.scope.selector), *chain(*chosen)]
         return [one for one in self.by_name.get(selector.name, ()) if all(agrees(one.labels.get(label, ""), *test) for label, *test in tests)]
 
     def recent(self, one: Series, at: float) -> float | None:
@@ -80,14 +85,15 @@ class Database:
         index = bisect_right(one.times, at) - 1
         if index < 0:
             return None
+        ended = bisect_right(one.ends, at)
+        if ended and one.ends[ended - 1] > one.times[index]:
+            return None
         age = at - one.times[index]
         return one.values[index] if age < LOOKBACK or (age == LOOKBACK and self.version == 2) else None
 
-    def window(self, one: Series, begin: float, end: float) -> list[tuple[float, float]]:
-        """The samples of a window, without staleness markers."""
-        first = (bisect_left if self.version == 2 else bisect_right)(one.times, begin)
-        last = bisect_right(one.times, end)
-        return [(one.times[i], value) for i in range(first, last) if (value := one.values[i]) is not None]
+    def window(self, one: Series, begin: float, end: float) -> slice:
+        """Where in `times` and `values` the samples of a window are."""
+        return slice((bisect_left if self.version == 2 else bisect_right)(one.times, begin), bisect_right(one.times, end))
 
 
 @lru_cache
@@ -112,11 +118,7 @@ def _pattern(pattern: str) -> re.Pattern[str]:
 def evaluate(expr: Expr, database: Database, at: float) -> Vector:
     """The result of an expression at a time, in seconds: values by labels."""
     if isinstance(expr, Selector):
-        return {
-            frozenset({_NAME: expr.name, **one.labels}.items()): value
-            for one in database.select(expr)
-            if (value := database.recent(one, at)) is not None
-        }
+        return {one.key | {(_NAME, expr.name)}: value for one in database.select(expr) if (value := database.recent(one, at)) is not None}
     return _EVALUATORS[type(expr)](expr, database, at)
 
 
@@ -137,23 +139,22 @@ def _range_call(node: RangeCall, database: Database, at: float) -> Vector:
     end = at - window.offset
     result = {}
     for one in database.select(node.range.series):
-        samples = database.window(one, end - length, end)
-        if len(samples) > 1:
-            result[frozenset(one.labels.items())] = _increase(
-                samples, end - length, end, database.version, length if node.function == "rate" else None
-            )
+        found = database.window(one, end - length, end)
+        if found.stop - found.start > 1:
+            result[one.key] = _increase(one, found, end - length, end, database.version, length if node.function == "rate" else None)
     return result
 
 
-def _increase(samples: list[tuple[float, float]], begin: float, end: float, version: Version, per: float | None) -> float:
+def _increase(one: Series, found: slice, begin: float, end: float, version: Version, per: float | None) -> float:
     """Prometheus' extrapolated increase, for a rate over `per` seconds. The order of the operations is that of its source."""
-    (first, start), (last, final) = samples[0], samples[-1]
-    increase = final - start
-    for (_, before), (_, after) in pairwise(samples):
-        if after < before:
-            increase += before
+    first: float = one.times[found.start]
+    last: float = one.times[found.stop - 1]
+    start: float = one.values[found.start]
+    increase: float = one.values[found.stop - 1] - start
+    for place in one.resets[bisect_right(one.resets, found.start) : bisect_left(one.resets, found.stop)]:
+        increase += one.values[place - 1]
     to_start, to_end, sampled = first - begin, end - last, last - first
-    average = sampled / (len(samples) - 1)
+    average = sampled / (found.stop - found.start - 1)
     limit = average * 1.1
     if version == 3 and to_start >= limit:
         to_start = average / 2
@@ -165,6 +166,16 @@ def _increase(samples: list[tuple[float, float]], begin: float, end: float, vers
         to_end = average / 2
     factor = (sampled + to_start + to_end) / sampled
     return increase * (factor / per if per else factor)
+
+
+def _changes(node: Changes, database: Database, at: float) -> Vector:
+    begin = at - seconds(node.window, database.scope)
+    found = ((one.key, one.values[database.window(one, begin, at)]) for one in database.select(node.series))
+    return {key: float(sum(map(_changed, values, values[1:]))) for key, values in found if values}
+
+
+def _changed(before: float, after: float) -> bool:
+    return before != after and not (math.isnan(before) and math.isnan(after))
 
 
 def _aggregation(node: Aggregation, database: Database, at: float) -> Vector:
@@ -293,9 +304,9 @@ def _over_time(node: OverTime, database: Database, at: float) -> Vector:
     tests = matchers(database.scope.recorded)
     result = {}
     for one in database.by_name.get(node.series.record, ()):
-        samples = database.window(one, at - seconds(node.window, database.scope), at)
-        if samples and all(agrees(one.labels.get(label, ""), *test) for label, *test in tests):
-            result[frozenset(one.labels.items())] = math.fsum(value for _, value in samples)
+        values = one.values[database.window(one, at - seconds(node.window, database.scope), at)]
+        if values and all(agrees(one.labels.get(label, ""), *test) for label, *test in tests):
+            result[one.key] = math.fsum(values)
     return result
 
 
@@ -310,7 +321,7 @@ def _recorded(node: Recorded, database: Database, at: float) -> Vector:
 
 
 _EVALUATORS: dict[type, Callable[[Any, Database, float], Vector]] = {
-    Absent: _absent, Aggregation: _aggregation, Comparison: _comparison, Complement: _complement, Distance: _distance,
+    Absent: _absent, Aggregation: _aggregation, Changes: _changes, Comparison: _comparison, Complement: _complement, Distance: _distance,
     OverTime: _over_time, Quantile: _quantile,
     RangeCall: _range_call, Ratio: _ratio, Recorded: _recorded, Scaled: _scaled, SetOperation: _set_operation,
 }  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from balance.catalog.model import TARGET_LABELS, Counter, Histogram, Metric, Unit, number
@@ -74,19 +75,26 @@ class Expr(Record):
         """The expressions that this one is made of."""
         return tuple(value for value in vars(self).values() if isinstance(value, Expr))
 
-    def walk(self) -> Iterator[Expr]:
+    @cached_property
+    def nodes(self) -> tuple[Expr, ...]:
         """This expression and all within it."""
-        yield self
-        for part in self.parts:
-            yield from part.walk()
+        return (self, *(node for part in self.parts for node in part.nodes))
+
+    def walk(self) -> Iterator[Expr]:
+        """This expression and all within it, one by one."""
+        return iter(self.nodes)
 
     def selectors(self) -> Iterator[Selector]:
         """Every selection of series within this expression."""
         return (node for node in self.walk() if isinstance(node, Selector))
 
+    @cached_property
+    def _metrics(self) -> frozenset[Metric]:
+        return frozenset(selector.metric for selector in self.selectors())
+
     def metrics(self) -> frozenset[Metric]:
         """The metrics that it selects."""
-        return frozenset(selector.metric for selector in self.selectors())
+        return self._metrics
 
     def windows(self) -> Iterator[Window]:
         """Every window over which a rate or an increase is taken."""

@@ -10,6 +10,7 @@ from balance.catalog.model import Threshold, number
 from balance.promql.ast import (
     Absent,
     Aggregation,
+    Changes,
     Comparison,
     Complement,
     Distance,
@@ -32,7 +33,7 @@ class Scope(Record):
 
     `selector` is PromQL such as ``job="balance"``; `thresholds` maps names to values that replace the catalog's. `keep` is put
     before ``job`` and its like in every aggregation or matching by job: ``"cluster, "``. `recorded` are the matchers on series of
-    recording rules, which have fewer labels.
+    recording rules, which have fewer labels; `by_label` are those on metrics that have a label: ``{"backend": 'backend=~"$backend"'}``.
     """
 
     selector: str = ""
@@ -40,6 +41,7 @@ class Scope(Record):
     thresholds: Mapping[str, float] = {}
     keep: str = ""
     recorded: str = ""
+    by_label: Mapping[str, str] = {}
 
     def value(self, threshold: Threshold) -> float:
         """The value of a threshold in this scope."""
@@ -117,8 +119,8 @@ def _window(window: Window, scope: Scope) -> str:
 
 
 def _selector(node: Selector, scope: Scope) -> str:
-    own = matching(node.matchers)
-    inside = ",".join(filter(None, (own, scope.selector)))  # an empty selector of a mixin's user leaves a comma, which is allowed
+    chosen = (matcher for label, matcher in scope.by_label.items() if label in node.metric.label_names)
+    inside = ",".join(filter(None, (matching(node.matchers), *chosen, scope.selector)))  # a mixin's user may leave a comma behind, which is allowed
     return f"{node.name}{{{inside}}}" if inside else node.name
 
 
@@ -144,6 +146,7 @@ def _set_operation(node: SetOperation, scope: Scope) -> str:
 _WRITERS: dict[type, Callable[[Any, Scope], str]] = {
     Absent: lambda node, scope: f"absent({text(node.selector, scope)})",
     Aggregation: _aggregation,
+    Changes: lambda node, scope: f"changes({text(node.series, scope)}[{duration(node.window.seconds)}])",
     Comparison: lambda node, scope: f"{operand(node.left, scope, COMPARING)} {node.operator} {scope.written(node.threshold)}",
     Distance: lambda node, scope: f"time() - {text(node.moment, scope)}" if node.direction == "since" else f"{text(node.moment, scope)} - time()",
     Quantile: lambda node, scope: f"histogram_quantile({number(node.q)}, {text(node.summed, scope)})",

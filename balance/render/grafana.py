@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from json.encoder import encode_basestring
 from typing import Any
 
+from balance.catalog.model import Metric
 from balance.errors import RenderError
-from balance.monitoring.dashboards import WIDTH, Dashboard, Panel, Query
+from balance.monitoring.dashboards import WIDTH, Annotation, Dashboard, Link, Panel, Query, Row
 from balance.monitoring.settings import Settings
-from balance.promql.build import series
-from balance.promql.selectors import Matcher
+from balance.promql.selectors import Matcher, Selector
 from balance.promql.text import Scope, matching, text
 from balance.record import Record
 from balance.render import grafanalib_fast, units
@@ -25,15 +27,20 @@ Json = dict[str, Any]
 
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
 INPUT = "DS_PROMETHEUS"
-SELECTOR = 'job=~"$job",instance=~"$instance"'
-RECORDED = 'job=~"$job"'
+STEP = "60s"
+"""How often annotations are asked for."""
 LINE_COLOR = "red"
+TIME_AND_VARIABLES = "${__url_time_range}&${__all_variables}"
 
 _DASHBOARD_KEYS = {"__inputs", "gnetId", "hideControls", "rows", "sharedCrosshair", "style", "id", "inputs"}
-_PANEL_KEYS = {"cacheTimeout", "editable", "error", "height", "hideTimeOverride", "minSpan", "span", "repeat", "repeatDirection", "maxPerRow"}
+_PANEL_KEYS = (
+    "id", "type", "title", "description", "gridPos", "datasource", "links", "transparent", "targets", "transformations",
+    "fieldConfig", "options",
+)  # fmt: skip
 _TARGET_KEYS = {"intervalFactor", "metric", "query", "step", "target", "interval", "hide"}
 _VARIABLE_KEYS = {"useTags", "tagsQuery", "tagValuesQuery", "auto", "auto_min", "auto_count"}
-_CUSTOM_KEYS = {"axisSoftMin", "axisSoftMax"}
+_CUSTOM_KEYS = {"axisSoftMin", "axisSoftMax", "displayMode"}
+_DEFAULTS_KEYS = {"columns", "decimals"}
 
 
 class Form(Record):
@@ -46,7 +53,23 @@ class Form(Record):
 def render(dashboard: Dashboard, settings: Settings, form: Form = Form()) -> str:  # noqa: B008 (immutable)
     """The dashboard as JSON text with a final newline. Raises `RenderError` if two panels would get the same id."""
     model = _dashboard(dashboard, settings, form)
-    return json.dumps(_shared(model) if form.for_import else model, indent=2, ensure_ascii=False) + "\n"
+    return _written(_shared(model) if form.for_import else model, "\n") + "\n"
+
+
+def _written(value: Any, margin: str) -> str:
+    """What ``json.dumps(value, indent=2, ensure_ascii=False)`` writes, in a third of the time."""
+    if isinstance(value, str):
+        return encode_basestring(value)
+    inner = margin + "  "
+    if isinstance(value, dict):
+        items = [f"{inner}{encode_basestring(key)}: {_written(item, inner)}" for key, item in value.items()]
+        return f"{{{','.join(items)}{margin}}}" if items else "{}"
+    if isinstance(value, list):
+        return f"[{','.join([inner + _written(item, inner) for item in value])}{margin}]" if value else "[]"
+    return _WORDS[value] if value is None or isinstance(value, bool) else repr(value)
+
+
+_WORDS = {None: "null", True: "true", False: "false"}
 
 
 def panel_id(dashboard: Dashboard, title: str) -> int:
@@ -61,8 +84,7 @@ def panel_url(dashboard: Dashboard, title: str) -> str:
 
 def _dashboard(dashboard: Dashboard, settings: Settings, form: Form) -> Json:
     lib = grafanalib_fast.load()
-    selector, recorded = _selected(SELECTOR, settings.matchers), _selected(RECORDED, settings.recorded_matchers)
-    scope = Scope(selector, "$__rate_interval", settings.thresholds, settings.keep, recorded)
+    scope = _scope(dashboard, settings)
     skeleton = lib.Dashboard(
         title=dashboard.title,
         uid=dashboard.uid,
@@ -73,80 +95,212 @@ def _dashboard(dashboard: Dashboard, settings: Settings, form: Form) -> Json:
         refresh="30s",
         schemaVersion=SCHEMA_VERSIONS[form.version],
         timezone="browser",
+        links=_dashboard_links(lib, dashboard),
         templating=lib.Templating(list=list(_variables(lib, dashboard, settings))),
-        panels=list(_panels(lib, dashboard, scope)),
+        annotations=lib.Annotations(list=[_annotation(annotation, scope) for annotation in dashboard.annotations]),
+        panels=list(_Grid(lib, dashboard, settings, scope).rows()),
     )
     model: Json = _plain(skeleton)
-    ids = [panel["id"] for panel in model["panels"]]
+    ids = [panel["id"] for top in model["panels"] for panel in (top, *top.get("panels", ()))]
     if len(set(ids)) != len(ids):
         raise RenderError("two panels get the same id", where=f"dashboard {dashboard.name!r}", cure="change one of the titles")
     return normalise(model)
 
 
-def _selected(own: str, matchers: Iterable[Matcher]) -> str:
-    return ",".join(filter(None, (own, matching(matchers))))
+def _chosen(*labels: str, matchers: Iterable[Matcher] = ()) -> str:
+    """Matchers for what is chosen above the dashboard, and those that the settings add."""
+    return ",".join(filter(None, (*(f'{label}=~"${label}"' for label in labels), matching(matchers))))
+
+
+def _scope(dashboard: Dashboard, settings: Settings) -> Scope:
+    """Every selector is narrowed to what is chosen above the dashboard."""
+    kept = (*settings.keep_labels, "job")
+    selector, recorded = _chosen(*kept, "instance", matchers=settings.matchers), _chosen(*kept, matchers=settings.recorded_matchers)
+    by_label = {variable.label: _chosen(variable.label) for variable in dashboard.variables}
+    return Scope(selector, "$__rate_interval", settings.thresholds, settings.keep, recorded, by_label)
+
+
+def _dashboard_links(lib: Any, dashboard: Dashboard) -> list[Any]:
+    """To the dashboards with the same first tag, with time and variables kept."""
+    return [lib.DashboardLink(title=tag, tags=[tag], includeVars=True, keepTime=True) for tag in dashboard.tags[:1]]
+
+
+def _annotation(annotation: Annotation, scope: Scope) -> Json:
+    return {
+        "name": annotation.name,
+        "datasource": DATASOURCE,
+        "enable": True,
+        "hide": False,
+        "iconColor": annotation.color,
+        "expr": text(annotation.expr, scope.replace(selector=scope.recorded) if annotation.job else scope),
+        "step": STEP,
+        "titleFormat": annotation.title,
+        "textFormat": annotation.words,
+    }
 
 
 def _variables(lib: Any, dashboard: Dashboard, settings: Settings) -> Iterator[Any]:
-    presence = series(dashboard.presence)
-    jobs, instances = (text(presence, Scope(_selected(own, settings.matchers))) for own in ("", 'job=~"$job"'))
+    """The data source; the labels to keep; job and instance; the dashboard's own: each offers what fits those before it."""
     yield lib.Template(name="datasource", label="Data source", type="datasource", query="prometheus", default="default")
     common = {"type": "query", "dataSource": DATASOURCE, "multi": True, "includeAll": True, "allValue": ".+", "refresh": 2}
-    yield lib.Template(name="job", label="Job", query=f"label_values({jobs}, job)", default=settings.job, **common)
-    yield lib.Template(name="instance", label="Instance", query=f"label_values({instances}, instance)", default="All", **common)
+    everywhere = (*settings.keep_labels, "job", "instance")
+    choices: list[tuple[str, str, Metric]] = [(label, _titled(label), dashboard.presence) for label in everywhere]
+    choices += [(variable.label, variable.title, variable.metric) for variable in dashboard.variables]
+    for place, (label, title, metric) in enumerate(choices):
+        before = (earlier for earlier, *_ in choices[:place] if earlier in (*everywhere, *metric.label_names))
+        selector = _chosen(*before, matchers=settings.matchers)
+        query = f"label_values({text(Selector(metric), Scope(selector))}, {label})"
+        yield lib.Template(name=label, label=title, query=query, default=settings.job if label == "job" else "All", **common)
 
 
-def _panels(lib: Any, dashboard: Dashboard, scope: Scope) -> Iterator[Any]:
-    """Rows and panels in their place on the grid: panels flow from left to right and wrap."""
-    top = 0
-    for row in dashboard.rows:
-        yield lib.RowPanel(title=row.title, id=panel_id(dashboard, f"row/{row.title}"), gridPos=lib.GridPos(h=1, w=WIDTH, x=0, y=top))
-        top, left, tallest = top + 1, 0, 0
+def _titled(label: str) -> str:
+    return label.replace("_", " ").capitalize()
+
+
+class _Grid(Record):
+    """Rows and panels in their place: panels flow from left to right and wrap."""
+
+    lib: Any
+    dashboard: Dashboard
+    settings: Settings
+    scope: Scope
+
+    def rows(self) -> Iterator[Any]:
+        """Rows and panels in order; those of a collapsed row are within it and take no room."""
+        top = 0
+        for row in self.dashboard.rows:
+            panels, bottom = self._panels(row, top + 1)
+            inside = panels if row.collapsed else []
+            place = self.lib.GridPos(h=1, w=WIDTH, x=0, y=top)
+            number = panel_id(self.dashboard, f"row/{row.title}")
+            yield self.lib.RowPanel(title=row.title, id=number, gridPos=place, collapsed=row.collapsed, panels=inside)
+            if not row.collapsed:
+                yield from panels
+            top = top + 1 if row.collapsed else bottom
+
+    def _panels(self, row: Row, top: int) -> tuple[list[Any], int]:
+        panels, left, tallest = [], 0, 0
         for panel in row.panels:
             if left + panel.width > WIDTH:
                 top, left, tallest = top + tallest, 0, 0
-            place = lib.GridPos(h=panel.height, w=panel.width, x=left, y=top)
-            yield _panel(lib, panel, panel_id(dashboard, panel.title), place, scope)
+            panels.append(self._panel(panel, self.lib.GridPos(h=panel.height, w=panel.width, x=left, y=top)))
             left, tallest = left + panel.width, max(tallest, panel.height)
-        top += tallest
+        return panels, top + tallest
 
-
-def _panel(lib: Any, panel: Panel, number: int, place: Any, scope: Scope) -> Any:
-    common = {
-        "title": panel.title,
-        "description": panel.description,
-        "id": number,
-        "gridPos": place,
-        "dataSource": DATASOURCE,
-        "maxDataPoints": None,
-        "targets": [_target(lib, query, _ref_id(index), scope) for index, query in enumerate(panel.queries)],
-        "thresholds": _steps(panel, scope),
-        "mappings": _mappings(panel),
-    }
-    if panel.kind == "state-timeline":
-        extra = {
-            "fieldConfig": {"defaults": {"unit": units.grafana(panel.unit)}},
-            "options": {"legend": {"showLegend": False, "calcs": []}, "tooltip": {"sort": "none"}},
+    def _panel(self, panel: Panel, place: Any) -> Any:
+        common: Json = {
+            "title": panel.title,
+            "description": panel.description,
+            "id": panel_id(self.dashboard, panel.title),
+            "gridPos": place,
+            "links": [_panel_link(self.lib, link, self.settings) for link in panel.links if not link.label],
         }
-        return lib.StateTimeline(**common, extraJson=extra)
-    return lib.TimeSeries(
-        **common,
-        unit=units.grafana(panel.unit),
+        if panel.kind == "text":
+            return self.lib.Text(**common, content=panel.text)
+        common |= {
+            "dataSource": DATASOURCE,
+            "maxDataPoints": None,
+            "targets": [_target(self.lib, panel, query, _ref_id(index), self.scope) for index, query in enumerate(panel.queries)],
+            "thresholds": _steps(panel, self.scope),
+        }
+        links = [_series_link(self.lib, panel, link) for link in panel.links if link.label]
+        kind, extra = _KINDS[panel.kind](self.lib, panel)
+        defaults: Json = {"unit": units.grafana(panel.unit), "mappings": _mappings(panel)}
+        defaults |= {"links": links} if links else {}
+        defaults |= {"noValue": panel.nothing} if panel.nothing else {}
+        defaults |= extra.pop("defaults", {})
+        return kind(**common, extraJson={"fieldConfig": {"defaults": defaults, "overrides": []}, **extra})
+
+
+def _timeseries(lib: Any, panel: Panel) -> tuple[Any, Json]:
+    kind = partial(
+        lib.TimeSeries,
         fillOpacity=60 if panel.stacked else 0,
         stacking={"mode": "normal" if panel.stacked else "none", "group": "A"},
         thresholdsStyleMode="dashed" if panel.thresholds else "off",
         tooltipMode="multi",
         tooltipSort="desc",
         showPoints="never",
-        valueMin=0,
+        valueMin=panel.least,
         legendCalcs=["lastNotNull", "max"],
         legendDisplayMode="table",
-        extraJson={"options": {"legend": {"showLegend": True}}},
     )
+    return kind, {"options": {"legend": {"showLegend": True}}}
 
 
-def _target(lib: Any, query: Query, ref_id: str, scope: Scope) -> Any:
-    return lib.Target(expr=text(query.expr, scope), legendFormat=query.legend, refId=ref_id, datasource=DATASOURCE)
+def _state_timeline(lib: Any, _: Panel) -> tuple[Any, Json]:
+    return lib.StateTimeline, {"options": {"legend": {"showLegend": False, "calcs": []}, "tooltip": {"sort": "none"}}}
+
+
+def _stat(lib: Any, panel: Panel) -> tuple[Any, Json]:
+    judged = bool(panel.thresholds or panel.states)
+    kind = partial(lib.Stat, reduceCalc="lastNotNull", colorMode="background" if judged else "value", noValue="No data")
+    options = {"showPercentChange": False, "percentChangeColorMode": "standard", "wideLayout": True}
+    return kind, {"options": options, "defaults": {"color": {"mode": "thresholds"}}}
+
+
+def _table(lib: Any, panel: Panel) -> tuple[Any, Json]:
+    """Each series becomes a cell with its curve and last value; the queries are joined by their labels."""
+    several = bool(panel.queries[1:])
+    names = {f"Trend #{_ref_id(index)}" if several else "Trend": query.legend for index, query in enumerate(panel.queries)}
+    steps: list[Json] = [{"id": "timeSeriesTable", "options": {}}]
+    steps += [{"id": "merge", "options": {}}] if several else []
+    steps += [{"id": "organize", "options": {"excludeByName": {}, "indexByName": {}, "renameByName": names}}]
+    custom = {"align": "auto", "inspect": False, "filterable": False}
+    options = {"frameIndex": 0, "cellHeight": "md"}
+    return lib.Table, {"options": options, "defaults": {"custom": custom, "color": {"mode": "thresholds"}}, "transformations": steps}
+
+
+def _heatmap(lib: Any, panel: Panel) -> tuple[Any, Json]:
+    linear = {"type": "linear"}
+    options = {
+        "calculate": False,
+        "cellGap": 1,
+        "cellValues": {"unit": units.grafana(panel.queries[0].expr.unit)},
+        "color": {
+            "mode": "scheme",
+            "scheme": "Oranges",
+            "fill": "dark-orange",
+            "scale": "exponential",
+            "exponent": 0.5,
+            "steps": 64,
+            "reverse": False,
+        },
+        "exemplars": {"color": "rgba(255,0,255,0.7)"},
+        "filterValues": {"le": 1e-9},
+        "legend": {"show": True},
+        "rowsFrame": {"layout": "auto"},
+        "showValue": "never",
+        "tooltip": {"mode": "single", "yHistogram": True, "showColorScale": True},
+        "yAxis": {"axisPlacement": "left", "reverse": False, "unit": units.grafana(panel.unit)},
+    }
+    custom = {"hideFrom": {"legend": False, "tooltip": False, "viz": False}, "scaleDistribution": linear}
+    return lib.Heatmap, {"options": options, "defaults": {"custom": custom}}
+
+
+_KINDS: dict[str, Callable[[Any, Panel], tuple[Any, Json]]] = {
+    "timeseries": _timeseries, "state-timeline": _state_timeline, "stat": _stat, "table": _table, "heatmap": _heatmap,
+}  # fmt: skip
+"""For each kind grafanalib's class, and what has to be said beyond it: ``defaults`` of the fields, `options`, `transformations`."""
+
+
+def _panel_link(lib: Any, link: Link, settings: Settings) -> Any:
+    return _link(lib, link, f"{settings.runbook_base}/{link.runbook}.md" if link.runbook else f"/d/{link.dashboard}?{TIME_AND_VARIABLES}")
+
+
+def _series_link(lib: Any, panel: Panel, link: Link) -> Any:
+    """In a table the labels are columns beside the value, elsewhere they are the field's own."""
+    place = "__data.fields" if panel.kind == "table" else "__field.labels"
+    return _link(lib, link, f"/d/{link.dashboard}?{TIME_AND_VARIABLES}&var-{link.label}=${{{place}.{link.label}}}")
+
+
+def _link(lib: Any, link: Link, url: str) -> Any:
+    return lib.DashboardLink(type="link", title=link.title, uri=url, keepTime=False)
+
+
+def _target(lib: Any, panel: Panel, query: Query, ref_id: str, scope: Scope) -> Any:
+    shape = "heatmap" if panel.kind == "heatmap" else "time_series"
+    return lib.Target(expr=text(query.expr, scope), legendFormat=query.legend, refId=ref_id, datasource=DATASOURCE, format=shape)
 
 
 def _ref_id(index: int) -> str:
@@ -156,42 +310,46 @@ def _ref_id(index: int) -> str:
 
 
 def _steps(panel: Panel, scope: Scope) -> list[Json]:
-    """Grafana's threshold steps, ascending; the first one is the base, below all others, and has the value null."""
+    """Grafana's threshold steps, ascending; the first one is the base, below all others, and has the value null.
 
+    Where a line is drawn it is red. Where the value itself is coloured, it is green on the right side of all thresholds, red on the wrong
+    side of all, and orange between; blue without any.
+    """
     values = sorted(scope.value(threshold) for threshold in panel.thresholds)
-    return [{"color": "green", "value": None}, *({"color": LINE_COLOR, "value": value} for value in values)]
+    colors = ["green"] + [LINE_COLOR] * len(values)
+    if panel.kind in ("stat", "table"):
+        colors = ["green", *["orange"] * (len(values) - 1), LINE_COLOR] if values else ["blue"]
+        colors = colors[::-1] if panel.alarm == "below" else colors
+    return [{"color": color, "value": value} for color, value in zip(colors, [None, *values], strict=True)]
 
 
 def _mappings(panel: Panel) -> list[Json]:
-    if not panel.states:
-        return []
     options = {str(state.value): {"text": state.text, "color": state.color, "index": index} for index, state in enumerate(panel.states)}
-    return [{"type": "value", "options": options}]
+    mappings: list[Json] = [{"type": "value", "options": options}] if options else []
+    if panel.kind == "stat":  # what is divided by no traffic
+        mappings.append({"type": "special", "options": {"match": "nan", "result": {"text": "No traffic", "color": "text", "index": len(options)}}})
+    return mappings
 
 
-def _plain(value: Any) -> Any:
-    """grafanalib's objects as dictionaries and lists."""
-    if hasattr(value, "to_json_data"):
-        return _plain(value.to_json_data())
+def _plain(value: Any, key: str = "") -> Any:
+    """grafanalib's objects as dictionaries and lists, without nulls but the base threshold's."""
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
+        return {name: _plain(item, name) for name, item in value.items() if item is not None or (key == "steps" and name == "value")}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item, key) for item in value]
+    return value if isinstance(value, _SCALARS) else _plain(value.to_json_data(), key)
+
+
+_SCALARS = (str, int, float, type(None))
 
 
 def normalise(model: Json) -> Json:
-    """grafanalib's JSON as Grafana 10 and later write it: no obsolete keys, no nulls but the base threshold's, no empty choices."""
-    model = {key: value for key, value in _without_nulls(model).items() if key not in _DASHBOARD_KEYS}
+    """grafanalib's JSON as Grafana 10 and later write it: no obsolete keys, no empty choices."""
+    model = {key: value for key, value in model.items() if key not in _DASHBOARD_KEYS}
     model["timepicker"] = {}
     model["templating"]["list"] = [_variable(variable) for variable in model["templating"]["list"]]
     model["panels"] = [_normal_panel(panel) for panel in model["panels"]]
-    model["annotations"] = {"list": []}
     return model
-
-
-def _without_nulls(value: Any, key: str = "") -> Any:
-    if isinstance(value, dict):
-        return {name: _without_nulls(item, name) for name, item in value.items() if item is not None or (key == "steps" and name == "value")}
-    return [_without_nulls(item, key) for item in value] if isinstance(value, list) else value
 
 
 def _variable(variable: Json) -> Json:
@@ -211,15 +369,18 @@ def _current(current: Json, *, multi: bool) -> Json:
 
 
 def _normal_panel(panel: Json) -> Json:
-    panel = {key: value for key, value in panel.items() if key not in _PANEL_KEYS}
     if panel["type"] == "row":
-        return {key: panel[key] for key in ("type", "id", "title", "collapsed", "panels", "gridPos")}
+        row = {key: panel[key] for key in ("type", "id", "title", "collapsed", "panels", "gridPos")}
+        return {**row, "panels": [_normal_panel(inside) for inside in row["panels"]]}
+    panel = {key: panel[key] for key in _PANEL_KEYS if panel.get(key) not in (None, [], "")}
+    if panel["type"] == "text":
+        return _without(panel, {"fieldConfig"})
     panel["targets"] = [{"range": True, **_without(target, _TARGET_KEYS)} for target in panel["targets"]]
-    defaults = panel["fieldConfig"]["defaults"]
+    defaults = panel["fieldConfig"]["defaults"] = _without(panel["fieldConfig"]["defaults"], _DEFAULTS_KEYS)
     defaults["custom"] = _without(defaults["custom"], _CUSTOM_KEYS)
     if "scaleDistribution" in defaults["custom"]:
         defaults["custom"]["scaleDistribution"] = {"type": "linear"}
-    return {key: value for key, value in panel.items() if value != [] and value != ""}
+    return panel
 
 
 def _without(mapping: Json, keys: set[str]) -> Json:
@@ -239,7 +400,7 @@ def _shared(model: Json) -> Json:
             {"type": "datasource", "id": "prometheus", "name": "Prometheus", "version": "1.0.0"},
             *(
                 {"type": "panel", "id": kind, "name": kind, "version": ""}
-                for kind in sorted({panel["type"] for panel in body["panels"]} - {"row"})
+                for kind in sorted({panel["type"] for top in body["panels"] for panel in (top, *top.get("panels", ()))} - {"row"})
             ),
         ],
         **body,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable
+from functools import cache
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -36,26 +37,53 @@ class _Field:
         self.validators: Iterable[Validator] = validator if isinstance(validator, (list, tuple)) else [validator] if validator else []
         self.init, self.converter = init, converter
 
-    def value(self, instance: Any, given: dict[str, Any]) -> Any:
-        value = given.pop(self.name.lstrip("_"), self.default) if self.init else self.default
-        if isinstance(value, Factory):
-            value = value.make(instance) if value.takes_self else value.make()
-        if value is _NOTHING:
-            raise TypeError(f"{type(instance).__name__} needs {self.name!r}")
+    @property
+    def key(self) -> str:
+        """What the constructor calls it."""
+        return self.name.lstrip("_")
+
+    def converted(self, value: Any) -> Any:
         return self.converter(value) if self.converter else value
 
 
+class _Plan:
+    """How to make an instance: most fields have the same default in all of them."""
+
+    def __init__(self, fields: Iterable[_Field]) -> None:
+        self.given = {field.key: field for field in fields if field.init}
+        self.made = [field for field in fields if isinstance(field.default, Factory)]
+        self.needed = [field.key for field in fields if field.default is _NOTHING]
+        plain = [field for field in fields if field.default is not _NOTHING and not isinstance(field.default, Factory)]
+        self.same = {field.name: field.converted(field.default) for field in plain}
+
+
+@cache
+def _plan(cls: Any) -> _Plan:
+    return _Plan(cls.__attrs_attrs__.values())
+
+
 def _initialise(self: Any, *args: Any, **kwargs: Any) -> None:
-    fields: dict[str, _Field] = self.__attrs_attrs__
-    names = [name.lstrip("_") for name, field in fields.items() if field.init]
-    given = dict(zip(names, args, strict=False), **kwargs)
-    for name, field in fields.items():
-        setattr(self, name, field.value(self, given))
-    if given:
-        raise TypeError(f"{type(self).__name__} has no {', '.join(given)}")
-    for name, field in fields.items():
+    cls: Any = type(self)
+    plan = _plan(cls)
+    given = {**dict(zip(plan.given, args, strict=False)), **kwargs} if args else kwargs
+    if unknown := given.keys() - plan.given.keys():
+        raise TypeError(f"{type(self).__name__} has no {', '.join(sorted(unknown))}")
+    for key in plan.needed:
+        if key not in given:
+            raise TypeError(f"{type(self).__name__} needs {key!r}")
+    state = self.__dict__
+    state.update(plan.same)
+    for key, value in given.items():
+        field = plan.given[key]
+        state[field.name] = field.converted(value)
+    for field in plan.made:
+        if field.key not in given:
+            factory = field.default
+            state[field.name] = field.converted(factory.make(self) if factory.takes_self else factory.make())
+    for key in given:  # the defaults are right
+        field = plan.given[key]
         for validator in field.validators:
-            validator(self, field, getattr(self, name))
+            validator(self, field, state[field.name])
     if hasattr(self, "__attrs_post_init__"):
         self.__attrs_post_init__()
 

@@ -35,7 +35,7 @@ class Answer(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Length", "5")
         self.end_headers()
-        self.wfile.write(b"hello")
+        self.wfile.write(b"# ok\n")  # as an answer to a scrape it is right, and empty
 
     do_GET = do_POST = answer  # noqa: N815 (the names that http.server calls)
 

@@ -32,7 +32,7 @@ def contents(directory: Path) -> dict[str, bytes]:
     [
         ([], "the following arguments are required: COMMAND"),
         (["dashbords"], "invalid choice: 'dashbords'"),
-        (["dashboards", "nope"], "no dashboard 'nope' (choices: alerts, backend, balance, workers)"),
+        (["dashboards", "nope"], "no dashboard 'nope' (choices: backend, balance, slo, workers)"),
         (["dashboards", "--grafana", "9"], "argument --grafana: invalid choice: '9'"),
         (["alerts", "--runtime", "rust"], "argument --runtime: invalid choice: 'rust'"),
         (["alerts", "--settings", "nope.yaml"], "nope.yaml: cannot be read: No such file or directory"),
@@ -208,7 +208,7 @@ def test_explain_says_what_a_check_is_about(capsys: pytest.CaptureFixture[str]) 
 
 def test_dashboards_are_listed_by_name(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["dashboards", "--list"]) == 0
-    assert capsys.readouterr().out == "balance\tBalance\nbackend\tBalance / Backends\nworkers\tBalance / Workers\nalerts\tBalance / Alerts\n"
+    assert capsys.readouterr().out == "balance\tBalance\nbackend\tBalance / Backends\nslo\tBalance / Objectives\nworkers\tBalance / Workers\n"
 
 
 @pytest.mark.parametrize(("version", "schema"), [("10", 36), ("11", 39), ("12", 41), ("13", 42)])

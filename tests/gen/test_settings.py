@@ -123,7 +123,9 @@ def test_a_selector_is_in_rules_and_dashboards(selector: str, written: str, caps
     quoted = yaml.safe_load(capsys.readouterr().out)
     shown = [target["expr"] for panel in quoted["panels"] for target in panel.get("targets", ())]
     variables = [variable["query"] for variable in quoted["templating"]["list"] if variable["type"] == "query"]
-    assert all(own in text for text in (*shown, *variables))
+    selectors = [found for text in (*shown, *variables) for found in re.findall(r"([a-z0-9_:]+)\{([^}]*)\}", text)]
+    assert len(selectors) > 50
+    assert {":" in name for name, inside in selectors if own not in inside} == {True}, "only what is recorded lacks such labels"
 
 
 def test_the_job_of_a_selector_is_the_scrape_job(capsys: pytest.CaptureFixture[str]) -> None:

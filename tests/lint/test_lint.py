@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from datetime import date
+from typing import Any
 
 import pytest
 
@@ -10,12 +12,13 @@ from balance.catalog.registry import Catalog
 from balance.errors import BalanceError, MonitoringError
 from balance.lint.check import Inputs
 from balance.lint.run import CHECKS, named, run
-from balance.monitoring.alerts import Alert, Condition
+from balance.monitoring.alerts import Alert, Condition, RecordingRule
 from balance.monitoring.bundle import Bundle, Waiver
 from balance.monitoring.dashboards import Dashboard, Panel, Query, Row
 from balance.monitoring.runbooks import SECTIONS, Runbook
 from balance.monitoring.settings import PrometheusSettings, Settings
 from balance.promql import RATE_WINDOW, rate, ratio, series, sum_by
+from balance.render.grafana import render
 
 ORDERS = Counter("shop_orders_total", "Orders.", Unit.of("orders"), (Label("outcome", "How it ended.", values=("paid", "failed")),))
 BASKETS = Gauge("shop_baskets", "Open baskets.", Unit.of("baskets"))
@@ -42,10 +45,38 @@ def runbook(**changes: object) -> Runbook:
     return Runbook(**{**given, **changes})  # type: ignore[arg-type]
 
 
+RECORDED = RecordingRule("job:shop_orders:rate5m", sum_by(rate(series(ORDERS).over(RATE_WINDOW)), "job"))
+LOKI = {"type": "loki", "uid": "${datasource}"}
+
+
 def good() -> Inputs:
-    return Inputs(bundle(), Settings(job="shop"), (runbook(),), date(2026, 11, 22))
+    boards = {board.name: json.loads(render(board, Settings(job="shop"))) for board in bundle().dashboards}
+    return Inputs(bundle(), Settings(job="shop"), (runbook(),), date(2026, 11, 22), boards)
 
 
+def board(*path: str | int, **changes: Any) -> Inputs:
+    """The dashboard with something changed at that path."""
+    inputs = good()
+    place = inputs.boards["shop"]
+    for key in path:
+        place = place[key]
+    place.update(changes)
+    return inputs
+
+
+def variable(name: str, /, **changes: Any) -> Inputs:
+    return board("templating", "list", ("datasource", "job", "instance").index(name), **changes)
+
+
+def panel(**changes: Any) -> Inputs:
+    return board("panels", 1, **changes)
+
+
+def query(expr: str, **changes: Any) -> Inputs:
+    return board("panels", 1, "targets", 0, expr=expr, **changes)
+
+
+ALL = '{job=~"$job",instance=~"$instance"}'
 BAD: dict[str, tuple[Callable[[], Inputs], str]] = {
     "alert-without-runbook": (lambda: good().replace(runbooks=()), "ShopOrdersFail has no runbook"),
     "runbook-without-alert": (lambda: good().replace(runbooks=(runbook(), runbook(alert="ShopOrderFails"))), "did you mean 'ShopOrdersFail'?"),
@@ -71,6 +102,23 @@ BAD: dict[str, tuple[Callable[[], Inputs], str]] = {
         lambda: good().replace(settings=Settings(job="shop", prometheus=PrometheusSettings(scrape_interval=76))),
         "windows of 5m hold fewer than 4 samples, with one every 1m16s (at most 1m15s)",
     ),
+    "template-datasource-rule": (lambda: variable("datasource", label="Source"), "has a data source variable 'datasource' labelled 'Source'"),
+    "template-job-rule": (lambda: variable("job", allValue=".*"), "has allValue '.*' (make it '.+')"),
+    "template-instance-rule": (lambda: variable("instance", multi=False), "has multi False (make it True)"),
+    "template-label-promql-rule": (lambda: variable("job", query="label_values(shop_baskets{, job)"), "shop: job has the query"),
+    "template-on-time-change-reload-rule": (lambda: variable("job", refresh=1), "shop: job is refreshed by 1"),
+    "panel-datasource-rule": (lambda: panel(datasource={"type": "prometheus", "uid": "mine"}), "asks the data source 'mine'"),
+    "panel-title-description-rule": (lambda: panel(description=""), "panel 'Failed Orders': error: shop: Failed Orders has no description"),
+    "panel-units-rule": (lambda: board("panels", 1, "fieldConfig", "defaults", unit="furlongs"), "has the unit 'furlongs'"),
+    "panel-no-targets-rule": (lambda: panel(targets=[]), "has no query"),
+    "target-logql-rule": (lambda: query("{}", datasource=LOKI), "is no LogQL: {}"),
+    "target-logql-auto-rule": (lambda: query('rate({job=~"$job"}[5m])', datasource=LOKI), "has a range of its own"),
+    "target-promql-rule": (lambda: query(f"sum by (job ({ALL}"), "panel 'Failed Orders' (A): error: shop: Failed Orders is no PromQL"),
+    "target-rate-interval-rule": (lambda: query(f"1 - sum(rate(shop_orders_total{ALL}[5m]))"), "takes a rate over 0:05:00"),
+    "target-job-rule": (lambda: query('shop_stock{instance=~"$instance"}'), "selects shop_stock whatever job is chosen"),
+    "target-instance-rule": (lambda: query(f'shop_stock{{job=~"$job",instance="$instance"}} / shop_stock{ALL}'), "whatever instance is chosen"),
+    "target-counter-agg-rule": (lambda: query(f"sum(shop_orders_total{ALL})"), "shows shop_orders_total raw"),
+    "uneditable-dashboard": (lambda: board(editable=True), "dashboard 'shop': error: shop can be edited"),
     "waiver-unused": (
         lambda: good().replace(bundle=bundle(waivers=(Waiver("alert-without-panel", "ShopOrdersFail", "soon"),))),
         "has no such finding",
@@ -96,6 +144,45 @@ def test_a_check_finds_its_fault_and_nothing_else_does(name: str) -> None:
     assert {finding.check for finding in findings} == {name}
     assert message in str(findings[0])
     assert str(findings[0]).endswith(f"[{name}]")
+
+
+@pytest.mark.parametrize(
+    ("make", "check"),
+    [
+        (lambda: board("templating", list=good().boards["shop"]["templating"]["list"][1:]), "template-datasource-rule"),
+        (lambda: board("templating", list=good().boards["shop"]["templating"]["list"][:2]), "template-instance-rule"),
+        (lambda: variable("datasource", name="prom"), "template-datasource-rule"),
+        (lambda: variable("job", datasource={"uid": "mine"}), "template-job-rule"),
+        (lambda: variable("instance", query="instances(shop_baskets)"), "template-label-promql-rule"),
+        (lambda: panel(title=""), "panel-title-description-rule"),
+        (lambda: board("panels", 1, "fieldConfig", defaults={}), "panel-units-rule"),
+        (lambda: board("panels", 1, "fieldConfig", overrides=[{"properties": [{"id": "unit", "value": "leagues"}]}]), "panel-units-rule"),
+        (lambda: board("panels", 0, panels=[{**good().boards["shop"]["panels"][1], "description": ""}]), "panel-title-description-rule"),
+        (lambda: query('{job=~"$job"', datasource=LOKI), "target-logql-rule"),
+        (lambda: query('count_over_time({job=~"$job"} |= "[5m]" [1h])', datasource=LOKI), "target-logql-auto-rule"),
+        (lambda: query(f"irate(shop_orders_total{ALL}[2m:30s])"), "target-counter-agg-rule"),
+        (lambda: query(f"topk(scalar(shop_stock), shop_baskets{ALL})"), "target-job-rule"),
+        (lambda: query('job:shop_orders:rate5m{job=~"$job"}'), "target-instance-rule"),
+    ],
+)  # fmt: skip
+def test_a_rule_finds_its_fault_wherever_it_hides(make: Callable[[], Inputs], check: str) -> None:
+    assert check in {finding.check for finding in run(make())[0]}
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: query(f"shop_stock{ALL} > 1 and on (job) sum by (job) (increase(shop_orders_total{ALL}[15m]))"),
+        lambda: query(f"histogram_quantile(0.99, sum by (le) (rate(shop_seconds_bucket{ALL}[$__rate_interval])))"),
+        lambda: query('sum(rate({job=~"$job"} |= "[5m] {" [$__auto]))', datasource=LOKI),
+        lambda: query('job:shop_orders:rate5m{job=~"$job"}').replace(bundle=bundle(recording_rules=(RECORDED,))),
+        lambda: variable("job", query={"query": "label_values(shop_baskets, job)", "refId": "A"}),
+        lambda: variable("instance", query='label_values(shop_baskets{job=~"$job"}, instance)'),
+        lambda: board("panels", 1, "fieldConfig", defaults={"mappings": [{"type": "value", "options": {}}]}),
+    ],
+)
+def test_the_rules_let_pass_what_is_right(make: Callable[[], Inputs]) -> None:
+    assert run(make()) == ([], 0)
 
 
 def test_no_result_but_that_of_reviews_depends_on_the_day() -> None:

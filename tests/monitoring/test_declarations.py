@@ -14,7 +14,7 @@ from balance.errors import BalanceError, MonitoringError
 from balance.monitoring import conditions
 from balance.monitoring.alerts import Alert, Condition, RecordingRule
 from balance.monitoring.bundle import Bundle, merge
-from balance.monitoring.dashboards import Dashboard, Panel, Query, Row
+from balance.monitoring.dashboards import Dashboard, Link, Panel, Query, Row
 from balance.promql import RATE_WINDOW, absent, compare, increase, rate, series, sum_by
 from balance.promql.ast import Comparison
 
@@ -43,6 +43,10 @@ def query(**changes: Any) -> Query:
 
 def panel(**changes: Any) -> Panel:
     return Panel(**{"title": "Requests", "description": "Requests.", "queries": (query(),), **changes})
+
+
+def link(**changes: Any) -> Link:
+    return Link(**{"title": "Onwards", "dashboard": "d", **changes})
 
 
 def dashboard(**changes: Any) -> Dashboard:
@@ -80,7 +84,12 @@ def recording(**changes: Any) -> RecordingRule:
         (query, {"legend": "{{instance}}"}, "legend '{{instance}}' uses 'instance' (labels of the expression: job)"),
         (panel, {"title": ""}, "needs a title and a description"),
         (panel, {"queries": ()}, "has no query"),
-        (panel, {"kind": "graph"}, "is of kind 'graph' (choices: state-timeline, timeseries)"),
+        (panel, {"kind": "graph"}, "is of kind 'graph' (choices: heatmap, stat, state-timeline, table, text, timeseries)"),
+        (panel, {"kind": "heatmap"}, "shows no buckets"),
+        (panel, {"kind": "text"}, "has text, or no text"),
+        (panel, {"kind": "text", "text": "Words."}, "is a text with queries"),
+        (panel, {"links": (Link("Onwards", dashboard="d", label="backend"),)}, "link 'Onwards' needs the label 'backend'"),
+        (link, {"runbook": "Slow"}, "link 'Onwards': leads nowhere, or to two places"),
         (query, {"expr": series(m.HTTP_REQUESTS)}, "the raw value of a counter"),
         (panel, {"width": 25}, "is 25 x 8"),
         (panel, {"queries": (query(), query(expr=series(m.UP), legend="up"))}, "shows several units: requests/seconds, state"),

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import difflib
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,6 +19,7 @@ from balance.errors import RenderError
 from balance.monitoring.bundle import Bundle
 from balance.monitoring.dashboards import Dashboard, Row
 from balance.monitoring.settings import Settings
+from balance.promql.selectors import Matcher
 from balance.render import grafana
 from balance.render.grafana import Form, render
 from balance.render.versions import SCHEMA_VERSIONS
@@ -24,6 +27,22 @@ from balance.render.versions import SCHEMA_VERSIONS
 SETTINGS = Settings(job="balance")
 Json = dict[str, Any]
 SCHEMA_FILES = {"state-timeline": "statetimeline"}
+CUSTOM = {"timeseries": "GraphFieldConfig", "state-timeline": "FieldConfig", "table": "TableFieldOptions", "heatmap": "FieldConfig"}
+"""The definition that a panel's own settings of fields must fit; those that it refers to are looser."""
+
+
+FORMS: dict[str, tuple[Settings, Form]] = {
+    **{f"Grafana {version}": (SETTINGS, Form(version)) for version in SCHEMA_VERSIONS},
+    "for import": (SETTINGS, Form(for_import=True)),
+    "Go": (SETTINGS.replace(runtime="go"), Form()),
+    "several clusters": (SETTINGS.replace(keep_labels=("cluster", "namespace"), matchers=(Matcher("region", "=", "eu"),)), Form()),
+}
+
+
+def made(dashboard: Dashboard, form: str) -> Json:
+    """The dashboard in one of the forms. What asks for the data source on import is taken out: Grafana does so too."""
+    model: Json = json.loads(render(dashboard, *FORMS[form]))
+    return {key: value for key, value in model.items() if key not in ("__inputs", "__requires")}
 
 
 @pytest.fixture(scope="module")
@@ -46,8 +65,10 @@ def model(main: Dashboard) -> Json:
     return result
 
 
-def panels(model: Json) -> list[Json]:
-    return [panel for panel in model["panels"] if panel["type"] != "row"]
+def panels(model: Json, *, plots: bool = True) -> list[Json]:
+    """The panels, those of collapsed rows included; `plots`: only those that show data."""
+    every = [panel for top in model["panels"] for panel in (top, *top.get("panels", ()))]
+    return [panel for panel in every if panel["type"] not in ("row", *(["text"] if plots else []))]
 
 
 def faults(schema_file: Path, value: Any, definition: str = "") -> Iterator[str]:
@@ -58,18 +79,19 @@ def faults(schema_file: Path, value: Any, definition: str = "") -> Iterator[str]
         yield f"{'/'.join(map(str, error.absolute_path))}: {error.message}"
 
 
-@pytest.mark.parametrize("version", SCHEMA_VERSIONS)
-@pytest.mark.parametrize("runtime", ["python", "go"])
-def test_dashboards_are_valid_under_grafanas_strict_schemas(bundle: Bundle, schemas: Path, version: str, runtime: str) -> None:
+@pytest.mark.parametrize("form", FORMS)
+def test_dashboards_are_valid_under_grafanas_strict_schemas(bundle: Bundle, schemas: Path, form: str) -> None:
     found: list[str] = []
     for dashboard in bundle.dashboards:
-        model = json.loads(render(dashboard, Settings(job="balance", runtime=runtime), Form(version)))
+        model = made(dashboard, form)
         found += faults(schemas / "dashboard.jsonschema.json", model)
-        for panel in panels(model):
+        for panel in panels(model, plots=False):
             file = schemas / f"{SCHEMA_FILES.get(panel['type'], panel['type'])}.jsonschema.json"
+            found += faults(schemas / "dashboard.jsonschema.json", panel, "Panel")
             found += faults(file, panel["options"], "Options")
-            found += faults(file, panel["fieldConfig"]["defaults"]["custom"], "FieldConfig")
-            for target in panel["targets"]:
+            if panel["type"] in CUSTOM:
+                found += faults(file, panel["fieldConfig"]["defaults"]["custom"], CUSTOM[panel["type"]])
+            for target in panel.get("targets", ()):
                 found += faults(schemas / "prometheus.jsonschema.json", target)
     assert found == []
 
@@ -112,8 +134,8 @@ def test_several_threshold_lines_ascend_whatever_the_settings(main: Dashboard) -
 
 
 def test_a_panel_may_have_more_queries_than_the_alphabet_has_letters(main: Dashboard) -> None:
-    panel = main.panels[0]
-    board = main.replace(rows=(Row("All", (panel.replace(queries=panel.queries * 28),)),))
+    panel = next(panel for panel in main.panels if panel.title == "Error Rate")
+    board = main.replace(rows=(Row("All", (panel.replace(queries=panel.queries[:1] * 28),)),))
     targets = json.loads(render(board, SETTINGS))["panels"][1]["targets"]
     assert [target["refId"] for target in targets][-3:] == ["Z", "AA", "AB"]
 
@@ -131,7 +153,8 @@ def test_every_selector_keeps_job_and_instance_and_every_query_parses(model: Jso
         assert panel["description"]
         for target in panel["targets"]:
             assert target["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
-            assert target["expr"].count("{") == target["expr"].count('job=~"$job",instance=~"$instance"}')
+            recorded = target["expr"].count("_errors:") + target["expr"].count("_error_budget:") + target["expr"].count("_burn_rate:")
+            assert target["expr"].count("{") == target["expr"].count('job=~"$job",instance=~"$instance"}') + recorded
             promql_parser.parse(target["expr"].replace("$__rate_interval", "5m"))
 
 
@@ -155,10 +178,29 @@ def test_panels_do_not_overlap_and_fill_the_grid(model: Json) -> None:
 
 def test_ids_follow_from_content_so_that_a_new_panel_renumbers_nothing(main: Dashboard, model: Json) -> None:
     first, *rest = main.rows
-    added = first.panels[0].replace(title="Something New")
+    added = first.panels[0].replace(title="Something New", width=4)
     changed = json.loads(render(main.replace(rows=(Row(first.title, (added, *first.panels)), *rest)), SETTINGS))
-    assert {panel["title"]: panel["id"] for panel in model["panels"]}.items() <= {panel["title"]: panel["id"] for panel in changed["panels"]}.items()
-    assert len({panel["id"] for panel in changed["panels"]}) == len(changed["panels"])
+    before, after = ({panel["title"]: panel["id"] for panel in panels(one, plots=False)} for one in (model, changed))
+    assert before.items() <= after.items()
+    assert len(after) == len(before) + 1 == len(set(after.values()))
+
+
+def test_the_diff_of_a_change_to_one_panel_touches_that_panel_alone(main: Dashboard, model: Json) -> None:
+    changed_row = next(row for row in main.rows if row.title == "Retries")
+    changed = tuple(
+        panel.replace(description="Otherwise.", least=None, width=6) if panel.title == "Retry Budget" else panel for panel in changed_row.panels
+    )
+    rows = tuple(row.replace(panels=changed) if row is changed_row else row for row in main.rows)
+    after = render(main.replace(rows=rows), SETTINGS).splitlines()
+    before = render(main, SETTINGS).splitlines()
+    hunks = [block for block in difflib.SequenceMatcher(None, before, after, autojunk=False).get_opcodes() if block[0] != "equal"]
+    id_of = f'"id": {grafana.panel_id(main, "Retry Budget")},'
+    first = next(number for number, line in enumerate(before) if id_of in line) - 1
+    last = next(number for number in range(first, len(before)) if before[number] == "    },")
+    assert len(hunks) == 3
+    assert all(first <= start and end <= last for _, start, end, _, _ in hunks)
+    other = [(a, b) for a, b in zip(panels(model), panels(json.loads("\n".join(after))), strict=True) if a != b]
+    assert [a["title"] for a, _ in other] == ["Retry Budget"]
 
 
 def test_two_panels_with_one_id_are_refused(main: Dashboard, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -222,3 +264,106 @@ def test_the_stand_in_refuses_what_attrs_refuses(main: Dashboard) -> None:
         lib.Dashboard()
     with pytest.raises(TypeError, match="has no nonsense"):
         lib.Dashboard(title="x", nonsense=1)
+
+
+def board(bundle: Bundle, name: str, settings: Settings = SETTINGS) -> Json:
+    result: Json = json.loads(render(next(dashboard for dashboard in bundle.dashboards if dashboard.name == name), settings))
+    return result
+
+
+def test_the_first_row_tells_in_six_figures_whether_it_is_well(model: Json) -> None:
+    first = [panel for panel in panels(model, plots=False) if panel["gridPos"]["y"] == 1]
+    assert [panel["title"] for panel in first] == ["Requests", "Errors", "Slowest Hundredth", "Healthy Backends", "Saturation", "Error Budget Left"]
+    assert {panel["type"] for panel in first} == {"stat"}
+    colors = {panel["title"]: [step["color"] for step in panel["fieldConfig"]["defaults"]["thresholds"]["steps"]] for panel in first}
+    assert colors["Errors"] == ["green", "red"]
+    assert colors["Error Budget Left"] == ["red", "green"], "what is too little is wrong"
+    assert colors["Requests"] == ["blue"], "no number of requests is wrong"
+
+
+def test_every_alert_has_a_panel_of_its_own_with_its_condition_and_a_way_to_its_runbook(bundle: Bundle, model: Json) -> None:
+    row = model["panels"][-1]
+    assert (row["title"], row["collapsed"]) == ("Alerts", True)
+    assert [panel["title"] for panel in row["panels"]] == [alert.name for alert in bundle.alerts]
+    for alert, panel in zip(bundle.alerts, row["panels"], strict=True):
+        assert len(panel["targets"]) == len(alert.condition.branches)
+        assert [link["url"] for link in panel["links"]] == [f"runbooks/{alert.name}.md"]
+        values = [step["value"] for step in panel["fieldConfig"]["defaults"]["thresholds"]["steps"]][1:]
+        assert values == sorted(branch.threshold.value for branch in alert.condition.branches if not branch.threshold.fixed)
+
+
+def test_a_backend_leads_from_the_main_dashboard_to_its_own(bundle: Bundle, model: Json) -> None:
+    linked = {
+        panel["title"]: panel["fieldConfig"]["defaults"]["links"][0]["url"] for panel in panels(model) if "links" in panel["fieldConfig"]["defaults"]
+    }
+    keep = "/d/balance-backend?${__url_time_range}&${__all_variables}&var-backend="
+    assert linked["Backends: Traffic"] == keep + "${__data.fields.backend}"
+    assert linked["Attempts by Backend"] == keep + "${__field.labels.backend}"
+    one = board(bundle, "backend")
+    assert [variable["name"] for variable in one["templating"]["list"]] == ["datasource", "job", "instance", "backend"]
+    narrowed = {panel["title"]: panel["targets"][0]["expr"] for panel in panels(one)}
+    assert 'backend=~"$backend",job=~"$job"' in narrowed["Attempts"]
+    assert "$backend" not in narrowed["Time to Connect"], "its metric is by pool"
+
+
+def test_dashboards_lead_to_each_other_and_mark_what_happened(bundle: Bundle) -> None:
+    for dashboard in bundle.dashboards:
+        model = board(bundle, dashboard.name)
+        assert [(link["tags"], link["includeVars"], link["keepTime"]) for link in model["links"]] == [(["balance"], True, True)]
+        marks = {mark["name"]: mark["expr"] for mark in model["annotations"]["list"]}
+        assert list(marks) == ["Firing alerts", "Reloads", "Restarts"]
+        assert marks["Firing alerts"] == 'ALERTS{alertstate="firing",job=~"$job"}', "not every alert has an instance"
+        for expr in marks.values():
+            promql_parser.parse(expr)
+
+
+def test_labels_to_keep_become_variables_that_narrow_everything_and_go_along_with_links(bundle: Bundle) -> None:
+    for dashboard in bundle.dashboards:
+        text = render(dashboard, SETTINGS.replace(keep_labels=("cluster", "namespace")))
+        model = json.loads(text)
+        variables = {variable["name"]: variable for variable in model["templating"]["list"]}
+        assert list(variables)[:5] == ["datasource", "cluster", "namespace", "job", "instance"]
+        assert (variables["cluster"]["label"], variables["cluster"]["multi"], variables["cluster"]["refresh"]) == ("Cluster", True, 2)
+        assert '{cluster=~"$cluster"}' in variables["namespace"]["query"], "each choice narrows the next"
+        assert '{cluster=~"$cluster",namespace=~"$namespace"}' in variables["job"]["query"]
+        for target in (target for panel in panels(model) for target in panel["targets"]):
+            assert all('cluster=~"$cluster",namespace=~"$namespace"' in found for found in re.findall(r"{([^}]*)}", target["expr"])), target
+        assert all('cluster=~"$cluster"' in mark["expr"] for mark in model["annotations"]["list"])
+        assert text.count("/d/balance-") == text.count("${__url_time_range}&${__all_variables}")
+
+
+def test_a_table_has_a_row_for_each_backend_and_a_curve_for_each_query(model: Json) -> None:
+    table = next(panel for panel in panels(model) if panel["title"] == "Backends: Traffic")
+    assert [step["id"] for step in table["transformations"]] == ["timeSeriesTable", "merge", "organize"]
+    names = table["transformations"][-1]["options"]["renameByName"]
+    assert names == {"Trend #A": "Attempts", "Trend #B": "Failed", "Trend #C": "Retries"}
+
+
+def test_a_heatmap_shows_buckets_in_the_unit_that_was_observed(model: Json) -> None:
+    heatmap = next(panel for panel in panels(model) if panel["type"] == "heatmap")
+    assert (heatmap["options"]["yAxis"]["unit"], heatmap["targets"][0]["format"]) == ("s", "heatmap")
+    assert "sum by (le)" in heatmap["targets"][0]["expr"]
+
+
+def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Every value that is no container, by its path."""
+    if isinstance(value, (dict, list)):
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from leaves(item, f"{path}/{key}")
+    else:
+        yield path, value
+
+
+@pytest.mark.filterwarnings("ignore:Prefer using dashboardv2:DeprecationWarning")  # classic JSON is what every Grafana takes
+@pytest.mark.parametrize("form", FORMS)
+def test_grafanas_own_sdk_reads_and_writes_every_dashboard_without_a_loss(bundle: Bundle, form: str) -> None:
+    from grafana_foundation_sdk.cog import plugins
+    from grafana_foundation_sdk.cog.encoder import JSONEncoder
+    from grafana_foundation_sdk.models.dashboard import Dashboard as Theirs
+
+    plugins.register_default_plugins()
+    for dashboard in bundle.dashboards:
+        ours = made(dashboard, form)
+        theirs = dict(leaves(json.loads(JSONEncoder().encode(Theirs.from_json(ours)))))
+        missing = object()
+        assert [path for path, value in leaves(ours) if theirs.get(path, missing) != value] == []

@@ -89,7 +89,7 @@ def test_the_reference_has_every_metric_under_the_headings_of_the_seed(bundle: B
         assert text.count(f"### `{metric.name}`\n\n{metric.help}\n\n- {metric.kind}, in {metric.unit}") == 1
         assert not isinstance(metric, Histogram) or f"- buckets: {metric.bounds}\n" in text
     assert "`100` to `103`, `200` to `208`, `226`, `300` to `308`, `400` to `599`, `OTHER`" in text
-    assert "used by dashboard 'balance', panel 'Active Connections'; " in text
+    assert "dashboard 'balance', panel 'Active Connections'; " in text
     assert "not used: says which configuration is in force" in text
 
 

@@ -17,7 +17,7 @@ from balance.monitoring.settings import AlertSettings, Settings
 from balance.promql.selectors import Matcher
 from balance.promql.text import Scope, text
 from balance.render import rules
-from balance.render.grafana import RECORDED, SELECTOR, render
+from balance.render.grafana import render
 
 SETTINGS = Settings(job="balance")
 Json = dict[str, Any]
@@ -91,7 +91,7 @@ def test_users_of_the_mixin_override_thresholds_and_selector(vendored: Path) -> 
     assert rules_by_name["BalanceHighMemoryUsage"]["expr"] == 'process_resident_memory_bytes{job="edge",cluster="eu"} > 1000000000'
     assert rules_by_name["BalanceHighRetryRate"]["expr"].partition(" and ")[0].endswith("> 0.20")
     assert rules_by_name["BalanceDown"]["expr"] == 'up{job="edge",cluster="eu"} == 0 or absent(up{job="edge",cluster="eu"})'
-    assert result["dashboards"] == ["alerts.json", "backend.json", "balance.json", "workers.json"]
+    assert result["dashboards"] == ["backend.json", "balance.json", "slo.json", "workers.json"]
 
 
 def test_labels_to_keep_are_kept_wherever_the_job_is(bundle: Bundle, vendored: Path) -> None:
@@ -114,14 +114,15 @@ def test_links_lead_to_the_runbook_and_to_the_panel_that_plots_the_condition(bun
     panels = {
         panel["id"]: (dashboard.uid, [target["expr"] for target in panel.get("targets", ())])
         for dashboard in bundle.dashboards
-        for panel in json.loads(render(dashboard, SETTINGS))["panels"]
+        for top in json.loads(render(dashboard, SETTINGS))["panels"]
+        for panel in (top, *top.get("panels", ()))
     }
     for alert in bundle.alerts:
         annotations = ours[alert.name]["annotations"]
         assert annotations == theirs[alert.name]
         assert annotations["runbook_url"] == f"https://wiki/r/{alert.name}.md"
         uid, panel = re.fullmatch(r"https://g/d/([a-z-]+)\?viewPanel=(\d+)", annotations["dashboard_url"]).groups()  # type: ignore[union-attr]
-        plotted = text(alert.condition.expr, Scope(SELECTOR, "$__rate_interval", recorded=RECORDED))
+        plotted = text(alert.condition.expr, Scope('job=~"$job",instance=~"$instance"', "$__rate_interval", recorded='job=~"$job"'))
         assert panels[int(panel)][0] == uid
         assert plotted in panels[int(panel)][1], alert.name
 

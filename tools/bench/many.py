@@ -22,11 +22,12 @@ def rules(settings: Settings) -> Bundle:
 
 def boards(settings: Settings) -> Bundle:
     """100 dashboards of 20 panels each."""
-    own = dashboards_source(settings).dashboards
+    source = dashboards_source(settings)
+    own = source.dashboards
     panels = [panel for dashboard in own for panel in dashboard.panels]
     many = []
     for number in range(DASHBOARDS):
         chosen = (panels[(number + place) % len(panels)].replace(title=f"Panel {place}") for place in range(PANELS))
         rows = (Row("All", tuple(chosen)),)
         many.append(own[0].replace(name=f"many{number}", uid=f"many{number}", title=f"Many {number}", rows=rows, main=number == 0))
-    return Bundle(CATALOG, dashboards=tuple(many))
+    return Bundle(CATALOG, dashboards=tuple(many), slos=source.slos)

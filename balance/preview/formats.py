@@ -1,0 +1,79 @@
+"""Numbers with their units, as Grafana writes them.
+
+Theory. Grafana scales a number to its unit's prefix or to the largest unit of time that fits, and then shows three significant digits, or all digits
+of an integer (@grafana/data, valueFormats/baseFormatters and dateTimeFormatters). A table of what version 13 answers is in the tests.
+"""
+
+from __future__ import annotations
+
+import math
+
+_SHORT = ("", " K", " Mil", " Bil", " Tri", " Quadr", " Quint", " Sext", " Sept")
+_COUNT = ("", "K", "M", "B", "T")
+_BINARY = ("", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei", "Zi", "Yi")
+_SI = ("f", "p", "n", "µ", "m", "", "k", "M", "G", "T", "P", "E", "Z", "Y")
+
+_SCALED: dict[str, tuple[int, tuple[str, ...], int]] = {
+    "short": (1000, _SHORT, 0),
+    "reqps": (1000, tuple(f"{prefix} req/s" for prefix in _COUNT), 0),
+    "cps": (1000, tuple(f"{prefix} c/s" for prefix in _COUNT), 0),
+    "bytes": (1024, tuple(f" {prefix}B" for prefix in _BINARY), 0),
+    "Bps": (1000, tuple(f" {prefix}B/s" for prefix in _SI), _SI.index("")),
+}
+"""Per unit: the factor between prefixes, what follows the number, and which of it stands for 1."""
+_TIMES = (
+    (1e-6, 1e-9, " ns"), (1e-3, 1e-6, " µs"), (1, 1e-3, " ms"), (60, 1, " s"),
+    (3600, 60, " min"), (86400, 3600, " hour"), (604800, 86400, " day"), (31536000, 604800, " week"), (math.inf, 31556900, " year"),
+)  # fmt: skip
+"""Below how many seconds, what is one of it, its name."""
+
+
+def formatted(value: float | None, unit: str, decimals: int | None = None) -> str:
+    """A value in a unit of Grafana's: ``1234, "reqps"`` is ``1.23K req/s``. Nothing for no value."""
+    if value is None:
+        return ""
+    if math.isnan(value):
+        return "NaN"
+    if math.isinf(value):
+        return "∞" if value > 0 else "-∞"
+    number, suffix = scaled(value, unit)
+    return digits(number, decimals) + suffix
+
+
+def scaled(value: float, unit: str) -> tuple[float, str]:
+    """The number to show for a finite value, and what follows it."""
+    if unit == "percentunit":
+        return 100 * value, "%"
+    if unit == "s":
+        return _time(value)
+    if unit not in _SCALED:
+        return value, ""
+    factor, suffixes, one = _SCALED[unit]
+    power = math.floor(math.log10(abs(value)) / math.log10(factor)) if value else 0
+    power = max(-one, min(power, len(suffixes) - one - 1))
+    return value / float(factor) ** power, suffixes[one + power]
+
+
+def _time(value: float) -> tuple[float, str]:
+    if not value:
+        return 0.0, " s"
+    _, one, name = next(row for row in _TIMES if abs(value) < row[0])
+    number = value * (1 / one) if one < 1 else value / one
+    return number, name + ("s" if one >= 60 and abs(number) > 1 else "")
+
+
+def digits(number: float, decimals: int | None = None) -> str:
+    """A number with so many decimals, or with as many as three significant digits need."""
+    if decimals is None:
+        decimals = _decimals(number)
+    power = 10**decimals
+    rounded = math.floor(number * power + 0.5) / power
+    if not decimals:
+        return f"{rounded:.0f}"
+    return f"{rounded:.{decimals}f}"
+
+
+def _decimals(number: float) -> int:
+    if number % 1 == 0:
+        return 0
+    return max(0, 2 - math.floor(math.log(abs(number)) / math.log(10)))

@@ -1,0 +1,150 @@
+"""A dashboard as one self-contained HTML page.
+
+The colours follow what the reader's system prefers, or the switch (CSS `light-dark()`); beside each picture is a table with the figures, for those
+who do not see it. Without scripts all is there but the switch, and what is live stands still.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from functools import cache
+from html import escape
+from importlib.resources import files
+from string import Template
+
+from balance.errors import BalanceError
+from balance.monitoring.dashboards import Annotation, Dashboard, Link, Panel, Row
+from balance.preview import palette
+from balance.preview.curves import Ask, Curve, Span
+from balance.preview.draw import draw
+from balance.preview.view import Mark, View
+from balance.promql.text import Scope
+from balance.record import Record
+
+MOST = 100
+"""So many series of a query are drawn; more are no picture."""
+
+
+class Stage(Record):
+    """What all panels of a page share. `runbooks` begins the addresses of runbooks, `source` says where the figures are from."""
+
+    dashboards: Sequence[Dashboard]
+    ask: Ask
+    span: Span
+    scope: Scope
+    runbooks: str = ""
+    source: str = ""
+
+    def lead(self, link: Link) -> str:
+        """The address of a link; empty where there is none that a browser could follow."""
+        if link.runbook:
+            return f"{self.runbooks}/{link.runbook}.md" if re.match("https?:", self.runbooks) else ""
+        return next((f"{dashboard.name}.html" for dashboard in self.dashboards if dashboard.uid == link.dashboard), "")
+
+
+def page(dashboard: Dashboard, stage: Stage, refresh: int = 0) -> str:
+    """The page of a dashboard. With `refresh`, it asks for itself anew every so many seconds."""
+    marks, faults = _marks(dashboard, stage)
+    rows = "\n".join(_row(row, stage, marks) for row in dashboard.rows)
+    begin, end = (datetime.fromtimestamp(at, UTC) for at in (stage.span.start, stage.span.end))
+    words = f"{dashboard.description} {begin:%Y-%m-%d %H:%M} to {end:%H:%M} UTC{stage.source and f', {stage.source}'}."
+    links = " ".join(_to(other, current=other is dashboard) for other in stage.dashboards)
+    return _page(dashboard.title, escape(words), links, _told(marks, faults) + rows, refresh)
+
+
+def problem(title: str, lines: Sequence[str], refresh: int) -> str:
+    """A page that says why there is no other."""
+    return _page(title, "Nothing can be drawn.", "", f'<pre class="problem" role="alert">{escape(chr(10).join(lines))}</pre>', refresh)
+
+
+def _page(title: str, words: str, links: str, main: str, refresh: int) -> str:
+    style = _resource("style.css").template.replace("/* the colours of curves */", palette.css())
+    live = _resource("live.js").substitute(milliseconds=refresh * 1000) if refresh else ""
+    return _resource("page.html").substitute(title=escape(title), words=words, style=style, links=links, main=main, live=live)
+
+
+@cache
+def _resource(name: str) -> Template:
+    return Template((files(__package__ or "") / name).read_text(encoding="utf-8"))
+
+
+def _to(dashboard: Dashboard, *, current: bool) -> str:
+    here = ' aria-current="page"' if current else ""
+    return f'<a href="{dashboard.name}.html"{here}>{escape(dashboard.title)}</a>'
+
+
+def _row(row: Row, stage: Stage, marks: Sequence[Mark]) -> str:
+    """A row; one that is collapsed in Grafana can be closed here, and is open at first."""
+    title = f"<h2>{escape(row.title)}</h2>"
+    panels = "\n".join(_panel(panel, stage, tuple(marks)) for panel in row.panels)
+    inside = f'<div class="row">\n{panels}\n</div>'
+    if row.collapsed:
+        inside = f"<details open><summary>{title}</summary>\n{inside}</details>"
+        title = ""
+    return f'<section aria-label="{escape(row.title)}">{title}\n{inside}</section>'
+
+
+def _panel(panel: Panel, stage: Stage, marks: tuple[Mark, ...]) -> str:
+    answers: list[tuple[Curve, ...]] = []
+    notes: list[str] = []
+    try:
+        for query in panel.queries:
+            found = stage.ask(query.expr)
+            answers.append(found[:MOST])
+            notes += [f"{MOST} of {len(found)} series"] if len(found) > MOST else []
+        inside = draw(View(panel, stage.span, stage.scope, tuple(answers), marks, stage.lead))
+    except BalanceError as error:
+        inside = f'<p class="none" role="alert">{escape(str(error))}</p>'
+    links = [_onward(panel, link, address) for link in panel.links if not link.label and (address := stage.lead(link))]
+    beside = "".join((*(f"<small>{escape(note)}</small>" for note in notes), *links, _about(panel)))
+    title = escape(panel.title)
+    place = f"grid-column: span {panel.width}; grid-row: span {panel.height}"
+    return f'<article style="{place}" aria-label="{title}"><div class="head"><h3>{title}</h3>{beside}</div>{inside}</article>'
+
+
+def _onward(panel: Panel, link: Link, address: str) -> str:
+    """A link in the head of a panel; an arrow where the panel is too narrow for words."""
+    title = escape(link.title)
+    words = title if panel.width > 7 else "\u2197"
+    return f'<a href="{escape(address)}" title="{title}" aria-label="{title}">{words}</a>'
+
+
+def _about(panel: Panel) -> str:
+    """What a panel shows and what to look for, behind an i."""
+    return f'<details class="about"><summary aria-label="About {escape(panel.title)}">i</summary><p>{escape(panel.description)}</p></details>'
+
+
+def _marks(dashboard: Dashboard, stage: Stage) -> tuple[list[Mark], list[str]]:
+    """What happened in the span, and what could not be asked."""
+    marks: list[Mark] = []
+    faults = []
+    for annotation in dashboard.annotations:
+        try:
+            marks += (mark for curve in stage.ask(annotation.expr, job=annotation.job)[:MOST] for mark in _happened(annotation, curve))
+        except BalanceError as error:
+            faults.append(f"{annotation.name}: {error}")
+    return sorted(marks, key=lambda mark: (mark.first, mark.name, mark.words)), faults
+
+
+def _happened(annotation: Annotation, curve: Curve) -> Iterator[Mark]:
+    words = f"{curve.called(annotation.title)} {curve.called(annotation.words)}".strip()
+    first = None
+    for place, value in enumerate((*curve.values, None)):
+        holds = value is not None and value >= 1
+        if holds and first is None:
+            first = place
+        elif first is not None and not holds:
+            yield Mark(first, place, annotation.color, annotation.name, words)
+            first = None
+
+
+def _told(marks: Sequence[Mark], faults: Sequence[str]) -> str:
+    """The marks in words: a line to open."""
+    if not (marks or faults):
+        return ""
+    names = dict.fromkeys((mark.name, mark.color) for mark in marks)
+    counts = [f'<i style="color:var(--{shade})"></i>{escape(name)}: {sum(mark.name == name for mark in marks)}' for name, shade in names]
+    lines = [f"<li>{escape(mark.name)}: {escape(mark.words)}</li>" for mark in marks] + [f"<li>{escape(fault)}</li>" for fault in faults]
+    return f'<details class="marks"><summary>Marked: {" ".join(counts) or "nothing"}</summary><ul>{"".join(lines)}</ul></details>\n'

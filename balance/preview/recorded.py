@@ -1,0 +1,67 @@
+"""What a Prometheus has recorded over a span of time: asked within bounds of points, time and questions at once; what it lacks stays empty."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from balance.errors import LiveError
+from balance.live.prometheus import Prometheus
+from balance.monitoring.bundle import Bundle
+from balance.monitoring.settings import Settings
+from balance.preview.curves import Ask, Curve, Span, in_order
+from balance.promql.selectors import Expr
+from balance.promql.text import Scope, duration, text
+
+POINTS = 240
+"""At most so many moments: more than one for every three pixels shows nothing more."""
+AT_ONCE = 4
+"""Questions that are open at a time."""
+PATIENCE, BUDGET = 10.0, 60.0
+"""Seconds for one answer, and for all of them."""
+
+
+def span(now: int, length: int, settings: Settings) -> Span:
+    """The last `length` seconds, in steps of the scrape interval or a multiple of it."""
+    scrape = settings.prometheus.scrape_interval
+    step = max(1, -(-length // (POINTS * scrape))) * scrape
+    end = now // step * step
+    return Span(end - length // step * step, end, step)
+
+
+def scope(span: Span, settings: Settings) -> Scope:
+    """The window of rates follows the step, as Grafana's `$__rate_interval` does."""
+    scrape = settings.prometheus.scrape_interval
+    return settings.scope.replace(rate_window=duration(max(span.step + scrape, 4 * scrape)))
+
+
+def asking(server: Prometheus, bundle: Bundle, span: Span, scope: Scope) -> Ask:
+    """Answers from a Prometheus: all that the dashboards ask for is asked at once. Raises `LiveError` if the server cannot be asked at all."""
+    list(server.range("vector(1)", span.end, span.end, span.step))
+    until = time.monotonic() + BUDGET
+
+    def answer(query: str) -> tuple[Curve, ...]:
+        if time.monotonic() > until:
+            raise LiveError(f"not asked: the server took {BUDGET:g} s for what was asked before", cure="look back less far: --since")
+        return curves(server, query, span)
+
+    def written(expr: Expr, *, job: bool = False) -> str:
+        return text(expr, scope.replace(selector=scope.recorded) if job else scope)
+
+    queries = {written(query.expr) for board in bundle.dashboards for panel in board.panels for query in panel.queries}
+    queries |= {written(annotation.expr, job=annotation.job) for board in bundle.dashboards for annotation in board.annotations}
+    answers: dict[str, Future[tuple[Curve, ...]]] = {}
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        answers.update({query: pool.submit(answer, query) for query in sorted(queries)})
+    return lambda expr, *, job=False: answers[written(expr, job=job)].result()
+
+
+def curves(server: Prometheus, query: str, span: Span) -> tuple[Curve, ...]:
+    """The answer to a query over the span: nothing where the server has nothing."""
+    found: dict[tuple[tuple[str, str], ...], list[float | None]] = {}
+    for piece in server.range(query, span.start, span.end, span.step):
+        for labels, samples in piece.items():
+            values = found.setdefault(labels, [None] * len(span.times))
+            for at, value in samples:
+                values[(at - span.start) // span.step] = value
+    return in_order(found)
