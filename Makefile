@@ -4,21 +4,29 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/.tools/bin:$(PATH):/usr/sbin
 unexport PYTHONPATH
 
-.PHONY: help demo test check pictures bench fuzz lock clean
+.PHONY: help demo test check docs docs-serve pictures bench fuzz mutants release-check lock clean
 
 help:
-	@echo "make demo   three origins, the balancer and some traffic; Ctrl-C stops it"
+	@echo "make demo   the balancer, backends, traffic, and a page with buttons that break things; Ctrl-C stops it"
 	@echo "make test   all checks and tests"
+	@echo "make docs   the documentation as a site, into site/; make docs-serve shows it"
 	@echo "make pictures  docs/pictures, drawn anew"
 	@echo "make bench  the figures of the README, measured here (BENCH=NAME: one of them)"
 	@echo "make fuzz   a long search for messages that break a claim (EXECUTIONS=1000000 EXAMPLES=2000)"
-	@echo "make lock   resolve the dependencies anew"
+	@echo "make mutants  wrong rules and single faults of every kind, and what catches them: some twenty minutes"
+	@echo "make release-check   builds what would be released, into dist/, installs it in a fresh environment and looks at it"
+	@echo "make lock   resolve the dependencies anew (UPGRADE= keeps what is locked)"
 
 .venv/ready: tools/setup pyproject.toml requirements-dev.lock
 	tools/setup venv
 	touch $@
 
-demo: .venv/ready
+# Without the environment of the tests, what the demo needs to run is enough.
+.venv/ready-demo: tools/setup pyproject.toml requirements.lock
+	tools/setup demo
+	touch $@
+
+demo: $(if $(wildcard .venv/ready),.venv/ready,.venv/ready-demo)
 	@$(BIN)/balance demo
 
 check: .venv/ready
@@ -28,12 +36,20 @@ check: .venv/ready
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/balance-gen check
 
-test: check
+test: check docs
 	tools/setup programs prometheus=prometheus promtool=prometheus prometheus-alertmanager=prometheus-alertmanager amtool=prometheus-alertmanager \
-		vmalert=victoria-metrics jsonnet=jsonnet slowhttptest=slowhttptest chromium-headless-shell=chromium-headless-shell
+		vmalert=victoria-metrics jsonnet=jsonnet slowhttptest=slowhttptest curl=curl git=git chromium-headless-shell=chromium-headless-shell \
+		systemd-analyze=systemd
 	tools/setup modules tests/preview
 	$(BIN)/balance-gen test
 	$(BIN)/python -m pytest -n 2 $(PYTEST)
+
+# --strict: a link or anchor that leads nowhere is an error (with --quiet it would not be: mkdocs counts the warnings that it shows)
+docs: .venv/ready
+	env NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --clean --strict
+
+docs-serve: .venv/ready
+	env NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs serve --strict --watch balance --watch tools/docs
 
 pictures: .venv/ready
 	tools/setup programs chromium-headless-shell=chromium-headless-shell
@@ -51,11 +67,25 @@ fuzz: .venv/ready
 	$(BIN)/python -m tools.fuzz $(or $(EXECUTIONS),1000000)
 	FUZZ_EXAMPLES=$(or $(EXAMPLES),2000) $(BIN)/python -m pytest -n 2 tests/lb/test_fuzz.py
 
+mutants: .venv/ready
+	tools/setup programs promtool=prometheus amtool=prometheus-alertmanager
+	$(BIN)/python -m tools.mutants
+	$(BIN)/python -m tools.mutants.drift --table
+
+.venv/ready-release: .venv/ready requirements-release.lock
+	tools/setup packages requirements-release.lock
+	touch $@
+
+release-check: .venv/ready-release check
+	$(BIN)/python -m tools.release
+
+UPGRADE := --upgrade
+COMPILE := $(BIN)/uv pip compile --quiet $(UPGRADE) --universal --generate-hashes --no-emit-index-url --no-header
 lock: .venv/ready
-	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --no-header \
-		--group dev pyproject.toml --output-file requirements-dev.lock
-	$(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes --no-emit-index-url --no-header \
-		--group bench --output-file requirements-bench.lock
+	$(COMPILE) --group dev pyproject.toml --output-file requirements-dev.lock
+	$(COMPILE) --constraint requirements-dev.lock pyproject.toml --output-file requirements.lock
+	$(COMPILE) --group bench --output-file requirements-bench.lock
+	$(COMPILE) --constraint requirements-dev.lock --group release --output-file requirements-release.lock
 
 clean:
-	rm -rf .venv .tools .fuzz .mypy_cache .ruff_cache .pytest_cache .import_linter_cache dist
+	rm -rf .venv .tools .fuzz .mypy_cache .ruff_cache .pytest_cache .import_linter_cache dist site

@@ -26,7 +26,8 @@ class Exposition:
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
-        self._templates: dict[str, dict[Key, str]] = {metric.name: {} for metric in catalog}
+        self._shown = tuple(catalog.shown)
+        self._templates: dict[str, dict[Key, str]] = {family.name: {} for family, _ in self._shown}
 
     def __repr__(self) -> str:
         return f"<Exposition of {self._catalog.name}: {sum(map(len, self._templates.values()))} series>"
@@ -34,25 +35,25 @@ class Exposition:
     def slices(self, snapshot: Snapshot, *, openmetrics: bool) -> Iterator[str]:
         """The text, piece by piece."""
         exemplars = snapshot.get(EXEMPLARS, {}) if openmetrics else {}
-        for metric in self._catalog:
-            yield _head(metric, openmetrics=openmetrics)
-            rows, templates = snapshot.get(metric.name, {}), self._templates[metric.name]
+        for family, metric in self._shown:
+            yield _head(family, openmetrics=openmetrics)
+            rows, templates = snapshot.get(metric.name, {}), self._templates[family.name]
             fill = next((fill for kind, fill in _FILLS.items() if isinstance(metric, kind)), _fill)
             series: list[str] = []
             for key, row in rows.items():
                 template = templates.get(key)
                 if template is None:
-                    template = templates[key] = _template(metric, key)
+                    template = templates[key] = _template(family, key)
                 text = fill(template, row)
                 if exemplars and fill is _fill_histogram:
-                    text = _exemplified(text, metric.name, key, len(row) - 1, exemplars)
+                    text = _exemplified(text, family.name, key, len(row) - 1, exemplars)
                 series.append(text)
                 if len(series) == _SLICE:
                     yield "".join(series)
                     series.clear()
             yield "".join(series)
             if len(templates) > len(rows):
-                self._templates[metric.name] = {key: templates[key] for key in rows}
+                self._templates[family.name] = {key: templates[key] for key in rows}
         if openmetrics:
             yield "# EOF\n"
 

@@ -134,11 +134,15 @@ class Instruments(Collector):
 
     The runtime metrics of the process that the catalog declares are read by prometheus_client's own collectors at scrape time.
     A metric that is not in the catalog, a label that is not declared and a value outside its closed set raise `CatalogError`;
-    where the label names a member for everything else (`Label.other`), such a value becomes that member.
+    where the label names a member for everything else (`Label.other`), such a value becomes that member. `replaced`, a counter of the catalog
+    with the labels `metric` and `label`, counts how often that happened.
     """
 
-    def __init__(self, catalog: Catalog) -> None:
+    def __init__(self, catalog: Catalog, *, replaced: Counter | None = None) -> None:
+        if replaced is not None and (replaced not in catalog or set(replaced.label_names) != {"metric", "label"}):
+            raise CatalogError("cannot count replaced values", where=replaced.name, cure="declare it in the catalog, with the labels metric, label")
         self.catalog = catalog
+        self._replaced = replaced
         self.registry = CollectorRegistry()
         self._children: dict[str, dict[Key, Child]] = {metric.name: {} for metric in catalog}
         self._seen: dict[tuple[str, str], set[str]] = {}
@@ -191,6 +195,10 @@ class Instruments(Collector):
         if not isinstance(metric, kind):
             raise CatalogError(f"is a {metric.kind}, not a {kind.kind}", where=metric.name)
         key = self._key(metric, labels)
+        if self._replaced is not None:
+            for label, value in zip(metric.labels, key, strict=True):
+                if value != labels[label.name]:
+                    self.counter(self._replaced, metric=metric.name, label=label.name).inc()
         children: dict[Key, Any] = self._children[metric.name]
         child = children.get(key)
         if child is None:
@@ -317,9 +325,9 @@ def _body(pieces: Iterable[str], *, compressed: bool) -> bytes:
 
 
 def _families(catalog: Catalog, snapshot: Snapshot) -> Iterator[Family]:
-    """The families of the catalog, in its order."""
-    for metric in catalog:
-        yield _family(metric, snapshot.get(metric.name, {}), snapshot.get(EXEMPLARS, {}))
+    """The families of the catalog, in its order, a renamed one under both names."""
+    for family, metric in catalog.shown:
+        yield _family(family, snapshot.get(metric.name, {}), snapshot.get(EXEMPLARS, {}))
 
 
 def _family(metric: Metric, rows: dict[Key, Row], exemplars: dict[Key, Row]) -> Family:

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from balance.catalog import metrics
 from balance.catalog.metrics import CATALOG
-from balance.monitoring.bundle import Bundle
+from balance.monitoring.bundle import Bundle, Waiver
 from balance.monitoring.objectives import slos
 from balance.monitoring.settings import Settings
 from rules_src.alerts import alerts
 from rules_src.recording import RECORDING_RULES
 from rules_src.routing import routing
+from rules_src.workload import WORKLOAD
+
+WAIVERS = (
+    Waiver("metric-cardinality", metrics.BACKEND_FIRST_BYTE.name, "11 series for each backend: the budget is kept up to 900 of them"),
+    Waiver(
+        "metric-cardinality", metrics.BACKEND_TRANSITIONS.name,
+        "a backend goes from one of six states to another, mostly between available and one more: two series of the 36",
+    ),
+)  # fmt: skip
 
 
 def source(settings: Settings) -> Bundle:
@@ -22,4 +32,6 @@ def source(settings: Settings) -> Bundle:
         routing=routing(declared, objectives),
         slos=objectives,
         runbooks=(__name__,),
+        waivers=WAIVERS,
+        workload=WORKLOAD,
     )

@@ -52,6 +52,20 @@ def program() -> Callable[[str], str]:
     return find
 
 
+@pytest.fixture(scope="session")
+def modules() -> Callable[..., Path]:
+    """The folder of the npm packages that `make test` fetches. Where Node or one of those named is missing, the test is skipped and says so."""
+    folder = REPOSITORY / ".tools" / "npm" / "node_modules"
+
+    def find(*names: str) -> Path:
+        missing = [*([] if shutil.which("node") else ["node"]), *(name for name in names if not (folder / name).is_dir())]
+        if missing:
+            pytest.skip(f"{', '.join(missing)} is not there: `make test` fetches npm packages where npm is and can")
+        return folder
+
+    return find
+
+
 class Authority:
     """A certificate authority in a folder: `ca` is its own certificate, `issue` writes a pair of files."""
 

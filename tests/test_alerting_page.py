@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -33,25 +31,3 @@ def test_its_settings_are_accepted(page: str, tmp_path: Path, monkeypatch: pytes
         assert main(["kubernetes", "--settings", "settings.yaml", "--out", "."]) == 0
         rules = yaml.safe_load(Path("kubernetes/rules.yaml").read_text())
         assert rules["kind"] == "PrometheusRule"
-
-
-def test_its_mixin_makes_rules(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: Callable[[str], str]) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert main(["mixin", "--out", "vendor/balance"]) == 0
-    Path("mine.jsonnet").write_text(blocks(page, "jsonnet", "local mixin")[0])
-    (command,) = (line for block in blocks(page, "console", "$ ") for line in block.splitlines() if line.startswith("$ jsonnet "))
-    subprocess.run([program("jsonnet"), *command.split()[2:]], check=True, capture_output=True)
-    subprocess.run([program("promtool"), "check", "rules", "rules.json"], check=True, capture_output=True)
-    assert 'job=\\"edge\\",cluster=\\"eu\\"' in Path("rules.json").read_text()
-
-
-def test_its_commands_of_balance_gen_run(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("settings.yaml").write_text(blocks(page, "yaml", "# settings.yaml\nkubernetes:")[0])
-    lines = [line for block in blocks(page, "console", "$ ") for line in block.splitlines()]
-    commands = [re.split(r" && | > ", line.removeprefix("$ balance-gen "))[0].split() for line in lines if line.startswith("$ balance-gen ")]
-    commands = [command for command in commands if command[0] != "test-alert"]  # tests/e2e/test_alertmanager.py runs it
-    assert len(commands) >= 5
-    for command in commands:
-        assert main(command) == 0, command
-    assert capsys.readouterr().out.count("alert: BalanceDown") == 2

@@ -42,16 +42,6 @@ def test_the_dashboard_of_another_service_takes_twenty_lines_and_has_no_finding(
             assert run.stderr.startswith(f"{len(CHECKS) - 1} checks, 0 errors, 0 warnings")
 
 
-def test_its_commands_run(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.chdir(tmp_path)
-    found = commands(blocks(page, "console")[0])
-    assert len(found) == 7
-    for words in found:
-        assert main(words) == 0, words
-    assert (tmp_path / "kubernetes" / "dashboard-slo.yaml").exists()
-    assert capsys.readouterr().out.count('"__inputs"') == 1
-
-
 def test_it_names_every_dashboard(page: str, capsys: pytest.CaptureFixture[str]) -> None:
     main(["dashboards", "--list"])
     listed = [line.partition("\t")[0] for line in capsys.readouterr().out.splitlines()]

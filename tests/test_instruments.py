@@ -9,6 +9,8 @@ from balance.catalog.model import BYTES, Counter, Gauge, Histogram, Label, Unit,
 from balance.catalog.registry import Catalog
 from balance.errors import CatalogError
 from balance.instruments import Instruments
+from balance.lb.config import parse
+from balance.lb.data.meters import Meters
 
 PREDICTED = Histogram("shop_size_bytes", "Size.", BYTES, buckets=(10, 20))
 
@@ -115,3 +117,12 @@ def test_a_counter_never_goes_back_and_nan_is_not_observed(instruments: Instrume
         instruments.counter(m.HTTP_REQUESTS, method="GET", status="200").inc(-1)
     instruments.histogram(m.HTTP_REQUEST_SIZE).observe(float("nan"))
     assert scrape(instruments)["balance_http_request_size_bytes_count"] == 0
+
+
+def test_the_load_balancer_counts_a_duration_in_the_bucket_that_it_belongs_to() -> None:
+    instruments = Instruments(m.CATALOG)
+    meters = Meters(instruments, parse("listen: 127.0.0.1:0\nbackends: [{name: a, address: '127.0.0.1:1'}]\n", "test", {}))
+    meters.answers.append(("GET", 200, 0.7, 0, 0, -1.0, ""))
+    meters.count()
+    counts = instruments.histogram(m.HTTP_REQUEST_DURATION, method="GET", status_class="2xx").counts
+    assert [bound for bound, count in zip(m.DURATIONS, counts, strict=False) if count] == [0.75]

@@ -3,27 +3,54 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
+import tarfile
+import tomllib
 import venv
 import zipfile
+from email import message_from_string
+from email.message import Message
 from pathlib import Path
 
 import pytest
 
 
+def given(name: str) -> Path | None:
+    """What `make release-check` has built, in the place of what the tests build for themselves."""
+    path = os.environ.get(f"BALANCE_RELEASE_{name}")
+    return Path(path) if path else None
+
+
+def build(target: str, pattern: str, repository: Path, out: Path) -> Path:
+    subprocess.run([sys.executable, "-m", "hatchling", "build", "-t", target, "-d", str(out)], cwd=repository, check=True, capture_output=True)
+    (built,) = out.glob(pattern)
+    return built
+
+
 @pytest.fixture(scope="module")
 def wheel(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("dist")
-    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", str(out), str(repository)]
-    subprocess.run(command, check=True, env={**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1"})
-    (built,) = out.glob("balance_monitoring-*.whl")
-    return built
+    return given("WHEEL") or build("wheel", "*.whl", repository, tmp_path_factory.mktemp("wheel"))
+
+
+@pytest.fixture(scope="module")
+def sdist(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return given("SDIST") or build("sdist", "*.tar.gz", repository, tmp_path_factory.mktemp("sdist"))
+
+
+@pytest.fixture(scope="module")
+def metadata(wheel: Path) -> Message:
+    with zipfile.ZipFile(wheel) as file:
+        (name,) = (name for name in file.namelist() if name.endswith(".dist-info/METADATA"))
+        return message_from_string(file.read(name).decode())
 
 
 @pytest.fixture(scope="module")
 def commands(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The directory of the console scripts of an environment that holds the wheel; its dependencies are those installed here."""
+    if ready := given("ENVIRONMENT"):
+        return ready / "bin"
     environment = tmp_path_factory.mktemp("environment")
     venv.create(environment, with_pip=False, symlinks=True)
     pip = [sys.executable, "-m", "pip", "--python", str(environment / "bin" / "python")]
@@ -62,3 +89,55 @@ def test_the_installed_package_is_the_one_that_runs(commands: Path, tmp_path: Pa
 def test_both_commands_run_from_the_wheel(commands: Path, command: str, tmp_path: Path) -> None:
     run = subprocess.run([commands / command, "--version"], cwd=tmp_path, check=True, capture_output=True, text=True)
     assert run.stdout.startswith(f"{command} 0.")
+
+
+def test_the_metadata_says_what_it_is_and_under_which_licence(metadata: Message, repository: Path) -> None:
+    newest = next(line for line in (repository / "CHANGELOG.md").read_text().splitlines() if line.startswith("## "))
+    assert (metadata["Name"], metadata["Version"]) == ("balance-monitoring", newest.split()[1])
+    assert (metadata["License-Expression"], metadata["License-File"]) == ("Apache-2.0", "LICENSE")
+    assert "Apache License" in (repository / "LICENSE").read_text()
+    assert metadata["Requires-Python"] == ">=3.11"
+    assert metadata["Description-Content-Type"] == "text/markdown"
+    assert metadata.get_payload() == (repository / "README.md").read_text()
+
+
+def test_what_is_needed_at_run_time_is_locked_for_the_image(metadata: Message, repository: Path) -> None:
+    needed = {re.split(r"[^\w-]", line)[0] for line in metadata.get_all("Requires-Dist", ())}
+    locked = dict(re.findall(r"^([\w-]+)==(\S+)", (repository / "requirements.lock").read_text(), re.MULTILINE))
+    tested = dict(re.findall(r"^([\w-]+)==(\S+)", (repository / "requirements-dev.lock").read_text(), re.MULTILINE))
+    assert needed <= locked.keys()
+    assert locked.items() <= tested.items(), "the image runs what the tests run with"
+
+
+def test_the_source_distribution_makes_the_same_wheel_and_has_the_tests(sdist: Path, wheel: Path, tmp_path: Path) -> None:
+    with tarfile.open(sdist) as file:
+        file.extractall(tmp_path, filter="data")
+    (source,) = tmp_path.iterdir()
+    again = build("wheel", "*.whl", source, tmp_path / "again")
+    assert again.name == wheel.name
+    with zipfile.ZipFile(wheel) as one, zipfile.ZipFile(again) as two:
+        assert {name: one.read(name) for name in one.namelist()} == {name: two.read(name) for name in two.namelist()}
+    for needed in (
+        "tests/conftest.py",
+        "generated/GENERATED.md",
+        "deploy/Containerfile",
+        "docs/deployment.md",
+        "SECURITY.md",
+        "CONTRIBUTING.md",
+        "LICENSE",
+    ):
+        assert (source / needed).exists(), needed
+
+
+@pytest.mark.parametrize(
+    ("file", "groups"), [("requirements.lock", ()), ("requirements-dev.lock", ("dev",)), ("requirements-release.lock", ("release",))]
+)
+def test_a_lock_file_holds_all_that_is_declared_and_no_address(file: str, groups: tuple[str, ...], repository: Path) -> None:
+    declared = tomllib.loads((repository / "pyproject.toml").read_text())
+    needs = [] if file == "requirements-release.lock" else declared["project"]["dependencies"]
+    needs = [*needs, *(need for group in groups for need in declared["dependency-groups"][group])]
+    locked = (repository / file).read_text()
+    names = {match[0].lower() for need in needs if (match := re.match(r"[\w.-]+", need))}
+    assert len(names) > 1
+    assert names <= set(re.findall(r"^([\w.-]+)==", locked, re.MULTILINE)), "make lock UPGRADE="
+    assert "://" not in locked

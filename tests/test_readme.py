@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
@@ -12,8 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-
-from balance.gen.cli import main
 
 if TYPE_CHECKING:
     from tests.conftest import Authority
@@ -48,32 +45,6 @@ def test_the_example_of_another_service_makes_rules_and_a_dashboard(readme: str,
     assert 'job="shop"' in (tmp_path / "rules").read_text()
     checked = subprocess.run([program("promtool"), "check", "rules", "--lint-fatal", tmp_path / "rules"], capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stdout + checked.stderr
-
-
-def test_the_commands_of_the_tour_give_a_prometheus_that_has_the_alerts(readme: str, tmp_path: Path, program: Callable[[str], str]) -> None:
-    commands = re.findall(r"^\$ (.*)$", block(readme, "$ balance-gen dashboards > grafana-dashboard.json"), re.MULTILINE)
-    assert len(commands) == 9
-    folders = (Path(sys.executable).parent, *(Path(program(name)).parent for name in ("promtool", "amtool")), os.environ["PATH"])
-    environment = {**os.environ, "PATH": os.pathsep.join(map(str, folders))}
-    for command in commands:
-        subprocess.run(command, shell=True, cwd=tmp_path, env=environment, check=True, capture_output=True)
-    checked = subprocess.run([program("promtool"), "check", "config", tmp_path / "prometheus.yml"], capture_output=True, text=True, check=False)
-    assert checked.returncode == 0, checked.stdout + checked.stderr
-    assert "SUCCESS: 1 rule files found" in checked.stdout
-
-
-def test_the_settings_of_the_tour_are_accepted(readme: str, tmp_path: Path) -> None:
-    tour = block(readme, "$ balance-gen alerts --set")
-    settings = tour.partition("$ cat settings.yaml\n")[2].partition("\n$ ")[0]
-    (tmp_path / "settings.yaml").write_text(settings)
-    assert main(["check", "--settings", str(tmp_path / "settings.yaml"), "--out", str(tmp_path / "out")]) == 1
-
-
-def test_the_configuration_of_the_tour_is_accepted(readme: str, tmp_path: Path) -> None:
-    tour = block(readme, "$ cat balance.yaml")
-    config = tour.partition("$ cat balance.yaml\n")[2].partition("\n$ ")[0]
-    (tmp_path / "balance.yaml").write_text(config)
-    subprocess.run([sys.executable, "-m", "balance.lb.cli", "check-config", tmp_path / "balance.yaml"], check=True, capture_output=True)
 
 
 def test_the_defaults_of_the_configuration_are_as_written(readme: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from enum import Enum
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self, get_args
 
 from balance.errors import CatalogError, choices
 from balance.record import Record
@@ -23,10 +23,23 @@ def is_name(name: str) -> bool:
     return name.isascii() and name.isidentifier()
 
 
+def version(text: str) -> tuple[int, ...]:
+    """A version of a catalog, to be compared: "1.10" comes after "1.9", and "2" is "2.0". Raises `CatalogError` if it is none."""
+    if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9}){0,3}", text):
+        raise CatalogError(f"{text!r} is no version of a catalog", cure='write numbers with dots between them: "1.2"')
+    numbers = [int(part) for part in text.split(".")]
+    return tuple(numbers + [0] * (4 - len(numbers)))
+
+
 class Unit(Record):
     """A product of powers of base units: ``(("bytes", 1), ("seconds", -1))`` is bytes per second, ``()`` is a plain ratio."""
 
     powers: tuple[tuple[str, int], ...] = ()
+
+    def validate(self) -> None:
+        bases = [base for base, _ in self.powers]
+        if bases != sorted(set(bases)) or not all(power for _, power in self.powers):
+            raise CatalogError("is not in its one form", where=f"unit {self.powers}", cure="multiply and divide units: Unit.of('bytes') / SECONDS")
 
     @classmethod
     def of(cls, base: str) -> Unit:
@@ -38,6 +51,10 @@ class Unit(Record):
         for base, power in other.powers:
             powers[base] = powers.get(base, 0) + sign * power
         return Unit(tuple(sorted((base, power) for base, power in powers.items() if power)))
+
+    def power(self, base: Unit) -> int:
+        """To which power a base unit is in it."""
+        return dict(self.powers).get(base.powers[0][0], 0)
 
     def __mul__(self, other: Unit) -> Unit:
         return self._combine(other, 1)
@@ -62,6 +79,9 @@ INFO = Unit.of("info")
 """Always 1: the labels are the information."""
 
 _NAME_MARKS = {SECONDS: "_seconds", BYTES: "_bytes", RATIO: "_ratio"}
+
+
+Stability = Literal["stable", "experimental"]
 
 
 class Merge(Enum):
@@ -157,7 +177,13 @@ class Threshold(Record):
 
 
 class Metric(Record):
-    """Base of the kinds. `name` is the name of the family, for a counter with its `_total`."""
+    """Base of the kinds. `name` is the name of the family, for a counter with its `_total`. A `foreign` metric was named by others: the rules
+    of naming are not asked of it, nor that a scrape shows its type, its help and all of its labels.
+
+    A metric that was `renamed_from` another name is shown under both, and queries read both, from the version of the catalog in which that
+    name was `deprecated_since` up to and including the one that it is to `remove_after`. Without `renamed_from`, those two are about the
+    metric itself. What changes in an `experimental` metric breaks no promise.
+    """
 
     kind: ClassVar[str] = "metric"
 
@@ -166,6 +192,11 @@ class Metric(Record):
     unit: Unit
     labels: tuple[Label, ...] = ()
     merge: Merge = Merge.SUM
+    foreign: bool = False
+    stability: Stability = "stable"
+    renamed_from: str = ""
+    deprecated_since: str = ""
+    remove_after: str = ""
 
     def validate(self) -> None:
         if not is_name(self.name):
@@ -174,6 +205,26 @@ class Metric(Record):
             self.refuse("has no help text", "say in one sentence what it counts or measures")
         if len({label.name for label in self.labels}) != len(self.labels):
             self.refuse("declares a label twice", "remove the duplicate")
+        if not self.foreign:
+            self._validate_name()
+        if self.stability not in get_args(Stability):
+            self.refuse(f"has the stability {self.stability!r}", f"choices: {choices(get_args(Stability))}")
+        self._validate_removal()
+
+    def _validate_removal(self) -> None:
+        if bool(self.deprecated_since) != bool(self.remove_after) or (self.renamed_from and not self.remove_after):
+            self.refuse("says only in part how it is to go", "give both deprecated_since= and remove_after=, versions of the catalog")
+        if self.remove_after and version(self.remove_after) < version(self.deprecated_since):
+            self.refuse(f"is to go after {self.remove_after}, before it is deprecated, in {self.deprecated_since}", "mend one of the two")
+        if self.renamed_from == self.name:
+            self.refuse("is renamed from its own name", "give the name that it had")
+        if self.renamed_from and self.renamed_from.endswith("_total") != isinstance(self, Counter):
+            self.refuse(
+                f"was called {self.renamed_from!r}, which is no name of a {self.kind}",
+                "only a counter's ends in `_total`: add a new metric",
+            )
+
+    def _validate_name(self) -> None:
         if self.name.endswith("_total") != isinstance(self, Counter):
             self.refuse(f"is a {self.kind}; `_total` ends the name of a counter and of nothing else", "rename it or change its kind")
         for suffix in ("_bucket", "_count", "_sum", "_created"):
@@ -185,6 +236,24 @@ class Metric(Record):
         for unit, other in _NAME_MARKS.items():
             if unit != self.unit and self.name.removesuffix("_total").endswith(other):
                 self.refuse(f"has the unit {self.unit} but ends in {other!r}", "rename it or change the unit")
+
+    @property
+    def former(self) -> Self | None:
+        """The same metric under the name that it had, as long as both are shown."""
+        if not self.renamed_from:
+            return None
+        words = f"Deprecated since version {self.deprecated_since}, to be removed after {self.remove_after}: now called {self.name}."
+        return self.replace(name=self.renamed_from, help=words, foreign=True, renamed_from="")
+
+    @property
+    def going(self) -> bool:
+        """Whether it is to go, without a successor."""
+        return bool(self.remove_after and not self.renamed_from)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every name under which it is shown, its own first."""
+        return (self.name, self.renamed_from) if self.renamed_from else (self.name,)
 
     def refuse(self, what: str, cure: str) -> None:
         """Raise `CatalogError` about this metric."""

@@ -5,11 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 from balance.catalog.model import Metric, Threshold
+from balance.catalog.model import version as as_version
 from balance.errors import CatalogError, Problem, suggestion
+from balance.record import Record
+
+
+class Budget(Record):
+    """How many series one instance may show: of a metric, and of all together. Counted from the declared value sets and bounds."""
+
+    metric: int = 10_000
+    total: int = 100_000
 
 
 class Catalog:
     """Metrics that a service exposes, its thresholds, and the metrics that Prometheus itself adds to a scrape (`external`).
+    `balance-gen lint` holds the `budget` against the value sets.
+
+    `ignored` are families that the service shows and the catalog leaves alone, with the reason why. `version` is the catalog's own, by which
+    metrics say since when they are deprecated and when they go.
 
     `metrics` may also be a mapping from headings to metrics, for people who look things up. Raises `CatalogError` with every duplicate
     name and every clash of series names ("x_count" beside a histogram "x").
@@ -22,15 +35,26 @@ class Catalog:
         *,
         thresholds: Iterable[Threshold] = (),
         external: Iterable[Metric] = (),
+        ignored: Mapping[str, str] = {},
+        version: str = "1",
+        budget: Budget = Budget(),  # noqa: B008 (immutable)
     ) -> None:
         self.name = name
+        self.version = version
+        self.budget = budget
         self.headings = {heading: tuple(group) for heading, group in (metrics if isinstance(metrics, Mapping) else {"Metrics": metrics}).items()}
         self.metrics = tuple(metric for group in self.headings.values() for metric in group)
         self.thresholds = tuple(thresholds)
         self.external = tuple(external)
+        self.ignored = dict(ignored)
+        self.formers = tuple(former for metric in self.metrics if (former := metric.former))
         self._by_series: dict[str, Metric] = {}
-        problems = []
-        for metric in (*self.metrics, *self.external):
+        problems = [
+            Problem(metric.name, f"is deprecated since version {metric.deprecated_since}, and the catalog is at {version}", "raise version=")
+            for metric in self.metrics
+            if metric.deprecated_since and as_version(metric.deprecated_since) > as_version(version)
+        ]
+        for metric in (*self.metrics, *self.external, *self.formers):
             for sample in {metric.name, metric.name.removesuffix("_total"), *metric.samples}:
                 taken = self._by_series.setdefault(sample, metric)
                 if taken is not metric:
@@ -40,17 +64,30 @@ class Catalog:
             names = [threshold.name for threshold in self.thresholds]
             twice = sorted({name for name in names if names.count(name) > 1})
             problems += [Problem(f"threshold {name!r}", "is declared twice", "rename one of them") for name in twice]
+        declared = {metric.name for metric in (*self.metrics, *self.external)}
+        for name, reason in self.ignored.items():
+            if name in declared or not reason.strip():
+                what, cure = ("is ignored for no reason", "say why") if not reason.strip() else ("is ignored and declared", "choose one of them")
+                problems.append(Problem(name, what, cure))
         if problems:
             raise CatalogError(problems=problems)
 
     def __iter__(self) -> Iterator[Metric]:
         return iter(self.metrics)
 
+    @property
+    def shown(self) -> Iterator[tuple[Metric, Metric]]:
+        """Every family that a scrape shows, in order, with the metric that has its series: a renamed one is shown under both names."""
+        for metric in self.metrics:
+            yield metric, metric
+            if former := metric.former:
+                yield former, metric
+
     def __contains__(self, declared: object) -> bool:
         """Whether the catalog declares this very metric or threshold."""
         if isinstance(declared, Threshold):
             return self._thresholds.get(declared.name) == declared
-        return isinstance(declared, Metric) and self._by_series.get(declared.name) == declared
+        return isinstance(declared, Metric) and self._by_series.get(declared.name) == declared and declared not in self.formers
 
     def __repr__(self) -> str:
         return f"<Catalog {self.name}: {len(self.metrics)} metrics, {len(self.thresholds)} thresholds>"

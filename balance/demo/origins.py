@@ -1,45 +1,85 @@
-"""Three backends with characters of their own, to have something to look at."""
+"""A backend with faults that can be switched on and off while it runs."""
 
 from __future__ import annotations
 
 import asyncio
 import random
+from dataclasses import dataclass
 
 from aiohttp import web
 
-CHARACTERS = {"quick": (0.0, 0.0), "slow": (0.15, 0.0), "faulty": (0.02, 0.05)}
-"""Per backend: the longest pause before an answer in seconds, and the share of answers that are 500."""
+QUICK = 0.04
+"""Seconds that an answer takes at most, when nothing is wrong."""
 
 
-def application(name: str) -> web.Application:
-    """A small site: a page, some data, a form; everything else is 404."""
-    pause, faults = CHARACTERS[name]
+@dataclass
+class Faults:
+    """What a backend does wrong. `errors` is the share of answers that are 500, `refusals` that of answers that are 503, `hang_ups` that of
+    GETs whose connection closes without an answer; `delay` is how many seconds an answer takes longer. Health checks do not see any of it.
+    """
 
-    async def health(_request: web.Request) -> web.Response:
-        return web.Response(text="ok\n")
+    errors: float = 0.0
+    refusals: float = 0.0
+    hang_ups: float = 0.0
+    delay: float = 0.0
 
-    async def page(request: web.Request) -> web.Response:
+
+class Origin:
+    """A backend on a loopback port. It can be killed, connections and all, and comes back on the same port."""
+
+    def __init__(self, name: str) -> None:
+        self.name, self.port = name, 0
+        self.faults = Faults()
+        self._server: asyncio.Server | None = None
+        self._site = web.Server(self._answer, access_log=None)
+
+    def __repr__(self) -> str:
+        return f"<Origin {self.name} on port {self.port}: {self.faults if self._server else 'dead'}>"
+
+    async def start(self) -> None:
+        """Listen, on the port that it had before if there was one."""
+        if self._server is None:
+            self._server = await asyncio.get_running_loop().create_server(self._site, "127.0.0.1", self.port)
+            self.port = self._server.sockets[0].getsockname()[1]
+
+    async def kill(self) -> None:
+        """Close the port and all connections at once."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+            for connection in self._site.connections:
+                _abort(connection.transport)
+
+    async def close(self) -> None:
+        """End for good."""
+        await self.kill()
+        await self._site.shutdown(0)
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        """``/health``, a page, some data, a form; everything else is 404."""
+        if request.path == "/health":
+            return web.Response(text="ok\n")
         await request.read()
-        await asyncio.sleep(random.random() * pause)  # noqa: S311 -- a demo
-        if random.random() < faults:  # noqa: S311 -- a demo
-            return web.Response(status=500, text=f"{name}: something went wrong\n")
-        return web.Response(text=f"hello from {name}\n")
-
-    async def data(_request: web.Request) -> web.Response:
-        await asyncio.sleep(random.random() * pause)  # noqa: S311 -- a demo
-        return web.Response(body=b"0123456789abcdef" * random.randrange(16, 4096))  # noqa: S311 -- a demo
-
-    app = web.Application()
-    app.router.add_get("/health", health)
-    app.router.add_get("/", page)
-    app.router.add_post("/", page)
-    app.router.add_get("/data", data)
-    return app
+        faults = self.faults
+        await asyncio.sleep(random.random() * QUICK + faults.delay)  # noqa: S311 -- a demo
+        if request.method == "GET" and _happens(faults.hang_ups):
+            _abort(request.transport)
+        if _happens(faults.refusals):
+            return web.Response(status=503, text=f"{self.name}: not now\n")
+        if _happens(faults.errors):
+            return web.Response(status=500, text=f"{self.name}: something went wrong\n")
+        if request.path == "/data":
+            return web.Response(body=b"0123456789abcdef" * random.randrange(16, 4096))  # noqa: S311 -- a demo
+        if request.path == "/":
+            return web.Response(text=f"hello from {self.name}\n")
+        return web.Response(status=404, text=f"{self.name}: no such page\n")
 
 
-async def start(name: str) -> tuple[web.AppRunner, int]:
-    """Serve on a free loopback port: the runner, to be cleaned up, and the port."""
-    runner = web.AppRunner(application(name), access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    return runner, runner.addresses[0][1]
+def _happens(share: float) -> bool:
+    """Whether something does that happens in this share of the cases."""
+    return random.random() < share  # noqa: S311 -- a demo
+
+
+def _abort(transport: asyncio.BaseTransport | None) -> None:
+    if isinstance(transport, asyncio.Transport):
+        transport.abort()

@@ -1,141 +1,202 @@
-"""`balance demo`: three backends, the balancer as a process in front of them, traffic, and a word on where to look."""
+"""`balance demo`: three backends, the balancer as a process in front of them, traffic, and a page to watch it all on and to break it."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import shutil
 import signal
-import sys
+import socket
 import tempfile
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from asyncio.subprocess import DEVNULL
+from contextlib import AsyncExitStack
 from pathlib import Path
 
+import aiohttp
 import yaml
+from aiohttp import web
 
-from balance.demo import origins, traffic
+from balance.demo import faults, motion, traffic
+from balance.demo.live import Live, metrics
+from balance.demo.origins import Origin
+from balance.demo.programs import balancer, free_port, running
+from balance.demo.server import application
+from balance.demo.watch import Asked
+from balance.gen import build, collect
 from balance.lb.config.kinds import Duration, KindError
 from balance.lb.errors import StartError
+from balance.monitoring.bundle import Bundle
+from balance.monitoring.settings import Settings
+from balance.record import Record
 
-PATIENCE = 10.0
-"""Seconds that the balancer may take to stop."""
-
+BACKENDS = ("backend-1", "backend-2", "backend-3")
 LOOK = """\
-The balancer answers at {front} and spreads requests over three backends:
-  {backends}
+Open    http://{page}/
+        panels, alerts, and buttons that break things; alerts take seconds here, and a day takes {day:.0f}
 
-Look at, in another terminal:
-  curl -i {front}/           what the client gets; again: another backend, and now and then an error
-  curl {admin}/metrics       every series of the catalog (/health, /ready and /version are there too)
-  curl {admin}/status        backends, circuit breakers and connections now
-  {generator} dashboards > grafana-dashboard.json    the dashboard over these series; import it in Grafana
-  {generator} alerts > prometheus-alerts.yaml        the alerts over the same series
-  {generator} prometheus --set 'prometheus.targets=[{target}]' > prometheus.yml
-
+        balancer      http://{front}/         two workers in front of {backends}
+        admin port    http://{admin}/metrics  also /status, /health, /ready, /version
+        rules         evaluated by {rules}
+{more}
 {end}
 """
 
 
-def run(port: int, admin_port: int, duration: str | None) -> int:
-    """Run the demo until a signal comes or, if given, for the duration; returns an exit code. Raises `StartError`."""
+class Options(Record):
+    """What the command line says. A port may be 0, for any free one; `grafana` is a directory for files that make Grafana show the dashboards."""
+
+    port: int = 8080
+    admin_port: int = 9090
+    page_port: int = 9091
+    duration: str | None = None
+    embedded: bool = False
+    grafana: str | None = None
+
+
+def run(options: Options) -> int:
+    """Run the demo until a signal comes or, if given, for the duration; returns an exit code. Raises `BalanceError`."""
     try:
-        seconds = Duration().parse(duration) if duration else None
+        seconds = Duration().parse(options.duration) if options.duration else None
     except KindError as error:
         raise StartError(error.what, where="--duration", cure=error.cure) from None
-    return asyncio.run(_demo(port, admin_port, seconds))
+    return asyncio.run(_demo(options, seconds))
 
 
-async def _demo(port: int, admin_port: int, seconds: float | None) -> int:
+async def _demo(options: Options, seconds: float | None) -> int:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with AsyncExitStack() as stack:
-        ports = {}
-        for name in origins.CHARACTERS:
-            runner, ports[name] = await origins.start(name)
-            stack.push_async_callback(runner.cleanup)
-        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="balance-demo-")))
-        config = directory / "balance.yaml"
-        config.write_text(yaml.safe_dump(_configuration(port, admin_port, ports)))
-        balancer, started = await stack.enter_async_context(_balancer(config))
-        front, admin = f"http://{started['listen'][0]}", f"http://{started['admin']}"
-        backends = ", ".join(f"{name} http://127.0.0.1:{number}" for name, number in ports.items())
-        end = f"Ends after {seconds:g} s." if seconds else "Ctrl-C ends it."
-        print(LOOK.format(front=front, admin=admin, backends=backends, target=started["admin"], generator=_generator(), end=end), flush=True)
-        sender = asyncio.create_task(traffic.send(front))
-        stack.push_async_callback(_cancel, sender)
-        died = asyncio.create_task(balancer.wait())
+        listener = stack.enter_context(_listener(options.page_port))
+        origins = [Origin(name) for name in BACKENDS]
+        for origin in origins:
+            await origin.start()
+            stack.push_async_callback(origin.close)
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="balance-demo-")))
+        config = folder / "balance.yaml"
+        config.write_text(yaml.safe_dump(_configuration(options, origins)))
+        declared = asyncio.create_task(asyncio.to_thread(collect.collect, Settings()))  # while the balancer starts
+        process, started = await stack.enter_async_context(balancer(config))
+        front, admin = started["listen"][0], str(started["admin"])
+        session = await stack.enter_async_context(aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(2)))
+        world = faults.World(origins, int(front.rpartition(":")[2]))
+        stack.push_async_callback(world.calm)
+
+        programs = {} if options.embedded else _programs()
+        places = motion.Places(admin, _address(listener), *(f"127.0.0.1:{free_port()}" for _ in range(2)))
+        memory = motion.resident(await metrics(session, admin) or "") + faults.ROOM
+        home = Path(options.grafana) if options.grafana else folder
+        tree = motion.settings((await declared)[0], places, memory, home)
+        bundle, settings = await asyncio.to_thread(motion.collected, tree, folder)
+        if options.grafana:
+            motion.write(bundle, settings, home, build.dashboards, build.provisioning, build.rule_files, build.prometheus)
+        asked = Asked(session, f"http://{places.prometheus}", f"http://{places.alertmanager}") if programs else None
+        if asked:
+            await asyncio.to_thread(motion.write, bundle, settings, folder, build.prometheus, build.alertmanager)
+            processes = [await stack.enter_async_context(running(command, errors=DEVNULL)) for command in _commands(programs, places, folder)]
+            later = asyncio.create_task(_rules(asked, processes[-1], bundle, settings, folder))
+            stack.push_async_callback(_cancel, later)
+        live = Live(bundle, settings, session, world, admin, asked)
+        site = web.AppRunner(application(world, live.page, live.told), access_log=None, shutdown_timeout=0.5)
+        await site.setup()
+        stack.push_async_callback(site.cleanup)
+        await web.SockSite(site, listener).start()
+        tasks = [asyncio.create_task(one) for one in (traffic.send(f"http://{front}"), live.watch())]
+        for task in tasks:
+            stack.push_async_callback(_cancel, task)
+        print(_look(options, places, front, live, programs, seconds), flush=True)
+
+        died = asyncio.create_task(process.wait())
         told = asyncio.create_task(stop.wait())
-        await asyncio.wait((died, told), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((died, told, *tasks), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            if task.done():
+                task.result()  # they go on for ever: whatever ended one is to be seen
         ended_itself = died.done()
         await _cancel(died)
         await _cancel(told)
     if ended_itself:
-        raise StartError(f"the balancer ended by itself with exit code {balancer.returncode}", where="demo", cure="see its last lines above")
+        raise StartError(f"the balancer ended by itself with exit code {process.returncode}", where="demo", cure="see its last lines above")
     return 0
 
 
-def _generator() -> str:
-    """How the reader calls `balance-gen`: the one beside this interpreter, if it is not on the PATH."""
-    beside = os.path.relpath(Path(sys.executable).with_name("balance-gen"))
-    return "balance-gen" if shutil.which("balance-gen") else beside
+def _listener(port: int) -> socket.socket:
+    try:
+        return socket.create_server(("127.0.0.1", port))
+    except OverflowError:
+        raise StartError("is no port", where=f"--page-port {port}", cure="choose one from 0 to 65535") from None
+    except OSError as error:
+        reason = os.strerror(error.errno or 0).lower()
+        raise StartError(f"cannot listen: {reason}", where=f"127.0.0.1:{port}", cure="choose another port: --page-port") from None
 
 
-def _configuration(port: int, admin_port: int, ports: dict[str, int]) -> dict[str, object]:
+def _address(listener: socket.socket) -> str:
+    host, port = listener.getsockname()
+    return f"{host}:{port}"
+
+
+def _programs() -> dict[str, str]:
+    """Prometheus and Alertmanager, if both are on the PATH; Debian calls the latter by a longer name."""
+    found = {name: shutil.which(name) or shutil.which(f"prometheus-{name}") for name in ("prometheus", "alertmanager")}
+    return {name: path for name, path in found.items() if path} if all(found.values()) else {}
+
+
+def _commands(programs: dict[str, str], places: motion.Places, folder: Path) -> list[list[str]]:
+    return [
+        [
+            programs["alertmanager"], f"--config.file={folder / 'alertmanager' / 'alertmanager.yml'}", f"--storage.path={folder / 'told'}",
+            f"--web.listen-address={places.alertmanager}", "--cluster.listen-address=",
+        ],
+        [
+            programs["prometheus"], f"--config.file={folder / 'prometheus' / 'prometheus.yml'}", f"--storage.tsdb.path={folder / 'samples'}",
+            f"--web.listen-address={places.prometheus}", "--rules.alert.resend-delay=2s",
+        ],
+    ]  # fmt: skip
+
+
+async def _rules(asked: Asked, prometheus: asyncio.subprocess.Process, bundle: Bundle, settings: Settings, folder: Path) -> None:
+    """Give Prometheus its rules once it has scraped the balancer: one that knows no target yet would say that it is down."""
+    await asked.scraped()
+    await asyncio.to_thread(motion.write, bundle, settings, folder, build.rule_files)
+    os.kill(prometheus.pid, signal.SIGHUP)
+
+
+def _look(options: Options, places: motion.Places, front: str, live: Live, programs: dict[str, str], seconds: float | None) -> str:
+    """What is where."""
+    more = ""
+    if programs:
+        rules = "Prometheus and Alertmanager, which are on the PATH (--embedded does without)"
+        more += f"        Prometheus    http://{places.prometheus}/\n        Alertmanager  http://{places.alertmanager}/\n"
+    else:
+        rules = "the embedded evaluator" + ("" if options.embedded else ", as prometheus and alertmanager are not both on the PATH")
+    if options.grafana:
+        more += f"        for Grafana   {options.grafana}: provisioning/ and dashboards/"
+        more += "\n" if programs else f"; for the data source: {_by_hand(options.grafana, places)}\n"
+    end = f"Ends after {seconds:g} s." if seconds else "Ctrl-C ends it."
+    return LOOK.format(
+        page=places.page, front=front, admin=places.admin, backends=", ".join(BACKENDS), rules=rules, more=more, end=end, day=traffic.DAY
+    )  # fmt: skip
+
+
+def _by_hand(folder: str, places: motion.Places) -> str:
+    return f"prometheus --config.file={folder}/prometheus/prometheus.yml --web.listen-address={places.prometheus}"
+
+
+def _configuration(options: Options, origins: list[Origin]) -> dict[str, object]:
     return {
-        "listen": f"127.0.0.1:{port}",
-        "admin": {"listen": f"127.0.0.1:{admin_port}"},
-        "backends": [{"name": name, "address": f"127.0.0.1:{number}"} for name, number in ports.items()],
-        "health_check": {"type": "http", "interval": "2s", "timeout": "1s"},
+        "listen": f"127.0.0.1:{options.port}",
+        "workers": 2,
+        "admin": {"listen": f"127.0.0.1:{options.admin_port}"},
+        "backends": [{"name": origin.name, "address": f"127.0.0.1:{origin.port}"} for origin in origins],
+        "health_check": {"type": "http", "path": "/health", "interval": "500ms", "timeout": "2s", "healthy_threshold": 2, "unhealthy_threshold": 2},
+        "circuit_breaker": {"open_for": "3s"},
+        "retry": {"budget_percent": 50, "budget_per_second": 100},
+        "limits": {"max_connections": faults.LIMIT, "max_header_size": "1MiB"},
         "log": {"access": False},
-        "timeouts": {"shutdown": "5s"},
+        "timeouts": {"request_header": "60s", "shutdown": "2s"},
     }
 
 
-@asynccontextmanager
-async def _balancer(config: Path) -> AsyncIterator[tuple[asyncio.subprocess.Process, dict[str, list[str]]]]:
-    """The balancer's process and the event by which it said that it had started; stopped at the end."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("BALANCE_")}
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "balance.lb.cli", "serve", "-c", str(config), stderr=asyncio.subprocess.PIPE, env=environment, start_new_session=True
-    )
-    relay: asyncio.Task[None] | None = None
-    try:
-        started = await _started(process)
-        relay = asyncio.create_task(_relay(process))
-        yield process, started
-    finally:
-        if process.returncode is None:
-            with suppress(ProcessLookupError):
-                os.kill(process.pid, signal.SIGTERM)  # process.terminate() would reap it behind asyncio's back
-        try:
-            await asyncio.wait_for(process.wait(), PATIENCE)
-        except TimeoutError:
-            process.kill()
-            await process.wait()
-        if relay is not None:
-            await relay
-
-
-async def _started(process: asyncio.subprocess.Process) -> dict[str, list[str]]:
-    lines = []
-    while process.stderr and (line := (await process.stderr.readline()).decode().strip()):
-        lines.append(line)
-        if '"event":"started"' in line:
-            found: dict[str, list[str]] = json.loads(line)
-            return found
-    where, _, rest = (lines[-1] if lines else "demo: the balancer did not start").partition(": ")
-    raise StartError(rest.partition(" (")[0], where=where, cure="choose other ports: --port, --admin-port")
-
-
-async def _relay(process: asyncio.subprocess.Process) -> None:
-    """Show what else the balancer has to say."""
-    while process.stderr and (line := await process.stderr.readline()):
-        print(line.decode().rstrip(), file=sys.stderr, flush=True)
-
-
-async def _cancel(task: asyncio.Task[object] | asyncio.Task[None] | asyncio.Task[int]) -> None:
+async def _cancel(task: asyncio.Task[object] | asyncio.Task[None] | asyncio.Task[int] | asyncio.Task[bool]) -> None:
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)

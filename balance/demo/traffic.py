@@ -1,33 +1,55 @@
-"""Steady, modest traffic of a few kinds."""
+"""Traffic of a few kinds that comes and goes as that of a day does, in fast motion."""
 
 from __future__ import annotations
 
 import asyncio
+import math
 import random
+import time
 
 import aiohttp
 
-KINDS = (("GET", "/", 60), ("GET", "/data", 20), ("POST", "/", 15), ("GET", "/missing", 5))
+KINDS = (("GET", "/", 60), ("GET", "/data", 20), ("POST", "/", 17), ("GET", "/missing", 3))
 """Method, path and share of each kind of request."""
-CLIENTS = 8
-PAUSE = 0.25
-"""Mean pause of a client between two requests, in seconds: some 30 requests a second from all of them."""
+MEAN = 60.0
+"""Requests a second, over the whole day."""
+DAY = 180.0
+"""Seconds that a day takes."""
+SWING = 0.45
+"""How much more than the mean there is at the busiest hour, and less at the quietest."""
+MOST = 150
+"""Requests under way at once; more are not sent."""
+
+
+def shape(share: float) -> float:
+    """Requests a second when this share of the day is over: fewest towards four in the morning, most towards eight in the evening."""
+    return MEAN * (1 + SWING * math.sin(2 * math.pi * (share - 0.5)) + SWING / 3 * math.sin(4 * math.pi * (share - 0.7)))
+
+
+def hour(elapsed: float) -> float:
+    """The hour of the day in fast motion, so many seconds after the beginning, which is at nine in the morning."""
+    return (9 + elapsed / DAY * 24) % 24
 
 
 async def send(url: str) -> None:
     """Send requests until cancelled; failures are the balancer's to count."""
-    async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as clients:
-        for _client in range(CLIENTS):
-            clients.create_task(_client_loop(session, url))
+    begun = time.monotonic()
+    connections = aiohttp.TCPConnector(limit=0)
+    async with aiohttp.ClientSession(connector=connections, timeout=aiohttp.ClientTimeout(30)) as session, asyncio.TaskGroup() as group:
+        under_way: set[asyncio.Task[None]] = set()
+        while True:
+            await asyncio.sleep(random.expovariate(shape(hour(time.monotonic() - begun) / 24)))
+            if len(under_way) < MOST:
+                request = group.create_task(_request(session, url))
+                under_way.add(request)
+                request.add_done_callback(under_way.discard)
 
 
-async def _client_loop(session: aiohttp.ClientSession, url: str) -> None:
-    while True:
-        await asyncio.sleep(random.uniform(0, 2 * PAUSE))  # noqa: S311 -- a demo
-        method, path, _share = random.choices(KINDS, [share for *_kind, share in KINDS])[0]  # noqa: S311 -- a demo
-        body = b"x" * random.randrange(10_000) if method == "POST" else None  # noqa: S311 -- a demo
-        try:
-            async with session.request(method, url + path, data=body) as response:
-                await response.read()
-        except (aiohttp.ClientError, TimeoutError):
-            await asyncio.sleep(PAUSE)
+async def _request(session: aiohttp.ClientSession, url: str) -> None:
+    method, path, _share = random.choices(KINDS, [share for *_kind, share in KINDS])[0]  # noqa: S311 -- a demo
+    body = b"x" * random.randrange(10_000) if method == "POST" else None  # noqa: S311 -- a demo
+    try:
+        async with session.request(method, url + path, data=body) as response:
+            await response.read()
+    except (aiohttp.ClientError, TimeoutError):
+        pass  # a client that goes away, or an answer that never came

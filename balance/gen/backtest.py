@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 import time
 from argparse import Namespace
 from datetime import UTC, datetime
 from typing import Any
 
 from balance.catalog.model import Histogram, number
-from balance.commandline import FINE
+from balance.commandline import FINE, progress
 from balance.errors import BalanceError, suggestion
 from balance.gen.reading import duration_of
 from balance.live.backtest import QUANTILES, Outcome, Period, Trial, backtest
@@ -25,17 +24,11 @@ _NAMES = ("p50", "p90", "p99", "p99.9", "most")
 
 
 def run(options: Namespace, bundle: Bundle, settings: Settings) -> int:
-    """Print what came of each alert; progress goes to stderr."""
+    """Print what came of each alert; a terminal sees progress on stderr."""
     period = _period(options, settings)
     server = Prometheus(options.prometheus)
-    outcomes: list[Outcome] = []
     trials = _trials(bundle, settings, options.alert)
-    for index, trial in enumerate(trials, 1):
-        print(f"{index} of {len(trials)}: {trial.name}", file=sys.stderr, flush=True)
-        try:
-            outcomes.append(backtest(server, trial, period))
-        except KeyboardInterrupt:
-            raise BalanceError("was interrupted", where=trial.name, cure="look back less far, or name the alerts to try") from None
+    outcomes = [backtest(server, trial, period) for trial in progress(trials, lambda trial: trial.name, len(trials))]
     if options.format == "json":
         document = {"period": {"start": period.start, "end": period.end, "step": period.step}, "alerts": [_json(outcome) for outcome in outcomes]}
         print(json.dumps(document, indent=2))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 from balance.monitoring.bundle import Bundle
@@ -137,7 +137,7 @@ def catalog(bundle: Bundle, settings: Settings) -> list[Artifact]:
     """The catalog as JSON."""
     from balance.render.catalog import catalog_json
 
-    return [Artifact("catalog.json", catalog_json(bundle.catalog, settings))]
+    return [Artifact("catalog.json", catalog_json(bundle.catalog, settings, bundle.slos))]
 
 
 FAMILIES: dict[str, Family] = {
@@ -152,7 +152,7 @@ WRITTEN: tuple[Family, ...] = (
 """What `write` writes: each thing once."""
 
 
-def everything(bundle: Bundle, settings: Settings) -> list[Artifact]:
-    """All artifacts, sorted by path."""
-    made = [artifact for family in WRITTEN for artifact in family(bundle, settings)]
+def everything(bundle: Bundle, settings: Settings, follow: Callable[[Sequence[Family]], Iterable[Family]] = iter) -> list[Artifact]:
+    """All artifacts, sorted by path. `follow` hands on the families one by one, and so sees how far it is."""
+    made = [artifact for family in follow(WRITTEN) for artifact in family(bundle, settings)]
     return sorted(made, key=lambda artifact: artifact.path)

@@ -9,20 +9,24 @@ from contextlib import redirect_stdout
 from importlib import import_module
 
 from balance.catalog.model import Histogram, Metric, StateSet, number
+from balance.catalog.registry import Catalog
 from balance.errors import BalanceError, Problem, SettingsError, SourceError, choices, suggestion
 from balance.monitoring.alerts import Alert
 from balance.monitoring.bundle import Bundle, merge
 from balance.monitoring.dashboards import Dashboard
+from balance.monitoring.renames import bridges
 from balance.monitoring.routing import applied
 from balance.monitoring.settings import AlertmanagerSettings, Settings
 from balance.promql.text import duration, seconds
 
 GROUP = "balance.sources"
+NOTHING = Bundle(Catalog("nothing", ()))
+"""For commands that look at what others made: whose sources are installed is no matter to them."""
 
 
 def collect(settings: Settings, names: tuple[str, ...] = ()) -> tuple[Bundle, Settings]:
-    """The bundle of the named sources, or of all installed ones, its alerts as the settings want them, and the settings as they
-    apply to it.
+    """The bundle of the named sources, or of all installed ones, its alerts as the settings want them, with the rules that renamed metrics
+    need, and the settings as they apply to it.
 
     A source is a `Bundle`, or a function from `Settings` to one. Raises `SourceError` if there is none or one cannot be
     loaded, and `SettingsError` if the settings name thresholds or alerts that do not exist or values out of range.
@@ -39,9 +43,11 @@ def collect(settings: Settings, names: tuple[str, ...] = ()) -> tuple[Bundle, Se
     _check(bundle, settings)
     chosen = tuple(_chosen(alert, settings) for alert in bundle.alerts if settings.alert(alert.name).enabled)
     if chosen != bundle.alerts:
-        off = tuple(alert.name for alert in bundle.alerts if not settings.alert(alert.name).enabled)
+        off = tuple(alert for alert in bundle.alerts if not settings.alert(alert.name).enabled)
         routing = bundle.routing and bundle.routing.among(alert.name for alert in chosen)
         bundle = bundle.replace(alerts=chosen, routing=routing, switched_off=off)
+    if extra := bridges(bundle.catalog):
+        bundle = bundle.replace(recording_rules=(*bundle.recording_rules, *extra))
     return bundle, settings.replace(job=settings.job or bundle.catalog.name)
 
 

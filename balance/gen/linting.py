@@ -7,10 +7,10 @@ import sys
 from argparse import Namespace
 from datetime import date
 
-from balance.commandline import FINDINGS, FINE
+from balance.commandline import FINDINGS, FINE, show
+from balance.finding import annotation, report
 from balance.gen import build
 from balance.lint.check import Inputs
-from balance.lint.finding import report
 from balance.lint.run import CHECKS, named, run
 from balance.monitoring.bundle import Bundle
 from balance.monitoring.runbooks import read
@@ -31,8 +31,10 @@ def lint(options: Namespace, bundle: Bundle, settings: Settings) -> int:
     if options.format == "json":
         sys.stdout.write(report(findings, summary))
     else:
-        for finding in findings:
-            print(finding)
+        if options.format == "github":
+            sys.stdout.writelines(f"{annotation(finding)}\n" for finding in findings)
+        else:
+            show(findings)
         print(", ".join(f"{count} {name}" for name, count in summary.items()), file=sys.stderr)
     return FINDINGS if findings else FINE
 

@@ -13,10 +13,10 @@ from itertools import chain
 from pathlib import Path
 from textwrap import shorten
 
-from balance.commandline import FINDINGS, FINE
+from balance.commandline import FINDINGS, FINE, progress, show
+from balance.finding import Finding, report
 from balance.gen import build, routes
 from balance.gen.judges import ask
-from balance.lint.finding import Finding, report
 from balance.monitoring.bundle import Bundle
 from balance.monitoring.settings import Settings
 from balance.record import Record
@@ -61,8 +61,7 @@ def test(options: argparse.Namespace, bundle: Bundle, settings: Settings) -> int
     else:
         for verdict in proof.verdicts:
             print(f"{'FAILED' if verdict.findings else 'ok'}\t{verdict.alert}\t{verdict.cases} cases")
-        for finding in findings:
-            print(finding)
+        show(findings)
         print(f"alerts tested: {proof.tested} / {total}")
     return FINDINGS if findings or proof.tested < total else FINE
 
@@ -99,7 +98,7 @@ def judge(made: Iterable[tuple[str, str]], alerts: Iterable[str]) -> Proof:
             *_checked(folder, "rules", "--lint=all", "--lint-fatal", *rules),
             *_checked(folder, "config", "--syntax-only", "prometheus/prometheus.yml"),  # its rule files may be on another machine
         ]
-        outcomes = {path: run.result() for path, run in running.items()}
+        outcomes = {path: running[path].result() for path in progress(running, lambda path: Path(path).stem, len(running))}
     known = {name for path in rules for name in re.findall(r"^  - alert: (\S+)$", files[path], re.MULTILINE)}
     return Proof(tuple(_verdict(name, files, outcomes, known) for name in alerts), tuple(found))
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from balance.finding import Finding
 from balance.gen import build
 from balance.gen.judges import ask
-from balance.lint.finding import Finding
 from balance.monitoring.alerts import Alert
 from balance.monitoring.bundle import Bundle
 from balance.monitoring.routing import SYNTHETIC, Routing, applied

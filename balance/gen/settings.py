@@ -213,10 +213,22 @@ _KUBERNETES: Table = {
     "namespace": ("namespace", _dns_name, "Where the objects live; by default wherever they are applied."),
     "labels": ("labels", _label_map, "Labels of all objects, such as the ones by which Prometheus' operator picks them up."),
     "service_labels": ("service_labels", _label_map, "The labels of the Services to scrape; by default `app.kubernetes.io/name` with the name."),
-    "service_namespaces": ("service_namespaces", texts, "Where those Services live; by default where the ServiceMonitor does."),
+    "service_namespaces": (
+        "service_namespaces",
+        texts,
+        "Where those Services live, by default with the ServiceMonitor; the first gets what runs.",
+    ),
     "port": ("port", _port_name, "The name of the Services' port that answers `/metrics`."),
     "dashboard_labels": ("dashboard_labels", _label_map, "The labels by which Grafana's sidecar finds dashboards."),
     "dashboard_annotations": ("dashboard_annotations", _annotation_map, "Annotations for the sidecar, such as the folder."),
+    "image": ("image", text, "The image of the Deployment, with its registry and tag; by default the bare name of what runs."),
+    "replicas": ("replicas", whole, "How many replicas run at least."),
+    "most_replicas": ("most_replicas", whole, "How many run at most, under load."),
+    "cpu": (
+        "cpu",
+        _written(r"[1-9]\d*m?", "number of processors", "500m"),
+        "What a replica asks for; at 70 % of it more start.",
+    ),
 }
 _PROVISIONING: Table = {
     "provider": ("provider", text, "The name of the dashboard provider; by default the main dashboard's title."),

@@ -10,8 +10,7 @@ import sys
 from collections.abc import Sequence
 
 import balance
-from balance.commandline import FINE, WRONG_USE, Parser, silence
-from balance.errors import BalanceError
+from balance.commandline import FINE, Parser, perform
 
 EXAMPLE = """\
 a configuration that is enough to begin with (balance.yaml):
@@ -26,22 +25,17 @@ then:
   curl http://127.0.0.1:8080/             # the balancer
   curl http://127.0.0.1:9090/metrics      # its metrics; also /status, /ready, /health, /version
 """
+EXAMPLES = {
+    "serve": "balance serve -c balance.yaml\nBALANCE_WORKERS=auto balance serve -c balance.yaml",
+    "check-config": "balance check-config balance.yaml\nbalance check-config balance.yaml --format json",
+    "schema": "balance schema > balance.schema.json",
+    "demo": "balance demo\nbalance demo --port 0 --admin-port 0 --duration 30s",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns its exit code."""
-    options = _parser().parse_args(arguments)
-    try:
-        code: int = options.run(options)
-    except BalanceError as error:
-        print(error, file=sys.stderr)
-        return WRONG_USE
-    except KeyboardInterrupt:
-        return FINE
-    except BrokenPipeError:  # whoever read our output has seen enough
-        silence(sys.stdout)
-        return FINE
-    return code
+    return perform(_parser(), arguments, lambda options: options.run(options))
 
 
 def _parser() -> Parser:
@@ -53,9 +47,9 @@ def _parser() -> Parser:
     parser.add_argument("--version", action="version", version=f"balance {balance.__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
 
-    serve = commands.add_parser("serve", help="serve requests until SIGTERM or SIGINT", description="Serve requests until SIGTERM or SIGINT.")
+    serve = commands.add_parser("serve", help="serve requests until SIGTERM or SIGINT")
     serve.add_argument("-c", "--config", required=True, metavar="FILE", help="the configuration (balance schema describes it)")
-    serve.set_defaults(run=_serve)
+    serve.set_defaults(run=_serve, logs=True)
 
     check = commands.add_parser("check-config", help="show what a configuration means, or all that is wrong with it")
     check.add_argument("file", metavar="FILE")
@@ -65,12 +59,19 @@ def _parser() -> Parser:
     schema = commands.add_parser("schema", help="print the JSON Schema of the configuration")
     schema.set_defaults(run=_schema)
 
-    demo = commands.add_parser("demo", help="run the balancer with three demo backends and some traffic, to look at")
+    demo = commands.add_parser(
+        "demo",
+        help="run the balancer with backends that can be broken, traffic, and a page to watch it all",
+        description="Run the balancer with three backends, traffic, and a page with its dashboard, its alerts, and buttons that break things.",
+    )
     demo.add_argument("--port", type=int, default=8080, help="port of the balancer (default %(default)s, 0: any free one)")
     demo.add_argument("--admin-port", type=int, default=9090, help="port of its admin server (default %(default)s, 0: any free one)")
+    demo.add_argument("--page-port", type=int, default=9091, help="port of the page (default %(default)s, 0: any free one)")
     demo.add_argument("--duration", metavar="TIME", help="end by itself, after 10s or 1m for instance (default: at Ctrl-C)")
+    demo.add_argument("--embedded", action="store_true", help="evaluate the rules here, even if Prometheus and Alertmanager are on the PATH")
+    demo.add_argument("--grafana-provisioning", metavar="DIR", help="write the dashboards and what makes a Grafana show them into DIR")
     demo.set_defaults(run=_demo)
-    return parser
+    return parser.finish(EXAMPLES)
 
 
 def _serve(options: argparse.Namespace) -> int:
@@ -78,6 +79,8 @@ def _serve(options: argparse.Namespace) -> int:
     from balance.lb import app  # loads the event loop and the servers, which the other commands do without
     from balance.lb.config import read
 
+    if options.quiet or options.verbose:
+        os.environ["BALANCE_LOG_LEVEL"] = "warning" if options.quiet else "debug"
     app.serve(read(options.config), options.config)
     return FINE
 
@@ -101,9 +104,18 @@ def _schema(_options: argparse.Namespace) -> int:
 
 
 def _demo(options: argparse.Namespace) -> int:
-    from balance.demo.run import run  # not needed to serve
+    from balance.demo.run import Options, run  # not needed to serve
 
-    return run(options.port, options.admin_port, options.duration)
+    return run(
+        Options(
+            port=options.port,
+            admin_port=options.admin_port,
+            page_port=options.page_port,
+            duration=options.duration,
+            embedded=options.embedded,
+            grafana=options.grafana_provisioning,
+        )
+    )
 
 
 if __name__ == "__main__":

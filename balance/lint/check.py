@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import date
 from typing import Any
 
-from balance.lint.finding import FindingSeverity
+from balance.finding import FindingSeverity
 from balance.monitoring.bundle import Bundle
 from balance.monitoring.runbooks import Runbook
 from balance.monitoring.settings import Settings

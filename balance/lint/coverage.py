@@ -18,11 +18,12 @@ SAMPLES = 4
 def metric_unplotted(inputs: Inputs) -> Iterator[Found]:
     """A metric that no panel shows.
 
-    It costs memory in the service and in Prometheus and is seen by nobody. Put it on a panel, or say in `unplotted` of the bundle why not.
+    It costs memory in the service and in Prometheus and is seen by nobody. Put it on a panel, or say in `unplotted` of the bundle why not; one
+    that is deprecated and has no successor needs neither.
     """
     plotted = inputs.bundle.plotted
     for metric in inputs.bundle.catalog:
-        if metric not in plotted and metric not in inputs.bundle.unplotted:
+        if metric not in plotted and metric not in inputs.bundle.unplotted and not metric.going:
             yield Found(f"catalog {inputs.bundle.catalog.name}", metric.name, "is on no panel", "plot it, or say why not: Bundle(unplotted={...})")
 
 

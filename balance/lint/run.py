@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from balance.errors import BalanceError, suggestion
-from balance.lint import coverage, dashboards, runbooks
+from balance.finding import Finding
+from balance.lint import catalog, coverage, dashboards, expressions, renames, rules, runbooks, words
 from balance.lint.check import Check, Found, Inputs, check
-from balance.lint.finding import Finding
 
 
 @check("waiver-unused", "warning")
@@ -19,7 +19,7 @@ def waiver_unused(_: Inputs) -> Iterator[Found]:
     return iter(())  # `run` knows what was left over
 
 
-MODULES = (runbooks, coverage, dashboards)
+MODULES = (catalog, expressions, rules, words, coverage, runbooks, renames, dashboards)
 """Where checks are looked for."""
 CHECKS: dict[str, Check] = {
     found.id: found for found in (waiver_unused, *(item for module in MODULES for item in vars(module).values() if isinstance(item, Check)))

@@ -38,7 +38,7 @@ def runbook_without_alert(inputs: Inputs) -> Iterator[Found]:
 
     The alert was renamed or removed, and the prose was left behind: nobody will ever be led to it. Rename the file after the alert, or remove it.
     """
-    alerts = {*(alert.name for alert in inputs.bundle.alerts), *inputs.bundle.switched_off}
+    alerts = inputs.bundle.mentionable
     for runbook in inputs.runbooks:
         if runbook.alert not in alerts:
             yield Found(runbook.where, runbook.alert, "is no alert", suggestion(runbook.alert, alerts))
@@ -90,7 +90,7 @@ def runbook_names(inputs: Inputs) -> Iterator[Found]:
     recorded = [rule.record for rule in inputs.bundle.recording_rules]
     for runbook in inputs.runbooks:
         try:
-            runbook.checked(inputs.bundle.catalog, alerts, recorded, switched_off=inputs.bundle.switched_off)
+            runbook.checked(inputs.bundle.catalog, alerts, recorded, mentioned=inputs.bundle.mentionable)
         except BalanceError as error:
             for problem in error.problems:
                 yield Found(runbook.where, runbook.alert, f"has a name that means nothing: {problem.what}", problem.cure)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import re
 from collections.abc import Mapping
-from http.client import HTTPException
 from typing import Any
-from urllib.error import HTTPError
 from urllib.parse import quote, urlsplit
-from urllib.request import Request, urlopen
 
 from balance.errors import LiveError
+from balance.live.fetch import exchange
 from balance.promql.text import quoted
 from balance.record import Record
 
@@ -31,7 +30,7 @@ class Sent(Record):
 class Alertmanager:
     """By its URL, with the path under which it serves if there is one. Every method raises `LiveError`."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, patience: float = PATIENCE_SECONDS) -> None:
         try:
             parts = urlsplit(url)
             whole = parts.scheme in ("http", "https") and parts.hostname and (parts.port or True)
@@ -39,7 +38,7 @@ class Alertmanager:
             whole = False
         if not whole or "@" in parts.netloc or parts.query or parts.fragment:
             raise LiveError("is no URL of an Alertmanager", where="--alertmanager", cure="write http://host:9093, without a password")
-        self.url = url.rstrip("/")
+        self.url, self._patience = url.rstrip("/"), patience
 
     def __repr__(self) -> str:
         return f"<Alertmanager {self.url}>"
@@ -54,6 +53,24 @@ class Alertmanager:
         answer = self._json(f"/api/v2/alerts?{filters}")
         found = [alert for alert in answer if isinstance(alert, dict) and alert.get("labels") == dict(labels)] if isinstance(answer, list) else []
         return found[0] if found else None
+
+    def configuration(self) -> Json:
+        """The configuration that it runs with, all defaults filled in; secrets are hidden in it."""
+        import yaml
+
+        try:
+            return dict(yaml.safe_load(self._json("/api/v2/status")["config"]["original"]))
+        except (KeyError, TypeError, ValueError, yaml.YAMLError):
+            raise self._other() from None
+
+    def silences(self) -> list[Json]:
+        """All silences, those that have ended too."""
+        answer = self._json("/api/v2/silences")
+        return [silence for silence in answer if isinstance(silence, dict)] if isinstance(answer, list) else []
+
+    def reload(self) -> None:
+        """Have it read its configuration anew."""
+        self._ask("/-/reload", b"")
 
     def sent(self) -> dict[str, Sent]:
         """What each integration has done since Alertmanager started."""
@@ -72,19 +89,10 @@ class Alertmanager:
         return LiveError("does not answer as an Alertmanager does", where=self.url, cure="check address and path: Alertmanager listens on 9093")
 
     def _ask(self, path: str, body: bytes | None = None) -> str:
-        request = Request(self.url + path, body, {"Content-Type": "application/json"} if body else {})  # noqa: S310 (http or https: see above)
-        try:
-            with urlopen(request, timeout=PATIENCE_SECONDS) as response:  # noqa: S310
-                text: str = response.read().decode()
-                return text
-        except HTTPError as error:
-            if error.code == 404:
-                raise self._other() from None
-            words = " ".join(error.read(200).decode("utf-8", "replace").split())
-            raise LiveError(f"answers {error.code} {words}", where=self.url, cure="see its log") from None
-        except TimeoutError:
-            raise LiveError(f"gives no answer within {PATIENCE_SECONDS:g} s", where=self.url, cure="check the address and whether it runs") from None
-        except (OSError, HTTPException, ValueError) as error:
-            reason = getattr(error, "reason", error)
-            words = getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
-            raise LiveError(f"cannot be reached: {words}", where=self.url, cure="check the address and whether it runs") from None
+        reply = exchange(self.url + path, body=body, headers={"Content-Type": "application/json"} if body else {}, patience=self._patience)
+        words = reply.body.decode("utf-8", "replace")
+        if reply.status == http.client.NOT_FOUND:
+            raise self._other()
+        if reply.status != http.client.OK:
+            raise LiveError(f"answers {reply.status} {' '.join(words[:200].split())}", where=self.url, cure="see its log")
+        return words

@@ -1,16 +1,16 @@
-"""A running Prometheus, asked over HTTP: range queries in pieces that neither side chokes on."""
+"""A running Prometheus, asked over HTTP: range queries in pieces that neither side chokes on, and what it says of itself."""
 
 from __future__ import annotations
 
+import http.client
 import json
 from collections.abc import Iterator, Mapping
-from http.client import HTTPException
+from types import MappingProxyType
 from typing import Any
-from urllib.error import HTTPError, URLError
 from urllib.parse import urlencode, urlsplit
-from urllib.request import Request, urlopen
 
 from balance.errors import LiveError
+from balance.live.fetch import Reply, exchange, shown
 
 POINTS = 5000
 """So many steps are asked for at a time; Prometheus refuses more than 11,000."""
@@ -24,8 +24,32 @@ class Prometheus:
 
     def __init__(self, url: str, *, timeout: float = 60.0) -> None:
         if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
-            raise LiveError("is no address of a Prometheus", where=url, cure="write it like http://127.0.0.1:9090")
+            raise LiveError("is no address of a Prometheus", where=shown(url), cure="write it like http://127.0.0.1:9090")
         self._url, self._timeout = url.rstrip("/"), timeout
+        self.where = shown(self._url)
+
+    def __repr__(self) -> str:
+        return f"<Prometheus {self.where}>"
+
+    def get(self, path: str, parameters: Mapping[str, str | list[str]] = MappingProxyType({})) -> Any:
+        """What it says of itself: ``targets``, ``rules``, ``alertmanagers``, ``status/...``; and of its series."""
+        return _data(self._exchange(f"/api/v1/{path}" + (f"?{urlencode(parameters, doseq=True)}" if parameters else "")), self.where)
+
+    def now(self, query: str) -> list[dict[str, Any]]:
+        """The series that a query gives at this moment, each with ``metric`` and ``value``."""
+        found: list[dict[str, Any]] = self._ask("query", query=query)["result"]
+        return found
+
+    def reload(self) -> bool:
+        """Have it read its configuration and rules anew; whether it takes such orders (`--web.enable-lifecycle`). Raises `LiveError`
+        with its words if what it read is wrong: it then goes on with what it had."""
+        reply = self._exchange("/-/reload", b"")
+        if reply.status == http.client.FORBIDDEN:
+            return False
+        if reply.status != http.client.OK:
+            told = " ".join(reply.body[:500].decode("utf-8", "replace").split())
+            raise LiveError(f"refuses to reload: {reply.status} {told}", where=self.where, cure="it goes on with what it had; see its log")
+        return True
 
     def range(self, query: str, start: int, end: int, step: int) -> Iterator[Series]:
         """What the query gives from `start` to `end` (both included, in seconds), every `step`: one piece after the other.
@@ -45,26 +69,27 @@ class Prometheus:
             start += points * step
 
     def _ask(self, path: str, **parameters: str) -> Any:
-        request = Request(f"{self._url}/api/v1/{path}", urlencode(parameters).encode(), {"Accept": "application/json"})  # noqa: S310 (checked)
-        try:
-            with urlopen(request, timeout=self._timeout) as response:  # noqa: S310
-                body = response.read()
-        except HTTPError as error:
-            told = error.read(2**20)
-            try:
-                message = str(json.loads(told)["error"])
-            except (ValueError, KeyError, TypeError):
-                raise LiveError(f"answered with status {error.code}", where=self._url, cure="is this the address of a Prometheus?") from None
-            if "too many samples" in message or "exceeded maximum resolution" in message:
-                raise _TooMuchError(f"refuses: {message}", where=self._url, cure="look back less far, or in longer steps") from None
-            raise LiveError(f"refuses: {message}", where=self._url, cure="see the log of the server") from None
-        except (URLError, HTTPException, OSError) as error:
-            reason = getattr(error, "reason", None) or error
-            raise LiveError(f"cannot be asked: {reason}", where=self._url, cure="check the address, and that it runs") from None
-        try:
-            return json.loads(body)["data"]
-        except (ValueError, KeyError, TypeError):
-            raise LiveError("answered with something else than Prometheus does", where=self._url, cure="is this its address?") from None
+        return _data(self._exchange(f"/api/v1/{path}", urlencode(parameters).encode()), self.where)
+
+    def _exchange(self, path: str, body: bytes | None = None) -> Reply:
+        headers = {"Accept": "application/json"}
+        if body is not None:
+            headers["Content-Type"] = "application/x-www-form-urlencoded"
+        return exchange(self._url + path, body=body, headers=headers, patience=self._timeout)
+
+
+def _data(reply: Reply, where: str) -> Any:
+    try:
+        answer = json.loads(reply.body)
+        told = answer.get("error", "") if reply.status >= http.client.BAD_REQUEST else ""
+        if not told:
+            return answer["data"]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        status = f"{reply.status} {reply.reason}" if reply.status != http.client.OK else "with something else than Prometheus does"
+        raise LiveError(f"answered {status}", where=where, cure="is this the address of a Prometheus?") from None
+    if "too many samples" in told or "exceeded maximum resolution" in told:
+        raise _TooMuchError(f"refuses: {told}", where=where, cure="look back less far, or in longer steps")
+    raise LiveError(f"refuses: {told}", where=where, cure="see the log of the server")
 
 
 class _TooMuchError(LiveError):

@@ -11,6 +11,7 @@ from balance.monitoring.alerts import Alert, RecordingRule
 from balance.monitoring.dashboards import Dashboard, Panel
 from balance.monitoring.routing import Routing
 from balance.monitoring.slo import Slo
+from balance.monitoring.workload import Workload
 from balance.promql.ast import Comparison, Scaled
 from balance.promql.selectors import Expr
 from balance.record import Record
@@ -32,8 +33,8 @@ class Bundle(Record):
     """What one source declares, or several together. Raises `MonitoringError` with every name that is used twice.
 
     `routing` says who is told, `folder` where Grafana shows the dashboards; `runbooks` are packages with a folder of prose (see
-    `balance.monitoring.runbooks`), `unplotted` the metrics that no panel shows, and why; `switched_off` the names of alerts that
-    settings took out of `alerts`: prose may still mention them.
+    `balance.monitoring.runbooks`), `unplotted` the metrics that no panel shows, and why; `workload` is what runs in containers. `switched_off`
+    are the alerts that settings took out of `alerts`: words may still mention them.
     """
 
     catalog: Catalog
@@ -46,7 +47,8 @@ class Bundle(Record):
     runbooks: tuple[str, ...] = ()
     unplotted: Mapping[Metric, str] = {}
     waivers: tuple[Waiver, ...] = ()
-    switched_off: tuple[str, ...] = ()
+    switched_off: tuple[Alert, ...] = ()
+    workload: Workload | None = None
 
     def validate(self) -> None:
         problems = [
@@ -85,6 +87,11 @@ class Bundle(Record):
             problems += self.routing.faults({alert.name: alert for alert in self.alerts})
         if problems:
             raise MonitoringError(problems=problems)
+
+    @property
+    def mentionable(self) -> frozenset[str]:
+        """The names of all alerts, those that are switched off among them."""
+        return frozenset(alert.name for alert in (*self.alerts, *self.switched_off))
 
     @property
     def declared_thresholds(self) -> tuple[Threshold, ...]:
@@ -136,6 +143,8 @@ def merge(bundles: Iterable[Bundle]) -> Bundle:
     for other in others:
         if other.catalog is not first.catalog:
             raise MonitoringError(f"sources with two catalogs: {first.catalog.name}, {other.catalog.name}", cure="choose one with --source")
+        if first.workload and other.workload:
+            raise MonitoringError("two sources say what runs (workload)", cure="choose one with --source")
         if first.routing and other.routing:
             raise MonitoringError("two sources say who is told (routing)", cure="choose one with --source")
         first = first.replace(
@@ -148,6 +157,7 @@ def merge(bundles: Iterable[Bundle]) -> Bundle:
             runbooks=tuple(dict.fromkeys(first.runbooks + other.runbooks)),
             unplotted={**first.unplotted, **other.unplotted},
             waivers=first.waivers + other.waivers,
+            workload=first.workload or other.workload,
         )
     return first
 

@@ -46,9 +46,9 @@ class Runbook(Record):
     reviewed: str = ""
 
     def checked(
-        self, catalog: Catalog, alerts: Collection[str], recorded: Collection[str] = (), selector: str = "", switched_off: Collection[str] = ()
+        self, catalog: Catalog, alerts: Collection[str], recorded: Collection[str] = (), selector: str = "", mentioned: Collection[str] = ()
     ) -> Mapping[str, str]:
-        """The sections, every query in them checked and narrowed by `selector`, every name of an alert made a link unless it is switched off.
+        """The sections, every query in them checked and narrowed by `selector`, every name of an alert a link; those `mentioned` may be named too.
 
         Raises `MonitoringError` with every series, label, value and alert that does not exist.
         """
@@ -71,7 +71,7 @@ class Runbook(Record):
             elif re.fullmatch(rf"{catalog.name.capitalize()}[A-Z]\w+", word, re.ASCII):
                 if word in alerts and word != self.alert:
                     return f"[`{word}`]({word}.md)"
-                if word not in alerts and word not in switched_off:
+                if word not in alerts and word not in mentioned:
                     problems.append(Problem(self.where, f"no alert {word!r}", suggestion(word, alerts)))
             return code[0]
 

@@ -39,6 +39,7 @@ class PrometheusSettings(Record):
 class KubernetesSettings(Record):
     """Names and labels of Kubernetes objects. `name` is by default the catalog's; `labels` are those by which Prometheus' operator
     picks up rules and monitors; `service_labels` and `service_namespaces` say which Services are scraped, on the port called `port`.
+    `image` (by default the workload's) runs at least `replicas` and at most `most_replicas` times, each asking for so many processors (`cpu`).
     """
 
     name: str = ""
@@ -49,6 +50,10 @@ class KubernetesSettings(Record):
     port: str = "metrics"
     dashboard_labels: Mapping[str, str] = {"grafana_dashboard": "1"}
     dashboard_annotations: Mapping[str, str] = {}
+    image: str = ""
+    replicas: int = 2
+    most_replicas: int = 10
+    cpu: str = "500m"
 
 
 class ProvisioningSettings(Record):

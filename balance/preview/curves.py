@@ -33,12 +33,17 @@ class Curve(Record):
 
     @property
     def last(self) -> float | None:
-        """The last value that there is."""
+        """The last value that there is, be it NaN: Grafana's reducer ``last``, for Prometheus answers no more than there is."""
         return next((value for value in reversed(self.values) if value is not None), None)
 
     @property
+    def last_number(self) -> float | None:
+        """The last value that is a number: Grafana's ``lastNotNull``."""
+        return next((value for value in reversed(self.values) if value is not None and not math.isnan(value)), None)
+
+    @property
     def most(self) -> float | None:
-        """The largest value."""
+        """The largest value: Grafana's ``max``."""
         return max((value for value in self.values if value is not None and not math.isnan(value)), default=None)
 
     def called(self, legend: str) -> str:

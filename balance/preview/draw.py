@@ -159,7 +159,7 @@ def _plot(view: View, labels: Iterable[str], picture: str, kind: str = "y") -> s
 def _legend(view: View) -> str:
     rows = "".join(
         f'<tr><th scope="row"><i style="color:{color(index)}"{_again(index)}></i>{view.linked(name, curve)}</th>'
-        f"<td>{view.figure(curve.last)}</td><td>{view.figure(curve.most)}</td></tr>"
+        f"<td>{view.figure(curve.last_number)}</td><td>{view.figure(curve.most)}</td></tr>"
         for index, (name, curve) in enumerate(view.named)
     )
     head = '<tr><th scope="col">Name</th><th scope="col">Last</th><th scope="col">Max</th></tr>'
@@ -221,7 +221,7 @@ def _table(view: View) -> str:
 def _cell(view: View, curve: Curve | None, name: str) -> str:
     if curve is None:
         return "<td></td>"
-    text, shade = view.judged(curve.last)
+    text, shade = view.judged(curve.last_number)
     about = " ".join((*curve.labels.values(), name))
     return f'<td style="--own:var(--{shade})">{_spark(view, curve, about)}<span>{text}</span></td>'
 

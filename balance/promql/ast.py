@@ -7,11 +7,23 @@ words; `text.py` is the one place that writes PromQL.
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import ClassVar, Literal, get_args
 
-from balance.catalog.model import RATIO, SECONDS, STATE, Gauge, Threshold, Unit
+from balance.catalog.model import RATIO, SECONDS, STATE, Gauge, StateSet, Threshold, Unit
 from balance.errors import QueryError, choices
-from balance.promql.selectors import CounterRange, Expr, GaugeSeries, HistogramSeries, Labels, Selector, Window, require, require_vector
+from balance.promql.selectors import (
+    OBSERVATIONS,
+    CounterRange,
+    Expr,
+    GaugeSeries,
+    HistogramSeries,
+    Labels,
+    Selector,
+    Window,
+    require,
+    require_vector,
+)
 
 ComparisonOperator = Literal[">", ">=", "<", "<=", "==", "!="]
 
@@ -33,7 +45,7 @@ class RangeCall(Expr):
     def labels(self) -> Labels:
         return self.range.series.labels
 
-    @property
+    @cached_property
     def unit(self) -> Unit:
         return self.range.series.unit / SECONDS if self.function == "rate" else self.range.series.unit
 
@@ -97,8 +109,10 @@ class Quantile(Expr):
         return self.histogram.metric.unit
 
 
-class Ratio(Expr):
-    """One vector over another with the same labels and the same unit: a share of the whole."""
+class Quotient(Expr):
+    """One vector over another with the same labels, in the unit that follows: bytes over requests are bytes per request, seconds over
+    seconds a ratio. What is observed counts as a number: seconds over observations, the mean of a histogram, are seconds.
+    """
 
     part: Expr
     whole: Expr
@@ -110,16 +124,15 @@ class Ratio(Expr):
                 f"a ratio of series by ({choices(self.part.labels)}) and by ({choices(self.whole.labels)})",
                 cure="aggregate both sides by the same labels",
             )
-        if self.part.unit != self.whole.unit:
-            raise QueryError(f"a ratio of {self.part.unit} and {self.whole.unit}", cure="both sides need the same unit")
 
     @property
     def labels(self) -> Labels:
         return self.part.labels
 
-    @property
+    @cached_property
     def unit(self) -> Unit:
-        return RATIO
+        unit = self.part.unit / self.whole.unit
+        return unit * OBSERVATIONS if self.whole.unit.power(OBSERVATIONS) > self.part.unit.power(OBSERVATIONS) else unit
 
 
 class Scaled(Expr):
@@ -245,6 +258,21 @@ class Recorded(Expr):
     @property
     def unit(self) -> Unit:
         return self.expr.unit
+
+
+class Bridged(Expr):
+    """The series of a renamed metric as they are, under whichever of its names they exist; of both, those with the present one."""
+
+    selector: Selector
+
+    @property
+    def labels(self) -> Labels:
+        metric = self.selector.metric
+        return self.selector.labels | ({metric.state_label} if isinstance(metric, StateSet) else frozenset())
+
+    @property
+    def unit(self) -> Unit:
+        return self.selector.unit
 
 
 class OverTime(Expr):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import overload
 
-from balance.catalog.model import Counter, Gauge, Histogram, Metric, StateSet, Threshold
+from balance.catalog.model import RATIO, Counter, Gauge, Histogram, Metric, StateSet, Threshold
 from balance.errors import QueryError, choices
 from balance.promql.ast import (
     Absent,
@@ -16,8 +16,8 @@ from balance.promql.ast import (
     Distance,
     OverTime,
     Quantile,
+    Quotient,
     RangeCall,
-    Ratio,
     Recorded,
     Scaled,
     SetOperation,
@@ -116,7 +116,20 @@ def changes(gauge: GaugeSeries, window: Window) -> Expr:
 
 def ratio(part: Expr, whole: Expr) -> Expr:
     """`part` over `whole`; both must have the same labels and unit."""
-    return Ratio(part, whole)
+    made = Quotient(part, whole)
+    if made.unit != RATIO:
+        raise QueryError(f"a ratio of {part.unit} and {whole.unit}", cure="both sides need the same unit; per() divides others")
+    return made
+
+
+def per(part: Expr, whole: Expr) -> Expr:
+    """`part` for each of `whole`, in the unit that follows: bytes per request. Both must have the same labels."""
+    return Quotient(part, whole)
+
+
+def mean(histogram: HistogramSeries, window: Window, *by: str) -> Expr:
+    """The mean of what was observed over the window, for each combination of the labels `by`, in the histogram's unit."""
+    return per(sum_by(rate(histogram.sum.over(window)), *by), sum_by(rate(histogram.count.over(window)), *by))
 
 
 def quantile(q: float, histogram: HistogramSeries, window: Window, *by: str) -> Expr:

@@ -25,8 +25,8 @@ from balance.promql.ast import (
     Distance,
     OverTime,
     Quantile,
+    Quotient,
     RangeCall,
-    Ratio,
     Recorded,
     Scaled,
     SetOperation,
@@ -250,7 +250,7 @@ def _divided(a: float, b: float) -> float:
     return math.nan if not a or math.isnan(a) else math.copysign(math.inf, a) * math.copysign(1, b)
 
 
-def _ratio(node: Ratio, database: Database, at: float) -> Vector:
+def _quotient(node: Quotient, database: Database, at: float) -> Vector:
     whole = {unnamed(labels): value for labels, value in evaluate(node.whole, database, at).items()}
     part = {unnamed(labels): value for labels, value in evaluate(node.part, database, at).items()}
     return {labels: _divided(value, whole[labels]) for labels, value in part.items() if labels in whole}
@@ -323,5 +323,5 @@ def _recorded(node: Recorded, database: Database, at: float) -> Vector:
 _EVALUATORS: dict[type, Callable[[Any, Database, float], Vector]] = {
     Absent: _absent, Aggregation: _aggregation, Changes: _changes, Comparison: _comparison, Complement: _complement, Distance: _distance,
     OverTime: _over_time, Quantile: _quantile,
-    RangeCall: _range_call, Ratio: _ratio, Recorded: _recorded, Scaled: _scaled, SetOperation: _set_operation,
+    RangeCall: _range_call, Quotient: _quotient, Recorded: _recorded, Scaled: _scaled, SetOperation: _set_operation,
 }  # fmt: skip

@@ -13,7 +13,7 @@ from itertools import product
 
 from balance.catalog.model import TARGET_LABELS, Label
 from balance.errors import QueryError
-from balance.promql.ast import Absent, Aggregation, Comparison, Complement, Distance, Quantile, RangeCall, Ratio, Recorded, Scaled, SetOperation
+from balance.promql.ast import Absent, Aggregation, Comparison, Complement, Distance, Quantile, Quotient, RangeCall, Recorded, Scaled, SetOperation
 from balance.promql.evaluate import agrees, kept, matchers
 from balance.promql.selectors import CounterSeries, Expr, Selector
 from balance.promql.text import Scope, seconds, text
@@ -23,8 +23,8 @@ Key = tuple[str, tuple[tuple[str, str], ...]]
 """Name and sorted labels of a series."""
 _BASE = 10000
 """What a whole counts between two samples, so that a hundredth of a percent of it is a whole number."""
-_NAMES = ("one", "two", "three", "four", "a", "b", *map(str, range(10)))
-"""What values of open labels are called."""
+_NAMES = ("one", "two", "three", "four", "a", "b", *map(str, range(10)), "200", "300", "400", "500")
+"""What values of open labels are called: names, numbers, status codes."""
 
 
 class Line(Record):
@@ -65,8 +65,8 @@ class Solver(Record):
                 return self.solve(expr.operand, value, avoid)
             case Quantile():
                 return self._buckets(expr, value, avoid)
-            case Ratio():
-                return self._ratio(expr, value, avoid)
+            case Quotient():
+                return self._quotient(expr, value, avoid)
             case Scaled():
                 return self.solve(expr.operand, value / exact(self.scope.value(expr.threshold)), avoid)
             case Distance():
@@ -147,7 +147,7 @@ class Solver(Record):
         """What a whole counts in a second."""
         return Fraction(_BASE * self.scale, self.step)
 
-    def _ratio(self, node: Ratio, value: Fraction, avoid: tuple[Selector, ...]) -> Lines:
+    def _quotient(self, node: Quotient, value: Fraction, avoid: tuple[Selector, ...]) -> Lines:
         if value < 0:
             raise self.unsolvable(node, value)
         whole = self._whole if any(isinstance(part, RangeCall) for part in node.walk()) else Fraction(_BASE * self.scale)

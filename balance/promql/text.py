@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from balance.catalog.model import Threshold, number
 from balance.promql.ast import (
     Absent,
     Aggregation,
+    Bridged,
     Changes,
     Comparison,
     Complement,
     Distance,
     OverTime,
     Quantile,
+    Quotient,
     RangeCall,
-    Ratio,
     Recorded,
     Scaled,
     SetOperation,
@@ -90,7 +91,7 @@ def matching(matchers: Iterable[Matcher]) -> str:
 def text(expr: Expr, scope: Scope = NO_SCOPE) -> str:
     """The PromQL of an expression within `scope`."""
     if isinstance(expr, Selector):
-        return _selector(expr, scope)
+        return " or ".join(_selectors(expr, scope))
     return _WRITERS[type(expr)](expr, scope)
 
 
@@ -107,26 +108,30 @@ COMPARING, ADDING, MULTIPLYING, ATOM = 2, 3, 4, 9
 def _precedence(expr: Expr) -> int:
     if isinstance(expr, SetOperation):
         return SetOperation.precedence[expr.operator]
+    if isinstance(expr, (Selector, RangeCall, Changes, Absent, Bridged)) and any(selector.metric.renamed_from for selector in expr.selectors()):
+        return SetOperation.precedence["and" if isinstance(expr, Absent) else "or"]
     if isinstance(expr, Comparison):
         return COMPARING
     if isinstance(expr, (Distance, Complement)):
         return ADDING
-    return MULTIPLYING if isinstance(expr, (Ratio, Scaled)) else ATOM
+    return MULTIPLYING if isinstance(expr, (Quotient, Scaled)) else ATOM
 
 
 def _window(window: Window, scope: Scope) -> str:
     return scope.rate_window if window.adaptive and scope.rate_window else duration(window.seconds)
 
 
-def _selector(node: Selector, scope: Scope) -> str:
+def _selectors(node: Selector, scope: Scope) -> Iterator[str]:
+    """The selector under every name of its metric, the present one first."""
     chosen = (matcher for label, matcher in scope.by_label.items() if label in node.metric.label_names)
     inside = ",".join(filter(None, (matching(node.matchers), *chosen, scope.selector)))  # a mixin's user may leave a comma behind, which is allowed
-    return f"{node.name}{{{inside}}}" if inside else node.name
+    for name in node.metric.names:
+        yield f"{name}{node.suffix}{{{inside}}}" if inside else f"{name}{node.suffix}"
 
 
-def _range(node: CounterRange, scope: Scope) -> str:
+def _ranges(node: CounterRange, scope: Scope) -> Iterator[str]:
     offset = f" offset {duration(node.window.offset)}" if node.window.offset else ""
-    return f"{_selector(node.series, scope)}[{_window(node.window, scope)}]{offset}"
+    return (f"{selector}[{_window(node.window, scope)}]{offset}" for selector in _selectors(node.series, scope))
 
 
 def _aggregation(node: Aggregation, scope: Scope) -> str:
@@ -143,15 +148,22 @@ def _set_operation(node: SetOperation, scope: Scope) -> str:
     return _binary(node.left, node.operator + on, node.right, scope, SetOperation.precedence[node.operator])
 
 
+def _distance(node: Distance, scope: Scope) -> str:
+    if node.direction == "since":
+        return f"time() - {operand(node.moment, scope, ADDING, right=True)}"
+    return f"{operand(node.moment, scope, ADDING)} - time()"
+
+
 _WRITERS: dict[type, Callable[[Any, Scope], str]] = {
-    Absent: lambda node, scope: f"absent({text(node.selector, scope)})",
+    Absent: lambda node, scope: " and ".join(f"absent({selector})" for selector in _selectors(node.selector, scope)),
     Aggregation: _aggregation,
-    Changes: lambda node, scope: f"changes({text(node.series, scope)}[{duration(node.window.seconds)}])",
+    Bridged: lambda node, scope: text(node.selector, scope),
+    Changes: lambda node, scope: " or ".join(f"changes({chosen}[{duration(node.window.seconds)}])" for chosen in _selectors(node.series, scope)),
     Comparison: lambda node, scope: f"{operand(node.left, scope, COMPARING)} {node.operator} {scope.written(node.threshold)}",
-    Distance: lambda node, scope: f"time() - {text(node.moment, scope)}" if node.direction == "since" else f"{text(node.moment, scope)} - time()",
+    Distance: _distance,
     Quantile: lambda node, scope: f"histogram_quantile({number(node.q)}, {text(node.summed, scope)})",
-    RangeCall: lambda node, scope: f"{node.function}({_range(node.range, scope)})",
-    Ratio: lambda node, scope: _binary(node.part, "/", node.whole, scope, MULTIPLYING),
+    RangeCall: lambda node, scope: " or ".join(f"{node.function}({samples})" for samples in _ranges(node.range, scope)),
+    Quotient: lambda node, scope: _binary(node.part, "/", node.whole, scope, MULTIPLYING),
     Scaled: lambda node, scope: f"{operand(node.operand, scope, MULTIPLYING)} * {scope.written(node.threshold)}",
     Complement: lambda node, scope: f"1 - {operand(node.operand, scope, ADDING, right=True)}",
     OverTime: lambda node, scope: f"sum_over_time({text(node.series, scope)}[{duration(node.window.seconds)}])",

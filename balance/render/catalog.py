@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 from balance.catalog.model import Histogram, Label, Metric, StateSet, Threshold, scrape_type
 from balance.catalog.registry import Catalog
 from balance.monitoring.settings import Settings
+from balance.monitoring.slo import Slo
 
 
-def catalog_json(catalog: Catalog, settings: Settings) -> str:
-    """Metrics and thresholds, the thresholds with the values that the settings choose."""
+def catalog_json(catalog: Catalog, settings: Settings, slos: Iterable[Slo] = ()) -> str:
+    """Metrics, thresholds and objectives, the thresholds with the values that the settings choose."""
     document = {
         "name": catalog.name,
+        "version": catalog.version,
         "metrics": [_metric(metric) for metric in catalog.metrics],
         "external": [_metric(metric) for metric in catalog.external],
         "thresholds": [_threshold(threshold, settings) for threshold in catalog.thresholds],
+        "objectives": [{"name": slo.name, "objective": str(slo.objective), "days": slo.days} for slo in slos],
     }
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
@@ -38,6 +42,8 @@ def _metric(metric: Metric) -> dict[str, Any]:
     }
     if isinstance(metric, Histogram):
         model["buckets"] = list(metric.buckets)
+    chosen = ("stability", "renamed_from", "deprecated_since", "remove_after")
+    model |= {name: value for name in chosen if (value := getattr(metric, name)) not in ("", "stable")}
     return model
 
 

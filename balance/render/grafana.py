@@ -17,7 +17,7 @@ from balance.catalog.model import Metric
 from balance.errors import RenderError
 from balance.monitoring.dashboards import WIDTH, Annotation, Dashboard, Link, Panel, Query, Row
 from balance.monitoring.settings import Settings
-from balance.promql.selectors import Matcher, Selector
+from balance.promql.selectors import Matcher
 from balance.promql.text import Scope, matching, text
 from balance.record import Record
 from balance.render import grafanalib_fast, units
@@ -149,8 +149,16 @@ def _variables(lib: Any, dashboard: Dashboard, settings: Settings) -> Iterator[A
     for place, (label, title, metric) in enumerate(choices):
         before = (earlier for earlier, *_ in choices[:place] if earlier in (*everywhere, *metric.label_names))
         selector = _chosen(*before, matchers=settings.matchers)
-        query = f"label_values({text(Selector(metric), Scope(selector))}, {label})"
+        query = f"label_values({_of_any_name(metric, selector)}, {label})"
         yield lib.Template(name=label, label=title, query=query, default=settings.job if label == "job" else "All", **common)
+
+
+def _of_any_name(metric: Metric, selector: str) -> str:
+    """One selector for a metric, under all of its names: label_values() takes no `or`."""
+    if not metric.renamed_from:
+        return f"{metric.name}{{{selector}}}" if selector else metric.name
+    by_name = f'__name__=~"{"|".join(metric.names)}"'
+    return f"{{{by_name},{selector}}}" if selector else f"{{{by_name}}}"
 
 
 def _titled(label: str) -> str:
@@ -233,8 +241,9 @@ def _state_timeline(lib: Any, _: Panel) -> tuple[Any, Json]:
 
 
 def _stat(lib: Any, panel: Panel) -> tuple[Any, Json]:
+    """Reduced by `last`: ``lastNotNull`` would pass over NaN, and show a share of requests from before there were none."""
     judged = bool(panel.thresholds or panel.states)
-    kind = partial(lib.Stat, reduceCalc="lastNotNull", colorMode="background" if judged else "value", noValue="No data")
+    kind = partial(lib.Stat, reduceCalc="last", colorMode="background" if judged else "value", noValue="No data")
     options = {"showPercentChange": False, "percentChangeColorMode": "standard", "wideLayout": True}
     return kind, {"options": options, "defaults": {"color": {"mode": "thresholds"}}}
 

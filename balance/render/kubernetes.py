@@ -1,17 +1,22 @@
-"""Objects for Kubernetes: a PrometheusRule and a ServiceMonitor for Prometheus' operator, a ConfigMap for each dashboard."""
+"""Objects for Kubernetes: a PrometheusRule and a ServiceMonitor for Prometheus' operator, a ConfigMap for each dashboard, and what runs."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from balance.errors import RenderError
 from balance.monitoring.bundle import Bundle
 from balance.monitoring.settings import Settings
+from balance.monitoring.workload import Workload
 from balance.promql.text import duration
 from balance.render.artifact import Artifact
 from balance.render.rules import HEADER, Json, dump
 
+_MEBI = 1024 * 1024
+_GOING = 5
+"""Seconds from a pod's end, in which proxies learn that it goes, until it is told to stop."""
 LARGEST = 1024 * 1024
 """Bytes that the data of a ConfigMap may have."""
 _NO_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
@@ -24,7 +29,7 @@ def objects(bundle: Bundle, settings: Settings, groups: list[Json], dashboards: 
     Raises `RenderError` if an object cannot be called or held as Kubernetes demands.
     """
     name = settings.kubernetes.name or _dns(bundle.catalog.name)
-    made = {"rules": _rule(name, settings, groups), "servicemonitor": _monitor(name, settings)}
+    made = {"rules": _rule(name, settings, groups), "servicemonitor": _monitor(name, settings), **_running(name, bundle, settings)}
     artifacts = [Artifact(f"kubernetes/{file}.yaml", HEADER + dump(document)) for file, document in made.items() if document]
     names: dict[str, str] = {}
     for board, text in dashboards.items():
@@ -45,7 +50,7 @@ def _monitor(name: str, settings: Settings) -> Json:
     """Scrapes Services under the job that the rules select: the operator would call it after each Service."""
     chosen = settings.kubernetes
     spec: dict[str, Any] = {
-        "selector": {"matchLabels": dict(chosen.service_labels) or {"app.kubernetes.io/name": name}},
+        "selector": {"matchLabels": _service_labels(name, settings)},
         "endpoints": [
             {
                 "port": chosen.port,
@@ -58,6 +63,104 @@ def _monitor(name: str, settings: Settings) -> Json:
     if chosen.service_namespaces:
         spec["namespaceSelector"] = {"matchNames": list(chosen.service_namespaces)}
     return _object("monitoring.coreos.com/v1", "ServiceMonitor", name, settings, {"spec": spec})
+
+
+def _service_labels(name: str, settings: Settings) -> dict[str, str]:
+    return dict(settings.kubernetes.service_labels) or {"app.kubernetes.io/name": name}
+
+
+def _running(name: str, bundle: Bundle, settings: Settings) -> dict[str, Json]:
+    """A Deployment, as many replicas as its load wants, of which one at a time may be moved; a Service for its clients, and one for
+    Prometheus, since whoever reaches the port of the metrics may read. They live where Services are scraped.
+    """
+    workload = bundle.workload
+    if workload is None:
+        return {}
+    chosen = settings.kubernetes
+    labels = _service_labels(name, settings)
+    place = settings.replace(kubernetes=chosen.replace(namespace=(*chosen.service_namespaces, chosen.namespace)[0]))
+    if chosen.most_replicas < chosen.replicas:
+        raise RenderError(
+            f"is {chosen.most_replicas}, fewer than the {chosen.replicas} of kubernetes.replicas", where="kubernetes.most_replicas", cure="raise it"
+        )
+    ports = {chosen.port if port == "metrics" else port: number for port, number in workload.ports.items()}
+
+    def made(version: str, kind: str, tail: str, spec: Json) -> Json:
+        return _object(version, kind, name + tail, place, {"spec": spec}, labels)
+
+    def service(tail: str, *names: str, **more: str) -> Json:
+        listed = [{"name": port, "port": number, "targetPort": port} for port, number in ports.items() if port in names]
+        return made("v1", "Service", tail, {**more, "selector": dict(labels), "ports": listed})
+
+    pods = {
+        "metadata": {"labels": dict(labels)},
+        "spec": {
+            "automountServiceAccountToken": False,
+            "securityContext": {"runAsNonRoot": True, "runAsUser": 65532, "runAsGroup": 65532, "seccompProfile": {"type": "RuntimeDefault"}},
+            "terminationGracePeriodSeconds": workload.stopping + _GOING,
+            "topologySpreadConstraints": [
+                {
+                    "maxSkew": 1,
+                    "topologyKey": "kubernetes.io/hostname",
+                    "whenUnsatisfiable": "ScheduleAnyway",
+                    "labelSelector": {"matchLabels": dict(labels)},
+                }
+            ],
+            "containers": [_container(name, workload, settings, ports)],
+            "volumes": [{"name": "configuration", "configMap": {"name": f"{name}-configuration"}}],
+        },
+    }
+    used = {"type": "Resource", "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 70}}}
+    return {
+        "deployment": made(
+            "apps/v1",
+            "Deployment",
+            "",
+            {
+                "selector": {"matchLabels": dict(labels)},
+                "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
+                "template": pods,
+            },
+        ),
+        "autoscaler": made(
+            "autoscaling/v2",
+            "HorizontalPodAutoscaler",
+            "",
+            {
+                "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": name},
+                "minReplicas": chosen.replicas,
+                "maxReplicas": chosen.most_replicas,
+                "metrics": [used],
+            },
+        ),
+        "disruption": made("policy/v1", "PodDisruptionBudget", "", {"maxUnavailable": 1, "selector": {"matchLabels": dict(labels)}}),
+        "service": service("", *(ports.keys() - {chosen.port})),
+        "service-metrics": service("-metrics", chosen.port, clusterIP="None"),
+    }
+
+
+def _container(name: str, workload: Workload, settings: Settings, ports: Mapping[str, int]) -> Json:
+    """A container that may do nothing but serve. Its memory limit is such that the alert about memory comes at 80 % of it."""
+    chosen = settings.kubernetes
+    threshold = settings.thresholds.get(workload.memory.name, workload.memory.value)
+    memory = f"{round(threshold / 0.8 / _MEBI)}Mi"
+
+    def probe(path: str, **times: int) -> Json:
+        return {"httpGet": {"path": path, "port": chosen.port}, **times}
+
+    return {
+        "name": name,
+        "image": chosen.image or workload.image,
+        "args": list(workload.arguments),
+        "ports": [{"name": port, "containerPort": number} for port, number in ports.items()],
+        "resources": {"requests": {"cpu": chosen.cpu, "memory": memory}, "limits": {"memory": memory}},
+        "startupProbe": probe(workload.alive, periodSeconds=1, failureThreshold=30),
+        "livenessProbe": probe(workload.alive, periodSeconds=10, timeoutSeconds=5),
+        "readinessProbe": probe(workload.ready, periodSeconds=2, timeoutSeconds=2),
+        "lifecycle": {"preStop": {"exec": {"command": ["sleep", str(_GOING)]}}},
+        "securityContext": {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}},
+        "volumeMounts": [{"name": "configuration", "mountPath": workload.configuration, "readOnly": True}],
+    }
 
 
 def _config_map(name: str, settings: Settings, board: str, text: str) -> str:

@@ -64,7 +64,7 @@ class _Around:
 
     def __init__(self, bundle: Bundle, settings: Settings) -> None:
         self.catalog = bundle.catalog
-        self.switched_off = bundle.switched_off
+        self.mentionable = bundle.mentionable
         self._routing = bundle.routing and applied(bundle.routing, settings)
         self.plots = bundle.plots()
         self.alerts = {alert.name: alert for alert in bundle.alerts}
@@ -96,7 +96,7 @@ def _page(around: _Around, settings: Settings, alert: Alert, prose: Runbook, rul
     return {
         "alert": alert,
         "prose": prose,
-        "sections": prose.checked(around.catalog, around.alerts, around.recorded, settings.selector, around.switched_off),
+        "sections": prose.checked(around.catalog, around.alerts, around.recorded, settings.selector, around.mentionable),
         "severity": severity,
         "told": around.told(severity),
         "fires": "at once" if wait == "0s" else f"after {wait}",
@@ -139,10 +139,17 @@ def _metric(metric: Metric, unplotted: str, places: list[str]) -> dict[str, Any]
         "kind": metric.kind,
         "unit": metric.unit,
         "series": f"; series {', '.join(f'`{name}`' for name in metric.samples)}" if metric.samples != (metric.name,) else "",
+        "going": _going(metric),
         "labels": [{"name": label.name, "allowed": _allowed(label), "help": label.help} for label in labels],
         "buckets": metric.bounds if isinstance(metric, Histogram) else "",
         "used": f"used by {'; '.join(places)}" if places else f"not used{': ' + unplotted if unplotted else ''}",
     }
+
+
+def _going(metric: Metric) -> str:
+    """What becomes of a name; empty if it stays."""
+    words = f"deprecated since version {metric.deprecated_since} of the catalog, and shown until version {metric.remove_after}"
+    return f"was called `{metric.renamed_from}`, which is {words}" if metric.renamed_from else words if metric.remove_after else ""
 
 
 def _allowed(label: Label) -> str:

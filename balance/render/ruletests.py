@@ -20,6 +20,7 @@ from itertools import pairwise
 from balance.errors import QueryError, RenderError
 from balance.monitoring.alerts import Alert, Condition
 from balance.monitoring.bundle import Bundle
+from balance.monitoring.lifecycle import Standing, evaluated
 from balance.monitoring.settings import Settings
 from balance.promql.ast import Comparison, Recorded, SetOperation
 from balance.promql.evaluate import LOOKBACK, Database, Labels, Series, Version, evaluate, matchers, unnamed
@@ -399,28 +400,16 @@ def _series(samples: Samples, step: int) -> list[Series]:
 
 def states(tested: Tested, samples: Samples, case: Case, version: Version) -> Iterator[States]:
     """The alert's states at each evaluation, as rules/alerting.go makes them."""
-    database, expr = Database(_series(samples, case.step), tested.scope, version), tested.condition.whole
-    since: dict[Labels, int] = {}
-    state: States = {}
-    absent: dict[Labels, int] = {}
+    database, expr, alert = Database(_series(samples, case.step), tested.scope, version), tested.condition.whole, tested.alert
+    standing: dict[Labels, Standing] = {}
     for number in range(sum(phase.steps for phase in case.phases)):
         now = number * case.step
         found = {unnamed(labels): value for labels, value in evaluate(expr, database, now).items()}
-        after: States = {}
-        for labels, value in found.items():
-            absent.pop(labels, None)
-            begun = since.setdefault(labels, now)
-            firing = now - begun >= tested.alert.wait or (labels in state and state[labels].firing)
-            words = tuple((name, expand(template, dict(labels), value)) for name, template in tested.annotations)
-            after[labels] = State(firing, words)
-        for labels, before in state.items():
-            if labels not in found and before.firing and now - absent.setdefault(labels, now) < tested.alert.keep_firing:
-                after[labels] = before
-        for labels in [labels for labels in since if labels not in after]:
-            del since[labels]
-            absent.pop(labels, None)
-        state = after
-        yield state
+        standing = evaluated(standing, found, now, wait=alert.wait, keep_firing=alert.keep_firing)
+        yield {
+            labels: State(one.firing, tuple((name, expand(words, dict(labels), one.value)) for name, words in tested.annotations))
+            for labels, one in standing.items()
+        }
 
 
 class Fact(Record):

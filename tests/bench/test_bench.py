@@ -11,7 +11,10 @@ from collections.abc import Iterator
 import pytest
 
 from balance.lb.config import parse as parse_config
-from tools.bench import openloop
+from balance.lint.check import Inputs
+from balance.lint.run import run as lint
+from balance.monitoring.settings import Settings
+from tools.bench import many, openloop
 from tools.bench.load import parse
 from tools.bench.peers import BALANCE, BODY, LOGGING, ORIGIN, PEERS, Peer
 from tools.bench.stage import filled
@@ -116,3 +119,11 @@ def test_the_configuration_of_balance_is_accepted(peer: Peer) -> None:
 def test_a_goal_is_met_at_its_bound_and_on_its_good_side(goal: Goal, met: bool) -> None:
     assert goal.met is met
     assert summary([goal]).splitlines()[-1].endswith("| yes |" if met else "| no |")
+
+
+def test_the_many_services_are_as_many_as_the_table_says_and_lint_finds_nothing() -> None:
+    settings = Settings(job="many")
+    bundle = many.services(settings)
+    panels = sum(len(dashboard.panels) for dashboard in bundle.dashboards)
+    assert (len(bundle.catalog.metrics), len(bundle.alerts), panels) == (1000, 1000, 2000)
+    assert lint(Inputs(bundle, settings)) == ([], 1000)

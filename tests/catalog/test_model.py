@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import reduce
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from balance.catalog.model import BYTES, RATIO, SECONDS, Counter, Gauge, Histogram, Label, Metric, StateSet, Threshold, Unit, number
 from balance.catalog.registry import Catalog
@@ -134,3 +137,23 @@ def test_cardinality_follows_from_the_declared_value_sets() -> None:
 def test_a_number_is_written_in_its_shortest_form(value: float, written: str) -> None:
     assert number(value) == written
     assert float(number(value)) == value
+
+
+UNITS = st.dictionaries(st.sampled_from(["bytes", "requests", "seconds"]), st.integers(-2, 2)).map(
+    lambda powers: reduce(lambda unit, base: unit * Unit.of(base[0]) if base[1] > 0 else unit / Unit.of(base[0]), powers.items(), RATIO)
+)
+
+
+@given(UNITS, UNITS, UNITS)
+def test_units_multiply_and_divide_as_numbers_do(one: Unit, two: Unit, three: Unit) -> None:
+    assert one * two == two * one
+    assert (one * two) * three == one * (two * three)
+    assert one * two / two == one
+    assert one / one == RATIO
+    assert one / (two / three) == one * three / two
+
+
+@pytest.mark.parametrize("powers", [(("seconds", 0),), (("seconds", 1), ("bytes", -1)), (("bytes", 1), ("bytes", 1))])
+def test_a_unit_has_one_form(powers: tuple[tuple[str, int], ...]) -> None:
+    with pytest.raises(CatalogError, match="is not in its one form"):
+        Unit(powers)

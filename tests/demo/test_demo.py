@@ -1,75 +1,120 @@
-"""The demo runs for real, on free ports, and leaves nothing behind."""
+"""The demo runs for real, on free ports, answers soon, and leaves nothing behind."""
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import socket
 import subprocess
-import sys
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from balance.catalog import metrics as m
 
-def demo(*options: str) -> list[str]:
-    return [sys.executable, "-m", "balance.lb.cli", "demo", *options]
-
-
-def processes_of(directory: str) -> list[str]:
-    """Command lines of running processes that mention the directory."""
-    found = []
-    for file in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            line = file.read_bytes().replace(b"\0", b" ").decode()
-        except OSError:
-            continue
-        if directory in line:
-            found.append(line)
-    return found
+from .running import FREE, demo, eventually, fetched, processes_of, running
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_demo_serves_shows_traffic_and_stops_cleanly(tmp_path: Path, number: signal.Signals) -> None:
-    environment = {"TMPDIR": str(tmp_path), "PATH": "/usr/bin:/bin"}
-    with subprocess.Popen(
-        demo("--port", "0", "--admin-port", "0"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
-    ) as process:
-        assert process.stdout
-        assert process.stderr
-        said = "".join(iter(process.stdout.readline, "Ctrl-C ends it.\n"))
-        front, admin = re.findall(r"^The balancer answers at (\S+)", said, re.M)[0], re.findall(r"^  curl (\S+)/metrics", said, re.M)[0]
-        with urllib.request.urlopen(f"{front}/", timeout=15) as response:
-            assert response.read().startswith((b"hello from ", b"faulty: "))
-        while True:
-            with urllib.request.urlopen(f"{admin}/metrics", timeout=15) as response:
-                if 'balance_http_requests_total{method="GET",status="404"} 0.0' not in response.read().decode():
-                    break
+def test_the_demo_serves_shows_traffic_and_leaves_nothing_behind(tmp_path: Path, number: signal.Signals) -> None:
+    with running(tmp_path) as (process, places):
+        assert fetched(places["balancer"]).startswith("hello from backend-")
+        eventually("there is traffic", lambda: f'{m.HTTP_REQUESTS.name}{{method="GET",status="200"}} 0.0' not in fetched(places["admin port"]))
+        assert "<h3>Request Rate</h3>" in fetched(places["page"])
         assert processes_of(str(tmp_path))
         process.send_signal(number)
         assert process.wait(30) == 0
+        assert process.stderr
         assert "Traceback" not in process.stderr.read()
     assert processes_of(str(tmp_path)) == []
     assert list(tmp_path.iterdir()) == []
+    for place in ("page", "balancer", "admin port"):
+        with pytest.raises(OSError):
+            fetched(places[place])
+
+
+def test_with_a_flood_and_a_hoard_under_way_it_ends_as_well(tmp_path: Path) -> None:
+    with running(tmp_path) as (process, places):
+        for fault in ("flood", "memory", "slowness", "backend"):
+            press(places["page"], fault)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
+        assert process.stderr
+        assert "Traceback" not in process.stderr.read()
+    assert processes_of(str(tmp_path)) == []
+
+
+def press(page: str, fault: str) -> None:
+    request = urllib.request.Request(f"{page}faults/{fault}", b"on=1", {"Origin": page.rstrip("/")})
+    with urllib.request.urlopen(request, timeout=15) as answer:
+        assert answer.status == 200
+
+
+def test_prometheus_and_alertmanager_on_the_path_evaluate_the_rules(tmp_path: Path, program: Callable[[str], str]) -> None:
+    path = ":".join(str(Path(program(name)).parent) for name in ("prometheus", "prometheus-alertmanager"))
+    files = tmp_path / "files"
+    with running(tmp_path, "--grafana-provisioning", str(files), path=path) as (process, places):
+        eventually("Prometheus answers", lambda: "by Prometheus and Alertmanager</small>" in fetched(places["page"]))
+        asked = f"{places['Prometheus']}api/v1/rules?type=alert"
+        rules = eventually("it has the rules", lambda: json.loads(fetched(asked))["data"]["groups"])
+        assert {rule["duration"] for group in rules for rule in group["rules"]} <= {0, 1, 2, 3}
+        press(places["page"], "backend")
+        eventually("the alert fires", lambda: '<tr data-alert="BalanceBackendDown" data-state="firing"' in fetched(places["page"]))
+        eventually("Alertmanager tells it", lambda: "BalanceBackendDown (backend-2) inform: firing" in fetched(places["page"]))
+        assert "BalanceDown</th>" not in fetched(places["page"])
+        datasource = (files / "provisioning" / "datasources" / "prometheus.yaml").read_text()
+        assert f"url: {places['Prometheus'].rstrip('/')}" in datasource
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
+    assert processes_of(str(tmp_path)) == []
+    assert [file.name for file in tmp_path.iterdir()] == ["files"]
+
+
+def test_what_is_written_for_grafana_without_a_prometheus_says_how_to_start_one(tmp_path: Path, program: Callable[[str], str]) -> None:
+    files = tmp_path / "files"
+    with running(tmp_path, "--embedded", "--grafana-provisioning", str(files)) as (process, places):
+        assert re.search(r"prometheus --config.file=\S+/prometheus/prometheus.yml --web.listen-address=(\S+)", places["for Grafana"])
+        checked = subprocess.run([program("promtool"), "check", "config", str(files / "prometheus" / "prometheus.yml")], check=False)
+        assert checked.returncode == 0
+        dashboards = {json.loads(file.read_text())["uid"] for file in (files / "dashboards").glob("*.json")}
+        assert "balance" in dashboards
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
 
 
 def test_the_demo_can_end_by_itself() -> None:
-    done = subprocess.run(demo("--port", "0", "--admin-port", "0", "--duration", "200ms"), capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run([*demo(*FREE), "--duration", "200ms"], capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0
     assert "Ends after 0.2 s." in done.stdout
 
 
-@pytest.mark.parametrize("option", ["--port", "--admin-port"])
-def test_a_port_in_use_is_one_line_that_names_the_options(option: str) -> None:
-    other = "--admin-port" if option == "--port" else "--port"
+@pytest.mark.parametrize(
+    ("option", "cure"),
+    [
+        ("--port", "choose other ports: --port, --admin-port"),
+        ("--admin-port", "choose other ports: --port, --admin-port"),
+        ("--page-port", "choose another port: --page-port"),
+    ],
+)
+def test_a_port_in_use_is_one_line_that_names_the_option(option: str, cure: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        done = subprocess.run(demo(option, str(port), other, "0"), capture_output=True, text=True, check=False, timeout=60)
+        done = subprocess.run([*demo(*FREE), option, str(port)], capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 2
-    assert done.stderr == f"127.0.0.1:{port}: cannot listen: address already in use (choose other ports: --port, --admin-port)\n"
+    assert done.stderr == f"127.0.0.1:{port}: cannot listen: address already in use ({cure})\n"
 
 
 def test_a_wrong_duration_is_one_line() -> None:
     done = subprocess.run(demo("--duration", "soon"), capture_output=True, text=True, check=False, timeout=60)
     assert (done.returncode, done.stderr) == (2, "--duration: 'soon' is no duration (write it as 100ms, 10s, 1m or 1h)\n")
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = subprocess.run([*demo(*FREE), "--grafana-provisioning", str(tmp_path / "file")], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 2
+    assert re.fullmatch(r"\S+file\S*: \S.*\)", done.stderr.splitlines()[-1])
+    assert "Traceback" not in done.stderr

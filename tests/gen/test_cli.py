@@ -83,7 +83,7 @@ def contents(directory: Path) -> dict[str, bytes]:
         (["alerts", "--set", 'selector=job="edge",job="core"'], 'selector: job="core" is not the one scrape job'),
         (["rules", "--set", "ruler=cortex"], "ruler: 'cortex' is not known (choices: mimir, prometheus, thanos, vmalert, vmalert-1.79)"),
         (["rules", "--ruler", "cortex"], "argument --ruler: invalid choice: 'cortex'"),
-        (["kubernetes"], "kubernetes makes 6 files (give a directory: --out DIR)"),
+        (["kubernetes"], "kubernetes makes 11 files (give a directory: --out DIR)"),
         (["kubernetes", "--set", "kubernetes.name=Edge"], "kubernetes.name: 'Edge' is no Kubernetes name (write it like edge-monitoring)"),
         (["kubernetes", "--set", "kubernetes.port=9090"], "kubernetes.port: 9090 is no port name (write it like metrics)"),
         (
@@ -179,9 +179,41 @@ def test_lint_tells_findings_to_people_and_to_programs(capsys: pytest.CaptureFix
     assert capsys.readouterr().out == ""
     assert main(["lint", "--set", "prometheus.scrape_interval=2m", "--format", "json"]) == 1
     told = json.loads(capsys.readouterr().out)
-    assert {finding["check"] for finding in told["findings"]} == {"window-sparse"}
-    assert told["findings"][0]["cure"] == "at most 1m15s"
-    assert told["summary"]["warnings"] == len(told["findings"])
+    assert {finding["check"] for finding in told["findings"]} == {"absent-without-for", "window-sparse"}
+    assert told["findings"][-1]["cure"] == "at most 1m15s"
+    assert told["summary"]["errors"] + told["summary"]["warnings"] == len(told["findings"])
+
+
+def test_findings_become_annotations_on_github(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["lint", "--set", "prometheus.evaluation_interval=3m", "--format", "github"]) == 1
+    first = capsys.readouterr().out.splitlines()[-1]
+    assert first.startswith("::")
+    Path("shop/runbooks").mkdir(parents=True)
+    Path("shop/__init__.py").write_text(
+        "from balance.catalog.metrics import CATALOG\n"
+        "from balance.monitoring.bundle import Bundle\n"
+        "bundle = Bundle(CATALOG, runbooks=(__name__,))\n"
+    )  # fmt: skip
+    Path("shop/runbooks/Old.md").write_text("---\nowner: 100% us\nreviewed: 2001-02-03\n---\n")
+    assert main(["lint", "--reviews", "--source", "shop:bundle", "--format", "github"]) == 1
+    told = capsys.readouterr().out
+    assert told.startswith(
+        "::warning file=shop/runbooks/Old.md,title=review-due::shop/runbooks/Old.md: warning: Old was reviewed on 2001-02-03, by 100%25 us"
+    )
+    assert told.count("\n") == 1
+
+
+def test_a_comparison_of_two_units_is_refused_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("wrong.py").write_text(
+        "from balance.catalog import metrics, thresholds\n"
+        "from balance.monitoring.alerts import Condition\n"
+        "from balance.promql import RATE_WINDOW, rate, series\n"
+        "bundle = Condition(rate(series(metrics.PROCESS_CPU).over(RATE_WINDOW)), '>', thresholds.LATENCY_P99)\n"
+    )  # fmt: skip
+    assert main(["lint", "--source", "wrong:bundle"]) == 2
+    assert capsys.readouterr().err == (
+        "balance-gen: compares ratio with the threshold 'latency_p99', which is in seconds (use an expression and a threshold of one unit)\n"
+    )
 
 
 def test_lint_of_reviews_lists_what_is_due_and_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:

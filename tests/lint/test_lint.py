@@ -1,14 +1,15 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Callable
 from datetime import date
 from typing import Any
 
 import pytest
 
-from balance.catalog.model import RATIO, Counter, Gauge, Label, Threshold, Unit
-from balance.catalog.registry import Catalog
+from balance.catalog.model import RATIO, SECONDS, STATE, Counter, Gauge, Histogram, Label, Metric, StateSet, Threshold, Unit, scrape_type
+from balance.catalog.registry import Budget, Catalog
 from balance.errors import BalanceError, MonitoringError
 from balance.lint.check import Inputs
 from balance.lint.run import CHECKS, named, run
@@ -17,26 +18,47 @@ from balance.monitoring.bundle import Bundle, Waiver
 from balance.monitoring.dashboards import Dashboard, Panel, Query, Row
 from balance.monitoring.runbooks import SECTIONS, Runbook
 from balance.monitoring.settings import PrometheusSettings, Settings
-from balance.promql import RATE_WINDOW, rate, ratio, series, sum_by
+from balance.promql import (
+    RATE_WINDOW,
+    ComparisonOperator,
+    Expr,
+    Window,
+    absent,
+    compare,
+    complement,
+    count_by,
+    increase,
+    matches,
+    max_by,
+    quantile,
+    rate,
+    ratio,
+    recorded,
+    series,
+    sum_by,
+    unless,
+)  # fmt: skip
 from balance.render.grafana import render
 
 ORDERS = Counter("shop_orders_total", "Orders.", Unit.of("orders"), (Label("outcome", "How it ended.", values=("paid", "failed")),))
 BASKETS = Gauge("shop_baskets", "Open baskets.", Unit.of("baskets"))
 STOCK = Gauge("shop_stock", "Goods in stock.", Unit.of("goods"))
 FAILED = Threshold("failed", 0.02, RATIO, most=1, reason="Twice what the payment provider promises.")
-FAILING = Condition(
-    ratio(sum_by(rate(series(ORDERS, outcome="failed").over(RATE_WINDOW)), "job"), sum_by(rate(series(ORDERS).over(RATE_WINDOW)), "job")), ">", FAILED
-)
+ENOUGH = Threshold("enough", 50, ORDERS.unit, reason="Fewer say little.")
+TRAFFIC = compare(sum_by(increase(series(ORDERS).over(RATE_WINDOW)), "job"), ">", ENOUGH)
+FAILED_ORDERS = series(ORDERS, outcome="failed").over(RATE_WINDOW)
+PART, WHOLE = sum_by(rate(FAILED_ORDERS), "job"), sum_by(rate(series(ORDERS).over(RATE_WINDOW)), "job")
+FAILING = Condition(ratio(PART, WHOLE), ">", FAILED, also=(TRAFFIC,))
 ALERT = Alert("ShopOrdersFail", FAILING, "critical", "Orders fail", "Too many.", wait=60)
+CATALOG = Catalog("shop", (ORDERS, BASKETS, STOCK), thresholds=(FAILED, ENOUGH))
 PANEL = Panel("Failed Orders", "Share of them.", (Query(FAILING.expr, "{{job}}"),), thresholds=(FAILED,))
 OTHER = Panel("Baskets", "Open ones.", (Query(series(BASKETS), "{{instance}}"),))
 
 
-def bundle(*panels: Panel, **changes: object) -> Bundle:
+def shop(*panels: Panel, **changes: object) -> Bundle:
     dashboard = Dashboard("shop", "shop", "Shop", "Orders.", (Row("All", panels or (PANEL, OTHER)),), presence=BASKETS, main=True)
-    catalog = Catalog("shop", (ORDERS, BASKETS, STOCK), thresholds=(FAILED,))
-    given = {"alerts": (ALERT,), "dashboards": (dashboard,), "unplotted": {STOCK: "nobody asks"}, **changes}
-    return Bundle(catalog, **given)  # type: ignore[arg-type]
+    given = {"catalog": CATALOG, "alerts": (ALERT,), "dashboards": (dashboard,), "unplotted": {STOCK: "nobody asks"}, **changes}
+    return Bundle(**given)  # type: ignore[arg-type]
 
 
 def runbook(**changes: object) -> Runbook:
@@ -50,8 +72,8 @@ LOKI = {"type": "loki", "uid": "${datasource}"}
 
 
 def good() -> Inputs:
-    boards = {board.name: json.loads(render(board, Settings(job="shop"))) for board in bundle().dashboards}
-    return Inputs(bundle(), Settings(job="shop"), (runbook(),), date(2026, 11, 22), boards)
+    boards = {board.name: json.loads(render(board, Settings(job="shop"))) for board in shop().dashboards}
+    return Inputs(shop(), Settings(job="shop"), (runbook(),), date(2026, 11, 22), boards)
 
 
 def board(*path: str | int, **changes: Any) -> Inputs:
@@ -77,7 +99,124 @@ def query(expr: str, **changes: Any) -> Inputs:
 
 
 ALL = '{job=~"$job",instance=~"$instance"}'
+
+
+def ageing(remove_after: str) -> Bundle:
+    """The bundle at version 2 of its catalog, with a stock that is to go."""
+    stock = STOCK.replace(deprecated_since="1", remove_after=remove_after)
+    catalog = Catalog("shop", (ORDERS, BASKETS, stock), thresholds=(FAILED, ENOUGH), version="2")
+    rules = (RecordingRule("instance_job:shop_stock:max", max_by(series(stock), "instance", "job")),) if stock.remove_after == "2" else ()
+    return shop(unplotted={}).replace(catalog=catalog, recording_rules=rules)
+
+
+def declared(metric: Metric, **catalog: Any) -> Inputs:
+    """With one more metric, which no panel shows."""
+    more = Catalog("shop", (ORDERS, BASKETS, STOCK, metric), thresholds=(FAILED, ENOUGH), **catalog)
+    return good().replace(bundle=shop(catalog=more, unplotted={STOCK: "nobody asks", metric: "nor for these"}))
+
+
+def gauge(name: str, unit: str = "goods", *labels: Label) -> Gauge:
+    return Gauge(name, "Goods.", Unit.of(unit), labels)
+
+
+def alerted(expr: Expr, operator: ComparisonOperator = ">", value: float = 0.5, metric: Metric | None = None, **changes: Any) -> Inputs:
+    """With one more alert, whose condition is plotted and whose threshold is drawn; and with one more metric, if it needs one."""
+    given = {name: changes.pop(name) for name in ("also", "missing") if name in changes}
+    threshold = Threshold("more", value, expr.unit, reason="So it is.", above=-9)
+    alert = Alert("ShopMore", Condition(expr, operator, threshold, **given), "warning", "Too much", "Of it.", wait=60).replace(**changes)
+    panel = Panel("More", "Of it.", (Query(expr, "x"),), thresholds=(threshold,))
+    catalog = Catalog("shop", (ORDERS, BASKETS, STOCK, *([metric] if metric else ())), thresholds=(FAILED, ENOUGH, threshold))
+    unplotted = {STOCK: "nobody asks"} if STOCK not in expr.metrics() else {}
+    inputs = good().replace(runbooks=(runbook(), runbook(alert="ShopMore")))
+    return inputs.replace(bundle=shop(PANEL, OTHER, panel, catalog=catalog, unplotted=unplotted, alerts=(ALERT, alert)))
+
+
+def plotted(expr: Expr) -> Inputs:
+    """With one more panel."""
+    unplotted = {STOCK: "nobody asks"} if STOCK not in expr.metrics() else {}
+    return good().replace(bundle=shop(PANEL, OTHER, Panel("More", "Of it.", (Query(expr, "x"),)), unplotted=unplotted))
+
+
+def said(**words: str) -> Inputs:
+    return good().replace(bundle=shop(alerts=(ALERT.replace(**words),)))
+
+
+def twice(**changes: Any) -> Inputs:
+    inputs = good().replace(runbooks=(runbook(), runbook(alert="ShopMore")))
+    return inputs.replace(bundle=shop(alerts=(ALERT, ALERT.replace(name="ShopMore", **changes))))
+
+
+OPEN = Gauge("shop_open", "Whether it is open.", STATE)
+DOORS = StateSet("shop_door", "The door.", STATE, states=("open", "shut"))
+WAITS = Histogram("shop_wait_seconds", "Waiting.", SECONDS, buckets=(1, 5))
+JOB_STOCK, JOB_BASKETS = sum_by(series(STOCK), "job"), sum_by(series(BASKETS), "job")
+LOW, HIGH = FAILED, Threshold("often", 0.1, RATIO, most=1, reason="One in ten.")
+FIXED = Window(300)
+STORED = recorded(
+    "job:failed:ratio_rate5m",
+    ratio(sum_by(rate(series(ORDERS, outcome="failed").over(FIXED)), "job"), sum_by(rate(series(ORDERS).over(FIXED)), "job")),
+)
+
 BAD: dict[str, tuple[Callable[[], Inputs], str]] = {
+    "metric-camel-case": (lambda: declared(gauge("shop_rottenGoods")), "shop_rottenGoods is written in camelCase (write 'shop_rotten_goods')"),
+    "metric-type-in-name": (lambda: declared(gauge("shop_gauge_rotten")), "tells the type 'gauge' in its name"),
+    "metric-unit-abbreviated": (lambda: declared(gauge("shop_wait_ms")), "abbreviates a unit in its name: 'ms'"),
+    "metric-base-unit": (lambda: declared(gauge("shop_wait", "milliseconds")), "is in milliseconds (count in seconds, and say so in its name)"),
+    "metric-cardinality": (
+        lambda: declared(gauge("shop_shelf", "goods", Label("shelf", "Where.", bound=101), Label("row", "Which.", bound=100))),
+        "shop_shelf may show 10100 series of an instance, 10000 are its budget",
+    ),
+    "catalog-cardinality": (
+        lambda: declared(gauge("shop_shelf", "goods", Label("shelf", "Where.", bound=9)), budget=Budget(total=12)),
+        "may show 13 series of an instance, 12 are its budget (begin with shop_shelf: 9)",
+    ),
+    "threshold-unused": (lambda: good().replace(bundle=shop(catalog=Catalog("shop", CATALOG, thresholds=(FAILED, ENOUGH, HIGH)))), "often is a"),
+    "condition-impossible": (lambda: alerted(series(OPEN), "==", 2, OPEN), "compares state == 2, which never holds (values lie between 0 and 1)"),
+    "condition-certain": (lambda: alerted(WHOLE, ">=", 0), "compares orders/seconds >= 0, which always holds (values lie between 0 and inf)"),
+    "threshold-between-buckets": (lambda: alerted(quantile(0.9, series(WAITS), RATE_WINDOW, "job"), ">", 2, WAITS), "with 2, which is none of"),
+    "equality-of-measured": (lambda: alerted(WHOLE, "==", 2), "compares orders/seconds == 2, which is measured"),
+    "ratio-unguarded": (lambda: alerted(ratio(PART, WHOLE), "<", 0.5), "compares a ratio of rates, however little traffic there is"),
+    "nan-in-aggregation": (lambda: plotted(sum_by(ratio(PART, WHOLE))), "takes the sum of ratios or quantiles"),
+    "vector-matching": (lambda: plotted(unless(JOB_STOCK, series(BASKETS))), "never matches: one side lacks instance"),
+    "regex-needless": (lambda: plotted(rate(series(ORDERS, outcome=matches("failed")).over(RATE_WINDOW))), "by the pattern 'failed'"),
+    "alert-without-job": (lambda: alerted(sum_by(series(STOCK))), "ShopMore does not keep the job"),
+    "absent-without-for": (lambda: alerted(series(OPEN), "==", 0, OPEN, missing=absent(series(OPEN)), wait=15), "what is missing after 15s"),
+    "wait-ineffective": (lambda: alerted(series(STOCK), wait=14), "has for: 14s, rules are evaluated every 15s"),
+    "interval-long": (
+        lambda: good().replace(
+            settings=Settings(job="shop", prometheus=PrometheusSettings(evaluation_interval=151)), bundle=shop(alerts=(ALERT.replace(wait=0),))
+        ),
+        "2m31s between two samples is too long (at most 2m30s)",
+    ),
+    "record-undeclared": (lambda: plotted(STORED), "reads job:failed:ratio_rate5m, which nothing records"),
+    "record-late": (
+        lambda: good().replace(
+            bundle=shop(
+                recording_rules=(
+                    RecordingRule("job:failed:complement", complement(STORED)),
+                    RecordingRule(STORED.record, STORED.expr),
+                )
+            )
+        ),
+        "reads job:failed:ratio_rate5m, which is recorded after it",
+    ),
+    "rule-duplicate": (twice, "ShopMore says the same as ShopOrdersFail"),
+    "severity-inverted": (
+        lambda: good().replace(
+            runbooks=(runbook(), runbook(alert="ShopMore")),
+            bundle=shop(
+                PANEL.replace(thresholds=(LOW, HIGH)),
+                OTHER,
+                catalog=Catalog("shop", CATALOG, thresholds=(LOW, HIGH, ENOUGH)),
+                alerts=(ALERT, ALERT.replace(name="ShopMore", severity="warning", condition=FAILING.replace(threshold=HIGH))),
+            ),
+        ),
+        "ShopOrdersFail is critical at 0.02, ShopMore warns at 0.1",
+    ),
+    "template-value": (lambda: said(summary="{{ $value }} of the orders fail"), "writes $value as a bare number"),
+    "template-placeholder": (lambda: said(description="The threshold is {treshold}."), "has a place {treshold} in its words"),
+    "query-twice": (lambda: good().replace(bundle=shop(PANEL, OTHER.replace(queries=OTHER.queries * 2))), "Baskets asks for the same twice"),
+    "words-unknown-name": (lambda: said(description="See ShopOrderFails."), "ShopOrderFails is no alert (did you mean 'ShopOrdersFail'?"),
     "alert-without-runbook": (lambda: good().replace(runbooks=()), "ShopOrdersFail has no runbook"),
     "runbook-without-alert": (lambda: good().replace(runbooks=(runbook(), runbook(alert="ShopOrderFails"))), "did you mean 'ShopOrdersFail'?"),
     "runbook-without-owner": (lambda: good().replace(runbooks=(runbook(owner=""),)), "has no owner"),
@@ -88,16 +227,16 @@ BAD: dict[str, tuple[Callable[[], Inputs], str]] = {
         "no metric 'shop_stok'",
     ),
     "review-due": (lambda: good().replace(today=date(2027, 2, 23)), "was reviewed on 2026-11-22, by shop"),
-    "metric-unplotted": (lambda: good().replace(bundle=bundle(unplotted={})), "shop_stock is on no panel"),
+    "metric-unplotted": (lambda: good().replace(bundle=shop(unplotted={})), "shop_stock is on no panel"),
     "metric-needlessly-unplotted": (
-        lambda: good().replace(bundle=bundle(unplotted={STOCK: "nobody asks", BASKETS: "nor for these"})),
+        lambda: good().replace(bundle=shop(unplotted={STOCK: "nobody asks", BASKETS: "nor for these"})),
         "shop_baskets is on a panel after all",
     ),
     "alert-without-panel": (
-        lambda: good().replace(bundle=bundle(PANEL.replace(queries=(Query(FAILING.expr.parts[0], "x"),), thresholds=()), OTHER)),
+        lambda: good().replace(bundle=shop(PANEL.replace(queries=(Query(FAILING.expr.parts[0], "x"),), thresholds=()), OTHER)),
         "has no panel",
     ),
-    "threshold-undrawn": (lambda: good().replace(bundle=bundle(PANEL.replace(thresholds=()), OTHER)), "is plotted without 'failed'"),
+    "threshold-undrawn": (lambda: good().replace(bundle=shop(PANEL.replace(thresholds=()), OTHER)), "is plotted without 'failed'"),
     "window-sparse": (
         lambda: good().replace(settings=Settings(job="shop", prometheus=PrometheusSettings(scrape_interval=76))),
         "windows of 5m hold fewer than 4 samples, with one every 1m16s (at most 1m15s)",
@@ -119,8 +258,10 @@ BAD: dict[str, tuple[Callable[[], Inputs], str]] = {
     "target-instance-rule": (lambda: query(f'shop_stock{{job=~"$job",instance="$instance"}} / shop_stock{ALL}'), "whatever instance is chosen"),
     "target-counter-agg-rule": (lambda: query(f"sum(shop_orders_total{ALL})"), "shows shop_orders_total raw"),
     "uneditable-dashboard": (lambda: board(editable=True), "dashboard 'shop': error: shop can be edited"),
+    "removal-due": (lambda: good().replace(bundle=ageing(remove_after="1")), "shop_stock was to be shown until version 1, the catalog is at 2"),
+    "deprecated-in-use": (lambda: good().replace(bundle=ageing(remove_after="2")), "shop_stock is asked for and is to go after version 2"),
     "waiver-unused": (
-        lambda: good().replace(bundle=bundle(waivers=(Waiver("alert-without-panel", "ShopOrdersFail", "soon"),))),
+        lambda: good().replace(bundle=shop(waivers=(Waiver("alert-without-panel", "ShopOrdersFail", "soon"),))),
         "has no such finding",
     ),
 }
@@ -144,6 +285,73 @@ def test_a_check_finds_its_fault_and_nothing_else_does(name: str) -> None:
     assert {finding.check for finding in findings} == {name}
     assert message in str(findings[0])
     assert str(findings[0]).endswith(f"[{name}]")
+
+
+MORE_BAD: list[tuple[str, Callable[[], Inputs], str]] = [
+    ("metric-camel-case", lambda: declared(gauge("shop_rotten", "goods", Label("shelfRow", "Where.", bound=9))), "has the name 'shelfRow'"),
+    ("metric-base-unit", lambda: declared(gauge("shop_wait_minutes")), "is in minutes"),
+    ("condition-impossible", lambda: alerted(quantile(0.9, series(WAITS), RATE_WINDOW, "job"), ">", 5, WAITS), "values lie between 0 and 5"),
+    ("condition-impossible", lambda: alerted(ratio(PART, WHOLE), ">=", 2, also=(TRAFFIC,)), "compares ratio >= 2, which never holds"),
+    ("condition-impossible", lambda: alerted(complement(ratio(PART, WHOLE)), "<", 0, also=(TRAFFIC,)), "compares ratio < 0, which never holds"),
+    ("condition-impossible", lambda: alerted(count_by(series(STOCK), "job"), "==", 0), "values lie between 1 and inf"),
+    ("condition-certain", lambda: alerted(series(OPEN), "<=", 1, OPEN), "compares state <= 1, which always holds"),
+    ("condition-certain", lambda: alerted(series(OPEN), "!=", 2, OPEN), "compares state != 2, which always holds"),
+    ("vector-matching", lambda: plotted(ratio(rate(FAILED_ORDERS), rate(series(ORDERS, outcome="paid").over(RATE_WINDOW)))), "'failed' on one side"),
+    ("regex-needless", lambda: plotted(rate(series(ORDERS, outcome=matches(".+")).over(RATE_WINDOW))), "matches every outcome by '.+'"),
+    ("record-undeclared", lambda: (lambda inputs: inputs.replace(bundle=inputs.bundle.replace(recording_rules=(RecordingRule(STORED.record, WHOLE),))))(plotted(STORED)), "which is recorded otherwise"),
+    ("rule-duplicate", lambda: good().replace(bundle=shop(recording_rules=(RecordingRule("job:a:b", WHOLE), RecordingRule("job:c:d", WHOLE)))), "job:c:d says"),
+    ("words-unknown-name", lambda: good().replace(bundle=shop(PANEL, OTHER.replace(description="Like shop_stok."))), "shop_stok is no metric"),
+    ("wait-ineffective", lambda: alerted(series(STOCK), keep_firing=1), "has keep_firing_for: 1s"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "make", "message"), MORE_BAD)
+def test_a_check_has_more_than_one_way_to_find_its_fault(name: str, make: Callable[[], Inputs], message: str) -> None:
+    findings, _ = run(make())
+    assert {finding.check for finding in findings} == {name}
+    assert message in str(findings[0])
+
+
+GOOD: dict[str, Callable[[], Inputs]] = {
+    "the worst of several ratios": lambda: plotted(max_by(ratio(PART, WHOLE))),
+    "a ratio of what is not a part of the whole may be above 1": lambda: alerted(ratio(WHOLE, PART), ">", 2, also=(TRAFFIC,)),
+    "a difference between threshold and range that can be reached": lambda: alerted(series(OPEN), "<", 1, OPEN),
+    "one state of several": lambda: alerted(series(DOORS, state="open"), "==", 1, DOORS),
+    "the quantile at a bound below the last": lambda: alerted(quantile(0.9, series(WAITS), RATE_WINDOW, "job"), ">", 1, WAITS),
+    "a rate that is exactly 0": lambda: alerted(WHOLE, "==", 0),
+    "sides that are matched by labels that both have": lambda: plotted(unless(JOB_STOCK, series(BASKETS), "job")),
+    "different values of a label that is aggregated away": lambda: plotted(ratio(PART, sum_by(rate(series(ORDERS, outcome="paid").over(RATE_WINDOW)), "job"))),
+    "a pattern that some values match": lambda: plotted(rate(series(ORDERS, outcome=matches("f.*")).over(RATE_WINDOW))),
+    "a recorded series with its rule": lambda: (lambda inputs: inputs.replace(bundle=inputs.bundle.replace(recording_rules=(RecordingRule(STORED.record, STORED.expr),))))(plotted(STORED)),
+    "a value with a function of its own": lambda: said(summary="{{ $value | humanize }} of the orders fail"),
+    "one condition at two severities": lambda: twice(severity="warning"),
+    "other services' names": lambda: said(description="See PaymentDown and payments_total, WebSocket too."),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("make", GOOD.values(), ids=GOOD)
+def test_what_is_right_is_not_found(make: Callable[[], Inputs]) -> None:
+    assert run(make()) == ([], 0)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["shop_rottenGoods", "shop_gauge_rotten", "shop_wait_ms", "shop_wait_minutes", "shop_wait_milliseconds", "shop_size_kilobytes", "shop_size_bits"],
+)
+def test_promtool_says_the_same_of_names(name: str, program: Callable[[str], str]) -> None:
+    scrape = f"# HELP {name} Goods.\n# TYPE {name} gauge\n{name} 1\n"
+    judged = subprocess.run([program("promtool"), "check", "metrics"], input=scrape, capture_output=True, text=True, check=False)
+    assert judged.returncode == 3, judged.stderr
+    metric = gauge(name)
+    assert {finding.check.partition("-")[0] for finding in run(declared(metric))[0]} == {"metric"}
+
+
+def test_promtool_finds_no_fault_with_the_names_of_the_catalog(program: Callable[[str], str], bundle: Bundle) -> None:
+    lines = [
+        f"# HELP {m.name} {m.help}\n# TYPE {m.name} {scrape_type(m)}\n" + f"{m.name} 1\n" for m in bundle.catalog if not isinstance(m, Histogram)
+    ]
+    judged = subprocess.run([program("promtool"), "check", "metrics"], input="".join(lines), capture_output=True, text=True, check=False)
+    assert (judged.returncode, judged.stderr) == (0, "")
 
 
 @pytest.mark.parametrize(
@@ -175,7 +383,7 @@ def test_a_rule_finds_its_fault_wherever_it_hides(make: Callable[[], Inputs], ch
         lambda: query(f"shop_stock{ALL} > 1 and on (job) sum by (job) (increase(shop_orders_total{ALL}[15m]))"),
         lambda: query(f"histogram_quantile(0.99, sum by (le) (rate(shop_seconds_bucket{ALL}[$__rate_interval])))"),
         lambda: query('sum(rate({job=~"$job"} |= "[5m] {" [$__auto]))', datasource=LOKI),
-        lambda: query('job:shop_orders:rate5m{job=~"$job"}').replace(bundle=bundle(recording_rules=(RECORDED,))),
+        lambda: query('job:shop_orders:rate5m{job=~"$job"}').replace(bundle=shop(recording_rules=(RECORDED,))),
         lambda: variable("job", query={"query": "label_values(shop_baskets, job)", "refId": "A"}),
         lambda: variable("instance", query='label_values(shop_baskets{job=~"$job"}, instance)'),
         lambda: board("panels", 1, "fieldConfig", defaults={"mappings": [{"type": "value", "options": {}}]}),
@@ -191,7 +399,7 @@ def test_no_result_but_that_of_reviews_depends_on_the_day() -> None:
 
 
 def test_a_waiver_silences_one_finding_and_needs_a_reason() -> None:
-    waived = bundle(unplotted={}, waivers=(Waiver("metric-unplotted", "shop_stock", "a panel is being made"),))
+    waived = shop(unplotted={}, waivers=(Waiver("metric-unplotted", "shop_stock", "a panel is being made"),))
     assert run(good().replace(bundle=waived)) == ([], 1)
     with pytest.raises(MonitoringError, match="waives a finding without a reason"):
         Waiver("metric-unplotted", "shop_stock", " ")
@@ -204,4 +412,4 @@ def test_an_unknown_check_is_refused_with_the_nearest() -> None:
 
 def test_an_unplotted_metric_needs_a_reason() -> None:
     with pytest.raises(MonitoringError, match="unplotted shop_stock: has no reason"):
-        bundle(unplotted={STOCK: ""})
+        shop(unplotted={STOCK: ""})

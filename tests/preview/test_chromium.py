@@ -89,8 +89,6 @@ def test_what_does_not_fit_is_found(browser: Browser, written: Path) -> None:
 
 def serious(browser: Browser, axe: Path) -> list[list[str]]:
     """The serious and critical findings of axe-core about the page that is open."""
-    if not axe.exists():
-        pytest.skip("axe-core is not there: `make test` fetches it where npm is and can")
     browser.run(axe.read_text(encoding="utf-8"))
     told = browser.run(
         "axe.run().then(({violations, passes}) => ({passes: passes.length, found: violations.map((one) => "
@@ -101,8 +99,8 @@ def serious(browser: Browser, axe: Path) -> list[list[str]]:
 
 
 @pytest.fixture
-def axe(repository: Path) -> Path:
-    return repository / ".tools" / "npm" / "node_modules" / "axe-core" / "axe.min.js"
+def axe(modules: Callable[..., Path]) -> Path:
+    return modules("axe-core") / "axe-core" / "axe.min.js"
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -50,5 +50,9 @@ def test_a_number_of_decimals_can_be_asked_for(value: float, unit: str, decimals
     assert formatted(value, unit, decimals) == expected
 
 
+def test_what_is_next_to_nothing_is_written_with_an_exponent() -> None:
+    assert (formatted(1.065580921210958e-12, "bytes"), formatted(1e-7, "none"), formatted(5e-324, "none")) == ("1.07e-12 B", "1e-7", "5e-324")
+
+
 def test_what_is_no_number_is_told_as_such() -> None:
     assert (formatted(None, "s"), formatted(math.nan, "s"), formatted(math.inf, "s"), formatted(-math.inf, "bytes")) == ("", "NaN", "∞", "-∞")

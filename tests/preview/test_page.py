@@ -111,6 +111,13 @@ def test_a_figure_is_judged_by_the_threshold(value: float, alarm: str, colour: s
     assert "No traffic" in panel((math.nan,), kind="stat", expr=ratio_of)
 
 
+def test_what_is_no_number_counts_in_a_stat_and_is_passed_over_elsewhere() -> None:
+    """As Grafana's reducers do: `last` in stats, `lastNotNull` in legends and in cells."""
+    assert "No traffic" in panel((3, math.nan), kind="stat")
+    assert "<td>3</td><td>3</td>" in panel((3, math.nan))
+    assert "<span>3</span>" in panel((3, math.nan), kind="table")
+
+
 def test_states_are_told_in_their_words_and_colours() -> None:
     drawn = panel((1, 1, 0), kind="state-timeline", states=(State(1, "Fine", "green"), State(0, "Broken", "red")))
     assert re.findall(r"fill:var\(--(\w+)\)", drawn) == ["green", "red"]

@@ -13,9 +13,10 @@ import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from balance.catalog import metrics as m
 from balance.catalog.model import Counter, Histogram
 from balance.monitoring.bundle import Bundle
-from balance.promql import text
+from balance.promql import RATE_WINDOW, mean, series, text
 from balance.promql.ast import OverTime, Recorded
 from balance.promql.evaluate import STALE, Database, Labels, Series, Version, evaluate
 from balance.promql.selectors import Expr, Selector
@@ -33,7 +34,8 @@ GONE = "stale"
 def expressions(bundle: Bundle) -> list[Expr]:
     """Every expression of the bundle and all that it is made of, once."""
     marks = (annotation.expr for dashboard in bundle.dashboards for annotation in dashboard.annotations)
-    return list(dict.fromkeys(node for expr in (*(expr for _, expr in bundle.expressions()), *marks) for node in expr.walk()))
+    every = (*(expr for _, expr in bundle.expressions()), *marks, mean(series(m.HTTP_REQUEST_DURATION), RATE_WINDOW, "job"))
+    return list(dict.fromkeys(node for expr in every for node in expr.walk()))
 
 
 def rules(expr: Expr) -> dict[str, Expr]:

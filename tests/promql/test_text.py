@@ -31,7 +31,7 @@ from balance.promql import (
     unless,
     until,
 )
-from balance.promql.ast import Comparison, Distance, Ratio, Scaled, SetOperation
+from balance.promql.ast import Comparison, Distance, Quotient, Scaled, SetOperation
 from balance.promql.text import duration, quoted
 
 HOUR = Window(3600)
@@ -77,7 +77,7 @@ def test_the_parser_reads_the_text_as_it_was_built(expr: Expr) -> None:
 
 def _built(expr: Expr) -> object:
     match expr:
-        case Ratio():
+        case Quotient():
             return ("/", _built(expr.part), _built(expr.whole))
         case Distance():
             moment = _built(expr.moment)

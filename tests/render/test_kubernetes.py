@@ -5,7 +5,10 @@ from typing import Any
 
 import pytest
 import yaml
+from cloudcoil.models.kubernetes.apps import v1 as apps
+from cloudcoil.models.kubernetes.autoscaling import v2 as autoscaling
 from cloudcoil.models.kubernetes.core import v1 as core
+from cloudcoil.models.kubernetes.policy import v1 as policy
 from cloudcoil.models.prometheus_operator import v1 as operator
 
 from balance.errors import RenderError
@@ -29,7 +32,16 @@ CHOSEN = Settings(
         dashboard_annotations={"grafana_folder": "Edge: all"},
     ),
 )
-MODELS: dict[str, Any] = {"PrometheusRule": operator.PrometheusRule, "ServiceMonitor": operator.ServiceMonitor, "ConfigMap": core.ConfigMap}
+MODELS: dict[str, Any] = {
+    "PrometheusRule": operator.PrometheusRule,
+    "ServiceMonitor": operator.ServiceMonitor,
+    "ConfigMap": core.ConfigMap,
+    "Service": core.Service,
+    "Deployment": apps.Deployment,
+    "HorizontalPodAutoscaler": autoscaling.HorizontalPodAutoscaler,
+    "PodDisruptionBudget": policy.PodDisruptionBudget,
+}
+RUNNING = {"deployment.yaml", "autoscaler.yaml", "disruption.yaml", "service.yaml", "service-metrics.yaml"}
 
 
 def made(bundle: Bundle, settings: Settings) -> dict[str, dict[str, Any]]:
@@ -45,7 +57,9 @@ def understood(document: dict[str, Any]) -> Any:
 @pytest.mark.parametrize("settings", [SETTINGS, CHOSEN])
 def test_kubernetes_and_the_operator_understand_every_key_of_every_object(bundle: Bundle, settings: Settings) -> None:
     objects = made(bundle, settings)
-    assert sorted(document["kind"] for document in objects.values()) == ["ConfigMap"] * len(bundle.dashboards) + ["PrometheusRule", "ServiceMonitor"]
+    assert sorted(document["kind"] for document in objects.values()) == sorted(
+        [*(MODELS.keys() - {"ConfigMap"}), "Service", *["ConfigMap"] * len(bundle.dashboards)]
+    )
     for document in objects.values():
         assert understood(document) == document
 
@@ -93,8 +107,8 @@ def test_a_config_map_carries_any_character(bundle: Bundle, odd: str) -> None:
 
 def test_names_labels_and_places_are_the_settings(bundle: Bundle) -> None:
     objects = made(bundle, CHOSEN)
-    for document in objects.values():
-        assert document["metadata"]["namespace"] == "monitoring"
+    for file, document in objects.items():
+        assert document["metadata"]["namespace"] == ("blue" if file in RUNNING else "monitoring")
         assert document["metadata"]["labels"]["release"] == "prometheus"
     assert objects["rules.yaml"]["metadata"]["name"] == "edge"
     assert objects["servicemonitor.yaml"]["spec"] == {
@@ -125,3 +139,61 @@ def test_a_dashboard_that_no_config_map_can_hold_is_refused(bundle: Bundle) -> N
     kubernetes.objects(bundle, SETTINGS, [], {"big": "x" * kubernetes.LARGEST})
     with pytest.raises(RenderError, match="'big': has 1048577 bytes; a ConfigMap holds 1048576"):
         kubernetes.objects(bundle, SETTINGS, [], {"big": "x" * (kubernetes.LARGEST + 1)})
+
+
+@pytest.mark.parametrize("settings", [SETTINGS, CHOSEN])
+def test_every_object_about_what_runs_selects_the_pods_of_the_deployment(bundle: Bundle, settings: Settings) -> None:
+    objects = made(bundle, settings)
+    deployment = objects["deployment.yaml"]
+    labels = deployment["spec"]["template"]["metadata"]["labels"]
+    assert labels == objects["servicemonitor.yaml"]["spec"]["selector"]["matchLabels"]
+    assert deployment["spec"]["selector"] == objects["disruption.yaml"]["spec"]["selector"] == {"matchLabels": labels}
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+    for file in ("service.yaml", "service-metrics.yaml"):
+        assert objects[file]["spec"]["selector"] == labels
+        assert labels.items() <= objects[file]["metadata"]["labels"].items()
+        assert all(ports[port["targetPort"]] == port["port"] for port in objects[file]["spec"]["ports"])
+    target = objects["autoscaler.yaml"]["spec"]["scaleTargetRef"]
+    assert target == {"apiVersion": deployment["apiVersion"], "kind": "Deployment", "name": deployment["metadata"]["name"]}
+
+
+@pytest.mark.parametrize("settings", [SETTINGS, CHOSEN])
+def test_prometheus_finds_the_one_service_with_the_port_of_the_metrics_which_no_client_sees(bundle: Bundle, settings: Settings) -> None:
+    objects = made(bundle, settings)
+    (endpoint,) = objects["servicemonitor.yaml"]["spec"]["endpoints"]
+    for file, document in objects.items():
+        if document["kind"] == "Service":
+            names = [port["name"] for port in document["spec"]["ports"]]
+            assert names == ([endpoint["port"]] if file == "service-metrics.yaml" else ["http"])
+
+
+def test_the_alert_about_memory_comes_at_four_fifths_of_the_limit(bundle: Bundle) -> None:
+    for settings, threshold in ((SETTINGS, 512 * 2**20), (SETTINGS.replace(thresholds={"memory": float(2**30)}), 2**30)):
+        (container,) = made(bundle, settings)["deployment.yaml"]["spec"]["template"]["spec"]["containers"]
+        limit = int(container["resources"]["limits"]["memory"].removesuffix("Mi")) * 2**20
+        assert limit * 0.8 == pytest.approx(threshold, rel=0.001)
+
+
+def test_a_pod_has_the_time_that_the_balancer_takes_to_stop(bundle: Bundle) -> None:
+    from balance.lb.config import parse
+
+    pod = made(bundle, SETTINGS)["deployment.yaml"]["spec"]["template"]["spec"]
+    waits = int(pod["containers"][0]["lifecycle"]["preStop"]["exec"]["command"][1])
+    shutdown = parse("listen: :1\nbackends: [{name: a, address: 'a:1'}]\n", "needed", {}).timeouts.shutdown
+    assert pod["terminationGracePeriodSeconds"] > waits + shutdown
+
+
+def test_how_many_run_and_from_which_image_are_settings(bundle: Bundle) -> None:
+    chosen = KubernetesSettings(image="images.example/balance:1", replicas=3, most_replicas=3, cpu="1")
+    objects = made(bundle, SETTINGS.replace(kubernetes=chosen))
+    (container,) = objects["deployment.yaml"]["spec"]["template"]["spec"]["containers"]
+    assert (container["image"], container["resources"]["requests"]["cpu"]) == ("images.example/balance:1", "1")
+    spec = objects["autoscaler.yaml"]["spec"]
+    assert (spec["minReplicas"], spec["maxReplicas"]) == (3, 3)
+    with pytest.raises(RenderError, match=r"kubernetes\.most_replicas: is 2, fewer than the 3 of kubernetes\.replicas"):
+        made(bundle, SETTINGS.replace(kubernetes=chosen.replace(most_replicas=2)))
+
+
+def test_no_two_parts_of_an_object_share_an_anchor(bundle: Bundle) -> None:
+    assert not [artifact.path for artifact in build.kubernetes(bundle, CHOSEN) if "&id0" in artifact.text]

@@ -9,12 +9,13 @@ from collections.abc import Callable
 from datetime import date
 from http.client import HTTPException
 
-from tools.bench import bodies, generator, idle, latency, metrics, picks, proxies, scrape, slow
+from tools.bench import bodies, generator, idle, latency, live, metrics, picks, proxies, scrape, slow
 from tools.bench.table import Goal, Result, summary
 
 BENCHMARKS: dict[str, Callable[[], Result]] = {
     "generator": generator.run,
     "large": generator.large,
+    "lint": generator.lint,
     "proxies": proxies.run,
     "sizes": bodies.sizes,
     "tls": bodies.tls,
@@ -24,6 +25,8 @@ BENCHMARKS: dict[str, Callable[[], Result]] = {
     "scrape": scrape.run,
     "slow": slow.run,
     "picks": picks.run,
+    "audit": live.audit,
+    "adopt": live.adopt,
 }
 
 

@@ -59,14 +59,43 @@ def large() -> Result:
     return Result(markdown(("whole process", "s (median)", "peak MB"), rows), goals)
 
 
+def lint() -> Result:
+    """`balance-gen lint` of 1,000 metrics, 1,000 alerts and 2,000 panels, of twice and of four times as many."""
+    program = str(Path(sys.executable).parent / "balance-gen")
+    rows, medians = [], []
+    for what, source in (("1,000 metrics, 1,000 alerts, 2,000 panels", "services"), ("twice as many", "services2"), ("four times", "services4")):
+        command = [program, "lint", "--source", f"tools.bench.many:{source}"]
+        taken = []
+        for _ in range(LARGE_RUNS):
+            begin = time.perf_counter()
+            subprocess.run(command, stderr=subprocess.DEVNULL, check=True)
+            taken.append(time.perf_counter() - begin)
+        medians.append(statistics.median(taken))
+        rows.append((what, f"{medians[-1]:.2f}", f"{medians[-1] / medians[0]:.1f}", f"{_peak(command):.0f}"))
+    table = markdown(("balance-gen lint, whole process", "s (median)", "times", "peak MB"), rows)
+    return Result(
+        table,
+        [
+            Goal("lint of 1,000 metrics, 1,000 alerts, 2,000 panels, seconds", 5, medians[0]),
+            Goal("lint of 4 times as many, times", 4.5, medians[2] / medians[0]),
+        ],
+    )
+
+
 def _peak(command: list[str]) -> float:
-    """Peak resident mebibytes of one run. The kernel counts what the starting process held, so a bare interpreter starts it."""
+    return used(command)[1]
+
+
+def used(command: list[str]) -> tuple[float, float]:
+    """Seconds of CPU and peak resident mebibytes of one run. The kernel counts what the starting process held, so a bare interpreter starts it."""
     run = subprocess.run([sys.executable, "-S", "-c", _STARTER, *command], capture_output=True, text=True, check=True)
-    return int(run.stderr.split()[-1]) / 1024
+    seconds, kibibytes = run.stderr.split()[-2:]
+    return float(seconds), int(kibibytes) / 1024
 
 
 _STARTER = """
 import os, sys
 pid = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ)
-print(os.wait4(pid, 0)[2].ru_maxrss, file=sys.stderr)
+used = os.wait4(pid, 0)[2]
+print(used.ru_utime + used.ru_stime, used.ru_maxrss, file=sys.stderr)
 """

@@ -1,0 +1,223 @@
+"""What generated files mean: the things that people rely on, with what is said about each, out of catalogs, rules, dashboards and routing.
+
+Files are known by their content, so that a directory of `balance-gen write`, a single file and hand-written rules can all be read.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from balance.errors import BalanceError
+from balance.gen.store import MARK
+
+Json = Any
+Key = tuple[str, str]
+"""The kind of a thing, and its name."""
+Facts = dict[str, Any]
+
+_TOKEN = re.compile(
+    r"""(?P<string>"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')
+      | \x01(?P<threshold>[^\x01]*)\x01
+      | (?P<duration>(?:[0-9]+(?:ms|[smhdwy]))+)
+      | (?P<number>[0-9][0-9.]*(?:e[-+]?[0-9]+)?)
+      | (?P<word>\$?[a-zA-Z_:][a-zA-Z0-9_:]*)
+      | (?P<operator>=~|!~|==|!=|>=|<=|[<>])
+      | (?P<other>\S)""",
+    re.VERBOSE,
+)
+
+
+class Token(NamedTuple):
+    """A piece of an expression: what kind of piece, and as it is written; `unit` is that of a threshold."""
+
+    kind: str
+    text: str
+    unit: str = ""
+
+
+class Meaning(NamedTuple):
+    """All things of one side. `kinds` are those that its files tell of: of the others nothing is known."""
+
+    things: dict[Key, Facts]
+    kinds: set[str]
+    version: str = "0"
+
+
+def read(files: Mapping[str, str]) -> Meaning:
+    """The things that files (path -> text) tell of. Raises `BalanceError` if one of them is no JSON or YAML."""
+    found = [(path, part) for path, text in sorted(files.items()) for part in _recognised(path, text)]
+    found.sort(key=lambda item: list(_READERS).index(item[1][0]))
+    catalogs = [document for _, (kind, document) in found if kind == "catalog"]
+    units = {threshold["name"]: threshold["unit"] for catalog in catalogs for threshold in catalog["thresholds"]}
+    things: dict[Key, Facts] = {}
+    kinds: set[str] = set()
+    for path, (kind, document) in found:  # a later kind of file knows more of the same thing
+        told, reader = _READERS[kind]
+        kinds.update(told)
+        try:
+            for key, facts in reader(document, units):
+                things.setdefault(key, {}).update(facts)
+        except (KeyError, TypeError, AttributeError, IndexError, ValueError):
+            raise BalanceError("is not what it seems to be", where=path, cure=f"give a {kind} as balance-gen or its program writes it") from None
+    if MARK in files:  # all that was made, so that what is not there is known not to be
+        kinds = {kind for told, _ in _READERS.values() for kind in told}
+    return Meaning(things, kinds, next((catalog["version"] for catalog in catalogs if "version" in catalog), "0"))
+
+
+def _recognised(path: str, text: str) -> Iterator[tuple[str, Json]]:
+    """The kind of a file and its content; nothing if it is none of those that are compared."""
+    marks: tuple[tuple[str, set[str]], ...]
+    if path.endswith(".json"):
+        try:
+            document = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise BalanceError(f"is no JSON: {error}", where=path, cure="mend the file") from None
+        marks = (("catalog", {"metrics", "thresholds"}), ("model", {"config", "alerts", "rules"}), ("dashboard", {"panels", "title"}))
+    elif path.endswith((".yaml", ".yml")) and re.search(r"^(groups|route):", text, re.MULTILINE):
+        import yaml
+
+        try:
+            document = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 (both are safe)
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
+            raise BalanceError(f"is no YAML: {str(error).splitlines()[0]}", where=path, cure="mend the file") from None
+        marks = (("rule file", {"groups"}), ("Alertmanager configuration", {"route", "receivers"}))
+    else:
+        return
+    if isinstance(document, dict):
+        yield from ((kind, document) for kind, keys in marks if keys <= document.keys())
+
+
+def tokens(expression: str, named: Callable[[str], tuple[str, str]] = lambda name: (name, "")) -> tuple[Token, ...]:
+    """An expression in pieces. `named` gives value and unit of a threshold, which stands between two marks."""
+    made = []
+    for match in _TOKEN.finditer(expression):
+        kind = match.lastgroup or ""
+        made.append(Token("number", *named(match[kind])) if kind == "threshold" else Token(kind, match[kind]))
+    return tuple(made)
+
+
+def _catalog(document: Json, _: Mapping[str, str]) -> Iterator[tuple[Key, Facts]]:
+    for metric in document["metrics"]:
+        facts = {
+            "type": metric["kind"],
+            "unit": metric["unit"],
+            "labels": {label["name"]: label.get("values") or label["bound"] for label in metric["labels"]},
+            "buckets": metric.get("buckets", []),
+            "merge": metric["merge"],
+            "stability": metric.get("stability", "stable"),
+            "deprecated": metric.get("deprecated_since", ""),
+            "until": metric.get("remove_after", ""),
+            "renamed": "",
+            "help": metric["help"],
+        }
+        if former := metric.get("renamed_from"):
+            yield ("metric", former), {**facts, "renamed": metric["name"]}
+            facts |= {"deprecated": "", "until": ""}
+        yield ("metric", metric["name"]), facts
+    for threshold in document["thresholds"]:
+        yield ("threshold", threshold["name"]), {**threshold, "value": (threshold["value"], threshold["unit"])}
+    for slo in document.get("objectives") or ():
+        yield ("objective", slo["name"]), slo
+
+
+def _model(document: Json, units: Mapping[str, str]) -> Iterator[tuple[Key, Facts]]:
+    """The alerts of the mixin's model, which knows the thresholds by name."""
+    config = document["config"]
+    given = {"$selector": config["selector"], "$recorded": config["recorded_selector"], "$keep": "".join(f"{at}, " for at in config["keep_labels"])}
+
+    def named(name: str) -> tuple[str, str]:
+        return config["thresholds"][name], units.get(name, "ratio" if units else "")  # those that follow from objectives are ratios
+
+    for group in document["alerts"]:
+        for alert in group["alerts"]:
+            text = "".join(piece + (given.get(hole, f"\x01{hole}\x01") if hole else "") for piece, hole in alert["expr"])
+            waits = {"for": alert["for"], "keep_firing_for": alert["keep_firing_for"] or "0s"}
+            yield ("alert", alert["name"]), {**waits, "labels": {"severity": alert["severity"]}, "expr": tokens(text, named)}
+
+
+class _Names:
+    """Tells things of one name apart, as people's own files have them: the second is called "NAME (2)"."""
+
+    def __init__(self) -> None:
+        self._seen: Counter[str] = Counter()
+
+    def __call__(self, name: str) -> str:
+        self._seen[name] += 1
+        return name if self._seen[name] == 1 else f"{name} ({self._seen[name]})"
+
+
+def _rules(document: Json, _: Mapping[str, str]) -> Iterator[tuple[Key, Facts]]:
+    records, alerts = _Names(), _Names()
+    for rule in (rule for group in document["groups"] or () for rule in group["rules"] or ()):
+        facts: Facts = {"expr": tokens(str(rule["expr"])), "labels": rule.get("labels") or {}}
+        if "record" in rule:
+            yield ("recording rule", records(rule["record"])), facts
+            continue
+        waits = {name: str(rule.get(name, "0s")) for name in ("for", "keep_firing_for")}
+        yield ("alert", alerts(rule["alert"])), {**facts, **waits, "annotations": rule.get("annotations") or {}}
+
+
+def _dashboard(document: Json, _: Mapping[str, str]) -> Iterator[tuple[Key, Facts]]:
+    title = document["title"]
+    uid = document.get("uid") or title
+    variables = (document.get("templating") or {}).get("list") or ()
+    yield ("dashboard", uid), {"title": title, "variables": [variable["name"] for variable in variables]}
+    names = _Names()
+    panels = list(document["panels"])
+    for panel in panels:
+        panels += panel.get("panels") or ()  # those of a row that is closed
+        if panel.get("type") == "row":
+            continue
+        targets = panel.get("targets") or ()
+        defaults = (panel.get("fieldConfig") or {}).get("defaults") or {}
+        steps = (defaults.get("thresholds") or {}).get("steps") or ()
+        facts = {
+            "queries": [tokens(str(target.get("expr", ""))) for target in targets],
+            "legends": [target.get("legendFormat", "") for target in targets],
+            "lines": [value for step in steps if (value := step.get("value")) is not None],
+            "type": panel.get("type", ""),
+            "unit": defaults.get("unit", ""),
+            "description": panel.get("description", ""),
+        }
+        yield ("panel", names(f"{title} / {panel.get('title') or 'without a title'}")), facts
+
+
+def _alertmanager(document: Json, _: Mapping[str, str]) -> Iterator[tuple[Key, Facts]]:
+    for receiver in document["receivers"]:
+        channels = {
+            kind.removesuffix("_configs"): [json.dumps(way, sort_keys=True) for way in ways] for kind, ways in receiver.items() if kind != "name"
+        }
+        yield ("receiver", receiver["name"]), {"channels": channels}
+    yield from _routes(document["route"], "")
+    for key in ("time_intervals", "mute_time_intervals"):
+        for times in document.get(key) or ():
+            yield ("mute time", times["name"]), {"times": json.dumps(times, sort_keys=True)}
+    for rule in document.get("inhibit_rules") or ():
+        source, target = (", ".join(rule.get(f"{side}_matchers", ())) for side in ("source", "target"))
+        yield ("inhibition", f"by {source}{f' (equal: {equal})' if (equal := ', '.join(rule.get('equal', ()))) else ''}"), {"target": target}
+
+
+_ROUTE = (
+    "receiver", "group_by", "group_wait", "group_interval", "repeat_interval", "continue", "mute_time_intervals", "active_time_intervals",
+)  # fmt: skip
+
+
+def _routes(route: Json, above: str) -> Iterator[tuple[Key, Facts]]:
+    name = " / ".join(filter(None, (above, ", ".join(route.get("matchers", ())))))
+    yield ("route", name or "of all the rest"), {key: route.get(key) for key in _ROUTE}
+    for below in route.get("routes", ()):
+        yield from _routes(below, name)
+
+
+_READERS: dict[str, tuple[tuple[str, ...], Callable[[Json, Mapping[str, str]], Iterator[tuple[Key, Facts]]]]] = {
+    "catalog": (("metric", "threshold", "objective"), _catalog),
+    "rule file": (("alert", "recording rule"), _rules),
+    "model": (("alert",), _model),
+    "dashboard": (("dashboard", "panel"), _dashboard),
+    "Alertmanager configuration": (("receiver", "route", "inhibition", "mute time"), _alertmanager),
+}
+"""By what a file is: of which kinds of things it tells, and how."""

@@ -1,0 +1,281 @@
+"""Checks of expressions: what pint asks a live Prometheus, decided from the catalog. What constructors refuse is not asked again.
+
+Theory. From the catalog follows in which range the values of an expression lie (`span`): states are 0 or 1, rates are not negative, a quantile
+is at most the last bucket's bound, a part of a whole at most 1. A comparison that no value of the range satisfies can never fire, one that all
+satisfy always does. In the same way it follows which labels have one value only (`fixed`): two sides that fix a label differently never match.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Collection, Iterator, Mapping
+from typing import TypeVar
+
+from balance.catalog.model import INFO, STATE, number
+from balance.lint.check import Found, Inputs, check
+from balance.promql.ast import (
+    Absent,
+    Aggregation,
+    Comparison,
+    ComparisonOperator,
+    Complement,
+    Distance,
+    OverTime,
+    Quantile,
+    Quotient,
+    RangeCall,
+    Recorded,
+    Scaled,
+    SetOperation,
+)
+from balance.promql.selectors import Expr, Selector
+from balance.promql.text import Scope
+
+_OTHERWISE: dict[str, ComparisonOperator] = {">": "<=", ">=": "<", "<": ">=", "<=": ">", "==": "!=", "!=": "=="}
+Span = tuple[float, float]
+Node = TypeVar("Node", bound=Expr)
+_ANY: Span = (-math.inf, math.inf)
+
+
+def span(expr: Expr, scope: Scope) -> Span:
+    """The least and the greatest value that the expression can have."""
+    match expr:
+        case RangeCall():
+            return 0, math.inf
+        case Selector():
+            return {STATE: (0, 1), INFO: (1, 1)}.get(expr.unit, _ANY)
+        case Aggregation(operator="count"):
+            return 1, math.inf
+        case Aggregation(operator="sum"):
+            return _summed(span(expr.operand, scope))
+        case Aggregation():
+            return span(expr.operand, scope)
+        case Quantile():
+            bounds = expr.histogram.metric.buckets
+            return min(0, bounds[0]), bounds[-1]
+        case Quotient():
+            positive = span(expr.part, scope)[0] >= 0 and span(expr.whole, scope)[0] >= 0
+            return (0, 1 if _is_share(expr) else math.inf) if positive else _ANY
+        case Scaled():
+            factor = scope.value(expr.threshold)
+            low, high = span(expr.operand, scope)
+            return (low * factor, high * factor) if factor > 0 else _ANY
+        case Complement():
+            low, high = span(expr.operand, scope)
+            return 1 - high, 1 - low
+        case Absent():
+            return 1, 1
+        case Recorded():
+            return span(expr.expr, scope)
+        case OverTime():
+            return _summed(span(expr.series, scope))
+        case Comparison():
+            return span(expr.left, scope)
+        case SetOperation(operator="or"):
+            left, right = span(expr.left, scope), span(expr.right, scope)
+            return min(left[0], right[0]), max(left[1], right[1])
+        case SetOperation():
+            return span(expr.left, scope)
+    return _ANY
+
+
+def _summed(one: Span) -> Span:
+    return one[0] if one[0] >= 0 else -math.inf, one[1] if one[1] <= 0 else math.inf
+
+
+def _is_share(expr: Quotient) -> bool:
+    """Whether the part is among the whole: the same, with more matchers."""
+    parts, wholes = list(expr.part.walk()), list(expr.whole.walk())
+    if [type(node) for node in parts] != [type(node) for node in wholes]:
+        return False
+    for part, whole in zip(parts, wholes, strict=True):
+        if isinstance(part, Selector) and isinstance(whole, Selector):
+            if part.name != whole.name or not set(whole.matchers) <= set(part.matchers):
+                return False
+        elif isinstance(part, RangeCall) and isinstance(whole, RangeCall):
+            if (part.function, part.range.window) != (whole.function, whole.range.window):
+                return False
+        elif not (isinstance(part, Aggregation) and isinstance(whole, Aggregation) and part.operator == whole.operator == "sum"):
+            return False
+    return True
+
+
+def fixed(expr: Expr) -> Mapping[str, str]:
+    """Labels of the result that can have one value only, and which."""
+    match expr:
+        case Selector():
+            return {matcher.label: matcher.value for matcher in expr.matchers if matcher.operator == "="}
+        case SetOperation(operator="or"):
+            return dict(fixed(expr.left).items() & fixed(expr.right).items())
+        case SetOperation():
+            return fixed(expr.left)
+        case _:
+            found = {label: value for part in expr.parts for label, value in fixed(part).items()}
+            return {label: value for label, value in found.items() if label in expr.labels}
+
+
+def nodes(expr: Expr, *kinds: type[Node]) -> Collection[Node]:
+    """What there is of these kinds within the expression, the same once."""
+    return dict.fromkeys(node for node in expr.walk() if isinstance(node, kinds)).keys()
+
+
+def _comparisons(inputs: Inputs) -> Iterator[tuple[str, str, Comparison, float]]:
+    """Every comparison of an alert or of a recording rule: where, in which rule, and with which value as the settings choose it."""
+    for kind, name, expr in rules(inputs):
+        for node in nodes(expr, Comparison):
+            yield f"{kind} {name}", name, node, inputs.settings.scope.value(node.threshold)
+
+
+def rules(inputs: Inputs) -> Iterator[tuple[str, str, Expr]]:
+    yield from (("alert", alert.name, alert.condition.whole) for alert in inputs.bundle.alerts)
+    yield from (("recording rule", rule.record, rule.expr) for rule in inputs.bundle.recording_rules)
+
+
+def _can(operator: ComparisonOperator, low: float, high: float, value: float) -> bool:
+    """Whether a number from `low` to `high` compares so with the value."""
+    match operator:
+        case ">":
+            return high > value
+        case ">=":
+            return high >= value
+        case "<":
+            return low < value
+        case "<=":
+            return low <= value
+        case "==":
+            return low <= value <= high
+        case "!=":
+            return not low == high == value
+
+
+def _said(node: Comparison, value: float) -> str:
+    return f"compares {node.left.unit} {node.operator} {number(value)}"
+
+
+@check("condition-impossible", "error")
+def condition_impossible(inputs: Inputs) -> Iterator[Found]:
+    """A comparison that can never hold.
+
+    A state is 0 or 1, a rate is not negative, a part of a whole at most 1, and a quantile at most the last bound of the histogram: an alert beyond
+    that never fires (pint: promql/impossible). Choose a threshold within the range, or give the histogram a higher bucket.
+    """
+    for where, name, node, value in _comparisons(inputs):
+        low, high = span(node.left, inputs.settings.scope)
+        if not _can(node.operator, low, high, value):
+            yield Found(where, name, f"{_said(node, value)}, which never holds", f"values lie between {low:g} and {high:g}")
+
+
+@check("condition-certain", "error")
+def condition_certain(inputs: Inputs) -> Iterator[Found]:
+    """A comparison that always holds.
+
+    The rate of a counter is never below 0, a state never above 1: an alert that asks for no more fires as long as there are series.
+    """
+    for where, name, node, value in _comparisons(inputs):
+        low, high = span(node.left, inputs.settings.scope)
+        if not _can(_OTHERWISE[node.operator], low, high, value):
+            yield Found(where, name, f"{_said(node, value)}, which always holds", f"values lie between {low:g} and {high:g}")
+
+
+@check("threshold-between-buckets", "error")
+def threshold_between_buckets(inputs: Inputs) -> Iterator[Found]:
+    """A quantile that is compared with what is no bound of its histogram.
+
+    Between two bounds Prometheus guesses along a straight line; the alert then depends on the guess. Make the threshold a bound, and declare it:
+    `Histogram(..., thresholds=(...))` keeps them together.
+    """
+    for where, name, node, value in _comparisons(inputs):
+        if isinstance(node.left, Quantile) and value not in (metric := node.left.histogram.metric).buckets:
+            yield Found(where, name, f"compares {metric.name} with {number(value)}, which is none of its bounds", f"bounds: {metric.bounds}")
+
+
+@check("equality-of-measured", "error")
+def equality_of_measured(inputs: Inputs) -> Iterator[Found]:
+    """A measured value that is compared by `==` or `!=`.
+
+    Rates, ratios, quantiles and times hardly ever hit a number exactly: the condition flickers or never holds. Ask for more or less. (0 is exact.)
+    """
+    for where, name, node, value in _comparisons(inputs):
+        if node.operator in ("==", "!=") and value and nodes(node.left, RangeCall, Quotient, Scaled, Distance):
+            yield Found(where, name, f"{_said(node, value)}, which is measured", "compare by >, >=, < or <=")
+
+
+@check("nan-in-aggregation", "error")
+def nan_in_aggregation(inputs: Inputs) -> Iterator[Found]:
+    """A sum over ratios or quantiles.
+
+    Where there was nothing, 0/0 is no number, and one of them makes the sum none, so that nothing is compared any more. A sum of
+    ratios is wrong besides: it weighs one request like a thousand. Aggregate first, divide afterwards (pint: promql/nan). `min` and `max` leave
+    what is no number aside, and may take the worst of several.
+    """
+    for where, expr in inputs.bundle.expressions():
+        for node in nodes(expr, Aggregation):
+            if node.operator not in ("count", "min", "max") and nodes(node.operand, Quotient, Quantile):
+                yield Found(where, _subject(where), f"takes the {node.operator} of ratios or quantiles", "aggregate first, divide afterwards")
+
+
+def _subject(where: str) -> str:
+    return where.removeprefix("recording rule ").removeprefix("alert ")
+
+
+@check("vector-matching", "error")
+def vector_matching(inputs: Inputs) -> Iterator[Found]:
+    """Two sides of an operator whose series never match.
+
+    They carry different labels and no `on` says which to compare, or a label that is compared has one value on the left and another on the right.
+    The result is always empty; that of `unless` is all of the left (pint: promql/vector_matching).
+    """
+    for where, expr in inputs.bundle.expressions():
+        for node in nodes(expr, SetOperation, Quotient):
+            match node:
+                case SetOperation(operator="and" | "unless"):
+                    left, right, on = node.left, node.right, node.on
+                case Quotient():
+                    left, right, on = node.part, node.whole, ()
+                case _:
+                    continue
+            if not on and left.labels != right.labels:
+                lost = ", ".join(sorted(left.labels ^ right.labels))
+                yield Found(where, _subject(where), f"never matches: one side lacks {lost}", "say which labels to compare: on")
+            else:
+                one, other = fixed(left), fixed(right)
+                for label in sorted(one.keys() & other.keys() & set(on or left.labels)):
+                    if one[label] != other[label]:
+                        problem = f"never matches: {label} is {one[label]!r} on one side, {other[label]!r} on the other"
+                        yield Found(where, _subject(where), problem, f"aggregate {label} away, or compare by other labels")
+
+
+@check("regex-needless", "warning")
+def regex_needless(inputs: Inputs) -> Iterator[Found]:
+    """A regular expression that none is needed for.
+
+    Without special characters it is an equality, which is faster and says what is meant; one that every declared value matches selects
+    nothing (pint: promql/regexp).
+    """
+    for where, expr in inputs.bundle.expressions():
+        for selector in dict.fromkeys(expr.selectors()):
+            for matcher in selector.matchers:
+                if matcher.label == "le" or matcher.operator not in ("=~", "!~"):
+                    continue
+                values = selector.metric.label(matcher.label).values
+                if re.escape(matcher.value) == matcher.value.replace("-", r"\-"):
+                    yield Found(where, _subject(where), f"matches {matcher.label} by the pattern {matcher.value!r}", "compare by = or !=")
+                elif values and all(re.fullmatch(matcher.value, value) for value in values):
+                    yield Found(where, _subject(where), f"matches every {matcher.label} by {matcher.value!r}", "leave the matcher out")
+
+
+@check("record-undeclared", "error")
+def record_undeclared(inputs: Inputs) -> Iterator[Found]:
+    """A recorded series that no recording rule records, or records otherwise.
+
+    What reads it would show nothing, or another number than it says (pint: rule/dependency). Declare the rule, with the very expression.
+    """
+    declared = {rule.record: rule.expr for rule in inputs.bundle.recording_rules}
+    for where, expr in inputs.bundle.expressions():
+        for node in nodes(expr, Recorded):
+            if declared.get(node.record) != node.expr:
+                problem = (
+                    f"reads {node.record}, which is recorded otherwise" if node.record in declared else f"reads {node.record}, which nothing records"
+                )
+                yield Found(where, _subject(where), problem, "declare it in recording_rules")

@@ -1,0 +1,55 @@
+"""Checks of dashboards and words: what people read names what exists."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from balance.errors import BalanceError, suggestion
+from balance.lint.check import Found, Inputs, check
+
+
+@check("query-twice", "warning")
+def query_twice(inputs: Inputs) -> Iterator[Found]:
+    """A panel that asks for the same twice.
+
+    The second curve hides the first, and each costs Prometheus a query. Take one out, or mend what was copied and not changed.
+    """
+    for dashboard in inputs.bundle.dashboards:
+        for panel in dashboard.panels:
+            if len({query.expr for query in panel.queries}) < len(panel.queries):
+                yield Found(f"dashboard {dashboard.name!r}", panel.title, "asks for the same twice", "take a query out")
+
+
+@check("words-unknown-name", "error")
+def words_unknown_name(inputs: Inputs) -> Iterator[Found]:
+    """Words that name an alert or a metric that does not exist.
+
+    "Above the line, BalanceSlow fires": it was renamed, and the words were left behind. Looked at are words that begin as all alerts do
+    (with the service's name) and names that begin with that of the catalog.
+    """
+    catalog = inputs.bundle.catalog
+    alerts = {alert.name for alert in inputs.bundle.alerts}
+    beginnings = {found[0] for name in alerts if (found := re.match("[A-Z][a-z0-9]*", name))}
+    alert_like = re.compile(rf"\b{beginnings.pop()}[A-Z]\w*") if len(beginnings) == 1 else None
+    metric_like = re.compile(rf"\b{re.escape(catalog.name)}_\w+")
+    for where, words in _words(inputs):
+        for name in dict.fromkeys(alert_like.findall(words)) if alert_like else ():
+            if name not in inputs.bundle.mentionable:
+                yield Found(where, name, "is no alert", suggestion(name, alerts))
+        for name in dict.fromkeys(metric_like.findall(words)):
+            try:
+                catalog.metric(name)
+            except BalanceError as error:
+                yield Found(where, name, "is no metric", error.problems[0].cure)
+
+
+def _words(inputs: Inputs) -> Iterator[tuple[str, str]]:
+    for dashboard in inputs.bundle.dashboards:
+        yield f"dashboard {dashboard.name!r}", dashboard.description
+        for panel in dashboard.panels:
+            yield f"dashboard {dashboard.name!r}, panel {panel.title!r}", panel.description
+    for alert in inputs.bundle.alerts:
+        yield f"alert {alert.name}", f"{alert.summary} {alert.description}"
+    for metric in inputs.bundle.catalog:
+        yield f"catalog {inputs.bundle.catalog.name}", metric.help

@@ -1,0 +1,156 @@
+"""Why is there no data, why does no alert fire: a walk along the chain from the service to people, link by link.
+
+The service shows metrics, Prometheus scrapes them, evaluates rules over them and sends alerts to Alertmanager, which tells people; Grafana asks
+Prometheus and shows dashboards. All systems are asked first, at the same time; then each link is judged by what was said. A link whose systems did
+not answer is not judged: the finding is at the first one that they belong to.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Literal, NamedTuple
+
+from balance.errors import BalanceError
+from balance.finding import Finding
+from balance.live import delivery, symptoms
+from balance.live.facts import ODD, OFF, Addresses, AlertmanagerFacts, Expected, Facts, GrafanaFacts, PrometheusFacts, gather, host, odd, of_job
+from balance.live.grafana import DeniedError
+from balance.live.scrape import Scrape
+from balance.live.symptoms import finding
+from balance.live.verify import verify
+
+State = Literal["ok", "doubtful", "broken", "not looked at", "off"]
+"""Doubtful is a link with warnings alone."""
+
+
+class Link(NamedTuple):
+    """A link of the chain, what became of looking at it, and the evidence."""
+
+    name: str
+    state: State
+    words: str
+    findings: tuple[Finding, ...] = ()
+
+
+class Diagnosis(NamedTuple):
+    """All links in the order of the chain."""
+
+    links: tuple[Link, ...]
+
+    @property
+    def findings(self) -> list[Finding]:
+        """Everything that is wrong, from the service on."""
+        return [found for link in self.links for found in link.findings]
+
+    def summary(self) -> dict[str, Any]:
+        """The state of each link, and how much was found."""
+        count = Counter(found.severity for found in self.findings)
+        return {"links": {link.name: link.state for link in self.links}, "errors": count["error"], "warnings": count["warning"]}
+
+
+def examine(expected: Expected, addresses: Addresses, token: str = "") -> Diagnosis:
+    """Ask all systems and judge all links. Raises `LiveError` only for what is no address."""
+    return diagnose(gather(expected, addresses, token), expected, addresses)
+
+
+def diagnose(facts: Facts, expected: Expected, addresses: Addresses) -> Diagnosis:
+    """Judge all links by what the systems said."""
+    return Diagnosis(tuple(_links(facts, expected, addresses)))
+
+
+def _links(facts: Facts, expected: Expected, addresses: Addresses) -> Iterator[Link]:
+    scrapes = [found for found in facts.scrapes if isinstance(found, Scrape)]
+    yield _metrics(facts, expected, addresses)
+    first = _first("targets", *_OWNERS["targets"], facts.prometheus)
+    prometheus = facts.prometheus if isinstance(facts.prometheus, PrometheusFacts) else None
+    if prometheus is None:
+        yield first
+        for name in ("rules", "series", "delivery"):
+            yield Link(name, "off" if facts.prometheus is None else "not looked at", first.words)
+    else:
+        own = of_job(prometheus.active, expected.job)
+        intervals = ", ".join(sorted({target.get("scrapeInterval", "?") for target in own}))
+        yield _judged(
+            "targets", symptoms.targets(prometheus, expected, addresses.metrics), lambda: f"{len(own)} of job {expected.job}, every {intervals}"
+        )
+        yield _judged("rules", symptoms.rules(prometheus, expected), lambda: _rules(prometheus, expected))
+        if any(target["health"] == "up" for target in own):
+            waiting = symptoms.waiting(prometheus, expected.wanted)
+            names = len({wanted.name for wanted in expected.wanted})
+            words = f"{names - waiting} of {names} names have series" + (f"; {waiting} will once there is something to count" if waiting else "")
+            yield _judged("series", symptoms.series(prometheus, expected, scrapes), lambda: words)
+        else:
+            yield Link("series", "not looked at", "no target is up")
+        known = ", ".join(sorted({host(url) for url in prometheus.alertmanagers}))
+        yield _judged("delivery", delivery.discovery(prometheus, addresses.alertmanager), lambda: f"Prometheus sends alerts to {known}")
+    if isinstance(manager := facts.alertmanager, AlertmanagerFacts):
+        yield _judged("alertmanager", delivery.alertmanager(manager, expected), lambda: delivery.tried(manager))
+    else:
+        yield _first("alertmanager", *_OWNERS["alertmanager"], manager)
+    if isinstance(grafana := facts.grafana, GrafanaFacts):
+        yield _judged("dashboards", delivery.dashboards(grafana, expected), lambda: f"{len(grafana.dashboards)} as generated")
+        chosen = f"{grafana.source['name']} at {grafana.source.get('url', '')}" if grafana.source else ""
+        yield _judged("datasource", delivery.datasource(grafana, expected, prometheus), lambda: chosen)
+    else:
+        first = _first("dashboards", "Grafana", "grafana-token" if isinstance(grafana, DeniedError) else "grafana-unreachable", grafana)
+        yield first
+        yield Link("datasource", "off" if grafana is None else "not looked at", first.words)
+
+
+def _judged(name: str, findings: Iterable[Finding], words: Callable[[], str]) -> Link:
+    try:
+        found = tuple(findings)
+        if not found:
+            return Link(name, "ok", words())
+    except ODD as error:
+        subject, check = _OWNERS[name]
+        return _first(name, subject, check, odd(error, subject))
+    return Link(name, "broken" if any(one.severity == "error" for one in found) else "doubtful", found[0].problem, found)
+
+
+_OWNERS = {
+    **dict.fromkeys(("targets", "rules", "series", "delivery"), ("Prometheus", "prometheus-unreachable")),
+    "alertmanager": ("Alertmanager", "alertmanager-unreachable"),
+    **dict.fromkeys(("dashboards", "datasource"), ("Grafana", "grafana-unreachable")),
+    "metrics": ("service", "metrics-unreachable"),
+}
+"""Whose answers a link is judged by."""
+
+
+def _first(name: str, subject: str, check: str, error: object) -> Link:
+    """The first link of a system that did not answer, or is not to be looked at."""
+    if not isinstance(error, BalanceError):
+        return Link(name, "off", f"{subject} is {OFF}")
+    problem = error.problems[0]
+    return Link(name, "broken", f"{subject} {problem.what}", (finding(check, problem.where or subject, subject, problem.what, problem.cure),))
+
+
+def _metrics(facts: Facts, expected: Expected, addresses: Addresses) -> Link:
+    if not addresses.metrics:
+        return Link("metrics", "off", f"{expected.catalog.name} is {OFF}")
+    found: list[Finding] = []
+    words = []
+    for address, answer in zip(addresses.metrics, facts.scrapes, strict=True):
+        if isinstance(answer, Scrape):
+            conformance = verify(answer, expected.catalog)
+            found += conformance.findings
+            words.append(f"{conformance.shown} of {conformance.declared} families, {conformance.series} series")
+        else:
+            found.append(_unfetched(address, answer, expected))
+    return _judged("metrics", found, lambda: "; ".join(words))
+
+
+def _unfetched(address: str, error: BalanceError, expected: Expected) -> Finding:
+    problem = error.problems[0]
+    where, subject = problem.where or address, expected.catalog.name
+    if "answered 404" in problem.what:
+        cure = "set `metrics: {enabled: true}` in its configuration and restart it; check that the address is its admin port"
+        return finding("metrics-off", where, subject, "answers, and shows no metrics: they are switched off, or elsewhere", cure)
+    return finding("metrics-unreachable", where, subject, problem.what, problem.cure)
+
+
+def _rules(facts: PrometheusFacts, expected: Expected) -> str:
+    own = {rule["alert"] for rule in expected.rules if "alert" in rule}
+    states = Counter(rule["state"] for group in facts.groups for rule in group["rules"] if rule["name"] in own)
+    return f"{len(expected.rules)} loaded as generated; {states['firing']} alerts firing, {states['pending']} pending"

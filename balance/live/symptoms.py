@@ -1,0 +1,220 @@
+"""What is wrong between a service and its Prometheus, by what both said. Pure: facts to findings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from balance.errors import choices
+from balance.finding import Finding, FindingSeverity
+from balance.live.facts import Expected, Json, PrometheusFacts, Wanted, fits, host, of_job, seconds
+from balance.live.scrape import Scrape
+from balance.promql.text import duration
+
+SHOWN = 5
+"""So many names are in a message; of more, their number."""
+
+
+def finding(check: str, where: str, subject: str, problem: str, cure: str, severity: FindingSeverity = "error") -> Finding:
+    """A finding, an error if nothing else is said."""
+    return Finding(check, severity, where, subject, problem, cure)
+
+
+def few(names: Iterable[str]) -> str:
+    """The first names, and how many more there are."""
+    every = list(names)
+    return ", ".join(every[:SHOWN]) + (f" and {len(every) - SHOWN} more" if len(every) > SHOWN else "")
+
+
+def targets(facts: PrometheusFacts, expected: Expected, addresses: Iterable[str]) -> Iterator[Finding]:
+    """Whether the instances are scraped: as the job that rules and panels select, with the labels that they select, often enough."""
+    if facts.runtime.get("reloadConfigSuccess") is False:
+        problem = "could not load its configuration anew: it goes on with an older one, and will not start again"
+        yield finding(
+            "reload-failed", facts.where, "Prometheus", problem, "`promtool check config` says what is wrong with the file; mend it and reload"
+        )
+    subject = f"job {expected.job!r}"
+    own = of_job(facts.active, expected.job)
+    if not own:
+        yield _unknown(facts, expected, {host(address) for address in addresses}, subject)
+        return
+    matching = [target for target in own if fits(expected.matchers, target["labels"])]
+    if not matching:
+        wanted = ", ".join(f"{matcher.label}{matcher.operator}{matcher.value!r}" for matcher in expected.matchers)
+        labels = few(sorted({f"{name}={value!r}" for target in own for name, value in target["labels"].items() if name not in ("job", "instance")}))
+        problem = f"has no target with {wanted}, which rules and panels select; its targets have {labels or 'no labels of that kind'}"
+        yield finding(
+            "target-labels", facts.where, subject, problem, "add the labels to the scrape configuration, or change `selector` in the settings"
+        )
+    for target in matching:
+        instance = target["labels"].get("instance", target["scrapeUrl"])
+        if target["health"] == "unknown":
+            problem = "has not been scraped yet"
+            yield finding("target-down", facts.where, f"target {instance}", problem, "wait for one scrape interval, then ask again", "warning")
+        elif target["health"] != "up":
+            problem = f"cannot be scraped at {target['scrapeUrl']}: {target['lastError']}"
+            cure = "check that the service runs and that the address in the scrape configuration is its admin port"
+            yield finding("target-down", facts.where, f"target {instance}", problem, cure)
+        every = seconds(target.get("scrapeInterval", "")) or 0
+        if every * 2 > expected.shortest:
+            window = duration(expected.shortest)
+            problem = f"is scraped every {target['scrapeInterval']}: fewer than two samples in the rules' window of {window}, so no rate"
+            cure = f"scrape at least every {duration(expected.shortest // 2)}, or choose a longer `rate_window`"
+            yield finding("scrape-interval", facts.where, f"target {instance}", problem, cure)
+    yield from _retention(facts, expected)
+
+
+def _unknown(facts: PrometheusFacts, expected: Expected, addresses: set[str], subject: str) -> Finding:
+    """Why there is no target of the job."""
+    for target in facts.dropped:
+        if target["discoveredLabels"].get("job") == expected.job:
+            problem = f"has no target: {target['discoveredLabels'].get('__address__')} was found, and dropped by relabel_configs"
+            return finding("target-dropped", facts.where, subject, problem, "mend the `keep` or `drop` in the relabel_configs of the job")
+    for target in facts.active:
+        if host(target["scrapeUrl"]) in addresses:
+            job = target["labels"].get("job", "")
+            problem = f"has no target: {host(target['scrapeUrl'])} is scraped as job {job!r}"
+            return finding(
+                "job-name", facts.where, subject, problem, f"set job_name to {expected.job!r}, or `job: {job}` in the settings and write anew"
+            )
+    jobs = choices({target["labels"].get("job", "") for target in facts.active})
+    problem = f"has no target; jobs with targets: {jobs}"
+    return finding("target-missing", facts.where, subject, problem, "add the job as `balance-gen prometheus` prints it, and reload Prometheus")
+
+
+def _retention(facts: PrometheusFacts, expected: Expected) -> Iterator[Finding]:
+    told = str(facts.runtime.get("storageRetention", ""))
+    kept = seconds(told.partition(" or ")[0])
+    if kept is not None and kept < expected.longest:
+        problem = f"keeps {told}, shorter than the rules' window of {duration(expected.longest)}: what they say of it is about {told}"
+        cure = f"start it with --storage.tsdb.retention.time={duration(expected.longest)} or more"
+        yield finding("retention", facts.where, "Prometheus", problem, cure, "warning")
+
+
+def rules(facts: PrometheusFacts, expected: Expected) -> Iterator[Finding]:
+    """Whether the generated rules are loaded, as they were made, once, and can be evaluated."""
+    loaded = _by_name(facts.groups)
+    made = [_name(rule) for rule in expected.rules]
+    missing = [name for name in made if name not in loaded]
+    if missing:
+        yield _missing(facts, missing, len(made))
+    differing = {name: fault for name, fault in stale(facts.groups, expected.rules).items() if fault}
+    if differing:
+        first = next(iter(differing))
+        problem = f"{'is' if len(differing) == 1 else 'are'} not as generated; {first}: {differing[first]}"
+        cure = "`balance-gen apply --rules DIR --prometheus URL`, or copy the generated rules again and reload; with the settings they were made with"
+        yield finding("rule-differs", facts.where, few(differing), problem, cure)
+    copied: dict[str, list[str]] = {}
+    for rule in expected.rules:
+        every = loaded.get(_name(rule), [])
+        own = [(group, one) for group, one in every if same(rule["expr"], one["query"])]
+        if len(own) > 1:
+            copied[_name(rule)] = sorted({group["file"] for group, _ in own})
+        for _, one in own or (every if len(every) == 1 else ()):
+            if one["health"] == "err":
+                problem = f"cannot be evaluated: {one['lastError']}"
+                cure = "mend what the message names: most often labels that make two series one"
+                yield finding("rule-failing", facts.where, _name(rule), problem, cure)
+    if copied:
+        places = few(sorted({file for files in copied.values() for file in files}))
+        yield finding("rule-duplicate", facts.where, few(copied), f"loaded more than once, from {places}", "remove the copies, and reload", "warning")
+
+
+def stale(groups: Iterable[Json], made: Iterable[Json]) -> dict[str, str]:
+    """The generated rules that are not loaded (with nothing) or loaded otherwise than generated (with the difference), by name."""
+    loaded = _by_name(groups)
+    faults = {_name(rule): _best(rule, loaded[_name(rule)]) if _name(rule) in loaded else [""] for rule in made}
+    return {name: fault[0] for name, fault in faults.items() if fault}
+
+
+def _name(rule: Json) -> str:
+    return str(rule.get("alert") or rule["record"])
+
+
+def _by_name(groups: Iterable[Json]) -> dict[str, list[tuple[Json, Json]]]:
+    """The loaded rules, each with its group."""
+    found: dict[str, list[tuple[Json, Json]]] = {}
+    for group in groups:
+        for rule in group["rules"]:
+            found.setdefault(rule["name"], []).append((group, rule))
+    return found
+
+
+def _missing(facts: PrometheusFacts, missing: list[str], every: int) -> Finding:
+    subject = few(missing)
+    paths = facts.configuration.get("rule_files") or []
+    problem = f"not loaded ({len(missing)} of {every} rules); rule_files: {few(paths) or 'none'}"
+    cure = "`balance-gen apply --rules DIR --prometheus URL`, with DIR among the rule_files; or copy the generated rules there and reload"
+    return finding("rules-missing", facts.where, subject, problem, cure)
+
+
+def _best(made: Json, loaded: list[tuple[Json, Json]]) -> list[str]:
+    """In what the loaded rule of that name that is most like the generated one differs from it."""
+    return min((_differences(made, rule) for _, rule in loaded), key=len)
+
+
+def _differences(made: Json, loaded: Json) -> list[str]:
+    pairs: list[tuple[str, Any, Any]] = [
+        ("for", seconds(made.get("for", "0s")), loaded.get("duration", 0)),
+        ("labels", made.get("labels", {}), loaded.get("labels") or {}),
+        ("annotations", made.get("annotations", {}), loaded.get("annotations") or {}),
+    ]
+    if "keepFiringFor" in loaded:  # Prometheus 2.42 and later
+        pairs.append(("keep_firing_for", seconds(made.get("keep_firing_for", "0s")), loaded["keepFiringFor"]))
+    found = [f"{field} made {_brief(one)}, loaded {_brief(other)}" for field, one, other in pairs if one != other]
+    if not same(made["expr"], loaded["query"]):
+        found.insert(0, f"expr made {_brief(made['expr'])}, loaded {_brief(loaded['query'])}")
+    return found
+
+
+def _brief(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 200 else f"{text[:197]}..."
+
+
+def same(made: str, loaded: str) -> bool:
+    """Whether two expressions are one, however they are written: versions of Prometheus print them differently."""
+    if made == loaded:
+        return True
+    import promql_parser as promql  # only here: what is generated is written as Prometheus 2 prints it
+
+    try:
+        return bool(promql.parse(made).prettify() == promql.parse(loaded).prettify())
+    except ValueError:
+        return False
+
+
+def series(facts: PrometheusFacts, expected: Expected, scrapes: Iterable[Scrape]) -> Iterator[Finding]:
+    """Whether Prometheus has the series that rules and panels select, as far as the service shows them, with their labels."""
+    there: dict[str, list[dict[str, str]]] = {}
+    for labels in facts.series:
+        there.setdefault(labels["__name__"], []).append(labels)
+    shown = {sample.name: family for scraped in scrapes for family in scraped.families.values() for sample in family.samples}
+    dropped = sum(facts.relabelled.values())
+    unexposed: dict[str, None] = {}
+    lost: dict[str, None] = {}
+    for wanted in expected.wanted:
+        if any(wanted.fits(labels) for labels in there.get(wanted.name, ())):
+            continue
+        family = wanted.metric.name
+        if not facts.exposed & {family, family.removesuffix("_total")}:
+            unexposed[family] = None
+        elif dropped and wanted.name in shown and any(wanted.fits(dict(s.labels)) for s in shown[wanted.name].samples if s.name == wanted.name):
+            lost[str(wanted)] = None
+    if unexposed:
+        problem = "selected by rules and panels, and shown by no target of the job"
+        cure = "bring service and rules to one version; a metric of a runtime: choose the right `runtime` in the settings"
+        yield finding("series-missing", facts.where, few(unexposed), problem, cure)
+    if lost:
+        problem = f"shown by the service and not stored: metric_relabel_configs drop {dropped:.0f} samples of a scrape"
+        yield finding("series-dropped", facts.where, few(lost), problem, "take them out of the metric_relabel_configs of the job")
+    for label, names in facts.unlabelled.items():
+        if names:
+            problem = f"stored without the label {label!r}, which rules and panels go by"
+            cure = "mend the labeldrop, labelmap or honor_labels of the job, or bring service and rules to one version"
+            yield finding("label-missing", facts.where, few(sorted(names)), problem, cure)
+
+
+def waiting(facts: PrometheusFacts, wanted: Iterable[Wanted]) -> int:
+    """How many of the wanted names have no series yet."""
+    return len({one.name for one in wanted} - {labels["__name__"] for labels in facts.series})
