@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from functools import partial, reduce
+from functools import cached_property, partial, reduce
 from typing import Literal, get_args
 
 from balance.catalog.model import Threshold, is_name
@@ -45,12 +45,12 @@ class Condition(Record):
         """The comparison alone, without what `missing` adds."""
         return Comparison(self.expr, self.operator, self.threshold)
 
-    @property
+    @cached_property
     def branches(self) -> tuple[Condition, ...]:
         """This condition and those that suffice as well."""
         return (self, *(self.otherwise.branches if self.otherwise else ()))
 
-    @property
+    @cached_property
     def whole(self) -> Expr:
         """All of it as one expression: what the rule says."""
         held = (_joined("and", branch.comparison, *branch.also) for branch in self.branches)

@@ -90,7 +90,7 @@ class Quantile(Expr):
             raise QueryError("a quantile by 'le'", where=self.histogram.metric.name, cure="the quantile is taken over le: leave it out of by")
         _ = self.summed
 
-    @property
+    @cached_property
     def summed(self) -> Aggregation:
         """The argument of ``histogram_quantile``."""
         rates = RangeCall("rate", self.histogram.buckets.over(self.window))
