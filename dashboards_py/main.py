@@ -186,7 +186,8 @@ def backends() -> tuple[Panel, ...]:
 def main_dashboard(settings: Settings) -> Dashboard:
     """The dashboard `balance`: is it well; what clients see; what is left; every alert."""
     objectives = slos(settings)
-    everything = (*alerts(settings), *(alert for slo in objectives for alert in slo.alerts))
+    declared = (*alerts(settings), *(alert for slo in objectives for alert in slo.alerts))
+    everything = [alert for alert in declared if settings.alert(alert.name).enabled]
     return house.board(
         "balance",
         "Balance",

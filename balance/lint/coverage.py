@@ -19,9 +19,10 @@ def metric_unplotted(inputs: Inputs) -> Iterator[Found]:
     """A metric that no panel shows.
 
     It costs memory in the service and in Prometheus and is seen by nobody. Put it on a panel, or say in `unplotted` of the bundle why not; one
-    that is deprecated and has no successor needs neither.
+    that is deprecated and has no successor needs neither, nor does one whose panel went with an alert that the settings switch off.
     """
-    plotted = inputs.bundle.plotted
+    off = (metric for alert in inputs.bundle.switched_off for metric in alert.condition.whole.metrics())
+    plotted = inputs.bundle.plotted.union(off)
     for metric in inputs.bundle.catalog:
         if metric not in plotted and metric not in inputs.bundle.unplotted and not metric.going:
             yield Found(f"catalog {inputs.bundle.catalog.name}", metric.name, "is on no panel", "plot it, or say why not: Bundle(unplotted={...})")

@@ -89,6 +89,7 @@ def test_each_alert_can_be_switched_off_though_prose_mentions_it(name: str, caps
     assert main(["write", "--out", "out", *off]) == 0
     assert not Path("out", "runbooks", f"{name}.md").exists()
     assert f"({name}.md)" not in "".join(page.read_text() for page in Path("out", "runbooks").iterdir())
+    assert f"/{name}.md" not in Path("out", "dashboards", "balance.json").read_text(), "no link to a runbook that is not made"
     assert main(["lint", *off]) == 0, capsys.readouterr().out
 
 
