@@ -141,3 +141,9 @@ def test_a_lock_file_holds_all_that_is_declared_and_no_address(file: str, groups
     assert len(names) > 1
     assert names <= set(re.findall(r"^([\w.-]+)==", locked, re.MULTILINE)), "make lock UPGRADE="
     assert "://" not in locked
+
+
+def test_the_packages_of_npm_are_locked_by_their_hashes_and_no_address(repository: Path) -> None:
+    locked = (repository / "tests/preview/package-lock.json").read_text()
+    assert locked.count('"integrity": "sha512-') > 50
+    assert "://" not in locked, "npm pkg: take `resolved` and `funding` out"
