@@ -16,12 +16,12 @@ from balance.commandline import FINDINGS, FINE
 from balance.errors import BalanceError
 from balance.finding import report
 from balance.gen import build
-from balance.gen.reading import duration_of
 from balance.live.doctor import Diagnosis, examine
 from balance.live.facts import OFF, Addresses, Expected, Wanted
 from balance.live.world import MADE_BY_PROMETHEUS
 from balance.monitoring.bundle import Bundle
 from balance.monitoring.settings import Settings
+from balance.promql.text import length
 
 TOKEN = "GRAFANA_TOKEN"  # noqa: S105 (the name of a variable)
 _WINDOW = re.compile(r"\[(\w+)\]")
@@ -56,7 +56,7 @@ def expected(bundle: Bundle, settings: Settings) -> Expected:
     """What is generated, as far as running systems can show it."""
     files = [yaml.safe_load(artifact.text) for artifact in build.rule_files(bundle, settings)]
     rules = tuple(rule for file in files for group in file["groups"] for rule in group["rules"])
-    windows = [duration_of(window) or 0 for rule in rules for window in _WINDOW.findall(rule["expr"])]
+    windows = [int(length(window) or 0) for rule in rules for window in _WINDOW.findall(rule["expr"])]
     selected = (selector for _, expr in bundle.expressions() for selector in expr.selectors() if selector.name not in MADE_BY_PROMETHEUS)
     manager = [yaml.safe_load(artifact.text) for artifact in build.alertmanager(bundle, settings) if artifact.path.endswith(".yml")]
     boards = [json.loads(artifact.text) for artifact in build.dashboards(bundle, settings)]

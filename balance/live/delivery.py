@@ -9,9 +9,9 @@ from typing import Any
 
 from balance.finding import Finding
 from balance.live.compare import differences
-from balance.live.facts import OFF, AlertmanagerFacts, Expected, GrafanaFacts, Json, PrometheusFacts, fits, host, of_job, seconds
+from balance.live.facts import OFF, AlertmanagerFacts, Expected, GrafanaFacts, Json, PrometheusFacts, fits, host, of_job
 from balance.live.symptoms import few, finding
-from balance.promql.text import duration
+from balance.promql.text import duration, length
 
 OURS_ALONE = {"id", "version", "schemaVersion", "iteration"}
 """Grafana numbers what it stores, and raises the schema version to its own."""
@@ -133,7 +133,7 @@ def datasource(facts: GrafanaFacts, expected: Expected, prometheus: PrometheusFa
             "give it the address of the Prometheus that scrapes the job, or make that one the default",
         )
     told = _interval(source.get("jsonData") or {})
-    slowest = max((seconds(target.get("scrapeInterval", "")) or 0 for target in own), default=0)
+    slowest = max((length(target.get("scrapeInterval", "")) or 0 for target in own), default=0)
     if slowest > told:
         problem = f"takes Prometheus to scrape every {duration(int(told))}, and it does every {duration(int(slowest))}: rates have gaps"
         cure = f"set its scrape interval (jsonData.timeInterval) to {duration(int(slowest))}"
@@ -141,4 +141,4 @@ def datasource(facts: GrafanaFacts, expected: Expected, prometheus: PrometheusFa
 
 
 def _interval(chosen: Mapping[str, Any]) -> float:
-    return seconds(str(chosen.get("timeInterval") or "")) or ASSUMED
+    return length(str(chosen.get("timeInterval") or "")) or ASSUMED

@@ -242,13 +242,3 @@ def host(address: str) -> str:
     name = parts.hostname or ""
     port = parts.port or (443 if parts.scheme == "https" else 80)
     return f"{'127.0.0.1' if name in ('localhost', '::1') else name}:{port}"
-
-
-_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800, "y": 31536000}
-
-
-def seconds(text: str) -> float | None:
-    """The length of a duration as Prometheus and Grafana write it; None if it is none."""
-    if not re.fullmatch(r"(\d+(\.\d+)?(ms|[smhdwy]))+", text):
-        return None
-    return sum(float(count) * _UNITS[unit] for count, unit in re.findall(r"([\d.]+)(ms|[smhdwy])", text))

@@ -27,6 +27,7 @@ from balance.promql.selectors import CounterRange, Expr, Matcher, Selector, Wind
 from balance.record import Record
 
 _UNITS = (("w", 604800), ("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
+_LENGTHS = {"y": 31536000, **dict(_UNITS), "ms": 0.001}
 
 
 class Scope(Record):
@@ -69,12 +70,18 @@ def duration(seconds: int) -> str:
     return text or "0s"
 
 
+def length(text: str) -> float | None:
+    """The seconds of a duration as Prometheus and Grafana write it: ``1h30m``, ``500ms``, ``0.5s``; None if it is none."""
+    if not re.fullmatch(r"(\d+(\.\d+)?(ms|[smhdwy]))+", text):
+        return None
+    return sum(float(count) * _LENGTHS[unit] for count, unit in re.findall(r"([\d.]+)(ms|[smhdwy])", text))
+
+
 def seconds(window: Window, scope: Scope) -> int:
     """The length of a window within a scope."""
     if not (window.adaptive and scope.rate_window):
         return window.seconds
-    lengths = dict(_UNITS)
-    return sum(int(count) * lengths[unit] for count, unit in re.findall(r"(\d+)([smhdw])", scope.rate_window))
+    return int(length(scope.rate_window) or 0)
 
 
 def quoted(value: str) -> str:

@@ -11,12 +11,13 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from balance.promql.text import length
+
 Rule = dict[str, Any]
 
 _OPERATORS = {">": (">=", "<"), "<": ("<=", ">"), "==": ("!=", ">"), "!=": ("==",), ">=": (">", "<"), "<=": ("<", ">")}
 _COMPARISON = re.compile(r" (>=|<=|==|!=|>|<) (-?[\d.]+(?:e-?\d+)?)")
 _MATCHER = re.compile(r'([a-z_]+)(=~|=)"([^"]*)"')
-_LENGTHS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
 def mutants(rule: Rule) -> Iterator[tuple[str, Rule]]:
@@ -26,10 +27,10 @@ def mutants(rule: Rule) -> Iterator[tuple[str, Rule]]:
         yield what, {**rule, "expr": changed}
     for key in ("for", "keep_firing_for"):
         if key in rule:
+            given = int(length(rule[key]) or 0)
             for factor, more in ((1, 60), (2, 120), (0, 0)):
-                changed_to = f"{seconds(rule[key]) * factor + more}s"
-                if seconds(changed_to) != seconds(rule[key]):
-                    yield f"{key} {rule[key]} -> {changed_to}", {**rule, key: changed_to}
+                if (wrong := given * factor + more) != given:
+                    yield f"{key} {rule[key]} -> {wrong}s", {**rule, key: f"{wrong}s"}
     severity = {"critical": "warning", "warning": "critical"}[rule["labels"]["severity"]]
     yield "severity", {**rule, "labels": {**rule["labels"], "severity": severity}}
     yield "another label", {**rule, "labels": {**rule["labels"], "team": "x"}}
@@ -40,11 +41,6 @@ def mutants(rule: Rule) -> Iterator[tuple[str, Rule]]:
             if f"$value | {function}" in text:
                 changed = text.replace(f"$value | {function}", f"$value | {other}")
                 yield f"{name}: {other}", {**rule, "annotations": {**rule["annotations"], name: changed}}
-
-
-def seconds(duration: str) -> int:
-    """A Prometheus duration in seconds."""
-    return sum(int(count) * _LENGTHS[unit] for count, unit in re.findall(r"(\d+)([smhdw])", duration))
 
 
 def _expressions(expr: str) -> Iterator[tuple[str, str]]:
@@ -79,7 +75,7 @@ def _expressions(expr: str) -> Iterator[tuple[str, str]]:
             yield f"{match[0]} -> {other}", at(match, other)
     for match in re.finditer(r"\[([0-9smhdw]+)\]", expr):
         for factor in (3, 1 / 3) if not exists(match) else ():
-            yield f"{match[0]} times {factor:.1f}", at(match, f"[{int(seconds(match[1]) * factor)}s]")
+            yield f"{match[0]} times {factor:.1f}", at(match, f"[{int((length(match[1]) or 0) * factor)}s]")
     for match in re.finditer(r" offset ([0-9smhdw]+)", expr):
         yield f"no{match[0]}", at(match, "")
     for match in re.finditer(r"histogram_quantile\(([\d.]+)", expr):
