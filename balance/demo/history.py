@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
-import sys
 from collections import deque
 from collections.abc import Iterable, Mapping
 
 from balance.catalog import metrics as m
+from balance.live.scrape import Labels, parse
 from balance.preview.curves import Curve, Span, in_order
 from balance.promql.ast import OverTime
 from balance.promql.evaluate import STALE, Database, Series, Vector, evaluate
@@ -16,11 +15,10 @@ from balance.promql.text import Scope
 
 KEPT = 400
 """Samples of a series that are kept at least: with one a second, those of the five minutes for which a sample counts as current."""
+Head = tuple[str, Labels]
+"""The name of a series, and its labels."""
 LEAST = 60
 """Seconds that are shown at first, when there is no more."""
-_HEAD = re.compile(r"([a-zA-Z_:][\w:]*)(?:\{(.*)\})?$", re.ASCII)
-_LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"', re.ASCII)
-_ESCAPES = {r"\\": "\\", r"\"": '"', r"\n": "\n"}
 
 
 class Growing(Series):
@@ -48,9 +46,9 @@ class History:
 
     def __init__(self, target: Mapping[str, str], scope: Scope, drawn: Iterable[Expr], span: int, step: int) -> None:
         self.database = Database((), scope, 3)
-        self._target = dict(target)
-        self._series: dict[object, Growing] = {}
-        self._there: dict[str, set[object]] = {}
+        self._target = tuple(target.items())
+        self._series: dict[Head, Growing] = {}
+        self._there: dict[str, set[Head]] = {}
         self._drawn: dict[Expr, deque[tuple[int, Vector]]] = {expr: deque(maxlen=span // step + 1) for expr in drawn}
         self._stored = {node.series.record: node.series for expr in self._drawn for node in expr.walk() if isinstance(node, OverTime)}
         self.period, self._span, self._first = Span(-LEAST, 0, step), span, 0
@@ -60,18 +58,18 @@ class History:
 
     def scraped(self, text: str | None, at: float) -> None:
         """Take the answer to a scrape, None if there was none: all series but ``up`` have ended then."""
-        lines = [line.rpartition(" ") for line in text.splitlines() if line and line[0] != "#"] if text else []
-        self._add("scrape", at, {head: float(number) for head, _, number in lines})
-        self._add("up", at, {m.UP.name: 0.0 if text is None else 1.0})
+        families = parse(text).families.values() if text else ()
+        self._add("scrape", at, {(one.name, one.labels + self._target): one.value for family in families for one in family.samples})
+        self._add("up", at, {(m.UP.name, self._target): 0.0 if text is None else 1.0})
 
     def fired(self, alerts: Iterable[tuple[str, Mapping[str, str]]], at: float) -> None:
         """Take the names and labels of the alerts that fire."""
-        self._add("alerts", at, {(m.ALERTS.name, ("alertname", name), ("alertstate", "firing"), *labels.items()): 1.0 for name, labels in alerts})
+        self._add("alerts", at, {(m.ALERTS.name, (("alertname", name), ("alertstate", "firing"), *labels.items())): 1.0 for name, labels in alerts})
 
     def draw(self, at: int) -> None:
         """Evaluate what is drawn, and record what it is drawn from."""
         for record, series in self._stored.items():
-            self._add(record, at, {(record, *_pairs(labels)): value for labels, value in evaluate(series, self.database, at).items()})
+            self._add(record, at, {(record, _pairs(labels)): value for labels, value in evaluate(series, self.database, at).items()})
         for expr, results in self._drawn.items():
             results.append((at, evaluate(expr, self.database, at)))
         self._first = self._first or at
@@ -87,7 +85,7 @@ class History:
                     found.setdefault(labels, [None] * len(times))[times.index(at)] = value
         return in_order(found)
 
-    def _add(self, origin: str, at: float, values: Mapping[object, float]) -> None:
+    def _add(self, origin: str, at: float, values: Mapping[Head, float]) -> None:
         """A sample for each of the series from one origin; those of it that were there before and are not now have ended."""
         for head, value in values.items():
             series = self._series.get(head)
@@ -98,22 +96,12 @@ class History:
             self._series[head].add(at, STALE)
         self._there[origin] = set(values)
 
-    def _new(self, head: object) -> Growing:
-        """The series of a line of a scrape, or of a name and pairs of labels."""
-        if isinstance(head, tuple):
-            name, *pairs = head
-            labels = dict(pairs)
-        else:
-            found = _HEAD.match(str(head))
-            if found is None:
-                raise ValueError(f"{head!r} is no series")
-            name = found[1]
-            labels = {sys.intern(label): re.sub(r"\\.", lambda escape: _ESCAPES[escape[0]], text) for label, text in _LABEL.findall(found[2] or "")}
-            labels |= self._target
-        made = Growing(name, labels)
+    def _new(self, head: Head) -> Growing:
+        name, labels = head
+        made = Growing(name, dict(labels))
         self.database.by_name.setdefault(name, []).append(made)
         return made
 
 
-def _pairs(labels: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
-    return sorted(pair for pair in labels if pair[0] != "__name__")
+def _pairs(labels: Iterable[tuple[str, str]]) -> Labels:
+    return tuple(sorted(pair for pair in labels if pair[0] != "__name__"))

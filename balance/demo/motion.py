@@ -11,6 +11,7 @@ from balance.catalog import metrics as m
 from balance.catalog import thresholds as t
 from balance.gen import build, collect, store
 from balance.gen import settings as reading
+from balance.live.scrape import parse
 from balance.monitoring.bundle import Bundle
 from balance.monitoring.settings import Settings
 from balance.record import Record
@@ -73,5 +74,5 @@ def write(bundle: Bundle, settings: Settings, folder: Path, *families: build.Fam
 
 def resident(scrape: str) -> float:
     """The memory that a scrape shows, in bytes; where the system tells none, what the threshold is by default."""
-    found = (line for line in scrape.splitlines() if line.startswith(f"{m.PROCESS_RESIDENT.name} "))
-    return next((float(line.split()[1]) for line in found), t.MEMORY.value)
+    found = parse(scrape).families.get(m.PROCESS_RESIDENT.name) if scrape else None
+    return found.samples[0].value if found else t.MEMORY.value

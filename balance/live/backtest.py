@@ -1,16 +1,16 @@
 """What alerts would have done: over the history that a Prometheus has, as the rule manager would have evaluated them.
 
-Every step stands for one evaluation. A series of the expression's result that is there makes its alert pending, for as long as it is there at every
-step; pending for `wait` it fires; gone, it fires on for `keep_firing` (rules/alerting.go of Prometheus does the same).
+Every step stands for one evaluation; what comes of its result is for `balance.monitoring.lifecycle` to say.
 """
 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from balance.catalog.model import Threshold, Unit
 from balance.live.prometheus import Prometheus, Series
+from balance.monitoring.lifecycle import Labels, Standing, evaluated
 from balance.record import Record
 
 QUANTILES = (0.5, 0.9, 0.99, 0.999, 1.0)
@@ -79,7 +79,7 @@ class Outcome(Record):
 def backtest(server: Prometheus, trial: Trial, period: Period) -> Outcome:
     """Try one alert over the period."""
     pieces = server.range(trial.rule, period.start, period.end, period.step)
-    episodes = sorted(_episodes(pieces, trial, period), key=lambda episode: (episode.start, episode.labels))
+    episodes = sorted(firing(_results(pieces), period, trial.wait, trial.keep_firing), key=lambda episode: (episode.start, episode.labels))
     coarse = max(period.step, (period.end - period.start) // MEASURED)
     values = array("d")
     for piece in server.range(trial.measured, period.start, period.end, coarse):
@@ -90,40 +90,29 @@ def backtest(server: Prometheus, trial: Trial, period: Period) -> Outcome:
     return Outcome(trial, tuple(episodes), len(ordered), quantiles, suggestion(trial, ordered))
 
 
-def _episodes(pieces: Iterable[Series], trial: Trial, period: Period) -> Iterator[Episode]:
-    """All pieces in turn; what is pending or firing at the end of one goes on in the next."""
-    times: dict[tuple[tuple[str, str], ...], list[int]] = {}
+def _results(pieces: Iterable[Series]) -> dict[int, dict[Labels, float]]:
+    """The results of all pieces by time."""
+    results: dict[int, dict[Labels, float]] = {}
     for piece in pieces:
         for labels, samples in piece.items():
-            times.setdefault(labels, []).extend(at for at, _ in samples)
-    for labels, active in times.items():
-        for start, end in firing(active, period, trial.wait, trial.keep_firing):
-            yield Episode(labels, start, min(end, period.end), end <= period.end)
+            alert = frozenset(labels)
+            for at, value in samples:
+                results.setdefault(at, {})[alert] = value
+    return results
 
 
-def firing(active: Iterable[int], period: Period, wait: int, keep_firing: int) -> Iterator[tuple[int, int]]:
-    """From when to when (the first evaluation at which it no longer does) an alert fires whose expression has a result at the times `active`.
-
-    An end after that of the period means that it fires still.
-    """
-    present = set(active)
-    since = fired = gone = None
+def firing(results: Mapping[int, Mapping[Labels, float]], period: Period, wait: int, keep_firing: int) -> Iterator[Episode]:
+    """When alerts fire whose expression has these results: from an evaluation to the first at which they no longer do."""
+    standing: dict[Labels, Standing] = {}
+    since: dict[Labels, int] = {}
     for at in range(period.start, period.end + 1, period.step):
-        if at in present:
-            gone = None
-            if since is None:
-                since = at
-            if fired is None and at - since >= wait:
-                fired = at
-        elif fired is None:
-            since = None
-        else:
-            gone = at if gone is None else gone
-            if at - gone >= keep_firing:
-                yield fired, at
-                since = fired = gone = None
-    if fired is not None:
-        yield fired, period.end + period.step
+        standing = evaluated(standing, results.get(at, {}), at, wait=wait, keep_firing=keep_firing)
+        now = {labels for labels, one in standing.items() if one.firing}
+        for labels in since.keys() - now:
+            yield Episode(tuple(sorted(labels)), since.pop(labels), at)
+        since |= dict.fromkeys(now - since.keys(), at)
+    for labels, start in since.items():
+        yield Episode(tuple(sorted(labels)), start, period.end, ended=False)
 
 
 def quantile(ordered: list[float], q: float) -> float:
