@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
-from balance.gen import collect
+from balance.generate import collect
 from balance.monitoring.bundle import Bundle
 from balance.monitoring.settings import Settings
 

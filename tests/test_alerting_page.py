@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from balance.gen.cli import main
+from balance.commands.cli import main
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ import pytest
 
 from balance import commandline
 from balance.commandline import Parser
-from balance.gen import cli as gen
+from balance.commands import cli as gen
 from balance.lb import cli as lb
 
 LINES: dict[str, tuple[Callable[[], Parser], Callable[[list[str]], int]]] = {
@@ -29,7 +29,7 @@ LINES: dict[str, tuple[Callable[[], Parser], Callable[[list[str]], int]]] = {
     "balance-gen": (gen._parser, gen.main),
 }
 COMMANDS = [(program, name) for program, (parser, _) in LINES.items() for name in parser().commands]
-MODULES = {"balance": "balance.lb.cli", "balance-gen": "balance.gen.cli"}
+MODULES = {"balance": "balance.lb.cli", "balance-gen": "balance.commands.cli"}
 
 
 def asked(program: str, *arguments: str) -> int:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from balance.gen.cli import main
+from balance.commands.cli import main
 from balance.lint.run import CHECKS
 
 
@@ -33,7 +33,7 @@ def test_the_dashboard_of_another_service_takes_twenty_lines_and_has_no_finding(
     (tmp_path / "bakery.py").write_text(example)
     _, own = blocks(page, "console")
     for words in commands(own):
-        run = subprocess.run([sys.executable, "-m", "balance.gen.cli", *words], cwd=tmp_path, capture_output=True, text=True, check=False)
+        run = subprocess.run([sys.executable, "-m", "balance.commands.cli", *words], cwd=tmp_path, capture_output=True, text=True, check=False)
         assert run.returncode == 0, run.stdout + run.stderr
         if words[0] == "dashboards":
             titles = [panel["title"] for panel in json.loads(run.stdout)["panels"]]

@@ -37,7 +37,11 @@ def test_the_example_of_another_service_makes_rules_and_a_dashboard(readme: str,
     (tmp_path / "shop.py").write_text(block(readme, "# shop.py"))
     for command in ("rules", "dashboards"):
         run = subprocess.run(
-            [sys.executable, "-m", "balance.gen.cli", command, "--source", "shop:bundle"], cwd=tmp_path, capture_output=True, text=True, check=False
+            [sys.executable, "-m", "balance.commands.cli", command, "--source", "shop:bundle"],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         assert run.returncode == 0, run.stderr
         (tmp_path / command).write_text(run.stdout)

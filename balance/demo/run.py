@@ -22,7 +22,7 @@ from balance.demo.origins import Origin
 from balance.demo.programs import balancer, free_port, running
 from balance.demo.server import application
 from balance.demo.watch import Asked
-from balance.gen import build, collect
+from balance.generate import build, collect
 from balance.lb.config.kinds import Duration, KindError
 from balance.lb.errors import StartError
 from balance.monitoring.bundle import Bundle

@@ -19,7 +19,7 @@ import yaml
 from cloudcoil.models.kubernetes.core import v1 as core
 from compose_spec import PyCompose
 
-from balance.gen import cli as gen
+from balance.commands import cli as gen
 from balance.lb import cli as lb
 from balance.lb.config import Config, parse
 from balance.monitoring.bundle import Bundle

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from balance.gen.cli import _parser as balance_gen
-from balance.gen.settings import KEYS
+from balance.commands.cli import _parser as balance_gen
+from balance.generate.settings import KEYS
 from balance.lb.cli import _parser as balance
 from balance.lb.config.schema import CONFIG
 from balance.lint.run import CHECKS

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from balance.gen.cli import main
+from balance.commands.cli import main
 
 from .conftest import Inbox, Origin, alerting, balancing, eventually, fetch, free_port, running
 from .grafana_api import TOKEN, Grafana

@@ -25,7 +25,7 @@ import pytest
 import yaml
 
 from balance.catalog import metrics as m
-from balance.gen.cli import main
+from balance.commands.cli import main
 from balance.monitoring.bundle import Bundle
 
 from .conftest import Inbox, Origin, alerting, eventually, fetch, free_port, running

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from balance.gen.cli import main
+from balance.commands.cli import main
 from balance.live.alertmanager import Alertmanager
 
 from .conftest import Inbox, alerting, eventually, free_port

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from balance.gen.cli import main
+from balance.commands.cli import main
 
 from .conftest import alerting, eventually, fetch, free_port, running
 from .grafana_api import TOKEN, Grafana

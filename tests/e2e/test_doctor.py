@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from balance.gen.cli import main
+from balance.commands.cli import main
 
 from .conftest import eventually, fetch
 from .doctor_chain import JOBS, UNKNOWN, Chain, chosen, port

@@ -71,7 +71,7 @@ def chain(tmp_path_factory: pytest.TempPathFactory, program: Callable[[str], str
         settings.write_text(SETTINGS.format(admin=admin, silent=silent.port))
         generated = directory / "generated"
         subprocess.run(
-            [sys.executable, "-m", "balance.gen.cli", "write", "--out", generated, "--settings", settings], check=True, capture_output=True
+            [sys.executable, "-m", "balance.commands.cli", "write", "--out", generated, "--settings", settings], check=True, capture_output=True
         )
         port = free_port()
         command = [

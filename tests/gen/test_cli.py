@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from balance.gen.cli import main
-from balance.gen.store import MARK
+from balance.commands.cli import main
+from balance.generate.store import MARK
 
 
 @pytest.fixture(autouse=True)
@@ -382,12 +382,14 @@ def test_without_any_source_the_cure_is_told(capsys: pytest.CaptureFixture[str],
 
 
 def test_a_reader_that_stops_early_is_no_error() -> None:
-    run = subprocess.run(f"{sys.executable} -m balance.gen.cli catalog | head -c 10", shell=True, capture_output=True, text=True, check=True)
+    run = subprocess.run(f"{sys.executable} -m balance.commands.cli catalog | head -c 10", shell=True, capture_output=True, text=True, check=True)
     assert (len(run.stdout), run.stderr) == (10, "")
 
 
 def test_a_full_disk_is_told_in_one_line() -> None:
-    run = subprocess.run(f"{sys.executable} -m balance.gen.cli dashboards > /dev/full", shell=True, stderr=subprocess.PIPE, text=True, check=False)
+    run = subprocess.run(
+        f"{sys.executable} -m balance.commands.cli dashboards > /dev/full", shell=True, stderr=subprocess.PIPE, text=True, check=False
+    )
     assert (run.returncode, run.stderr) == (2, "balance-gen: standard output: No space left on device (free some space, or write elsewhere)\n")
 
 
@@ -397,7 +399,7 @@ def test_a_number_in_exponent_notation_is_a_number(capsys: pytest.CaptureFixture
 
 
 def test_output_that_goes_nowhere_is_no_traceback() -> None:
-    run = subprocess.run(f"{sys.executable} -m balance.gen.cli catalog >&-", shell=True, stderr=subprocess.PIPE, text=True, check=False)
+    run = subprocess.run(f"{sys.executable} -m balance.commands.cli catalog >&-", shell=True, stderr=subprocess.PIPE, text=True, check=False)
     assert run.stderr == ""
 
 
@@ -408,10 +410,10 @@ def test_the_output_is_the_same_whatever_the_machine() -> None:
         {"PYTHONHASHSEED": "2", "LC_ALL": "C.UTF-8", "TZ": "Asia/Tokyo"},
     ):
         run = subprocess.run(
-            [sys.executable, "-m", "balance.gen.cli", "rules", "--set", "job=ä"], env={**os.environ, **changes}, capture_output=True, check=True
+            [sys.executable, "-m", "balance.commands.cli", "rules", "--set", "job=ä"], env={**os.environ, **changes}, capture_output=True, check=True
         )
         board = subprocess.run(
-            [sys.executable, "-m", "balance.gen.cli", "dashboards"], env={**os.environ, **changes}, capture_output=True, check=True
+            [sys.executable, "-m", "balance.commands.cli", "dashboards"], env={**os.environ, **changes}, capture_output=True, check=True
         )
         outputs.add(run.stdout + board.stdout)
     assert len(outputs) == 1
@@ -425,10 +427,10 @@ def test_the_output_is_the_same_whatever_the_machine() -> None:
             "attr aiohttp grafanalib jinja2 prometheus_client uvloop yaml _jsonnet",
         ),
         (
-            "from balance.gen.cli import main; main(['dashboards'])",
+            "from balance.commands.cli import main; main(['dashboards'])",
             "attr aiohttp jinja2 prometheus_client uvloop yaml _jsonnet dataclasses inspect pathlib",
         ),
-        ("from balance.gen.cli import main; main(['rules'])", "aiohttp grafanalib jinja2 prometheus_client uvloop"),
+        ("from balance.commands.cli import main; main(['rules'])", "aiohttp grafanalib jinja2 prometheus_client uvloop"),
     ],
 )
 def test_a_command_loads_only_what_it_needs(program: str, unwanted: str) -> None:

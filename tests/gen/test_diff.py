@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 import yaml
 
-from balance.gen.changes import LEVELS, compare
-from balance.gen.cli import main
-from balance.gen.meaning import read
+from balance.commands.cli import main
+from balance.generate.changes import LEVELS, compare
+from balance.generate.semantic import read
 
 Files = dict[str, str]
 CATALOG = "catalog.json"

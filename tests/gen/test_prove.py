@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from balance.gen import build, cli, prove
+from balance.commands import cli
+from balance.commands import test as prove
+from balance.generate import build
 from balance.monitoring.bundle import Bundle
 from balance.monitoring.settings import AlertSettings, PrometheusSettings, Settings
 from balance.promql.selectors import Matcher
@@ -137,7 +139,7 @@ def test_without_promtool_the_cure_is_told(monkeypatch: pytest.MonkeyPatch, caps
     ids=["other values", "labels to keep", "other waits and windows", "extremes"],
 )
 def test_the_tests_follow_the_settings(settings: Settings) -> None:
-    from balance.gen import collect
+    from balance.generate import collect
 
     bundle, settings = collect.collect(settings)
     proof = prove.prove(bundle, settings)

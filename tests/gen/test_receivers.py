@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from balance.gen.cli import main
+from balance.commands.cli import main
 
 SECRETS = {
     "webhook of Slack": "https://hooks.slack.com/services/" + "T00000000/B00000000/" + "x1" * 12,

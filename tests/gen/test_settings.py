@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import yaml
 
-from balance.gen import collect
-from balance.gen.cli import main
-from balance.gen.reading import Part, Section, Table
-from balance.gen.settings import KEYS, load
+from balance.commands.cli import main
+from balance.generate import collect
+from balance.generate.reading import Part, Section, Table
+from balance.generate.settings import KEYS, load
 from balance.monitoring.bundle import Bundle
 from balance.monitoring.settings import Settings
 from balance.record import Record

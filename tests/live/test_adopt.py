@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 
+from balance.commands.cli import main
 from balance.errors import BalanceError
-from balance.gen.cli import main
 from balance.lint.check import Inputs
 from balance.lint.run import run
 from balance.live import scrape

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from balance.catalog.metrics import CATALOG
-from balance.gen import collect
-from balance.gen.cli import main
+from balance.commands.cli import main
+from balance.generate import collect
 from balance.live import dashboards, rulefiles, scrape, world
 from balance.live.audit import Audit, audit
 from balance.live.question import Question

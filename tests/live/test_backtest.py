@@ -16,8 +16,8 @@ import pytest
 import yaml
 
 from balance.catalog.model import RATIO, SECONDS, Threshold
+from balance.commands.cli import main
 from balance.errors import LiveError
-from balance.gen.cli import main
 from balance.live import prometheus
 from balance.live.backtest import Period, Trial, firing, rounded, suggestion
 from balance.live.prometheus import Prometheus

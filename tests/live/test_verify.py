@@ -9,8 +9,8 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 
 from balance.catalog.model import INFO, SECONDS, STATE, Counter, Gauge, Histogram, Label, StateSet, Unit
 from balance.catalog.registry import Catalog
+from balance.commands.cli import main
 from balance.errors import CatalogError
-from balance.gen.cli import main
 from balance.instruments import Instruments
 from balance.live import scrape
 from balance.live.verify import verify

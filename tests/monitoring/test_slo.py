@@ -8,8 +8,8 @@ import pytest
 
 from balance.catalog import metrics as m
 from balance.catalog.model import number
+from balance.commands.cli import main
 from balance.errors import BalanceError
-from balance.gen.cli import main
 from balance.monitoring.objectives import slos
 from balance.monitoring.settings import Settings
 from balance.monitoring.slo import PACES, Slo
@@ -119,7 +119,7 @@ def test_every_pair_of_windows_is_tested_on_its_own() -> None:
     for objective in (AVAILABILITY, LATENCY):
         for alert in objective.alerts:
             settings = Settings(job="balance")
-            from balance.gen import collect
+            from balance.generate import collect
 
             tested = next(one for one in ruletests.alerts(collect.collect(settings)[0], settings) if one.alert.name == alert.name)
             names = [case.name for case in ruletests.cases(tested)]

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from balance.gen import collect
-from balance.gen.preview import made_up, pages
+from balance.commands.preview import made_up, pages
+from balance.generate import collect
 from balance.monitoring.bundle import Bundle
 from balance.monitoring.settings import Settings
 from tests.preview.chromium import Browser

@@ -16,8 +16,8 @@ import pytest
 
 from balance.catalog import metrics as m
 from balance.catalog.model import RATIO, Threshold
-from balance.gen import collect
-from balance.gen.preview import made_up, pages
+from balance.commands.preview import made_up, pages
+from balance.generate import collect
 from balance.monitoring.bundle import Bundle
 from balance.monitoring.dashboards import Panel, PanelKind, Query, Row, State
 from balance.monitoring.settings import Settings
@@ -156,7 +156,7 @@ def test_tags_are_closed_in_order(drawn: dict[str, str]) -> None:
 
 def test_pages_are_the_same_in_every_process(tmp_path: Path) -> None:
     for seed in ("1", "2"):
-        command = [sys.executable, "-m", "balance.gen.cli", "preview", "--out", str(tmp_path / seed)]
+        command = [sys.executable, "-m", "balance.commands.cli", "preview", "--out", str(tmp_path / seed)]
         subprocess.run(command, check=True, env={**os.environ, "PYTHONHASHSEED": seed})
     one, other = ({file.name: file.read_bytes() for file in (tmp_path / seed).iterdir()} for seed in ("1", "2"))
     assert one == other

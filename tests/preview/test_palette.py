@@ -56,7 +56,7 @@ def test_each_colour_has_its_place_in_the_style() -> None:
 
 
 def test_no_panel_of_ours_uses_a_colour_twice(bundle: Bundle) -> None:
-    from balance.gen import collect
+    from balance.generate import collect
     from balance.monitoring.settings import Settings
 
     ask = asking(synthetic.database(*collect.collect(Settings())), synthetic.SPAN.replace(start=synthetic.SPAN.end))

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from balance.gen.serving import Pages, address
+from balance.commands.preview_server import Pages, address
 from tests.e2e.conftest import eventually, fetch, free_port, running
 from tests.preview.chromium import Browser
 
@@ -36,7 +36,7 @@ bundle = Bundle(Catalog("shop", (ORDERS, BASKETS)), dashboards=(Dashboard("shop"
 
 
 def generator(*words: str) -> list[str]:
-    return [sys.executable, "-m", "balance.gen.cli", *words]
+    return [sys.executable, "-m", "balance.commands.cli", *words]
 
 
 def previewed(*words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:

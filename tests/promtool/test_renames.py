@@ -14,10 +14,11 @@ from prometheus_client import generate_latest
 from balance.catalog.metrics import UP
 from balance.catalog.model import RATIO, SECONDS, STATE, Counter, Gauge, Histogram, Label, Metric, StateSet, Threshold, Unit
 from balance.catalog.registry import Catalog
+from balance.commands import test as prove
+from balance.commands.cli import main
 from balance.errors import BalanceError
 from balance.exposition import Exposition
-from balance.gen import build, collect, prove
-from balance.gen.cli import main
+from balance.generate import build, collect
 from balance.instruments import Instruments
 from balance.lint.check import Inputs
 from balance.lint.run import run

@@ -235,7 +235,7 @@ def test_grafanalib_renders_the_same_with_attrs_as_with_the_stand_in(model: Json
     program = (
         "import grafanalib.core, sys, attr\n"
         "assert hasattr(attr, 'define')\n"
-        "from balance.gen.cli import main\n"
+        "from balance.commands.cli import main\n"
         "sys.exit(main(['dashboards']))"
     )  # fmt: skip
     slow = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

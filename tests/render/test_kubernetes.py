@@ -12,7 +12,7 @@ from cloudcoil.models.kubernetes.policy import v1 as policy
 from cloudcoil.models.prometheus_operator import v1 as operator
 
 from balance.errors import RenderError
-from balance.gen import build
+from balance.generate import build
 from balance.monitoring.bundle import Bundle
 from balance.monitoring.settings import KubernetesSettings, PrometheusSettings, Settings
 from balance.render import grafana, kubernetes, rules

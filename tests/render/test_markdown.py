@@ -8,7 +8,7 @@ import pytest
 
 from balance.catalog.model import Histogram
 from balance.errors import RenderError
-from balance.gen import collect
+from balance.generate import collect
 from balance.lb.control.openapi import OPERATIONS
 from balance.monitoring.bundle import Bundle
 from balance.monitoring.settings import AlertmanagerSettings, AlertSettings, Settings

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from balance.gen.cli import main
+from balance.commands.cli import main
 from balance.monitoring.settings import RULERS
 
 Program = Callable[[str], str]

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from balance.errors import RenderError
-from balance.gen import build, collect
+from balance.generate import build, collect
 from balance.monitoring.bundle import Bundle
 from balance.monitoring.settings import AlertSettings, Settings
 from balance.promql.selectors import Matcher

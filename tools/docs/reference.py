@@ -6,8 +6,8 @@ import argparse
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 
-from balance.gen import build, collect
-from balance.gen.cli import _parser as balance_gen
+from balance.commands.cli import _parser as balance_gen
+from balance.generate import build, collect
 from balance.lb.cli import _parser as balance
 from balance.lb.config.kinds import Choice, Decimal, Duration, File, Flag, Integer, Kind, Size, Text, Workers
 from balance.lb.config.schema import CONFIG

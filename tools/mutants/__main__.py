@@ -11,7 +11,7 @@ from subprocess import run
 
 import yaml
 
-from balance.gen import build, collect
+from balance.generate import build, collect
 from balance.monitoring.settings import Settings
 from balance.render.rules import evaluate
 from tools.mutants.mutate import Rule, mutants

@@ -27,7 +27,7 @@ from tools.mutants.faults import FAULTS, Fault
 TOP = Path(__file__).resolve().parents[2]
 PARTS = ("balance", "dashboards_py", "rules_src", "generated", "tools", "tests", "pyproject.toml", "README.md")
 RULES = "generated/prometheus/rules"
-_GEN = ("-m", "balance.gen.cli")
+_GEN = ("-m", "balance.commands.cli")
 CHEAP: dict[str, tuple[str, ...]] = {
     "lint": (*_GEN, "lint"),
     "check": (*_GEN, "check"),

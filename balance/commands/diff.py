@@ -13,10 +13,10 @@ from pathlib import Path, PurePosixPath
 from balance.commandline import FINDINGS, FINE
 from balance.errors import BalanceError
 from balance.finding import Finding, FindingSeverity, report
-from balance.gen import build
-from balance.gen.changes import LEVELS, Change, Level, compare, verdict
-from balance.gen.meaning import read
-from balance.gen.store import MARK
+from balance.generate import build
+from balance.generate.changes import LEVELS, Change, Level, compare, verdict
+from balance.generate.semantic import read
+from balance.generate.store import MARK
 from balance.monitoring.bundle import Bundle
 from balance.monitoring.settings import Settings
 

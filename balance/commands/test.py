@@ -15,8 +15,9 @@ from textwrap import shorten
 
 from balance.commandline import FINDINGS, FINE, progress, show
 from balance.finding import Finding, report
-from balance.gen import build, routes
-from balance.gen.judges import ask
+from balance.generate import amtool as routes
+from balance.generate import build
+from balance.generate.tools import ask
 from balance.monitoring.bundle import Bundle
 from balance.monitoring.settings import Settings
 from balance.record import Record

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, get_args
 
 from balance.catalog.model import is_name
-from balance.gen.reading import Part, Reader, RefusedError, Table, duration, interval, switch, texts
+from balance.generate.reading import Part, Reader, RefusedError, Table, duration, interval, switch, texts
 from balance.monitoring.routing import WEEK, Email, MuteTime, PagerDuty, Receiver, Route, Routing, Slack, Webhook
 from balance.monitoring.settings import Severity
 from balance.record import Record

@@ -26,7 +26,7 @@ from urllib.parse import urlsplit
 
 from balance.commandline import FINE
 from balance.errors import BalanceError
-from balance.gen import collect
+from balance.generate import collect
 from balance.preview.page import problem
 
 REFRESH = 5
@@ -70,7 +70,7 @@ def _shown(host: str) -> str:
 def made(options: Namespace) -> dict[str, str]:
     """The pages by their path, as the sources and the figures are now; one that says what is wrong if there are none to be had."""
     with tempfile.TemporaryDirectory(prefix="balance-preview-") as directory:
-        words = [sys.executable, "-P", "-m", "balance.gen.cli", "preview", "--out", directory, "--refresh", str(REFRESH)]
+        words = [sys.executable, "-P", "-m", "balance.commands.cli", "preview", "--out", directory, "--refresh", str(REFRESH)]
         words += [word for name in ("settings", "prometheus", "since") if getattr(options, name) for word in (f"--{name}", getattr(options, name))]
         words += [word for name in ("set", "source") for value in getattr(options, name) for word in (f"--{name}", value)]
         ended = subprocess.run(words, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)  # noqa: S603 (ourselves)

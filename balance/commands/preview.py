@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 from balance.commandline import FINE
 from balance.errors import BalanceError
-from balance.gen import store
-from balance.gen.reading import duration_of
+from balance.generate import store
+from balance.generate.reading import duration_of
 from balance.live.prometheus import Prometheus
 from balance.monitoring.bundle import Bundle
 from balance.monitoring.settings import Settings
@@ -28,7 +28,7 @@ def run(options: Namespace, bundle: Bundle, settings: Settings) -> int:
     if options.since and not options.prometheus:
         raise BalanceError("looks back in a Prometheus", where="--since", cure="give --prometheus URL as well")
     if options.serve is not None:
-        from balance.gen.serving import serve
+        from balance.commands.preview_server import serve
 
         return serve(options)
     stage = _measured(options, bundle, settings) if options.prometheus else made_up(bundle, settings)

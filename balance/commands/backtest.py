@@ -12,7 +12,7 @@ from typing import Any
 from balance.catalog.model import Histogram, number
 from balance.commandline import FINE, progress
 from balance.errors import BalanceError, suggestion
-from balance.gen.reading import duration_of
+from balance.generate.reading import duration_of
 from balance.live.backtest import QUANTILES, Outcome, Period, Trial, backtest
 from balance.live.prometheus import Prometheus
 from balance.monitoring.bundle import Bundle

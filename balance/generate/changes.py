@@ -13,7 +13,7 @@ from itertools import zip_longest
 from typing import Any, Literal, get_args
 
 from balance.catalog.model import number, version
-from balance.gen.meaning import Facts, Meaning, Token
+from balance.generate.semantic import Facts, Meaning, Token
 from balance.promql.text import duration
 from balance.record import Record
 

@@ -15,7 +15,7 @@ import yaml
 from balance.commandline import FINDINGS, FINE
 from balance.errors import BalanceError
 from balance.finding import report
-from balance.gen import build
+from balance.generate import build
 from balance.live.doctor import Diagnosis, examine
 from balance.live.facts import OFF, Addresses, Expected, Wanted
 from balance.live.world import MADE_BY_PROMETHEUS

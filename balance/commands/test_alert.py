@@ -10,7 +10,7 @@ from typing import Any
 
 from balance.commandline import FINDINGS, FINE
 from balance.errors import SourceError, suggestion
-from balance.gen.routes import labels
+from balance.generate.amtool import labels
 from balance.live.alertmanager import Alertmanager, Sent
 from balance.monitoring.bundle import Bundle
 from balance.monitoring.routing import SYNTHETIC, Routing, applied

@@ -8,8 +8,8 @@ from typing import Any
 import yaml
 
 from balance.catalog.model import number
-from balance.gen.reading import Part, Section, Table
-from balance.gen.settings import KEYS
+from balance.generate.reading import Part, Section, Table
+from balance.generate.settings import KEYS
 from balance.monitoring.bundle import Bundle
 from balance.monitoring.routing import applied
 from balance.monitoring.settings import Settings

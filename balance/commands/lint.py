@@ -9,7 +9,7 @@ from datetime import date
 
 from balance.commandline import FINDINGS, FINE, show
 from balance.finding import annotation, report
-from balance.gen import build
+from balance.generate import build
 from balance.lint.check import Inputs
 from balance.lint.run import CHECKS, named, run
 from balance.monitoring.bundle import Bundle

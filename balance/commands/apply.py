@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from balance.commandline import FINDINGS, FINE
+from balance.commands.doctor import expected, token
 from balance.errors import BalanceError, LiveError, Problem, StoreError
-from balance.gen import build, store
-from balance.gen.doctoring import expected, token
+from balance.generate import build, store
 from balance.live.alertmanager import Alertmanager
 from balance.live.delivery import altered, changed
 from balance.live.facts import Expected

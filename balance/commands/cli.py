@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, cast
 from balance import __version__
 from balance.commandline import CODES, FINDINGS, FINE, Parser, paint, perform, progress
 from balance.errors import BalanceError
-from balance.gen.settings import RUNTIMES
+from balance.generate.settings import RUNTIMES
 from balance.monitoring.bundle import Bundle
 from balance.monitoring.settings import RULERS, Settings
 
 if TYPE_CHECKING:
-    from balance.gen import build
+    from balance.generate import build
 
 Command = Callable[[argparse.Namespace, Bundle, Settings], int]
 
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from balance.gen import collect, settings
+    from balance.generate import collect, settings
 
     if getattr(options, "runtime", None):
         options.set.append(f"runtime={options.runtime}")
@@ -64,7 +64,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _dashboards(options: argparse.Namespace, bundle: Bundle, settings: Settings) -> int:
-    from balance.gen import collect
+    from balance.generate import collect
     from balance.render import grafana
 
     if options.list:
@@ -76,11 +76,11 @@ def _dashboards(options: argparse.Namespace, bundle: Bundle, settings: Settings)
 
 
 def _family(options: argparse.Namespace, bundle: Bundle, settings: Settings) -> int:
-    from balance.gen import build
+    from balance.generate import build
 
     artifacts = build.FAMILIES[options.command](bundle, settings)
     if options.out is not None:
-        from balance.gen import store
+        from balance.generate import store
 
         store.apply(options.out, (store.Change(artifact.path, None, artifact.text) for artifact in artifacts))
         return FINE
@@ -93,7 +93,8 @@ def _family(options: argparse.Namespace, bundle: Bundle, settings: Settings) -> 
 
 
 def _write(options: argparse.Namespace, bundle: Bundle, settings: Settings) -> int:
-    from balance.gen import build, promises, store
+    from balance.generate import build, store
+    from balance.generate import deprecations as promises
 
     promises.keep(options.out, bundle.catalog)
     changes = store.plan(options.out, build.everything(bundle, settings, _shown))
@@ -107,7 +108,8 @@ def _write(options: argparse.Namespace, bundle: Bundle, settings: Settings) -> i
 
 
 def _check(options: argparse.Namespace, bundle: Bundle, settings: Settings) -> int:
-    from balance.gen import build, promises, store
+    from balance.generate import build, store
+    from balance.generate import deprecations as promises
 
     promises.keep(options.out, bundle.catalog)
     changes = store.plan(options.out, build.everything(bundle, settings, _shown))
@@ -136,7 +138,7 @@ def _later(module: str, name: str) -> Command:
     def run(options: argparse.Namespace, bundle: Bundle, settings: Settings) -> int:
         from importlib import import_module
 
-        command: Command = getattr(import_module(f"balance.gen.{module}"), name)
+        command: Command = getattr(import_module(f"balance.commands.{module}"), name)
         return command(options, bundle, settings)
 
     return run
@@ -224,10 +226,10 @@ def _parser(asked: str = "") -> Parser:
         ("check", _check, "show as a diff what is missing, changed or orphaned; exit 1 if anything is"),
     ):
         command(name, run, words).add_argument("--out", metavar="DIR", type=_path, default="generated", help="default: generated")
-    lint = command("lint", _later("linting", "lint"), "show what is wrong with the sources; exit 1 if anything is")
+    lint = command("lint", _later("lint", "lint"), "show what is wrong with the sources; exit 1 if anything is")
     lint.add_argument("--reviews", action="store_true", help="instead: which runbooks nobody has reviewed for a quarter")
     lint.add_argument("--format", choices=("text", "json", "github"), default="text", help="for people, for programs, or beside a change on GitHub")
-    command("explain", _later("linting", "explain"), "say what a check of lint is about; without a name, list them").add_argument(
+    command("explain", _later("lint", "explain"), "say what a check of lint is about; without a name, list them").add_argument(
         "check", nargs="?", metavar="CHECK", help="the name in brackets behind a finding"
     )
     preview = command("preview", _later("preview", "run"), "draw every dashboard as an HTML page, without a Grafana")
@@ -245,13 +247,13 @@ def _parser(asked: str = "") -> Parser:
     backtest.add_argument("--until", metavar="TIME", help="from when, e.g. 2026-11-22T12:00:00Z; default: now")
     backtest.add_argument("--step", metavar="DURATION", help="between two evaluations; default: prometheus.evaluation_interval")
     backtest.add_argument("--format", choices=("text", "json"), default="text", help="for people or for programs")
-    doctor = command("doctor", _later("doctoring", "doctor"), "say why there is no data and why no alert fires; exit 1 if anything is wrong")
+    doctor = command("doctor", _later("doctor", "doctor"), "say why there is no data and why no alert fires; exit 1 if anything is wrong")
     doctor.add_argument("--balance", metavar="URL", action="append", help="where the service shows its metrics; default: prometheus.targets")
     doctor.add_argument("--prometheus", metavar="URL", help="default: provisioning.url of the settings")
     doctor.add_argument("--alertmanager", metavar="URL", help="default: the first of prometheus.alertmanagers")
     doctor.add_argument("--grafana", metavar="URL", help="default: grafana_url; like the others also: off")
     doctor.add_argument("--format", choices=("text", "json"), default="text", help="for people or for programs")
-    apply = command("apply", _later("applying", "apply"), "bring generated rules, configuration and dashboards into running systems")
+    apply = command("apply", _later("apply", "apply"), "bring generated rules, configuration and dashboards into running systems")
     apply.add_argument("--rules", metavar="DIR", type=_path, help="write the rule files there, among the rule_files of Prometheus")
     apply.add_argument("--prometheus", metavar="URL", help="have it load the rules; needs its --web.enable-lifecycle")
     apply.add_argument("--alertmanager-files", metavar="DIR", type=_path, help="write Alertmanager's configuration and templates there")
@@ -260,16 +262,16 @@ def _parser(asked: str = "") -> Parser:
     apply.add_argument("--dry-run", action="store_true", help="say what would change, and change nothing; exit 1 if something would")
     for added in (doctor, apply):
         added.add_argument("--grafana-token-file", metavar="FILE", help="holds the token of a service account; default: GRAFANA_TOKEN")
-    test = command("test", _later("prove", "test"), "have promtool and amtool judge rules, generated tests of every alert, configurations and routes")
+    test = command("test", _later("test", "test"), "have promtool and amtool judge rules, generated tests of every alert, configurations and routes")
     test.add_argument("--format", choices=("text", "json"), default="text", help="default: text")
-    alert = command("test-alert", _later("channel", "test_alert"), "send a synthetic alert through the real channel, see it sent, take it back")
+    alert = command("test-alert", _later("test_alert", "test_alert"), "send a synthetic alert through the real channel, see it sent, take it back")
     alert.add_argument("name", metavar="NAME", help="an alert, for example BalanceDown")
     alert.add_argument("--alertmanager", metavar="URL", required=True, help="for example http://127.0.0.1:9093")
     alert.add_argument("--timeout", metavar="SECONDS", type=_seconds, help="how long to wait for the message; default: group_wait and 30 s")
-    verify = command("verify", _later("looking", "verify"), "hold a scrape against the catalog; exit 1 if they differ")
+    verify = command("verify", _later("audit", "verify"), "hold a scrape against the catalog; exit 1 if they differ")
     verify.add_argument("source_of_metrics", metavar="URL|FILE", help="what Prometheus scrapes, a file of it, or - for standard input")
     verify.add_argument("--format", choices=("text", "json"), default="text", help="for people or for programs")
-    audit = command("audit", _later("looking", "audit"), "tell which panels and alerts of hand-written files can never show or fire; exit 1 if any")
+    audit = command("audit", _later("audit", "audit"), "tell which panels and alerts of hand-written files can never show or fire; exit 1 if any")
     known = audit.add_mutually_exclusive_group()
     known.add_argument("--metrics", metavar="URL|FILE", nargs="+", help="scrapes of the services; without, the catalog is asked")
     known.add_argument("--prometheus", metavar="URL", help="instead: a Prometheus that scrapes them")
@@ -278,7 +280,7 @@ def _parser(asked: str = "") -> Parser:
     audit.add_argument("--elsewhere", metavar="PATTERN", nargs="+", default=[], help="names that others expose, e.g. node_.*")
     audit.add_argument("--unused", action="store_true", help="also list the metrics that nothing asks for")
     audit.add_argument("--format", choices=("text", "json"), default="text", help="for people or for programs")
-    adopt = command("adopt", _later("looking", "adopt"), "print a Python module with the catalog, a dashboard and alerts for an existing /metrics")
+    adopt = command("adopt", _later("audit", "adopt"), "print a Python module with the catalog, a dashboard and alerts for an existing /metrics")
     adopt.add_argument("source_of_metrics", metavar="URL|FILE", help="what Prometheus scrapes, a file of it, or - for standard input")
     adopt.add_argument("--name", default="", help="name of the service; else the word with which most metrics begin")
     diff = command("diff", _later("diff", "diff"), "say in words of meaning what has changed between two states, and whether it breaks anything")

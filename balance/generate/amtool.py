@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from balance.finding import Finding
-from balance.gen import build
-from balance.gen.judges import ask
+from balance.generate import build
+from balance.generate.tools import ask
 from balance.monitoring.alerts import Alert
 from balance.monitoring.bundle import Bundle
 from balance.monitoring.routing import SYNTHETIC, Routing, applied

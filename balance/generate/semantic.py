@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from balance.errors import BalanceError
-from balance.gen.store import MARK
+from balance.generate.store import MARK
 
 Json = Any
 Key = tuple[str, str]

@@ -12,8 +12,8 @@ from typing import Any, cast, get_args
 from balance.catalog import metrics
 from balance.catalog.model import TARGET_LABELS, is_name
 from balance.errors import SettingsError
-from balance.gen.reading import Read, Reader, RefusedError, Section, Table, duration, interval, one_of, switch, text, texts, whole
-from balance.gen.receivers import ALERTMANAGER
+from balance.generate.reading import Read, Reader, RefusedError, Section, Table, duration, interval, one_of, switch, text, texts, whole
+from balance.generate.receivers import ALERTMANAGER
 from balance.monitoring.settings import (
     RULERS,
     AlertmanagerSettings,

@@ -1,0 +1,1 @@
+"""`balance-gen`: one file a command."""
