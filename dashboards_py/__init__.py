@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from balance.catalog import metrics
-from balance.catalog.metrics import CATALOG, RUNTIMES
+from balance.catalog import standard
 from balance.catalog.model import Metric
+from balance.lb.catalog import metrics
+from balance.lb.catalog.metrics import CATALOG
 from balance.monitoring.bundle import Bundle
-from balance.monitoring.objectives import slos
 from balance.monitoring.settings import Settings
 from dashboards_py.backend import BACKEND
 from dashboards_py.main import main_dashboard
+from dashboards_py.samples import SAMPLES
 from dashboards_py.slo import slo_dashboard
 from dashboards_py.workers import WORKERS
+from rules_src.objectives import slos
 
 UNPLOTTED: dict[Metric, str] = {
     metrics.CONFIG_INFO: "says which configuration is in force; a value that is always 1",
@@ -21,13 +23,15 @@ UNPLOTTED: dict[Metric, str] = {
 
 def source(settings: Settings) -> Bundle:
     """The entry point `balance.sources`."""
-    own = RUNTIMES["python"]
-    spare = () if own == RUNTIMES[settings.runtime] else (own.tasks, own.allocated, own.system)
+    own = standard.RUNTIMES["python"]
+    spare = () if own == standard.runtime(settings.runtime) else (own.tasks, own.allocated, own.system)
     other: dict[Metric, str] = dict.fromkeys(spare, "belongs to another runtime than the chosen one")
     return Bundle(
         CATALOG,
         dashboards=(main_dashboard(settings), BACKEND, slo_dashboard(settings), WORKERS),
         slos=slos(settings),
+        samples=SAMPLES,
+        runtimes=tuple(standard.RUNTIMES),
         folder="Load Balancers",
         unplotted={**UNPLOTTED, **other},
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from balance.catalog import metrics as m
+from balance.lb.catalog import metrics as m
 from balance.monitoring.dashboards import Panel, Query, Row, Variable
 from balance.monitoring.panels import latency_panel, rate_panel, stat_panel, text_panel, value_panel
 from balance.promql import RATE_WINDOW, matches, max_by, min_by, quantile, rate, series, since, sum_by

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from balance.catalog import metrics as m
+from balance.catalog import standard
+from balance.lb.catalog import metrics as m
 from balance.monitoring.dashboards import Annotation, Dashboard, Link, Panel, Query, State
 from balance.promql import RATE_WINDOW, Window, changes, rate, series, sum_by
 
@@ -12,9 +13,9 @@ TAGS = ("balance", "load-balancer")
 RECENT = Window(120)
 """Twice the step of annotations: no change falls between two looks."""
 ANNOTATIONS = (
-    Annotation("Firing alerts", series(m.ALERTS, alertstate="firing"), "{{alertname}}", "{{severity}} {{instance}}", "red", job=True),
+    Annotation("Firing alerts", series(standard.ALERTS, alertstate="firing"), "{{alertname}}", "{{severity}} {{instance}}", "red", job=True),
     Annotation("Reloads", changes(series(m.CONFIG_TIMESTAMP), RECENT), "Configuration loaded", "{{instance}}", "blue"),
-    Annotation("Restarts", changes(series(m.PROCESS_START), RECENT), "Process started", "{{instance}}", "purple"),
+    Annotation("Restarts", changes(series(standard.PROCESS_START), RECENT), "Process started", "{{instance}}", "purple"),
 )
 BACKEND_LINK = Link("This backend in depth", dashboard="balance-backend", label="backend")
 
@@ -27,7 +28,7 @@ HEALTHY = (State(1, "Healthy", "green"), State(0, "Unhealthy", "red"))
 PROCESSOR = Panel(
     "Processor Time",
     "Seconds of processor time per second: 1 is one core.",
-    (Query(sum_by(rate(series(m.PROCESS_CPU).over(RATE_WINDOW)), "instance"), "{{instance}}"),),
+    (Query(sum_by(rate(series(standard.PROCESS_CPU).over(RATE_WINDOW)), "instance"), "{{instance}}"),),
 )
 
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from balance.catalog import metrics as m
-from balance.catalog import thresholds as t
-from balance.catalog.metrics import RUNTIMES
-from balance.monitoring import conditions as c
-from balance.monitoring.conditions import latency, responses_ratio
+from balance.catalog import standard
+from balance.lb.catalog import metrics as m
+from balance.lb.catalog import thresholds as t
 from balance.monitoring.dashboards import Dashboard, Link, Panel, Query, Row, State
-from balance.monitoring.objectives import slos
 from balance.monitoring.panels import (
     alert_panel,
     heatmap_panel,
@@ -37,7 +34,10 @@ from balance.promql import (
     sum_by,
 )
 from dashboards_py import house
+from rules_src import conditions as c
 from rules_src.alerts import alerts
+from rules_src.conditions import latency, responses_ratio
+from rules_src.objectives import slos
 
 REQUEST_RATE = Panel(
     "Request Rate",
@@ -79,7 +79,7 @@ BACKEND_HEALTH = Panel(
 
 def memory(settings: Settings) -> Panel:
     """Memory, by the metrics of the service's runtime."""
-    runtime = RUNTIMES[settings.runtime]
+    runtime = standard.runtime(settings.runtime)
     return Panel(
         "Resource Usage",
         "Memory of the process: in use, and taken from the system. What grows and never falls is a leak; "
@@ -91,7 +91,7 @@ def memory(settings: Settings) -> Panel:
 
 def tasks(settings: Settings) -> Panel:
     """Tasks or goroutines, by the metrics of the service's runtime."""
-    runtime = RUNTIMES[settings.runtime]
+    runtime = standard.runtime(settings.runtime)
     things = str(runtime.tasks.unit)
     return Panel(
         things.capitalize(),

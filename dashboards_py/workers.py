@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from balance.catalog import metrics as m
-from balance.catalog import thresholds as t
+from balance.catalog import standard
+from balance.lb.catalog import metrics as m
+from balance.lb.catalog import thresholds as t
 from balance.monitoring.dashboards import Panel, Query, Row
 from balance.monitoring.panels import latency_panel, rate_panel, value_panel
 from balance.promql import series, since, until
@@ -26,7 +27,7 @@ CERTIFICATES = Panel(
 UPTIME = Panel(
     "Uptime",
     "Time since the process started, with several the oldest of them.",
-    (Query(since(series(m.PROCESS_START)), "{{instance}}"),),
+    (Query(since(series(standard.PROCESS_START)), "{{instance}}"),),
 )
 
 WORKERS = house.board(
@@ -44,8 +45,8 @@ WORKERS = house.board(
         )),
         Row("Process", (
             house.PROCESSOR,
-            value_panel(m.PROCESS_OPEN_FDS, m.PROCESS_MAX_FDS, title="File Descriptors"),
-            rate_panel(m.PYTHON_GC_COLLECTIONS, "Garbage Collections", by="generation"),
+            value_panel(standard.PROCESS_OPEN_FDS, standard.PROCESS_MAX_FDS, title="File Descriptors"),
+            rate_panel(standard.PYTHON_GC_COLLECTIONS, "Garbage Collections", by="generation"),
             UPTIME,
         )),
         Row("Configuration", (

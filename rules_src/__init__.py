@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from balance.catalog import metrics
-from balance.catalog.metrics import CATALOG
+from balance.lb.catalog import metrics
+from balance.lb.catalog.metrics import CATALOG
 from balance.monitoring.bundle import Bundle, Waiver
-from balance.monitoring.objectives import slos
 from balance.monitoring.settings import Settings
 from rules_src.alerts import alerts
+from rules_src.objectives import slos
 from rules_src.recording import RECORDING_RULES
 from rules_src.routing import routing
 from rules_src.workload import WORKLOAD

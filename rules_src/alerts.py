@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from functools import cache
 
-from balance.catalog.metrics import RUNTIMES
-from balance.monitoring import conditions
+from balance.catalog import standard
 from balance.monitoring.alerts import Alert
 from balance.monitoring.settings import Settings
+from rules_src import conditions
 
 MINUTE = 60
 
@@ -19,7 +19,7 @@ def alerts(settings: Settings) -> tuple[Alert, ...]:
 
 @cache
 def _alerts(name: str) -> tuple[Alert, ...]:
-    runtime = RUNTIMES[name]
+    runtime = standard.runtime(name)
     return (
         Alert(
             "BalanceDown", conditions.DOWN, "critical", wait=1 * MINUTE,

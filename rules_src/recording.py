@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from balance.catalog import metrics as m
+from balance.lb.catalog import metrics as m
 from balance.monitoring.alerts import RecordingRule
-from balance.monitoring.conditions import latency, responses_ratio
 from balance.promql import RATE_WINDOW, rate, series, sum_by
+from rules_src.conditions import latency, responses_ratio
 
 RECORDING_RULES = (
     RecordingRule("job:http_requests:rate5m", sum_by(rate(series(m.HTTP_REQUESTS).over(RATE_WINDOW)), "job")),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from balance.catalog import thresholds
+from balance.lb.catalog import thresholds
 from balance.monitoring.workload import Workload
 
 WORKLOAD = Workload(

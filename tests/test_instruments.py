@@ -4,11 +4,12 @@ import pytest
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from balance.catalog import metrics as m
+from balance.catalog import standard
 from balance.catalog.model import BYTES, Counter, Gauge, Histogram, Label, Unit, scrape_type
 from balance.catalog.registry import Catalog
 from balance.errors import CatalogError
 from balance.instruments import Instruments
+from balance.lb.catalog import metrics as m
 from balance.lb.config import parse
 from balance.lb.data.meters import Meters
 
@@ -39,7 +40,7 @@ def test_counters_gauges_and_states_show_their_values(instruments: Instruments) 
     requests.value += 2
     instruments.gauge(m.BACKEND_HEALTHY, backend="a").set(1)
     instruments.states(m.CIRCUIT_BREAKER_STATE, backend="a").set("half_open")
-    instruments.computed(m.PYTHON_TASKS, lambda: 7)
+    instruments.computed(standard.PYTHON_TASKS, lambda: 7)
     shown = scrape(instruments)
     assert shown['balance_http_requests_total{method="GET",status="200"}'] == 3
     assert shown['balance_backend_healthy{backend="a"}'] == 1

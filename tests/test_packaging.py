@@ -66,7 +66,7 @@ def commands(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_holds_the_packages_with_their_data_and_nothing_else(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.partition("/")[0] for name in names if ".dist-info" not in name} == {"balance", "dashboards_py", "rules_src"}
-    assert "rules_src/mixin.libsonnet" in names
+    assert "balance/render/mixin/mixin.libsonnet" in names
     assert {"balance/py.typed", "balance/preview/page.html", "balance/preview/style.css", "balance/preview/live.js"} <= set(names)
     assert [name for name in names if name.endswith("/LICENSE")]
 

@@ -6,10 +6,10 @@ import marshal
 
 import pytest
 
-from balance.catalog import metrics as m
 from balance.catalog.model import BYTES, STATE, Counter, Gauge, Histogram, Label, Merge, Metric, StateSet, Unit
 from balance.catalog.registry import Catalog
 from balance.instruments import Instruments
+from balance.lb.catalog import metrics as m
 from balance.snapshot import EXEMPLARS, Packer, Row, Snapshot, Unpacker, lasting, merge, shared
 
 ORDERS = Unit.of("orders")

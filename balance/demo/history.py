@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Mapping
 
-from balance.catalog import metrics as m
+from balance.catalog import standard
 from balance.live.scrape import Labels, parse
 from balance.preview.curves import Curve, Span, in_order
 from balance.promql.ast import OverTime
@@ -60,11 +60,13 @@ class History:
         """Take the answer to a scrape, None if there was none: all series but ``up`` have ended then."""
         families = parse(text).families.values() if text else ()
         self._add("scrape", at, {(one.name, one.labels + self._target): one.value for family in families for one in family.samples})
-        self._add("up", at, {(m.UP.name, self._target): 0.0 if text is None else 1.0})
+        self._add("up", at, {(standard.UP.name, self._target): 0.0 if text is None else 1.0})
 
     def fired(self, alerts: Iterable[tuple[str, Mapping[str, str]]], at: float) -> None:
         """Take the names and labels of the alerts that fire."""
-        self._add("alerts", at, {(m.ALERTS.name, (("alertname", name), ("alertstate", "firing"), *labels.items())): 1.0 for name, labels in alerts})
+        self._add(
+            "alerts", at, {(standard.ALERTS.name, (("alertname", name), ("alertstate", "firing"), *labels.items())): 1.0 for name, labels in alerts}
+        )
 
     def draw(self, at: int) -> None:
         """Evaluate what is drawn, and record what it is drawn from."""

@@ -7,10 +7,10 @@ from typing import Any
 
 import yaml
 
-from balance.catalog import metrics as m
-from balance.catalog import thresholds as t
+from balance.catalog import standard
 from balance.generate import build, collect, store
 from balance.generate import settings as reading
+from balance.lb.catalog import thresholds as t
 from balance.live.scrape import parse
 from balance.monitoring.bundle import Bundle
 from balance.monitoring.settings import Settings
@@ -74,5 +74,5 @@ def write(bundle: Bundle, settings: Settings, folder: Path, *families: build.Fam
 
 def resident(scrape: str) -> float:
     """The memory that a scrape shows, in bytes; where the system tells none, what the threshold is by default."""
-    found = parse(scrape).families.get(m.PROCESS_RESIDENT.name) if scrape else None
+    found = parse(scrape).families.get(standard.PROCESS_RESIDENT.name) if scrape else None
     return found.samples[0].value if found else t.MEMORY.value

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import aiohttp
 
-from balance.catalog import metrics as m
+from balance.catalog import standard
 from balance.monitoring.alerts import Alert
 from balance.monitoring.bundle import Bundle
 from balance.monitoring.lifecycle import Labels, Standing, evaluated
@@ -122,7 +122,7 @@ class Asked:
         """Wait until Prometheus has scraped its target."""
         while True:
             with suppress(aiohttp.ClientError, TimeoutError):
-                if (await self._json(f"{self._prometheus}/api/v1/query?query={m.UP.name}"))["data"]["result"]:
+                if (await self._json(f"{self._prometheus}/api/v1/query?query={standard.UP.name}"))["data"]["result"]:
                     return
             await asyncio.sleep(0.1)
 

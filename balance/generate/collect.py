@@ -132,6 +132,9 @@ def _check(bundle: Bundle, settings: Settings) -> None:
                 for histogram in bundle.catalog
                 if isinstance(histogram, Histogram) and (fault := histogram.fault(thresholds[name], value))
             ]
+    if settings.runtime != Settings().runtime and settings.runtime not in bundle.runtimes:
+        what = f"catalog {bundle.catalog.name} has no dashboards or alerts for the runtime {settings.runtime!r}"
+        problems.append(Problem("runtime", what, f"choices: {choices(bundle.runtimes)}"))
     slos = {slo.name for slo in bundle.slos}
     problems += [Problem(f"objectives.{name}", "is no objective", suggestion(name, slos)) for name in settings.objectives if name not in slos]
     alerts = {alert.name for alert in bundle.alerts}

@@ -9,7 +9,7 @@ from contextlib import suppress
 from decimal import Decimal
 from typing import Any, cast, get_args
 
-from balance.catalog import metrics
+from balance.catalog import standard
 from balance.catalog.model import TARGET_LABELS, is_name
 from balance.errors import SettingsError
 from balance.generate.reading import Read, Reader, RefusedError, Section, Table, duration, interval, one_of, switch, text, texts, whole
@@ -28,7 +28,7 @@ from balance.promql.selectors import Matcher, MatchOperator, pattern_fault
 
 _MATCHER = r'\s*([a-zA-Z_]\w*)\s*(=~|!=|!~|=)\s*"((?:[^"\\\n]|\\[\\"n])*)"\s*(?:,|$)'
 _ESCAPES = {"\\\\": "\\", '\\"': '"', "\\n": "\n"}
-RUNTIMES = tuple(metrics.RUNTIMES)
+RUNTIMES = tuple(standard.RUNTIMES)
 
 
 def load(file: str | None, assignments: list[str]) -> Settings:

@@ -15,7 +15,7 @@ from pathlib import Path
 import uvloop
 
 import balance
-from balance.catalog import metrics
+from balance.lb.catalog import metrics
 from balance.lb.config import Config, parse
 from balance.lb.control.admin import Admin
 from balance.lb.control.reload import Reloader

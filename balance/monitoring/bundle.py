@@ -10,6 +10,7 @@ from balance.errors import MonitoringError, Problem
 from balance.monitoring.alerts import Alert, RecordingRule
 from balance.monitoring.dashboards import Dashboard, Panel
 from balance.monitoring.routing import Routing
+from balance.monitoring.samples import Samples
 from balance.monitoring.slo import Slo
 from balance.monitoring.workload import Workload
 from balance.promql.ast import Comparison, Scaled
@@ -34,7 +35,8 @@ class Bundle(Record):
 
     `routing` says who is told, `folder` where Grafana shows the dashboards; `runbooks` are packages with a folder of prose (see
     `balance.monitoring.runbooks`), `unplotted` the metrics that no panel shows, and why; `workload` is what runs in containers. `switched_off`
-    are the alerts that settings took out of `alerts`: words may still mention them.
+    are the alerts that settings took out of `alerts`: words may still mention them. `samples` are what previews show without a Prometheus, and
+    `runtimes` the names of the runtimes (`balance.catalog.standard.RUNTIMES`) that the setting `runtime` may choose from.
     """
 
     catalog: Catalog
@@ -49,6 +51,8 @@ class Bundle(Record):
     waivers: tuple[Waiver, ...] = ()
     switched_off: tuple[Alert, ...] = ()
     workload: Workload | None = None
+    samples: Samples = Samples()
+    runtimes: tuple[str, ...] = ()
 
     def validate(self) -> None:
         problems = [
@@ -158,6 +162,8 @@ def merge(bundles: Iterable[Bundle]) -> Bundle:
             unplotted={**first.unplotted, **other.unplotted},
             waivers=first.waivers + other.waivers,
             workload=first.workload or other.workload,
+            samples=other.samples if first.samples == Samples() else first.samples,
+            runtimes=tuple(dict.fromkeys(first.runtimes + other.runtimes)),
         )
     return first
 

@@ -1,8 +1,8 @@
-"""Samples for pictures: a load balancer over some hours, with its daily wave and an incident, the same on every machine.
+"""Synthetic samples for previews: a service over some hours, with its daily wave and an incident, the same on every machine.
 
 Theory. Each series draws from a generator of its own, seeded with its name and labels, so that a metric more changes no other. A counter adds up a
 rate, a gauge follows a level, a histogram counts a log-normal distribution; all follow the wave, and leave it in the incident as their `Shape`
-says. A metric without a shape gets a plain one by its kind and unit.
+says. A metric for which the bundle's `Samples` have no shape gets a plain one by its kind and unit.
 """
 
 from __future__ import annotations
@@ -13,132 +13,49 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import product
 
-from balance.catalog import metrics as m
+from balance.catalog import standard
 from balance.catalog.model import INFO, STATE, Counter, Histogram, Label, Metric, StateSet
 from balance.monitoring.alerts import Alert
 from balance.monitoring.bundle import Bundle
+from balance.monitoring.samples import Samples, Shape
 from balance.monitoring.settings import Settings
 from balance.preview.curves import Span
 from balance.promql.ast import OverTime
 from balance.promql.evaluate import STALE, Database, Labels, Series, evaluate, unnamed
 from balance.promql.selectors import Expr
 from balance.promql.text import Scope, quoted
-from balance.record import Record
 
 SPAN = Span(1768467600, 1768489200, 120)
 """Six hours of a winter's day, 09:00 to 15:00 UTC."""
 LEAD, SCRAPE = 7200, 30
 """Seconds of samples before the span, and between two of them."""
 INCIDENT = (SPAN.start + 13500, SPAN.start + 16200)
-INSTANCES = ("lb-1:9090", "lb-2:9090")
-VICTIM = "api-3"
-_NAMES = {"backend": ("api-1", "api-2", VICTIM, "api-4"), "pool": ("api",), "worker": ("0", "1"), "certificate": ("www.example.com",)}
 
-
-class Shape(Record):
-    """How a metric behaves: `level` is the rate of a counter or a histogram, or the value of a gauge, of each instance. `shares` split it by
-    the values of labels. `during` is what the level is multiplied by in the incident, `values` the same for series with that label value.
-    `wave` is how much of it follows the time of day, `noise` its unrest. `median` and `slower` are of a histogram; `since` says that a
-    gauge holds a moment: so many seconds before the span's end, or after it.
-    """
-
-    level: float = 1.0
-    shares: Mapping[str, Mapping[str, float]] = {}
-    during: float = 1.0
-    values: Mapping[str, float] = {}
-    wave: float = 0.35
-    noise: float = 0.06
-    median: float = 0.0
-    spread: float = 1.0
-    slower: float = 1.0
-    since: float | None = None
-
-
-_STATUS = {"200": 0.9595, "204": 0.02, "404": 0.017, "429": 0.003, "500": 0.0001, "502": 0.0002, "503": 0.0002}
-_METHODS = {"GET": 0.8, "POST": 0.2}
-_TROUBLE = {"502": 120.0, "503": 60.0, "500": 8.0}
-_CLASS = {"2xx": 0.98, "4xx": 0.0194, "5xx": 0.0006, "none": 0.0002}
-
-SHAPES: dict[Metric, Shape] = {
-    m.HTTP_REQUESTS: Shape(620, {"method": _METHODS, "status": _STATUS}, values=_TROUBLE),
-    m.HTTP_REQUEST_DURATION: Shape(620, {"method": _METHODS, "status_class": {"2xx": 1}}, median=0.03, spread=1.0, slower=5),
-    m.HTTP_REQUESTS_IN_FLIGHT: Shape(26, during=4),
-    m.HTTP_REQUEST_SIZE: Shape(120, median=900, spread=1.4),
-    m.HTTP_RESPONSE_SIZE: Shape(620, median=9000, spread=1.5),
-    m.PROXY_OVERHEAD: Shape(620, median=0.00012, spread=0.6, slower=1.4),
-    m.REQUEST_FAILURES: Shape(
-        0.9,
-        {"source": {"client": 1}, "reason": {"client_abort": 0.8, "no_route": 0.2}},
-    ),
-    m.RETRIED: Shape(0.4, {"reason": {"connect_refused": 0.5, "first_byte_timeout": 0.3, "closed_early": 0.2}}, during=60),
-    m.RETRY_SUCCESS: Shape(0.38, during=50),
-    m.RETRIES_EXHAUSTED: Shape(0.05, {"reason": {"unsafe": 0.6, "attempts": 0.3, "budget": 0.1}}, during=60),
-    m.RETRY_BUDGET: Shape(140, during=0.3, noise=0.03),
-    m.BACKEND_HEALTHY: Shape(1, values={VICTIM: 0}, wave=0, noise=0),
-    m.BACKEND_REQUESTS: Shape(620, {"status_class": _CLASS}, values={VICTIM: 0.02, "5xx": 25, "none": 60}),
-    m.BACKEND_RETRIES: Shape(0.4, during=60, values={VICTIM: 0.02}),
-    m.BACKEND_CONNECTIONS: Shape(180, values={VICTIM: 0.05}),
-    m.UPSTREAM_IDLE: Shape(130, values={VICTIM: 0.0}),
-    m.UPSTREAM_CONNECTIONS: Shape(640, {"state": {"opened": 0.01, "reused": 0.98, "closed": 0.01}}, values={VICTIM: 0.02}),
-    m.BACKEND_FIRST_BYTE: Shape(620, median=0.022, spread=0.9, slower=3),
-    m.BACKEND_CONNECT_DURATION: Shape(7, median=0.0016, spread=0.6, slower=3),
-    m.QUEUE_DEPTH: Shape(0.4, during=45, noise=0.5),
-    m.QUEUE_DURATION: Shape(2, median=0.004, spread=0.9, slower=20, during=20),
-    m.QUEUE_REJECTED: Shape(0.01, during=250),
-    m.BACKENDS_AVAILABLE: Shape(4, during=0.75, wave=0, noise=0),
-    m.BACKEND_TRANSITIONS: Shape(0.002, {"from": {"available": 0.5, "unhealthy": 0.5}, "to": {"available": 0.5, "unhealthy": 0.5}}, wave=0),
-    m.HEALTH_CHECKS: Shape(0.4, {"result": {"passed": 0.999, "failed": 0.001}}, values={"failed": 250}, wave=0, noise=0.01),
-    m.HEALTH_CHECK_DURATION: Shape(0.4, median=0.0022, spread=0.4, slower=2, wave=0),
-    m.POOL_PANICKING: Shape(0, wave=0, noise=0),
-    m.EJECTIONS: Shape(0.0002, during=20),
-    m.ACTIVE_CONNECTIONS: Shape(3900, during=1.6),
-    m.CONNECTIONS_LIMIT: Shape(10000, wave=0, noise=0),
-    m.CONNECTIONS_ACCEPTED: Shape(22, during=1.8),
-    m.CONNECTIONS_REJECTED: Shape(0.02, {"reason": {"client_limit": 0.7, "denied": 0.3}}),
-    m.CIRCUIT_BREAKER_STATE: Shape(values={VICTIM: 1}, wave=0, noise=0),
-    m.CIRCUIT_BREAKER_FAILURES: Shape(0.02, values={VICTIM: 180}),
-    m.TLS_NOT_AFTER: Shape(since=-41 * 86400),
-    m.TLS_HANDSHAKE_FAILURES: Shape(0.3, {"reason": {"plain_http": 0.5, "no_tls": 0.2, "closed_by_client": 0.3}}),
-    m.CONFIG_SUCCESSFUL: Shape(1, wave=0, noise=0),
-    m.CONFIG_TIMESTAMP: Shape(since=9000),
-    m.DISCOVERY_TIMESTAMP: Shape(since=4),
-    m.DISCOVERY_BACKENDS: Shape(4, wave=0, noise=0),
-    m.DISCOVERY_LOOKS: Shape(0.033, {"result": {"unchanged": 0.999, "changed": 0.001}}, wave=0, noise=0),
-    m.EVENT_LOOP_LAG: Shape(4, median=0.0006, spread=0.9, slower=3, wave=0),
-    m.ACCESS_LOG_DROPPED: Shape(0, wave=0, noise=0),
-    m.WORKERS: Shape(2, wave=0, noise=0),
-    m.WORKERS_CONFIGURED: Shape(2, wave=0, noise=0),
-    m.WORKER_RESTARTS: Shape(0, wave=0, noise=0),
-    m.WORKER_CONNECTIONS: Shape(3900, during=1.6),
-    m.WORKER_IN_FLIGHT: Shape(26, during=4),
-    m.WORKER_MEMORY: Shape(118 * 2**20, wave=0.06, noise=0.01),
-    m.PROCESS_CPU: Shape(0.42, during=1.5),
-    m.PROCESS_RESIDENT: Shape(131 * 2**20, wave=0.08, noise=0.01, during=1.25),
-    m.PROCESS_VIRTUAL: Shape(420 * 2**20, wave=0.02, noise=0),
-    m.PROCESS_START: Shape(since=15 * 86400),
-    m.PROCESS_OPEN_FDS: Shape(4600, during=1.5),
-    m.PROCESS_MAX_FDS: Shape(65536, wave=0, noise=0),
-    m.PYTHON_TASKS: Shape(4100, during=1.6),
-    m.PYTHON_GC_COLLECTIONS: Shape(1.6, {"generation": {"0": 0.9, "1": 0.09, "2": 0.01}}),
-    m.TUNNELS_ACTIVE: Shape(340),
-    m.TUNNELS: Shape(1.4),
-    m.TUNNEL_BYTES: Shape(900_000, {"direction": {"in": 0.2, "out": 0.8}}),
-    m.UP: Shape(1, wave=0, noise=0),
+_STANDARD: dict[Metric, Shape] = {
+    standard.PROCESS_CPU: Shape(0.42, during=1.5),
+    standard.PROCESS_RESIDENT: Shape(131 * 2**20, wave=0.08, noise=0.01, during=1.25),
+    standard.PROCESS_VIRTUAL: Shape(420 * 2**20, wave=0.02, noise=0),
+    standard.PROCESS_START: Shape(since=15 * 86400),
+    standard.PROCESS_OPEN_FDS: Shape(4600, during=1.5),
+    standard.PROCESS_MAX_FDS: Shape(65536, wave=0, noise=0),
+    standard.PYTHON_TASKS: Shape(4100, during=1.6),
+    standard.PYTHON_GC_COLLECTIONS: Shape(1.6, {"generation": {"0": 0.9, "1": 0.09, "2": 0.01}}),
+    standard.UP: Shape(1, wave=0, noise=0),
 }
-"""The shapes of balance's own metrics."""
+"""The shapes of metrics that any service may have."""
 
 
 def database(bundle: Bundle, settings: Settings) -> Database:
     """Samples of every metric that is asked for, of what is taken from recording rules, and of the alerts that fire over all this."""
     exprs = tuple(_asked(bundle))
-    metrics = {metric.name: metric for expr in exprs for metric in expr.metrics() if metric is not m.ALERTS}
-    series = (one for _, metric in sorted(metrics.items()) for one in _series(metric, settings.job))
+    metrics = {metric.name: metric for expr in exprs for metric in expr.metrics() if metric is not standard.ALERTS}
+    series = (one for _, metric in sorted(metrics.items()) for one in _series(metric, settings.job, bundle.samples))
     scope = Scope(f"job={quoted(settings.job)}", "", settings.thresholds, settings.keep, f"job={quoted(settings.job)}")
     made = Database(series, scope, 3)
     stored = {node.series.record: node for expr in exprs for node in expr.walk() if isinstance(node, OverTime)}
     for record, node in sorted(stored.items()):
         made.by_name[record] = list(_recorded(node, made))
-    made.by_name[m.ALERTS.name] = [series for alert in bundle.alerts for series in _fired(alert, made, settings.job)]
+    made.by_name[standard.ALERTS.name] = [series for alert in bundle.alerts for series in _fired(alert, made, settings.job)]
     return made
 
 
@@ -161,7 +78,7 @@ def _fired(alert: Alert, made: Database, job: str) -> Iterator[Series]:
                 firing.setdefault(labels, []).append((at, 1.0 if fires else STALE))
     fixed = {"alertname": alert.name, "alertstate": "firing", "severity": alert.severity}
     for labels, samples in firing.items():
-        yield Series(m.ALERTS.name, {"job": job, **dict(labels), **fixed}, samples)
+        yield Series(standard.ALERTS.name, {"job": job, **dict(labels), **fixed}, samples)
 
 
 def _recorded(node: OverTime, made: Database) -> Iterator[Series]:
@@ -178,24 +95,24 @@ def _recorded(node: OverTime, made: Database) -> Iterator[Series]:
         yield Series(node.series.record, pairs, (*before, *samples))
 
 
-def _series(metric: Metric, job: str) -> Iterator[Series]:
-    shape = SHAPES.get(metric) or _plain(metric)
-    for values in product(*(_shares(label, shape) for label in metric.labels)):
+def _series(metric: Metric, job: str, samples: Samples) -> Iterator[Series]:
+    shape = samples.shapes.get(metric) or _STANDARD.get(metric) or _plain(metric)
+    for values in product(*(_shares(label, shape, samples) for label in metric.labels)):
         labels = {label.name: value for label, (value, _) in zip(metric.labels, values, strict=True)}
         if labels.get("from", "") == labels.get("to"):
             continue
         share = math.prod(share for _, share in values)
         factor = shape.during * math.prod(shape.values.get(value, 1) for value in labels.values())
-        for instance in INSTANCES:
+        for instance in samples.instances or (f"{job}-1", f"{job}-2"):
             everything = {**labels, "job": job, "instance": instance}
-            yield from _made(metric, everything, shape.replace(level=shape.level * share, during=factor))
+            yield from _made(metric, everything, shape.replace(level=shape.level * share, during=factor), samples.victim)
 
 
-def _shares(label: Label, shape: Shape) -> list[tuple[str, float]]:
+def _shares(label: Label, shape: Shape, samples: Samples) -> list[tuple[str, float]]:
     """The values that a label has, and the share of each in the level of a metric that is split."""
     if label.name in shape.shares:
         return list(shape.shares[label.name].items())
-    names = _NAMES.get(label.name) or label.values[:3] or (f"{label.name}-1", f"{label.name}-2")
+    names = samples.values.get(label.name) or label.values[:3] or (f"{label.name}-1", f"{label.name}-2")
     return [(name, 1.0 if not shape.shares and shape.wave == 0 else 1 / len(names)) for name in names]
 
 
@@ -207,7 +124,7 @@ def _plain(metric: Metric) -> Shape:
     return Shape(1 if metric.unit in (STATE, INFO) else 50, wave=0 if metric.unit in (STATE, INFO) else 0.35, noise=0.03)
 
 
-def _made(metric: Metric, labels: Mapping[str, str], shape: Shape) -> Iterator[Series]:
+def _made(metric: Metric, labels: Mapping[str, str], shape: Shape, victim: str) -> Iterator[Series]:
     times = range(SPAN.start - LEAD, SPAN.end + 1, SCRAPE)
     levels = list(_levels(metric, labels, shape, times))
     if isinstance(metric, Histogram):
@@ -215,9 +132,9 @@ def _made(metric: Metric, labels: Mapping[str, str], shape: Shape) -> Iterator[S
     elif isinstance(metric, Counter):
         yield Series(metric.name, labels, zip(times, _added(levels), strict=True))
     elif isinstance(metric, StateSet):
-        victim = VICTIM in labels.values()
+        failing = victim in labels.values()
         for place, state in enumerate(metric.states):
-            held = (1.0 if (place == (1 if victim and INCIDENT[0] <= at < INCIDENT[1] else 0)) else 0.0 for at in times)
+            held = (1.0 if (place == (1 if failing and INCIDENT[0] <= at < INCIDENT[1] else 0)) else 0.0 for at in times)
             yield Series(metric.name, {**labels, metric.state_label: state}, zip(times, held, strict=True))
     elif shape.since is not None:
         yield Series(metric.name, labels, ((at, _moment(shape.since, at)) for at in times))

@@ -137,7 +137,7 @@ def evaluate(bundle: Bundle, settings: Settings) -> Json:
 
 def library(name: str) -> str:
     """A file of the mixin, out of the installed package."""
-    return files("rules_src").joinpath(name).read_text(encoding="utf-8")
+    return files(__package__).joinpath("mixin", name).read_text(encoding="utf-8")
 
 
 def _by_group(items: Iterable[Item], default: str) -> dict[str, list[Item]]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from balance.catalog import metrics as m
+from balance.lb.catalog import metrics as m
 
 from .running import FREE, demo, eventually, fetched, processes_of, running
 

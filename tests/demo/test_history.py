@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import random
 
-from balance.catalog import metrics as m
+from balance.catalog import standard
 from balance.demo.history import KEPT, History
+from balance.lb.catalog import metrics as m
 from balance.promql import RATE_WINDOW, Window, increase, rate, series, sum_by
 from balance.promql.evaluate import Database, Series, evaluate
 from balance.promql.text import Scope
@@ -51,7 +52,7 @@ def test_a_series_that_vanishes_has_ended_and_so_has_every_one_of_a_target_that_
     assert len(evaluate(HEALTHY, kept.database, 2)) == 1
     kept.scraped(None, 3)
     assert evaluate(HEALTHY, kept.database, 3) == {}
-    assert list(evaluate(series(m.UP), kept.database, 3).values()) == [0.0]
+    assert list(evaluate(series(standard.UP), kept.database, 3).values()) == [0.0]
     kept.scraped(one, 4)
     assert len(evaluate(HEALTHY, kept.database, 4)) == 1
 
@@ -79,7 +80,7 @@ def test_curves_have_a_value_where_there_was_an_evaluation_and_the_period_grows(
 
 def test_alerts_that_fire_are_series_until_they_do_not() -> None:
     kept = history()
-    firing = series(m.ALERTS, alertstate="firing")
+    firing = series(standard.ALERTS, alertstate="firing")
     kept.fired([("BalanceDown", {"job": "balance"})], 1)
     assert len(evaluate(firing, kept.database, 1)) == 1
     kept.fired([], 2)

@@ -24,8 +24,8 @@ from urllib.parse import quote
 import pytest
 import yaml
 
-from balance.catalog import metrics as m
 from balance.commands.cli import main
+from balance.lb.catalog import metrics as m
 from balance.monitoring.bundle import Bundle
 
 from .conftest import Inbox, Origin, alerting, eventually, fetch, free_port, running

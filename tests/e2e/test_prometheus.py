@@ -153,7 +153,7 @@ def test_every_rule_is_loaded_and_evaluates(chain: Chain, bundle: Bundle) -> Non
 
 
 def test_prometheus_sees_exactly_the_series_of_the_catalog(chain: Chain) -> None:
-    from balance.catalog.metrics import CATALOG
+    from balance.lb.catalog.metrics import CATALOG
 
     eventually("the target is scraped", lambda: chain.query('up{job="balance"} == 1'))
     names = set(chain.api("label/__name__/values?match[]={job=%22balance%22}"))

@@ -190,7 +190,7 @@ def test_findings_become_annotations_on_github(capsys: pytest.CaptureFixture[str
     assert first.startswith("::")
     Path("shop/runbooks").mkdir(parents=True)
     Path("shop/__init__.py").write_text(
-        "from balance.catalog.metrics import CATALOG\n"
+        "from balance.lb.catalog.metrics import CATALOG\n"
         "from balance.monitoring.bundle import Bundle\n"
         "bundle = Bundle(CATALOG, runbooks=(__name__,))\n"
     )  # fmt: skip
@@ -219,7 +219,7 @@ def test_a_comparison_of_two_units_is_refused_in_one_line(capsys: pytest.Capture
 def test_lint_of_reviews_lists_what_is_due_and_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
     Path("aged").mkdir()
     Path("aged/__init__.py").write_text(
-        "from balance.catalog.metrics import CATALOG\n"
+        "from balance.lb.catalog.metrics import CATALOG\n"
         "from balance.monitoring.bundle import Bundle\n"
         "bundle = Bundle(CATALOG, runbooks=(__name__,))\n"
     )  # fmt: skip
@@ -345,7 +345,7 @@ def test_a_write_that_fails_leaves_everything_as_it_was(capsys: pytest.CaptureFi
 
 def test_a_source_is_a_bundle_or_a_function_found_from_where_the_user_is(capsys: pytest.CaptureFixture[str]) -> None:
     Path("mine.py").write_text(
-        "from balance.catalog.metrics import CATALOG\n"
+        "from balance.lb.catalog.metrics import CATALOG\n"
         "from balance.monitoring.bundle import Bundle\n"
         "bundle = Bundle(CATALOG)\n"
         "def source(settings): return bundle\n"
@@ -423,7 +423,7 @@ def test_the_output_is_the_same_whatever_the_machine() -> None:
     ("program", "unwanted"),
     [
         (
-            "import balance.catalog.metrics, balance.promql, balance.monitoring.bundle",
+            "import balance.lb.catalog.metrics, balance.promql, balance.monitoring.bundle",
             "attr aiohttp grafanalib jinja2 prometheus_client uvloop yaml _jsonnet",
         ),
         (

@@ -12,8 +12,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 import balance
-from balance.catalog.metrics import CATALOG
 from balance.catalog.model import Counter, Histogram, StateSet
+from balance.lb.catalog.metrics import CATALOG
 
 if TYPE_CHECKING:
     from tests.conftest import Authority

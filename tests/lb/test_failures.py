@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from balance.catalog.metrics import FAILURE_REASONS
+from balance.lb.catalog.metrics import FAILURE_REASONS
 from balance.lb.policy.faults import Fault
 
 from .conftest import OK, answering, unread

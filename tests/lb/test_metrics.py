@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from balance.catalog import metrics
-from balance.catalog.metrics import CATALOG
+from balance.catalog import standard
 from balance.catalog.model import StateSet
+from balance.lb.catalog import metrics
+from balance.lb.catalog.metrics import CATALOG
 from balance.lb.policy.retry import Decision
 
 from .conftest import unread
@@ -30,7 +31,7 @@ SWITCH = b"HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 STILL = {
     metrics.CONNECTIONS_LIMIT, metrics.BUILD_INFO, metrics.TLS_NOT_AFTER,
-    metrics.CONFIG_SUCCESSFUL, metrics.CONFIG_TIMESTAMP, metrics.CONFIG_INFO, *metrics.PYTHON_RUNTIME,
+    metrics.CONFIG_SUCCESSFUL, metrics.CONFIG_TIMESTAMP, metrics.CONFIG_INFO, *standard.PYTHON_RUNTIME,
     metrics.CONNECTIONS_REJECTED, metrics.POOL_PANICKING, metrics.EJECTIONS, metrics.WORKERS, metrics.WORKERS_CONFIGURED, metrics.WORKER_RESTARTS,
 }  # fmt: skip
 """What this workload does not move: facts of the configuration and of the process, and what `test_pools` and `test_workers` move."""

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from balance.catalog.metrics import CATALOG
 from balance.commands.cli import main
 from balance.generate import collect
+from balance.lb.catalog.metrics import CATALOG
 from balance.live import dashboards, rulefiles, scrape, world
 from balance.live.audit import Audit, audit
 from balance.live.question import Question

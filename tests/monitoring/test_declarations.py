@@ -6,17 +6,18 @@ from typing import Any
 
 import pytest
 
-from balance.catalog import metrics as m
-from balance.catalog import thresholds as t
+from balance.catalog import standard
 from balance.catalog.model import Threshold
 from balance.catalog.registry import Catalog
 from balance.errors import BalanceError, MonitoringError
-from balance.monitoring import conditions
+from balance.lb.catalog import metrics as m
+from balance.lb.catalog import thresholds as t
 from balance.monitoring.alerts import Alert, Condition, RecordingRule
 from balance.monitoring.bundle import Bundle, merge
 from balance.monitoring.dashboards import Dashboard, Link, Panel, Query, Row
 from balance.promql import RATE_WINDOW, absent, compare, increase, rate, series, sum_by
 from balance.promql.ast import Comparison
+from rules_src import conditions
 
 REQUESTS = sum_by(rate(series(m.HTTP_REQUESTS).over(RATE_WINDOW)), "job")
 SEED_ALERTS = {
@@ -92,7 +93,7 @@ def recording(**changes: Any) -> RecordingRule:
         (link, {"runbook": "Slow"}, "link 'Onwards': leads nowhere, or to two places"),
         (query, {"expr": series(m.HTTP_REQUESTS)}, "the raw value of a counter"),
         (panel, {"width": 25}, "is 25 x 8"),
-        (panel, {"queries": (query(), query(expr=series(m.UP), legend="up"))}, "shows several units: requests/seconds, state"),
+        (panel, {"queries": (query(), query(expr=series(standard.UP), legend="up"))}, "shows several units: requests/seconds, state"),
         (panel, {"thresholds": (t.MEMORY,)}, "shows requests/seconds, its threshold 'memory' is in bytes"),
         (dashboard, {"uid": "a b"}, "uid 'a b'"),
         (dashboard, {"name": "../x"}, "name '../x'"),
@@ -130,7 +131,7 @@ def test_a_recording_rule_may_keep_a_label_with_an_underscore() -> None:
 
 def test_what_is_missing_is_told_in_the_unit_of_the_comparison() -> None:
     with pytest.raises(BalanceError, match="compares ratio, but tells what is missing in state"):
-        Condition(conditions.HIGH_ERROR_RATE.expr, ">", t.ERROR_RATIO, missing=absent(series(m.UP)))
+        Condition(conditions.HIGH_ERROR_RATE.expr, ">", t.ERROR_RATIO, missing=absent(series(standard.UP)))
 
 
 def test_what_must_hold_as_well_must_hold_for_the_same_labels() -> None:

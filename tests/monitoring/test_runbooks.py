@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from balance.catalog.metrics import CATALOG
 from balance.errors import MonitoringError, SourceError
+from balance.lb.catalog.metrics import CATALOG
 from balance.monitoring.runbooks import parse, read
 
 TEXT = """---

@@ -6,16 +6,16 @@ from typing import Any
 
 import pytest
 
-from balance.catalog import metrics as m
 from balance.catalog.model import number
 from balance.commands.cli import main
 from balance.errors import BalanceError
-from balance.monitoring.objectives import slos
+from balance.lb.catalog import metrics as m
 from balance.monitoring.settings import Settings
 from balance.monitoring.slo import PACES, Slo
 from balance.promql import series, text
 from balance.promql.evaluate import Database, Series, evaluate
 from balance.render import ruletests
+from rules_src.objectives import slos
 
 AVAILABILITY, LATENCY = slos(Settings())
 WINDOWS = {"1h": 0, "6h": 0, "1d": 1, "3d": 1}

@@ -14,10 +14,10 @@ from typing import Any, get_args
 
 import pytest
 
-from balance.catalog import metrics as m
 from balance.catalog.model import RATIO, Threshold
 from balance.commands.preview import made_up, pages
 from balance.generate import collect
+from balance.lb.catalog import metrics as m
 from balance.monitoring.bundle import Bundle
 from balance.monitoring.dashboards import Panel, PanelKind, Query, Row, State
 from balance.monitoring.settings import Settings

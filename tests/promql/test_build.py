@@ -4,10 +4,11 @@ from collections.abc import Callable
 
 import pytest
 
-from balance.catalog import metrics as m
-from balance.catalog import thresholds as t
+from balance.catalog import standard
 from balance.catalog.model import BYTES, RATIO, SECONDS, STATE, Unit
 from balance.errors import BalanceError, QueryError
+from balance.lb.catalog import metrics as m
+from balance.lb.catalog import thresholds as t
 from balance.promql import (
     RATE_WINDOW,
     Expr,
@@ -70,7 +71,7 @@ SIZES = rate(series(m.HTTP_RESPONSE_SIZE).sum.over(RATE_WINDOW))
         ),
         (lambda: compare(SIZES, ">", t.MEMORY), "compares bytes/seconds with the threshold 'memory', which is in bytes"),
         (
-            lambda: compare(rate(series(m.PROCESS_CPU).over(RATE_WINDOW)), ">", t.LATENCY_P99),
+            lambda: compare(rate(series(standard.PROCESS_CPU).over(RATE_WINDOW)), ">", t.LATENCY_P99),
             "compares ratio with the threshold 'latency_p99', which is in seconds",
         ),
         (lambda: compare(per(sum_by(SIZES, "job"), sum_by(REQUESTS, "job")), ">", t.MEMORY), "compares bytes/requests with the threshold 'memory'"),
@@ -79,22 +80,22 @@ SIZES = rate(series(m.HTTP_RESPONSE_SIZE).sum.over(RATE_WINDOW))
             "both sides need the same unit; per() divides others",
         ),
         (lambda: scaled(REQUESTS, t.MEMORY), "scaling by 'memory', which is in bytes (scale by a ratio)"),
-        (lambda: unless(series(m.UP), series(m.BACKEND_HEALTHY), "backend"), "unless on 'backend': no such label on one side"),
+        (lambda: unless(series(standard.UP), series(m.BACKEND_HEALTHY), "backend"), "unless on 'backend': no such label on one side"),
         (lambda: Window(0), "a window of 0 s"),
         (lambda: Window(90.5), "a window of 90.5 s"),  # type: ignore[arg-type]
         (lambda: rate(series(m.BACKEND_HEALTHY).over(RATE_WINDOW)), "balance_backend_healthy: a range of a gauge"),  # type: ignore[attr-defined]
         (lambda: rate(series(m.HTTP_REQUEST_SIZE).over(RATE_WINDOW)), "balance_http_request_size_bytes: a range of a histogram"),  # type: ignore[attr-defined]
         (lambda: rate(CounterSeries(m.BACKEND_HEALTHY).over(RATE_WINDOW)), "balance_backend_healthy: counter series of a gauge"),
-        (lambda: rate(CounterRange(series(m.UP), RATE_WINDOW)), "up: a range of a gauge"),  # type: ignore[arg-type]
-        (lambda: compare(series(m.PROCESS_CPU), ">", t.LATENCY_P99), "process_cpu_seconds_total: the raw value of a counter"),
+        (lambda: rate(CounterRange(series(standard.UP), RATE_WINDOW)), "up: a range of a gauge"),  # type: ignore[arg-type]
+        (lambda: compare(series(standard.PROCESS_CPU), ">", t.LATENCY_P99), "process_cpu_seconds_total: the raw value of a counter"),
         (lambda: ratio(series(m.HTTP_REQUESTS), series(m.HTTP_REQUESTS)), "the raw value of a counter"),
         (lambda: scaled(series(m.HTTP_REQUESTS), t.RETRY_RATIO), "the raw value of a counter"),
         (lambda: either(series(m.HTTP_REQUESTS), series(m.HTTP_REQUESTS)), "the raw value of a counter"),
         (lambda: sum_by(series(m.HTTP_REQUEST_SIZE)), "balance_http_request_size_bytes: the value of a histogram"),  # type: ignore[arg-type]
         (lambda: absent(series(m.HTTP_REQUEST_SIZE)), "balance_http_request_size_bytes: absent() of a histogram"),  # type: ignore[arg-type]
         (lambda: absent(REQUESTS), "absent() of a different thing"),  # type: ignore[arg-type]
-        (lambda: compare(series(m.UP), "=>", t.TARGET_UP), "no operator '=>' (choices: !=, <, <=, ==, >, >=)"),  # type: ignore[arg-type]
-        (lambda: either(series(m.UP), series(m.PROCESS_RESIDENT)), "state or bytes (both sides need the same unit)"),
+        (lambda: compare(series(standard.UP), "=>", t.TARGET_UP), "no operator '=>' (choices: !=, <, <=, ==, >, >=)"),  # type: ignore[arg-type]
+        (lambda: either(series(standard.UP), series(standard.PROCESS_RESIDENT)), "state or bytes (both sides need the same unit)"),
         (lambda: series(m.HTTP_REQUESTS, status=matches("5(?!3)..")), "'5(?!3)..' looks around or back, which RE2 cannot: spell it out"),
     ],
 )
@@ -112,15 +113,15 @@ def test_what_the_catalog_cannot_answer_is_refused(build: Callable[[], object], 
         (sum_by(REQUESTS, "job", "status"), Unit.of("requests") / SECONDS, {"job", "status"}),
         (count_by(series(m.HTTP_REQUESTS), "job"), Unit.of("series"), {"job"}),
         (count_by(series(m.BACKEND_HEALTHY), "job"), STATE, {"job"}),
-        (changes(series(m.PROCESS_START), Window(120)), Unit.of("changes"), {"job", "instance"}),
-        (rate(series(m.PROCESS_CPU).over(RATE_WINDOW)), RATIO, {"job", "instance"}),
+        (changes(series(standard.PROCESS_START), Window(120)), Unit.of("changes"), {"job", "instance"}),
+        (rate(series(standard.PROCESS_CPU).over(RATE_WINDOW)), RATIO, {"job", "instance"}),
         (SIZES, BYTES / SECONDS, {"job", "instance"}),
         (quantile(0.5, series(m.HTTP_REQUEST_DURATION), RATE_WINDOW, "method"), SECONDS, {"method"}),
         (series(m.CIRCUIT_BREAKER_STATE, state="open"), STATE, {"job", "instance", "backend", "state"}),
         (ratio(sum_by(REQUESTS, "job"), sum_by(REQUESTS, "job")), RATIO, {"job"}),
         (absent(series(m.CIRCUIT_BREAKER_STATE, state="open")), STATE, {"job", "state"}),
-        (either(series(m.UP), absent(series(m.UP))), STATE, {"job"}),
-        (unless(series(m.UP), series(m.BACKEND_HEALTHY), "job"), STATE, {"job", "instance"}),
+        (either(series(standard.UP), absent(series(standard.UP))), STATE, {"job"}),
+        (unless(series(standard.UP), series(m.BACKEND_HEALTHY), "job"), STATE, {"job", "instance"}),
         (mean(series(m.HTTP_REQUEST_DURATION), RATE_WINDOW, "job"), SECONDS, {"job"}),
         (mean(series(m.HTTP_RESPONSE_SIZE), RATE_WINDOW, "instance"), BYTES, {"instance"}),
         (per(sum_by(SIZES, "job"), sum_by(REQUESTS, "job")), BYTES / Unit.of("requests"), {"job"}),
@@ -129,7 +130,7 @@ def test_what_the_catalog_cannot_answer_is_refused(build: Callable[[], object], 
             RATIO,
             {"job", "instance", "method", "status_class"},
         ),
-        (complement(rate(series(m.PROCESS_CPU).over(RATE_WINDOW))), RATIO, {"job", "instance"}),
+        (complement(rate(series(standard.PROCESS_CPU).over(RATE_WINDOW))), RATIO, {"job", "instance"}),
     ],
 )
 def test_an_expression_knows_the_unit_and_the_labels_of_its_result(expr: Expr, unit: Unit, labels: set[str]) -> None:

@@ -13,8 +13,8 @@ import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from balance.catalog import metrics as m
 from balance.catalog.model import Counter, Histogram
+from balance.lb.catalog import metrics as m
 from balance.monitoring.bundle import Bundle
 from balance.promql import RATE_WINDOW, mean, series, text
 from balance.promql.ast import OverTime, Recorded

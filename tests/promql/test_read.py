@@ -3,8 +3,8 @@ from __future__ import annotations
 import promql_parser
 import pytest
 
-from balance.catalog.metrics import CATALOG
 from balance.errors import QueryError
+from balance.lb.catalog.metrics import CATALOG
 from balance.promql.read import checked
 
 JOB = 'job="edge"'

@@ -5,9 +5,10 @@ import re
 import promql_parser
 import pytest
 
-from balance.catalog import metrics as m
-from balance.catalog import thresholds as t
+from balance.catalog import standard
 from balance.catalog.model import Label, number
+from balance.lb.catalog import metrics as m
+from balance.lb.catalog import thresholds as t
 from balance.monitoring.bundle import Bundle
 from balance.promql import (
     RATE_WINDOW,
@@ -36,7 +37,7 @@ from balance.promql.text import duration, quoted
 
 HOUR = Window(3600)
 REQUESTS = sum_by(rate(series(m.HTTP_REQUESTS).over(HOUR)), "job")
-UP, HEALTHY = series(m.UP), series(m.BACKEND_HEALTHY)
+UP, HEALTHY = series(standard.UP), series(m.BACKEND_HEALTHY)
 
 CASES: list[tuple[Expr, str]] = [
     (UP, "up"),
@@ -51,10 +52,10 @@ CASES: list[tuple[Expr, str]] = [
         "histogram_quantile(0.99, sum by (job, le) (rate(balance_http_request_duration_seconds_bucket[5m])))",
     ),
     (compare(UP, "==", t.TARGET_DOWN), "up == 0"),
-    (since(series(m.PROCESS_START)), "time() - process_start_time_seconds"),
+    (since(series(standard.PROCESS_START)), "time() - process_start_time_seconds"),
     (until(series(m.TLS_NOT_AFTER)), "balance_tls_certificate_not_after_seconds - time()"),
     (max_by(since(series(m.CONFIG_TIMESTAMP)), "job"), "max by (job) (time() - balance_config_last_reload_success_timestamp_seconds)"),
-    (scaled(since(series(m.PROCESS_START)), t.ERROR_RATIO), "(time() - process_start_time_seconds) * 0.05"),
+    (scaled(since(series(standard.PROCESS_START)), t.ERROR_RATIO), "(time() - process_start_time_seconds) * 0.05"),
     (either(compare(UP, "==", t.TARGET_DOWN), absent(UP)), "up == 0 or absent(up)"),
     (unless(either(UP, HEALTHY), UP, "job"), "(up or balance_backend_healthy) unless on (job) up"),
     (either(UP, either(HEALTHY, UP)), "up or (balance_backend_healthy or up)"),

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from prometheus_client import generate_latest
 
-from balance.catalog.metrics import UP
 from balance.catalog.model import RATIO, SECONDS, STATE, Counter, Gauge, Histogram, Label, Metric, StateSet, Threshold, Unit
 from balance.catalog.registry import Catalog
+from balance.catalog.standard import UP
 from balance.commands import test as prove
 from balance.commands.cli import main
 from balance.errors import BalanceError

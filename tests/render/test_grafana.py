@@ -14,8 +14,8 @@ import promql_parser
 import pytest
 from jsonschema import Draft7Validator
 
-from balance.catalog import thresholds as t
 from balance.errors import RenderError
+from balance.lb.catalog import thresholds as t
 from balance.monitoring.bundle import Bundle
 from balance.monitoring.dashboards import Dashboard, Row
 from balance.monitoring.settings import Settings

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from balance.catalog import thresholds as t
-from balance.catalog.metrics import CATALOG, CONNECTIONS, DURATIONS, REQUESTS
 from balance.catalog.model import SECONDS, STATE, Counter, Gauge, Histogram, Label, Metric, Threshold
 from balance.catalog.registry import Budget, Catalog
+from balance.lb.catalog import thresholds as t
+from balance.lb.catalog.metrics import CATALOG, CONNECTIONS, DURATIONS, REQUESTS
 from balance.monitoring.alerts import Alert, Condition
 from balance.monitoring.bundle import Bundle, Waiver
 from balance.monitoring.dashboards import Dashboard, Row

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-METRICS, THRESHOLDS = "balance/catalog/metrics.py", "balance/catalog/thresholds.py"
-CONDITIONS, ALERTS, ROUTING = "balance/monitoring/conditions.py", "rules_src/alerts.py", "rules_src/routing.py"
+METRICS, THRESHOLDS = "balance/lb/catalog/metrics.py", "balance/lb/catalog/thresholds.py"
+CONDITIONS, ALERTS, ROUTING = "rules_src/conditions.py", "rules_src/alerts.py", "rules_src/routing.py"
 MAIN, WORKERS = "dashboards_py/main.py", "dashboards_py/workers.py"
 SERVICE = "balance/lb/data/meters.py"
 RUNBOOK = "rules_src/runbooks/BalanceHighErrorRate.md"
@@ -85,8 +85,8 @@ FAULTS = (
     Fault("a route to nowhere", ROUTING, 'Route("critical", PAGE.name,', 'Route("critical", "pager",'),
     Fault("a severity without a route", ROUTING, 'Route("warning", INFORM.name,', 'Route("critical", INFORM.name,'),
     Fault("an inhibition by what is no alert", ROUTING, 'down, no_backend = "BalanceDown"', 'down, no_backend = "BalanceDwon"'),
-    Fault("the mixin's template of rules", "rules_src/alerts.libsonnet", "'for': alert['for'],", "'for': '10m',"),
-    Fault("a threshold in the mixin's configuration", "rules_src/config.libsonnet",
+    Fault("the mixin's template of rules", "balance/render/mixin/alerts.libsonnet", "'for': alert['for'],", "'for': '10m',"),
+    Fault("a threshold in the mixin's configuration", "balance/render/mixin/config.libsonnet",
           "thresholds: model.config.thresholds,", "thresholds: model.config.thresholds { error_ratio: '0.06' },"),
     # dashboards
     Fault("a panel removed", WORKERS, '            value_panel(m.WORKER_MEMORY, title="Memory by Worker"),\n', ""),

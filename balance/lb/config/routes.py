@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from balance.catalog.metrics import METHODS
+from balance.lb.catalog.metrics import METHODS
 from balance.lb.config import checks, model
 from balance.lb.config.kinds import Choice, Flag, Integer
 from balance.lb.config.messages import FieldName, FieldValue, Prefix, Rate

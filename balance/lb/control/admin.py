@@ -16,9 +16,9 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Handler, Middleware
 
 import balance
-from balance.catalog.metrics import CATALOG
 from balance.errors import suggestion
 from balance.instruments import scrape_handler
+from balance.lb.catalog.metrics import CATALOG
 from balance.lb.config import Address, Config, written
 from balance.lb.config.files import FileError, read_secret
 from balance.lb.config.model import Admin as AdminConfig

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import NamedTuple, Protocol
 
-from balance.catalog import metrics
 from balance.errors import BalanceError
+from balance.lb.catalog import metrics
 from balance.lb.config import Config, load_backends
 from balance.lb.config.files import LOOK_SECONDS, FileError, FileWatch
 from balance.lb.config.model import BackendConfig, Discovery

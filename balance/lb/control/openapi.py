@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import balance
-from balance.catalog.metrics import BACKEND_STATES
+from balance.lb.catalog.metrics import BACKEND_STATES
 from balance.lb.config import CONFIG
 from balance.lb.config.pools import NAME
 from balance.lb.config.routes import ROUTE

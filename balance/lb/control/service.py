@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import balance
-from balance.catalog import metrics
+from balance.catalog import standard
 from balance.instruments import Instruments
+from balance.lb.catalog import metrics
 from balance.lb.config import Config
 from balance.lb.control import status
 from balance.lb.control.discovery import Discoverer, Watch
@@ -216,7 +217,7 @@ def instruments_of_a_process() -> Instruments:
     """The catalog's live metrics, with what describes this process."""
     instruments = Instruments(metrics.CATALOG)
     instruments.gauge(metrics.BUILD_INFO, version=balance.__version__, python=platform.python_version()).set(1)
-    instruments.computed(metrics.PYTHON_TASKS, lambda: len(asyncio.all_tasks()))
+    instruments.computed(standard.PYTHON_TASKS, lambda: len(asyncio.all_tasks()))
     return instruments
 
 

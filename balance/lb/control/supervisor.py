@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from balance.catalog import metrics
 from balance.errors import BalanceError, Problem
+from balance.lb.catalog import metrics
 from balance.lb.config import Config
 from balance.lb.control import status
 from balance.lb.control.service import STOPPING, Stop, instruments_of_a_process

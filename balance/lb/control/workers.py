@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from balance.catalog.metrics import CATALOG
+from balance.lb.catalog.metrics import CATALOG
 from balance.lb.control.channel import Channel
 from balance.lb.data.sockets import Sockets, told
 from balance.lb.errors import StartError

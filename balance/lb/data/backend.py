@@ -55,7 +55,7 @@ class Backend:
         self._log = log
         self._loop = asyncio.get_running_loop()
         self.state = "available"
-        """one of `balance.catalog.metrics.BACKEND_STATES`"""
+        """one of `balance.lb.catalog.metrics.BACKEND_STATES`"""
         meters.healthy.set(1)
         meters.breaker.set(self.breaker.state.value)
         meters.idle(lambda: len(self.idle))
@@ -91,7 +91,7 @@ class Backend:
             self.close_idle()
 
     def _settle(self) -> None:
-        """Something about it has changed. The states are `balance.catalog.metrics.BACKEND_STATES`."""
+        """Something about it has changed. The states are `balance.lb.catalog.metrics.BACKEND_STATES`."""
         was, self.calm = self.calm, self.believed and self.breaker.state is State.CLOSED and not self.drained
         if self.calm and not was:
             self.since = self._loop.time()

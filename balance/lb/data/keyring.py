@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import PurePath
 
-from balance.catalog import metrics
 from balance.instruments import Instruments
+from balance.lb.catalog import metrics
 from balance.lb.config.certificates import Leaf, use_authorities, use_pair
 from balance.lb.config.files import FileError, FileWatch
 from balance.lb.config.model import BackendConfig, BackendTls, ClientAuth, Config, Pair, Tls

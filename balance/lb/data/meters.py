@@ -12,9 +12,9 @@ import time
 from bisect import bisect_left
 from collections.abc import Callable
 
-from balance.catalog import metrics
 from balance.catalog.model import Counter
 from balance.instruments import CounterChild, HistogramChild, Instruments
+from balance.lb.catalog import metrics
 from balance.lb.config import Config
 from balance.lb.policy.faults import Fault
 from balance.lb.policy.outlier import Reason

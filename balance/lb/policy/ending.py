@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from enum import Enum
 
-from balance.catalog.metrics import FAILURE_REASONS
+from balance.lb.catalog.metrics import FAILURE_REASONS
 from balance.lb.policy.faults import Fault
 
 COMPLETE = "complete"

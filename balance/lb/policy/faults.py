@@ -1,7 +1,7 @@
 """Everything that can go wrong with a request: a closed set, whose values are the words of the access log and of the metrics.
 
 What the client is told (status and text) is in `balance.lb.data.replies`; what may be done is decided here. Whose doing
-it counts as is for the catalog to say (`balance.catalog.metrics.FAILURE_REASONS`); a test keeps both sets the same.
+it counts as is for the catalog to say (`balance.lb.catalog.metrics.FAILURE_REASONS`); a test keeps both sets the same.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Every metric of the shop, and every threshold: the one place where their names are written."""
 
-from balance.catalog.metrics import UP
 from balance.catalog.model import RATIO, SECONDS, Counter, Gauge, Histogram, Label, Threshold, Unit
 from balance.catalog.registry import Catalog
+from balance.catalog.standard import UP
 
 OUTCOMES = ("paid", "refused")
 OUTCOME = Label("outcome", "How the order ended.", values=OUTCOMES)

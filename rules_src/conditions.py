@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from balance.catalog import metrics as m
-from balance.catalog import thresholds as t
-from balance.catalog.metrics import Runtime
+from balance.catalog import standard
+from balance.catalog.standard import Runtime
+from balance.lb.catalog import metrics as m
+from balance.lb.catalog import thresholds as t
 from balance.monitoring.alerts import Condition
 from balance.promql import RATE_WINDOW, Window, absent, compare, either, increase, matches, quantile, rate, ratio, series, sum_by, unless, until
 from balance.promql.ast import Comparison
 from balance.promql.selectors import CounterSeries, Expr
 
-_RUNNING = compare(series(m.UP), "==", t.TARGET_UP)
+_RUNNING = compare(series(standard.UP), "==", t.TARGET_UP)
 
 
 def traffic(window: Window) -> Comparison:
@@ -28,7 +29,7 @@ def per_request(counted: CounterSeries) -> Expr:
 
 TRAFFIC = (traffic(RATE_WINDOW),)
 
-DOWN = Condition(series(m.UP), "==", t.TARGET_DOWN, missing=absent(series(m.UP)))
+DOWN = Condition(series(standard.UP), "==", t.TARGET_DOWN, missing=absent(series(standard.UP)))
 """The instance cannot be scraped, or Prometheus knows no instance at all."""
 
 ALL_BACKENDS_DOWN = Condition(
@@ -91,7 +92,7 @@ RETRY_BUDGET_SPENT = Condition(per_request(series(m.RETRIES_EXHAUSTED, reason="b
 
 POOL_PANIC = Condition(series(m.POOL_PANICKING), "==", t.PANICKING)
 
-METRICS_MISSING = Condition(unless(series(m.UP), series(m.BUILD_INFO), "job", "instance"), "==", t.TARGET_UP)
+METRICS_MISSING = Condition(unless(series(standard.UP), series(m.BUILD_INFO), "job", "instance"), "==", t.TARGET_UP)
 """The instance answers scrapes, but with none of the metrics that every instance shows."""
 
 CONFIG_RELOAD_FAILED = Condition(series(m.CONFIG_SUCCESSFUL), "==", t.RELOAD_FAILED)

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from balance.catalog import thresholds
 from balance.catalog.model import BYTES, INFO, SECONDS, STATE, Counter, Gauge, Histogram, Label, Merge, Metric, StateSet, Unit
 from balance.catalog.registry import Catalog
-from balance.record import Record
+from balance.catalog.standard import ALERTS, GO_RUNTIME, PYTHON_RUNTIME, UP
+from balance.lb.catalog import thresholds
 
-REQUESTS, CONNECTIONS, FAILURES = map(Unit.of, ("requests", "connections", "failures"))
+REQUESTS = Unit.of("requests")
+CONNECTIONS = Unit.of("connections")
+FAILURES = Unit.of("failures")
 TUNNEL = Unit.of("tunnels")
-RETRIES, CHECKS, TRANSITIONS, BACKENDS, LINES = map(Unit.of, ("retries", "checks", "transitions", "backends", "lines"))
-HANDSHAKES, TASKS, DESCRIPTORS, COLLECTIONS = map(Unit.of, ("handshakes", "tasks", "descriptors", "collections"))
-PROCESSES, RESTARTS = map(Unit.of, ("processes", "restarts"))
+RETRIES = Unit.of("retries")
+CHECKS = Unit.of("checks")
+TRANSITIONS = Unit.of("transitions")
+BACKENDS = Unit.of("backends")
+LINES = Unit.of("lines")
+HANDSHAKES = Unit.of("handshakes")
+PROCESSES = Unit.of("processes")
+RESTARTS = Unit.of("restarts")
 
 METHODS = ("CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE")
 METHOD = Label("method", "Request method of RFC 9110 section 9.3, RFC 5789; OTHER for any other token.", values=(*METHODS, "OTHER"), other="OTHER")
@@ -261,47 +268,6 @@ BUILD_INFO = Gauge(
     INFO, (Label("version", "Version of balance.", bound=2), Label("python", "Version of Python.", bound=2)), merge=Merge.MAX,
 )  # fmt: skip
 
-PROCESS_CPU = Counter("process_cpu_seconds_total", "Total user and system CPU time spent in seconds.", SECONDS)
-PROCESS_RESIDENT = Gauge("process_resident_memory_bytes", "Resident memory size in bytes.", BYTES)
-PROCESS_VIRTUAL = Gauge("process_virtual_memory_bytes", "Virtual memory size in bytes.", BYTES)
-PROCESS_START = Gauge("process_start_time_seconds", "Start time of the process since unix epoch in seconds.", SECONDS, merge=Merge.MIN)
-PROCESS_OPEN_FDS = Gauge("process_open_fds", "Number of open file descriptors.", DESCRIPTORS)
-PROCESS_MAX_FDS = Gauge("process_max_fds", "Maximum number of open file descriptors.", DESCRIPTORS)
-PYTHON_TASKS = Gauge("python_asyncio_tasks", "Number of asyncio tasks that have not finished.", TASKS)
-PYTHON_GC_COLLECTIONS = Counter(
-    "python_gc_collections_total", "Number of times this generation was collected.",
-    COLLECTIONS, (Label("generation", "Generation of the garbage collector.", values=("0", "1", "2")),),
-)  # fmt: skip
-
-UP = Gauge("up", "Whether Prometheus could scrape the target (1) or not (0).", STATE)
-
-ALERTS = Gauge(
-    "ALERTS", "Alerts that are pending or firing, as Prometheus records them; always 1.", STATE,
-    (
-        Label("alertname", "Name of the alert.", bound=1000),
-        Label("alertstate", "Whether it waits for its `for` or fires.", values=("pending", "firing")),
-        Label("severity", "Severity of the alert.", bound=10),
-    ),
-)  # fmt: skip
-
-GO_GOROUTINES = Gauge("go_goroutines", "Number of goroutines that currently exist.", Unit.of("goroutines"))
-GO_ALLOC = Gauge("go_memstats_alloc_bytes", "Number of bytes allocated and still in use.", BYTES)
-GO_SYS = Gauge("go_memstats_sys_bytes", "Number of bytes obtained from system.", BYTES)
-
-
-class Runtime(Record):
-    """The metrics that tell how the process of a service is doing, for the language that it is written in."""
-
-    tasks: Gauge
-    allocated: Gauge
-    system: Gauge
-
-
-RUNTIMES = {
-    "python": Runtime(PYTHON_TASKS, PROCESS_RESIDENT, PROCESS_VIRTUAL),
-    "go": Runtime(GO_GOROUTINES, GO_ALLOC, GO_SYS),
-}
-
 SERVICE: dict[str, tuple[Metric, ...]] = {
     "HTTP Metrics": (
         HTTP_REQUESTS, HTTP_REQUESTS_IN_FLIGHT, HTTP_REQUEST_DURATION, HTTP_REQUEST_SIZE, HTTP_RESPONSE_SIZE, REQUEST_FAILURES, PROXY_OVERHEAD,
@@ -321,10 +287,5 @@ SERVICE: dict[str, tuple[Metric, ...]] = {
     "Worker Metrics": (WORKERS, WORKERS_CONFIGURED, WORKER_RESTARTS, WORKER_CONNECTIONS, WORKER_IN_FLIGHT, WORKER_MEMORY, EVENT_LOOP_LAG),
 }  # fmt: skip
 """The metrics of the service itself, under the headings of the reference."""
-PYTHON_RUNTIME: tuple[Metric, ...] = (
-    PROCESS_CPU, PROCESS_RESIDENT, PROCESS_VIRTUAL, PROCESS_START, PROCESS_OPEN_FDS, PROCESS_MAX_FDS, PYTHON_TASKS, PYTHON_GC_COLLECTIONS,
-)  # fmt: skip
-GO_RUNTIME: tuple[Metric, ...] = (GO_GOROUTINES, GO_ALLOC, GO_SYS)
-
 CATALOG = Catalog("balance", {**SERVICE, "System Metrics": PYTHON_RUNTIME}, thresholds=thresholds.THRESHOLDS, external=(UP, ALERTS, *GO_RUNTIME))
 """What `balance serve` exposes; `up` and `ALERTS` come from Prometheus, the Go metrics from a Go service that uses the same rules."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from decimal import Decimal
 from functools import cache
 
-from balance.catalog import metrics as m
-from balance.catalog import thresholds as t
+from balance.lb.catalog import metrics as m
+from balance.lb.catalog import thresholds as t
 from balance.monitoring.settings import Settings
 from balance.monitoring.slo import Slo
 from balance.promql import matches, series
