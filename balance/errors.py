@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
-from balance.record import Record
 
-
-class Problem(Record):
+@dataclass(frozen=True)
+class Problem:
     """One thing that is wrong: where (file, line or key path), what, and the cure."""
 
     where: str

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, Literal
-
-from balance.record import Record
 
 FindingSeverity = Literal["error", "warning", "info"]
 
 
-class Finding(Record):
+@dataclass(frozen=True)
+class Finding:
     """One thing that a check found: which check, where, about what, what is wrong and how to mend it."""
 
     check: str

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from balance.lb.catalog import thresholds as t
 from balance.monitoring.dashboards import Dashboard, Link, Panel, Query, Row
 from balance.monitoring.panels import condition_panel, stat_panel, text_panel
@@ -36,7 +38,7 @@ def objective(slo: Slo) -> tuple[Panel, ...]:
         Panel(f"{name}: Burn Rate", "How many times as fast as it lasts the error budget burns, over the last hour.",
               (Query(slo.burn_rate, "{{job}}"),)),
         *(
-            condition_panel(branch.replace(otherwise=None), f"{name}: Errors of {pace.name} Burning, {duration(pair.long)}",
+            condition_panel(replace(branch, otherwise=None), f"{name}: Errors of {pace.name} Burning, {duration(pair.long)}",
                             description=f"{bad}, over {duration(pair.long)}. Above the line, and over {duration(pair.short)} as well, "
                             f"{alert.name} ({alert.severity}) fires.",
                             links=(Link("Runbook", runbook=alert.name),))

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
@@ -94,7 +96,7 @@ def test_what_the_catalog_does_not_know_is_refused(instruments: Instruments) -> 
     with pytest.raises(CatalogError, match="got the labels"):
         instruments.computed(m.BACKEND_HEALTHY, lambda: 1)
     with pytest.raises(CatalogError, match="balance_http_requests_total: is not in the catalog"):
-        instruments.counter(m.HTTP_REQUESTS.replace(labels=()))
+        instruments.counter(replace(m.HTTP_REQUESTS, labels=()))
     with pytest.raises(CatalogError, match="balance_backend_healthy: is a gauge, not a counter"):
         instruments.counter(m.BACKEND_HEALTHY, backend="a")  # type: ignore[arg-type]
 

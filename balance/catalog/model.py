@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import ClassVar, Literal, Self, get_args
 
 from balance.errors import CatalogError, choices
-from balance.record import Record
 
 TARGET_LABELS = ("instance", "job")
 """Labels that Prometheus attaches to every series of a scrape target; a metric cannot declare them."""
@@ -31,12 +31,13 @@ def version(text: str) -> tuple[int, ...]:
     return tuple(numbers + [0] * (4 - len(numbers)))
 
 
-class Unit(Record):
+@dataclass(frozen=True)
+class Unit:
     """A product of powers of base units: ``(("bytes", 1), ("seconds", -1))`` is bytes per second, ``()`` is a plain ratio."""
 
     powers: tuple[tuple[str, int], ...] = ()
 
-    def validate(self) -> None:
+    def __post_init__(self) -> None:
         bases = [base for base, _ in self.powers]
         if bases != sorted(set(bases)) or not all(power for _, power in self.powers):
             raise CatalogError("is not in its one form", where=f"unit {self.powers}", cure="multiply and divide units: Unit.of('bytes') / SECONDS")
@@ -92,7 +93,8 @@ class Merge(Enum):
     MAX = "max"
 
 
-class Label(Record):
+@dataclass(frozen=True)
+class Label:
     """A label with a closed value set, or an open one with a stated bound on how many values a service will show.
 
     `other` is the member of a closed set that stands for everything outside it. `pattern` must match values of an open label.
@@ -105,7 +107,7 @@ class Label(Record):
     pattern: str = ""
     other: str = ""
 
-    def validate(self) -> None:
+    def __post_init__(self) -> None:
         where = f"label {self.name!r}"
         if not is_name(self.name) or self.name.startswith("__"):
             raise CatalogError("is no label name", where=where, cure="letters, digits and _, no digit first, not __ first")
@@ -143,7 +145,8 @@ class Label(Record):
         return f"label {self.name!r} cannot be {value!r} ({expected})"
 
 
-class Threshold(Record):
+@dataclass(frozen=True)
+class Threshold:
     """A named number that separates fine from wrong, with its unit and the reason for the value.
 
     `above` and `most` bound what a settings file may choose: ``above < value <= most``. A `fixed` threshold is a definition
@@ -158,7 +161,7 @@ class Threshold(Record):
     most: float | None = None
     fixed: bool = False
 
-    def validate(self) -> None:
+    def __post_init__(self) -> None:
         where = f"threshold {self.name!r}"
         if not self.reason:
             raise CatalogError("has no reason", where=where, cure="say why this value and not another")
@@ -176,7 +179,8 @@ class Threshold(Record):
         return ""
 
 
-class Metric(Record):
+@dataclass(frozen=True)
+class Metric:
     """Base of the kinds. `name` is the name of the family, for a counter with its `_total`. A `foreign` metric was named by others: the rules
     of naming are not asked of it, nor that a scrape shows its type, its help and all of its labels.
 
@@ -198,7 +202,7 @@ class Metric(Record):
     deprecated_since: str = ""
     remove_after: str = ""
 
-    def validate(self) -> None:
+    def __post_init__(self) -> None:
         if not is_name(self.name):
             self.refuse("is no metric name", "letters, digits and _, no digit first")
         if not self.help.strip():
@@ -243,7 +247,7 @@ class Metric(Record):
         if not self.renamed_from:
             return None
         words = f"Deprecated since version {self.deprecated_since}, to be removed after {self.remove_after}: now called {self.name}."
-        return self.replace(name=self.renamed_from, help=words, foreign=True, renamed_from="")
+        return replace(self, name=self.renamed_from, help=words, foreign=True, renamed_from="")
 
     @property
     def going(self) -> bool:
@@ -285,18 +289,21 @@ class Metric(Record):
         return size
 
 
+@dataclass(frozen=True)
 class Counter(Metric):
     """A value that only goes up, and back to zero when the process starts anew."""
 
     kind: ClassVar[str] = "counter"
 
 
+@dataclass(frozen=True)
 class Gauge(Metric):
     """A value that goes up and down."""
 
     kind: ClassVar[str] = "gauge"
 
 
+@dataclass(frozen=True)
 class Histogram(Metric):
     """Counts of observations below each upper bound, their count and their sum.
 
@@ -309,8 +316,8 @@ class Histogram(Metric):
     buckets: tuple[float, ...] = ()
     thresholds: tuple[Threshold, ...] = ()
 
-    def validate(self) -> None:
-        super().validate()
+    def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.buckets:
             self.refuse("has no buckets", "give ascending upper bounds in base units")
         if list(self.buckets) != sorted(set(self.buckets)) or not all(map(math.isfinite, self.buckets)):
@@ -340,6 +347,7 @@ class Histogram(Metric):
         return super().cardinality * (len(self.buckets) + 3)
 
 
+@dataclass(frozen=True)
 class StateSet(Metric):
     """One of several states, exposed as one 0-or-1 gauge for each state under the label `state_label`."""
 
@@ -348,8 +356,8 @@ class StateSet(Metric):
     states: tuple[str, ...] = ()
     state_label: str = "state"
 
-    def validate(self) -> None:
-        super().validate()
+    def __post_init__(self) -> None:
+        super().__post_init__()
         if len(self.states) < 2 or len(set(self.states)) != len(self.states):
             self.refuse("needs at least two different states", "list them in states=")
         if self.state_label in self.label_names:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
 from balance.catalog.model import Metric, Threshold
 from balance.catalog.model import version as as_version
 from balance.errors import CatalogError, Problem, suggestion
-from balance.record import Record
 
 
-class Budget(Record):
+@dataclass(frozen=True)
+class Budget:
     """How many series one instance may show: of a metric, and of all together. Counted from the declared value sets and bounds."""
 
     metric: int = 10_000
@@ -37,7 +38,7 @@ class Catalog:
         external: Iterable[Metric] = (),
         ignored: Mapping[str, str] = {},
         version: str = "1",
-        budget: Budget = Budget(),  # noqa: B008 (immutable)
+        budget: Budget = Budget(),
     ) -> None:
         self.name = name
         self.version = version

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from balance.catalog.model import BYTES, SECONDS, STATE, Counter, Gauge, Label, Merge, Metric, Unit
 from balance.errors import SettingsError, suggestion
-from balance.record import Record
 
 TASKS = Unit.of("tasks")
 DESCRIPTORS = Unit.of("descriptors")
@@ -38,7 +39,8 @@ GO_ALLOC = Gauge("go_memstats_alloc_bytes", "Number of bytes allocated and still
 GO_SYS = Gauge("go_memstats_sys_bytes", "Number of bytes obtained from system.", BYTES)
 
 
-class Runtime(Record):
+@dataclass(frozen=True)
+class Runtime:
     """The metrics of a language's runtime: concurrent tasks, memory in use, and memory obtained from the system."""
 
     tasks: Gauge

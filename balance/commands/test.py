@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from textwrap import shorten
@@ -20,12 +21,12 @@ from balance.generate import build
 from balance.generate.tools import ask
 from balance.monitoring.bundle import Bundle
 from balance.monitoring.settings import Settings
-from balance.record import Record
 
 _MEND = "mend the alert or, if it is right, the generator of its tests"
 
 
-class Verdict(Record):
+@dataclass(frozen=True)
+class Verdict:
     """What became of the tests of one alert: how many test files and cases there are, and what is wrong."""
 
     alert: str
@@ -34,7 +35,8 @@ class Verdict(Record):
     findings: tuple[Finding, ...]
 
 
-class Proof(Record):
+@dataclass(frozen=True)
+class Proof:
     """What promtool and amtool say: a verdict on each alert, and findings about rules, configurations and routes."""
 
     verdicts: tuple[Verdict, ...]
@@ -76,7 +78,7 @@ def prove(bundle: Bundle, settings: Settings) -> Proof:
     with ThreadPoolExecutor(1) as pool:
         routed = pool.submit(routes.checks, bundle, settings)
         proof = judge(made, [alert.name for alert in bundle.alerts])
-        return proof.replace(findings=(*proof.findings, *routed.result()))
+        return replace(proof, findings=(*proof.findings, *routed.result()))
 
 
 def judge(made: Iterable[tuple[str, str]], alerts: Iterable[str]) -> Proof:

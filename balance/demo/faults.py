@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import dataclass
 
 from balance.demo.origins import Faults, Origin
-from balance.record import Record
 
 LIMIT = 600
 """Client connections that the balancer accepts."""
@@ -77,7 +77,8 @@ class World:
 Act = Callable[[World], Awaitable[None]]
 
 
-class Fault(Record):
+@dataclass(frozen=True)
+class Fault:
     """A button: what it says, what happens, the alert that comes of it, and the panel to watch."""
 
     title: str

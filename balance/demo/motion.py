@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,6 @@ from balance.lb.catalog import thresholds as t
 from balance.live.scrape import parse
 from balance.monitoring.bundle import Bundle
 from balance.monitoring.settings import Settings
-from balance.record import Record
 
 WINDOW, WAIT = 8, 3
 """Seconds: the window of rates, and the longest ``for`` and ``keep_firing_for``."""
@@ -24,7 +24,8 @@ WEBHOOK = {"page": ("pagerduty", "slack"), "inform": ("slack", "email")}
 """The integrations of each receiver that give way to the demo's own webhook."""
 
 
-class Places(Record):
+@dataclass(frozen=True)
+class Places:
     """Addresses: the admin port, the demo's page, Prometheus, Alertmanager."""
 
     admin: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from html import escape
@@ -15,7 +16,6 @@ from balance.demo.watch import Alarm, Board, Event
 from balance.monitoring.dashboards import Dashboard
 from balance.preview import page as preview
 from balance.promql.text import Scope
-from balance.record import Record
 
 TELLS = {"critical": "pages", "warning": "informs"}
 """What an alert does, by severity."""
@@ -25,7 +25,8 @@ SHOWN = 12
 """Of the last changes."""
 
 
-class Words(Record):
+@dataclass(frozen=True)
+class Words:
     """What the page says beside figures: who evaluates the rules, and what the traffic is."""
 
     by: str

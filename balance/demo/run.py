@@ -10,6 +10,7 @@ import socket
 import tempfile
 from asyncio.subprocess import DEVNULL
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
@@ -27,7 +28,6 @@ from balance.lb.config.kinds import Duration, KindError
 from balance.lb.errors import StartError
 from balance.monitoring.bundle import Bundle
 from balance.monitoring.settings import Settings
-from balance.record import Record
 
 BACKENDS = ("backend-1", "backend-2", "backend-3")
 LOOK = """\
@@ -42,7 +42,8 @@ Open    http://{page}/
 """
 
 
-class Options(Record):
+@dataclass(frozen=True)
+class Options:
     """What the command line says. A port may be 0, for any free one; `grafana` is a directory for files that make Grafana show the dashboards."""
 
     port: int = 8080

@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import aiohttp
@@ -17,7 +18,6 @@ from balance.monitoring.lifecycle import Labels, Standing, evaluated
 from balance.monitoring.routing import Inhibition
 from balance.monitoring.settings import Settings
 from balance.promql.evaluate import Database, evaluate, unnamed
-from balance.record import Record
 from balance.render.rules import filled, places, templates
 from balance.render.templates import expand
 
@@ -28,7 +28,8 @@ Happened = Literal["pending", "firing", "resolved", "told"]
 Key = tuple[str, Labels]
 
 
-class Seen(Record):
+@dataclass(frozen=True)
+class Seen:
     """An alert that is pending or firing now; `held` if another one that fires keeps it from being told."""
 
     firing: bool
@@ -36,7 +37,8 @@ class Seen(Record):
     held: bool = False
 
 
-class Alarm(Record):
+@dataclass(frozen=True)
+class Alarm:
     """An alert and how it stands: since when, in seconds since 1970."""
 
     name: str
@@ -47,7 +49,8 @@ class Alarm(Record):
     held: bool = False
 
 
-class Event(Record):
+@dataclass(frozen=True)
+class Event:
     """What happened to an alert, and when: it came into a stage, or a receiver was told (`words` say which, and what)."""
 
     at: float

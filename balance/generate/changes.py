@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any, Literal, get_args
 
 from balance.catalog.model import number, version
 from balance.generate.semantic import Facts, Meaning, Token
 from balance.promql.text import duration
-from balance.record import Record
 
 Level = Literal["breaking", "notable", "harmless"]
 LEVELS: tuple[Level, ...] = get_args(Level)
@@ -23,7 +23,8 @@ Told = Iterator[tuple[Level, str, str]]
 """Level, the fact that has changed, and words."""
 
 
-class Change(Record):
+@dataclass(frozen=True)
+class Change:
     """One change: of what kind of thing, which one, which of its facts, in words."""
 
     level: Level

@@ -6,7 +6,9 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import redirect_stdout
+from dataclasses import replace
 from importlib import import_module
+from typing import Any
 
 from balance.catalog.model import Histogram, Metric, StateSet, number
 from balance.catalog.registry import Catalog
@@ -45,18 +47,18 @@ def collect(settings: Settings, names: tuple[str, ...] = ()) -> tuple[Bundle, Se
     if chosen != bundle.alerts:
         off = tuple(alert for alert in bundle.alerts if not settings.alert(alert.name).enabled)
         routing = bundle.routing and bundle.routing.among(alert.name for alert in chosen)
-        bundle = bundle.replace(alerts=chosen, routing=routing, switched_off=off)
+        bundle = replace(bundle, alerts=chosen, routing=routing, switched_off=off)
     if extra := bridges(bundle.catalog):
-        bundle = bundle.replace(recording_rules=(*bundle.recording_rules, *extra))
-    return bundle, settings.replace(job=settings.job or bundle.catalog.name)
+        bundle = replace(bundle, recording_rules=(*bundle.recording_rules, *extra))
+    return bundle, replace(settings, job=settings.job or bundle.catalog.name)
 
 
 def _chosen(alert: Alert, settings: Settings) -> Alert:
     """The alert as it is after its overrides."""
     own = settings.alert(alert.name)
-    chosen = {"wait": own.wait, "keep_firing": own.keep_firing, "severity": own.severity}
+    chosen: dict[str, Any] = {"wait": own.wait, "keep_firing": own.keep_firing, "severity": own.severity}
     changes = {field: value for field, value in chosen.items() if value is not None}
-    return alert.replace(**changes) if changes else alert
+    return replace(alert, **changes) if changes else alert
 
 
 def installed() -> Iterator[str]:

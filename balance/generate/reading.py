@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from balance.errors import Problem, suggestion
-from balance.record import Record
 
 _DURATION = r"(?:(\d{1,3})w)?(?:(\d{1,4})d)?(?:(\d{1,5})h)?(?:(\d{1,6})m)?(?:(\d{1,7})s)?"
 _LENGTHS = (604800, 86400, 3600, 60, 1)
@@ -58,7 +57,7 @@ Table = Mapping[str, tuple[str, Read, str]]
 class Section:
     """Reads a mapping into a record; or, where there are `names`, a mapping from names to such mappings."""
 
-    def __init__(self, record: type[Record], table: Table, names: str = "") -> None:
+    def __init__(self, record: type[Any], table: Table, names: str = "") -> None:
         self.record, self.table, self.names = record, table, names
 
     def __call__(self, reader: Reader, path: str, value: Any) -> Any:

@@ -10,7 +10,6 @@ from balance.catalog.model import is_name
 from balance.generate.reading import Part, Reader, RefusedError, Table, duration, interval, switch, texts
 from balance.monitoring.routing import WEEK, Email, MuteTime, PagerDuty, Receiver, Route, Routing, Slack, Webhook
 from balance.monitoring.settings import Severity
-from balance.record import Record
 
 _GIVEAWAY = (
     r"hooks\.slack\.com/\S*[0-9A-Za-z]{8}|xox[a-z]-|\b[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\b"
@@ -137,7 +136,7 @@ def _labels(reader: Reader, path: str, value: Any) -> tuple[str, ...]:
 class _Integration(Part):
     """An integration's fields, or None if it is `off`. Keys that would hold a secret are refused, with the one that names a file."""
 
-    def __init__(self, record: type[Record], table: Table, **secrets: str) -> None:
+    def __init__(self, record: type[Any], table: Table, **secrets: str) -> None:
         super().__init__(record, table)
         self.secrets = secrets
 

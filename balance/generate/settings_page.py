@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import yaml
@@ -57,8 +58,8 @@ def _in_force(bundle: Bundle, settings: Settings) -> Settings:
     if bundle.routing is None:
         return settings
     routing = applied(bundle.routing, settings)
-    routes = {route.severity: vars(route) for route in routing.routes}
-    return settings.replace(alertmanager=settings.alertmanager.replace(group_by=routing.group_by, routes=routes))
+    routes: dict[str, Any] = {route.severity: vars(route) for route in routing.routes}
+    return replace(settings, alertmanager=replace(settings.alertmanager, group_by=routing.group_by, routes=routes))
 
 
 def _keys(prefix: str, table: Table, chosen: Any) -> Iterator[tuple[str, ...]]:

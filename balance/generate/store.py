@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from difflib import unified_diff
 from pathlib import Path
 from typing import Literal
 
 from balance.errors import StoreError
-from balance.record import Record
 from balance.render.artifact import Artifact
 
 MARK = "GENERATED.md"
@@ -21,7 +21,8 @@ Everything in this directory is made from the metric catalog, the dashboards and
 """
 
 
-class Change(Record):
+@dataclass(frozen=True)
+class Change:
     """How one file of the directory differs from what the code makes. `old` and `new` are texts, None where there is none."""
 
     path: str

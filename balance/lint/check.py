@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
@@ -24,10 +25,10 @@ from balance.finding import FindingSeverity
 from balance.monitoring.bundle import Bundle
 from balance.monitoring.runbooks import Runbook
 from balance.monitoring.settings import Settings
-from balance.record import Record
 
 
-class Inputs(Record):
+@dataclass(frozen=True)
+class Inputs:
     """What checks look at. `boards` are the dashboards as Grafana is given them, by name; `today` is given to those checks alone whose
     result depends on it.
     """
@@ -36,10 +37,11 @@ class Inputs(Record):
     settings: Settings
     runbooks: tuple[Runbook, ...] = ()
     today: date | None = None
-    boards: Mapping[str, Any] = {}
+    boards: Mapping[str, Any] = field(default_factory=dict)
 
 
-class Found(Record):
+@dataclass(frozen=True)
+class Found:
     """One thing that is wrong. `subject` is what a waiver names."""
 
     where: str
@@ -48,7 +50,8 @@ class Found(Record):
     cure: str
 
 
-class Check(Record):
+@dataclass(frozen=True)
+class Check:
     """One check. `daily`: its result depends on the day, so it runs only where that is asked for."""
 
     id: str

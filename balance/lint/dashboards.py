@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
@@ -15,7 +16,6 @@ import promql_parser as promql
 from balance.errors import choices
 from balance.lint.check import Found, Inputs, check
 from balance.lint.units import UNITS
-from balance.record import Record
 
 Json = Mapping[str, Any]
 
@@ -31,13 +31,14 @@ _FIXED_RANGE = re.compile(r"\[\s*\d")
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"|`[^`]*`')
 
 
-class Place(Record):
+@dataclass(frozen=True)
+class Place:
     """A dashboard, a panel of it, a query of that."""
 
     name: str
     board: Json
-    panel: Mapping[str, Any] = {}
-    target: Mapping[str, Any] = {}
+    panel: Mapping[str, Any] = field(default_factory=dict)
+    target: Mapping[str, Any] = field(default_factory=dict)
 
     def found(self, problem: str, cure: str, variable: str = "") -> Found:
         """Something wrong here. A waiver names the dashboard and the panel or variable."""
@@ -57,7 +58,8 @@ class Place(Record):
         return str(self.target.get("expr", ""))
 
 
-class Selection(Record):
+@dataclass(frozen=True)
+class Selection:
     """Series that a query selects: the function called on them and the length of its range, if there are."""
 
     selector: Any
@@ -84,11 +86,11 @@ def _panels(inputs: Inputs) -> Iterator[Place]:
         for top in place.board["panels"]:
             for panel in (top, *top.get("panels", ())):
                 if panel["type"] not in ("row", "text"):
-                    yield place.replace(panel=panel)
+                    yield replace(place, panel=panel)
 
 
 def _targets(inputs: Inputs, *, loki: bool = False) -> Iterator[Place]:
-    places = (place.replace(target=target) for place in _panels(inputs) for target in place.panel.get("targets") or ())
+    places = (replace(place, target=target) for place in _panels(inputs) for target in place.panel.get("targets") or ())
     return (place for place in places if place.loki == loki)
 
 

@@ -10,6 +10,7 @@ import math
 import re
 from collections import Counter as Tally
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import NamedTuple
 
 from balance.catalog import naming
@@ -89,7 +90,7 @@ def _declared(family: Family) -> Metric:
     plain = bool(text) and whole and family.type != "untyped"
     try:
         metric = _metric(family, labels, foreign=not plain)
-        return metric.replace(foreign=True) if any(naming.faults(metric)) else metric
+        return replace(metric, foreign=True) if any(naming.faults(metric)) else metric
     except CatalogError:
         return _metric(family, labels, foreign=True)
 

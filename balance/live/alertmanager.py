@@ -6,13 +6,13 @@ import http.client
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlsplit
 
 from balance.errors import LiveError
 from balance.live.fetch import exchange
 from balance.promql.text import quoted
-from balance.record import Record
 
 PATIENCE_SECONDS = 10.0
 """How long one answer may take."""
@@ -20,7 +20,8 @@ _COUNTER = re.compile(r'^alertmanager_notification_requests(_failed)?_total\{(?:
 Json = dict[str, Any]
 
 
-class Sent(Record):
+@dataclass(frozen=True)
+class Sent:
     """How often an integration was tried, and how often in vain."""
 
     attempts: float = 0

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
 from balance.catalog.model import Threshold, Unit
 from balance.live.prometheus import Prometheus, Series
 from balance.monitoring.lifecycle import Labels, Standing, evaluated
-from balance.record import Record
 
 QUANTILES = (0.5, 0.9, 0.99, 0.999, 1.0)
 MEASURED = 2000
@@ -20,7 +20,8 @@ FEWEST = 100
 """From fewer values nothing is suggested."""
 
 
-class Period(Record):
+@dataclass(frozen=True)
+class Period:
     """From `start` to `end` in seconds since 1970, one evaluation every `step` seconds."""
 
     start: int
@@ -28,7 +29,8 @@ class Period(Record):
     step: int
 
 
-class Trial(Record):
+@dataclass(frozen=True)
+class Trial:
     """An alert to be tried. `rule` is its whole expression, `measured` what it compares with the threshold, both in PromQL."""
 
     name: str
@@ -42,7 +44,8 @@ class Trial(Record):
     bounds: tuple[float, ...] = ()
 
 
-class Episode(Record):
+@dataclass(frozen=True)
+class Episode:
     """From when to when an alert fired, in seconds; `ended` is false if it fires still."""
 
     labels: tuple[tuple[str, str], ...]
@@ -51,7 +54,8 @@ class Episode(Record):
     ended: bool = True
 
 
-class Outcome(Record):
+@dataclass(frozen=True)
+class Outcome:
     """What came of a trial. `quantiles` are of everything that was measured, `suggested` a threshold that follows from them, if one does."""
 
     trial: Trial

@@ -6,6 +6,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -22,7 +23,6 @@ from balance.live.prometheus import Prometheus
 from balance.live.scrape import Scrape
 from balance.promql.selectors import Matcher
 from balance.promql.text import quoted
-from balance.record import Record
 
 Json = dict[str, Any]
 PATIENCE = 3.0
@@ -42,7 +42,8 @@ def odd(error: Exception, where: str) -> LiveError:
     return LiveError(f"answers something that nobody expects ({type(error).__name__})", where=where, cure="check address and version")
 
 
-class Wanted(Record):
+@dataclass(frozen=True)
+class Wanted:
     """Series that rules or panels select: a name of its metric, and matchers on the labels that the metric has."""
 
     metric: Metric
@@ -58,7 +59,8 @@ class Wanted(Record):
         return fits(self.matchers, labels)
 
 
-class Expected(Record):
+@dataclass(frozen=True)
+class Expected:
     """What is generated, as far as a running system can show it. `shortest` and `longest` are windows of rules in seconds; `selector` is PromQL,
     `matchers` the part of it beside the job; `dashboards` go by uid; `alertmanager` is empty if the bundle says nothing about it."""
 
@@ -74,7 +76,8 @@ class Expected(Record):
     alertmanager: Json
 
 
-class Addresses(Record):
+@dataclass(frozen=True)
+class Addresses:
     """Where to look, each an address or `OFF`."""
 
     metrics: tuple[str, ...]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from functools import cached_property, partial, reduce
 from typing import Literal, get_args
 
@@ -11,12 +12,12 @@ from balance.errors import MonitoringError, QueryError, choices
 from balance.monitoring.settings import Severity
 from balance.promql.ast import Comparison, ComparisonOperator, SetOperation
 from balance.promql.selectors import Expr, require_vector
-from balance.record import Record
 
 _LABEL_USE = re.compile(r"(with|if)?\s*\$labels\.([a-zA-Z_][a-zA-Z0-9_]*)")
 
 
-class Condition(Record):
+@dataclass(frozen=True)
+class Condition:
     """What is wrong: an expression that compares so with a threshold.
 
     What is in `also` must hold, or exist, as well, for the same labels: enough traffic for a ratio to mean something, the same over a
@@ -32,7 +33,7 @@ class Condition(Record):
     also: tuple[Expr, ...] = ()
     otherwise: Condition | None = None
 
-    def validate(self) -> None:
+    def __post_init__(self) -> None:
         unit = self.comparison.unit
         if self.missing and self.missing.unit != unit:
             raise QueryError(f"compares {unit}, but tells what is missing in {self.missing.unit}", cure="use one unit: absent() is a state")
@@ -71,7 +72,8 @@ def _joined(operator: Literal["or", "and"], *operands: Expr) -> Expr:
     return reduce(partial(SetOperation, operator), operands)
 
 
-class Alert(Record):
+@dataclass(frozen=True)
+class Alert:
     """A condition, who is told, and how.
 
     `summary` and `description` are Prometheus templates in which ``{value}`` and ``{threshold}`` stand for the value and the
@@ -89,7 +91,7 @@ class Alert(Record):
     keep_firing: int = 0
     group: str = ""
 
-    def validate(self) -> None:
+    def __post_init__(self) -> None:
         if not (self.name.isalnum() and self.name.isascii() and self.name[0].isupper()):
             raise MonitoringError("is no CamelCase alert name", where=f"alert {self.name}", cure="letters and digits, a capital first")
         if self.wait < 0 or self.keep_firing < 0:
@@ -111,14 +113,15 @@ class Alert(Record):
                     )
 
 
-class RecordingRule(Record):
+@dataclass(frozen=True)
+class RecordingRule:
     """An expression stored under a name of the form ``level:metric:operation`` (prometheus.io/docs/practices/rules)."""
 
     record: str
     expr: Expr
     group: str = ""
 
-    def validate(self) -> None:
+    def __post_init__(self) -> None:
         level, *rest = self.record.split(":")
         if not (len(rest) == 2 and is_name(level) and all(part and is_name(f"_{part}") for part in rest)):
             raise MonitoringError("is no name of a recording rule", where=self.record, cure="name it level:metric:operation")

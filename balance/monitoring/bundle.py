@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 from balance.catalog.model import Metric, Threshold
 from balance.catalog.registry import Catalog
@@ -15,22 +16,23 @@ from balance.monitoring.slo import Slo
 from balance.monitoring.workload import Workload
 from balance.promql.ast import Comparison, Scaled
 from balance.promql.selectors import Expr
-from balance.record import Record
 
 
-class Waiver(Record):
+@dataclass(frozen=True)
+class Waiver:
     """A finding of `balance-gen lint` that is known and accepted: of which check, about what, and the reason why."""
 
     check: str
     subject: str
     reason: str
 
-    def validate(self) -> None:
+    def __post_init__(self) -> None:
         if not self.reason.strip():
             raise MonitoringError("waives a finding without a reason", where=f"{self.check}, {self.subject}", cure="say why it may stay")
 
 
-class Bundle(Record):
+@dataclass(frozen=True)
+class Bundle:
     """What one source declares, or several together. Raises `MonitoringError` with every name that is used twice.
 
     `routing` says who is told, `folder` where Grafana shows the dashboards; `runbooks` are packages with a folder of prose (see
@@ -47,14 +49,14 @@ class Bundle(Record):
     routing: Routing | None = None
     folder: str = ""
     runbooks: tuple[str, ...] = ()
-    unplotted: Mapping[Metric, str] = {}
+    unplotted: Mapping[Metric, str] = field(default_factory=dict)
     waivers: tuple[Waiver, ...] = ()
     switched_off: tuple[Alert, ...] = ()
     workload: Workload | None = None
-    samples: Samples = Samples()
+    samples: Samples | None = None
     runtimes: tuple[str, ...] = ()
 
-    def validate(self) -> None:
+    def __post_init__(self) -> None:
         problems = [
             *_duplicates("dashboard", (dashboard.name for dashboard in self.dashboards)),
             *_duplicates("dashboard uid", (dashboard.uid for dashboard in self.dashboards)),
@@ -151,7 +153,8 @@ def merge(bundles: Iterable[Bundle]) -> Bundle:
             raise MonitoringError("two sources say what runs (workload)", cure="choose one with --source")
         if first.routing and other.routing:
             raise MonitoringError("two sources say who is told (routing)", cure="choose one with --source")
-        first = first.replace(
+        first = replace(
+            first,
             dashboards=first.dashboards + other.dashboards,
             alerts=first.alerts + other.alerts,
             recording_rules=first.recording_rules + other.recording_rules,
@@ -162,7 +165,7 @@ def merge(bundles: Iterable[Bundle]) -> Bundle:
             unplotted={**first.unplotted, **other.unplotted},
             waivers=first.waivers + other.waivers,
             workload=first.workload or other.workload,
-            samples=other.samples if first.samples == Samples() else first.samples,
+            samples=first.samples or other.samples,
             runtimes=tuple(dict.fromkeys(first.runtimes + other.runtimes)),
         )
     return first

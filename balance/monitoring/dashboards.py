@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 from balance.catalog.model import INFO, Gauge, Metric, Threshold, Unit
 from balance.errors import MonitoringError, choices
 from balance.promql.selectors import Expr, require_vector
-from balance.record import Record
 
 WIDTH = 24
 """Columns of Grafana's grid."""
@@ -17,20 +17,22 @@ PanelKind = Literal["timeseries", "state-timeline", "stat", "table", "heatmap", 
 _LEGEND_LABEL = re.compile(r"\{\{\s*([a-zA-Z_][a-zA-Z0-9_]*)\s*\}\}")
 
 
-class Query(Record):
+@dataclass(frozen=True)
+class Query:
     """An expression and its legend, in which ``{{label}}`` stands for the label's value."""
 
     expr: Expr
     legend: str
 
-    def validate(self) -> None:
+    def __post_init__(self) -> None:
         require_vector(self.expr)
         for label in _LEGEND_LABEL.findall(self.legend):
             if label not in self.expr.labels:
                 raise MonitoringError(f"legend {self.legend!r} uses {label!r}", cure=f"labels of the expression: {choices(self.expr.labels)}")
 
 
-class State(Record):
+@dataclass(frozen=True)
+class State:
     """How a value of a state is shown: its word and its colour (a name of Grafana's palette)."""
 
     value: int
@@ -38,7 +40,8 @@ class State(Record):
     color: str
 
 
-class Link(Record):
+@dataclass(frozen=True)
+class Link:
     """A way onwards: to a dashboard (its uid), with time and variables kept, or to the runbook of an alert. With a `label`, each series leads
     there with its own value of it chosen.
     """
@@ -48,12 +51,13 @@ class Link(Record):
     runbook: str = ""
     label: str = ""
 
-    def validate(self) -> None:
+    def __post_init__(self) -> None:
         if bool(self.dashboard) == bool(self.runbook):
             raise MonitoringError("leads nowhere, or to two places", where=f"link {self.title!r}", cure="give one of dashboard=, runbook=")
 
 
-class Panel(Record):
+@dataclass(frozen=True)
+class Panel:
     """A picture of queries. `kind` is Grafana's panel type; `states` give words and colours to values; `thresholds` are drawn as
     lines. All queries and thresholds of a panel must have one unit: Grafana's own schema refuses the overrides that a second axis needs.
 
@@ -78,7 +82,7 @@ class Panel(Record):
     nothing: str = ""
     links: tuple[Link, ...] = ()
 
-    def validate(self) -> None:
+    def __post_init__(self) -> None:
         where = f"panel {self.title!r}"
         if not (self.title.strip() and self.description.strip()):
             raise MonitoringError("needs a title and a description", where=where, cure="say what it shows and what to look for")
@@ -113,7 +117,8 @@ class Panel(Record):
         return next(iter(expr.metrics())).unit if self.kind == "heatmap" else expr.unit
 
 
-class Row(Record):
+@dataclass(frozen=True)
+class Row:
     """A titled row; its panels flow from left to right and wrap. A `collapsed` one shows its title alone until it is clicked."""
 
     title: str
@@ -121,18 +126,20 @@ class Row(Record):
     collapsed: bool = False
 
 
-class Variable(Record):
+@dataclass(frozen=True)
+class Variable:
     """A choice above the dashboard: values of a label, read from a metric. Every query of a metric that has the label is narrowed to it."""
 
     label: str
     title: str
     metric: Metric
 
-    def validate(self) -> None:
+    def __post_init__(self) -> None:
         self.metric.label(self.label)
 
 
-class Annotation(Record):
+@dataclass(frozen=True)
+class Annotation:
     """Moments marked across all panels: where `expr` is 1 or more. `title` and `words` may use ``{{label}}``. What is said of a `job` as a whole
     carries no instance.
     """
@@ -145,7 +152,8 @@ class Annotation(Record):
     job: bool = False
 
 
-class Dashboard(Record):
+@dataclass(frozen=True)
+class Dashboard:
     """A dashboard. `name` is how `balance-gen dashboards NAME` calls it, `uid` what links and imports go by. `presence` is a
     metric that every instance shows at all times: the job and instance to choose from are read from it. Dashboards whose first tag is
     the same are linked with each other.
@@ -162,7 +170,7 @@ class Dashboard(Record):
     variables: tuple[Variable, ...] = ()
     annotations: tuple[Annotation, ...] = ()
 
-    def validate(self) -> None:
+    def __post_init__(self) -> None:
         where = f"dashboard {self.name!r}"
         for field, value in (("name", self.name), ("uid", self.uid)):
             if not (value.isascii() and value.replace("-", "a").replace("_", "a").isalnum() and len(value) <= 40):

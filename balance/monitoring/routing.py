@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import Any, get_args
 
 from balance.errors import MonitoringError, Problem, SettingsError, choices, suggestion
 from balance.monitoring.alerts import Alert
 from balance.monitoring.settings import AlertmanagerSettings, Settings, Severity
-from balance.record import Record
 
 SYNTHETIC = "synthetic"
 """The label of an alert that only tests the channel. No route asks for it, and it silences nothing."""
 WEEK = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 
 
-class Slack(Record):
+@dataclass(frozen=True)
+class Slack:
     """A channel, and the file that holds the URL of its incoming webhook."""
 
     channel: str
     api_url_file: str
 
 
-class PagerDuty(Record):
+@dataclass(frozen=True)
+class PagerDuty:
     """A service by the file that holds its key: `routing_key_file` for Events API v2, `service_key_file` for the older one. `url` is
     where v2 takes events, if not at PagerDuty's usual address.
     """
@@ -31,14 +33,15 @@ class PagerDuty(Record):
     service_key_file: str = ""
     url: str = ""
 
-    def validate(self) -> None:
+    def __post_init__(self) -> None:
         if bool(self.routing_key_file) == bool(self.service_key_file):
             raise MonitoringError("needs one of routing_key_file and service_key_file", where="pagerduty", cure="name the file that holds the key")
         if self.service_key_file and self.url:
             raise MonitoringError("has a url with a service_key_file", where="pagerduty", cure="a url goes with a routing_key_file")
 
 
-class Email(Record):
+@dataclass(frozen=True)
+class Email:
     """Addresses, comma-separated, and the server that takes the mail (host:port)."""
 
     to: str
@@ -49,7 +52,8 @@ class Email(Record):
     require_tls: bool = True
 
 
-class Webhook(Record):
+@dataclass(frozen=True)
+class Webhook:
     """A URL that gets Alertmanager's own JSON; `credentials_file` holds a bearer token."""
 
     url: str
@@ -62,33 +66,36 @@ _KEYS = ("routing_key_file", "service_key_file")
 """Of PagerDuty: naming one takes the place of the other."""
 
 
-class Receiver(Record):
+@dataclass(frozen=True)
+class Receiver:
     """A name and its integrations, by kind."""
 
     name: str
-    integrations: Mapping[str, Integration] = {}
+    integrations: Mapping[str, Integration] = field(default_factory=dict)
 
-    def validate(self) -> None:
+    def __post_init__(self) -> None:
         for kind, integration in self.integrations.items():
             if kind not in KINDS or not isinstance(integration, KINDS[kind]):
                 raise MonitoringError(f"has no {kind!r}", where=f"receiver {self.name}", cure=f"choices: {choices(KINDS)}")
 
 
-class Hours(Record):
+@dataclass(frozen=True)
+class Hours:
     """Days of the week and a span of the day in minutes from midnight."""
 
     days: tuple[str, ...]
     begin: int = 0
     end: int = 1440
 
-    def validate(self) -> None:
+    def __post_init__(self) -> None:
         if not self.days or set(self.days) - set(WEEK) or not 0 <= self.begin < self.end <= 1440:
             raise MonitoringError(
                 f"no time in {choices(self.days)}, minute {self.begin} to {self.end}", cure=f"choices: {', '.join(WEEK)}; minutes 0 to 1440"
             )
 
 
-class MuteTime(Record):
+@dataclass(frozen=True)
+class MuteTime:
     """When a route is quiet: what begins then is told afterwards, if it still lasts. `location` is a zone of the tz database."""
 
     name: str
@@ -96,7 +103,8 @@ class MuteTime(Record):
     location: str = "UTC"
 
 
-class Route(Record):
+@dataclass(frozen=True)
+class Route:
     """What becomes of a severity. Times in seconds: until the first message of a group, between messages about news in it, and
     until what still fires is told again.
     """
@@ -108,12 +116,13 @@ class Route(Record):
     repeat_interval: int = 14400
     mute: tuple[str, ...] = ()
 
-    def validate(self) -> None:
+    def __post_init__(self) -> None:
         if self.group_interval <= 0 or self.repeat_interval <= 0 or self.group_wait < 0:
             raise MonitoringError("waits no time between messages", where=f"route {self.severity}", cure="give times above 0 s")
 
 
-class Inhibition(Record):
+@dataclass(frozen=True)
+class Inhibition:
     """While alert `source` fires, `targets` are not told about, where the labels of `equal` have equal values; to Alertmanager a label
     that is missing equals one that is empty. A label in `source_without` or `targets_without` must be missing there.
     """
@@ -125,7 +134,8 @@ class Inhibition(Record):
     targets_without: tuple[str, ...] = ()
 
 
-class Routing(Record):
+@dataclass(frozen=True)
+class Routing:
     """All of it. `fallback` is the receiver of what no route takes, such as other teams' alerts; `group_by` are the labels whose values
     alerts of one message have in common.
     """
@@ -137,7 +147,7 @@ class Routing(Record):
     inhibitions: tuple[Inhibition, ...] = ()
     mute_times: tuple[MuteTime, ...] = ()
 
-    def validate(self) -> None:
+    def __post_init__(self) -> None:
         receivers = [receiver.name for receiver in self.receivers]
         times = [time.name for time in self.mute_times]
         severities = [route.severity for route in self.routes]
@@ -172,8 +182,8 @@ class Routing(Record):
     def among(self, names: Iterable[str]) -> Routing:
         """The same for these alerts alone: what silences or would be silenced and is not among them is left out."""
         known = set(names)
-        inhibitions = [one.replace(targets=tuple(name for name in one.targets if name in known)) for one in self.inhibitions if one.source in known]
-        return self.replace(inhibitions=tuple(inhibition for inhibition in inhibitions if inhibition.targets))
+        inhibitions = [replace(one, targets=tuple(name for name in one.targets if name in known)) for one in self.inhibitions if one.source in known]
+        return replace(self, inhibitions=tuple(inhibition for inhibition in inhibitions if inhibition.targets))
 
     def faults(self, alerts: Mapping[str, Alert]) -> list[Problem]:
         """Inhibitions that name what is no alert, or that can never match one of their targets."""
@@ -217,15 +227,15 @@ def applied(routing: Routing, settings: Settings) -> Routing:
     for name, kinds in chosen.receivers.items():
         receiver = receivers.get(name, Receiver(name))
         integrations = dict(receiver.integrations)
-        for kind, fields in kinds.items():
-            if fields is None:
+        for kind, changes in kinds.items():
+            if changes is None:
                 integrations.pop(kind, None)
                 continue
             try:
-                integrations[kind] = _integration(kind, integrations.get(kind), fields)
+                integrations[kind] = _integration(kind, integrations.get(kind), changes)
             except MonitoringError as error:
                 problems += [Problem(f"alertmanager.receivers.{name}.{kind}", problem.what, problem.cure) for problem in error.problems]
-        receivers[name] = receiver.replace(integrations=integrations)
+        receivers[name] = replace(receiver, integrations=integrations)
     problems += [
         Problem(f"alertmanager.receivers.{name}", "would tell nobody", f"leave one on: {choices(KINDS)}")
         for name, receiver in receivers.items()
@@ -249,26 +259,27 @@ def applied(routing: Routing, settings: Settings) -> Routing:
         routes.append((route, changes))
     if problems:
         raise SettingsError(problems=problems)
-    return routing.replace(
+    return replace(
+        routing,
         receivers=tuple(receivers.values()),
-        routes=tuple(route.replace(**changes) for route, changes in routes),
+        routes=tuple(replace(route, **changes) for route, changes in routes),
         mute_times=tuple(times.values()),
         group_by=chosen.group_by or (*routing.group_by, *kept),
-        inhibitions=tuple(inhibition.replace(equal=(*inhibition.equal, *kept)) for inhibition in routing.inhibitions),
+        inhibitions=tuple(replace(inhibition, equal=(*inhibition.equal, *kept)) for inhibition in routing.inhibitions),
     )
 
 
 def _times(chosen: AlertmanagerSettings) -> Iterator[tuple[str, dict[str, Any]]]:
-    for name, fields in chosen.mute_times.items():
-        yield name, {**fields, "hours": tuple(Hours(*span) for span in fields.get("hours", ()))}
+    for name, changes in chosen.mute_times.items():
+        yield name, {**changes, "hours": tuple(Hours(*span) for span in changes.get("hours", ()))}
 
 
-def _integration(kind: str, before: Integration | None, fields: Mapping[str, Any]) -> Integration:
+def _integration(kind: str, before: Integration | None, changes: Mapping[str, Any]) -> Integration:
     """What was declared with some fields changed, or a new one."""
     made = KINDS[kind]
-    declared = {name: value for name, value in vars(before).items() if not (name in _KEYS and set(_KEYS) & set(fields))} if before else {}
-    values = {**declared, **fields}
-    missing = [name for name in made._fields if name not in made._defaults and name not in values]
+    declared = {name: value for name, value in vars(before).items() if not (name in _KEYS and set(_KEYS) & set(changes))} if before else {}
+    values = {**declared, **changes}
+    missing = [one.name for one in fields(made) if one.default is MISSING and one.default_factory is MISSING and one.name not in values]
     if missing:
         named = ["from" if name == "sender" else name for name in missing]
         raise MonitoringError(f"needs {choices(named)}", cure="add what is missing")

@@ -18,11 +18,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
 
 from balance.catalog.registry import Catalog
 from balance.errors import BalanceError, MonitoringError, Problem, SourceError, choices, suggestion
 from balance.promql.read import checked
-from balance.record import Record
 
 SECTIONS = ("Meaning", "Impact", "Diagnosis", "Remedy")
 """What every runbook has to say; further sections may follow."""
@@ -36,7 +36,8 @@ _CODE = re.compile(r"`([^`\n]+)`")
 _KEYS = ("owner", "reviewed")
 
 
-class Runbook(Record):
+@dataclass(frozen=True)
+class Runbook:
     """The prose for one alert. `where` is its file, `sections` are headings with their Markdown; what is missing is empty."""
 
     alert: str

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Literal
 
 from balance.promql.selectors import Matcher
 from balance.promql.text import Scope, duration, matching
-from balance.record import Record
 
 Severity = Literal["critical", "warning"]
 
 
-class AlertSettings(Record):
+@dataclass(frozen=True)
+class AlertSettings:
     """Overrides for one alert; an empty field keeps what the alert declares. `wait` is its ``for``, `keep_firing` its
     ``keep_firing_for``, in seconds; an alert that is not `enabled` is in nothing that is generated.
     """
@@ -24,7 +25,8 @@ class AlertSettings(Record):
     enabled: bool = True
 
 
-class PrometheusSettings(Record):
+@dataclass(frozen=True)
+class PrometheusSettings:
     """The scrape configuration: seconds between scrapes and rule evaluations, addresses of the instances (admin port), where rules are read from
     and where alerts are sent to.
     """
@@ -36,7 +38,8 @@ class PrometheusSettings(Record):
     alertmanagers: tuple[str, ...] = ("127.0.0.1:9093",)
 
 
-class KubernetesSettings(Record):
+@dataclass(frozen=True)
+class KubernetesSettings:
     """Names and labels of Kubernetes objects. `name` is by default the catalog's; `labels` are those by which Prometheus' operator
     picks up rules and monitors; `service_labels` and `service_namespaces` say which Services are scraped, on the port called `port`.
     `image` (by default the workload's) runs at least `replicas` and at most `most_replicas` times, each asking for so many processors (`cpu`).
@@ -44,19 +47,20 @@ class KubernetesSettings(Record):
 
     name: str = ""
     namespace: str = ""
-    labels: Mapping[str, str] = {}
-    service_labels: Mapping[str, str] = {}
+    labels: Mapping[str, str] = field(default_factory=dict)
+    service_labels: Mapping[str, str] = field(default_factory=dict)
     service_namespaces: tuple[str, ...] = ()
     port: str = "metrics"
-    dashboard_labels: Mapping[str, str] = {"grafana_dashboard": "1"}
-    dashboard_annotations: Mapping[str, str] = {}
+    dashboard_labels: Mapping[str, str] = field(default_factory=lambda: {"grafana_dashboard": "1"})
+    dashboard_annotations: Mapping[str, str] = field(default_factory=dict)
     image: str = ""
     replicas: int = 2
     most_replicas: int = 10
     cpu: str = "500m"
 
 
-class ProvisioningSettings(Record):
+@dataclass(frozen=True)
+class ProvisioningSettings:
     """Where Grafana finds the dashboards (`path`, on its own disk) and Prometheus (`url`), and under which names it shows them: by
     default a provider named like the main dashboard, and the bundle's folder.
     """
@@ -69,7 +73,8 @@ class ProvisioningSettings(Record):
     url: str = "http://localhost:9090"
 
 
-class Ruler(Record):
+@dataclass(frozen=True)
+class Ruler:
     """What a program that evaluates rules wants otherwise than Prometheus: a `namespace` above the groups, rules without some keys."""
 
     namespaced: bool = False
@@ -86,20 +91,22 @@ RULERS: Mapping[str, Ruler] = {
 """By name. `mimirtool rules load` wants the namespace; vmalert knows ``keep_firing_for`` from 1.92 on."""
 
 
-class AlertmanagerSettings(Record):
+@dataclass(frozen=True)
+class AlertmanagerSettings:
     """What Alertmanager's configuration differs in from what is declared (`balance.monitoring.routing`). `receivers`: fields of an
     integration by receiver and kind, None to leave that kind out; `routes`: fields of a route by severity; `mute_times`: fields of
     mute times by name. `secrets` is the folder of the files that hold secrets.
     """
 
     secrets: str = "/etc/alertmanager/secrets"
-    receivers: Mapping[str, Mapping[str, Mapping[str, Any] | None]] = {}
-    routes: Mapping[str, Mapping[str, Any]] = {}
-    mute_times: Mapping[str, Mapping[str, Any]] = {}
+    receivers: Mapping[str, Mapping[str, Mapping[str, Any] | None]] = field(default_factory=dict)
+    routes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    mute_times: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     group_by: tuple[str, ...] = ()
 
 
-class Settings(Record):
+@dataclass(frozen=True)
+class Settings:
     """All settings with their defaults. `job` is the scrape job, on which rules, dashboards and the scrape configuration agree;
     where it is not chosen it is the name of the catalog. `matchers` are put into every selector beside it. `keep_labels` are kept by
     every aggregation that keeps the job, for a Prometheus, Thanos or Mimir that sees several clusters. `rate_window` is that of rates in
@@ -114,9 +121,9 @@ class Settings(Record):
     grafana_url: str = "http://localhost:3000"
     runtime: str = "python"
     ruler: str = "prometheus"
-    thresholds: Mapping[str, float] = {}
-    objectives: Mapping[str, Decimal] = {}
-    alerts: Mapping[str, AlertSettings] = {}
+    thresholds: Mapping[str, float] = field(default_factory=dict)
+    objectives: Mapping[str, Decimal] = field(default_factory=dict)
+    alerts: Mapping[str, AlertSettings] = field(default_factory=dict)
     prometheus: PrometheusSettings = PrometheusSettings()
     alertmanager: AlertmanagerSettings = AlertmanagerSettings()
     kubernetes: KubernetesSettings = KubernetesSettings()

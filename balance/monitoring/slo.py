@@ -8,6 +8,7 @@ While less than the long window has been recorded, its ratio is that of a shorte
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
 
@@ -19,12 +20,12 @@ from balance.promql import Window, compare, complement, increase, over_time, rat
 from balance.promql.ast import Recorded
 from balance.promql.selectors import CounterSeries, Expr
 from balance.promql.text import duration
-from balance.record import Record
 
 HOUR, DAY = 3600, 86400
 
 
-class Pair(Record):
+@dataclass(frozen=True)
+class Pair:
     """Two windows, in seconds, and the share of the period's budget that is spent within the long one when somebody is told."""
 
     long: int
@@ -32,7 +33,8 @@ class Pair(Record):
     share: Decimal
 
 
-class Pace(Record):
+@dataclass(frozen=True)
+class Pace:
     """How fast a budget burns for somebody to be told so: any of the pairs."""
 
     name: str
@@ -47,7 +49,8 @@ PACES = (
 """The pairs of the Site Reliability Workbook."""
 
 
-class Slo(Record):
+@dataclass(frozen=True)
+class Slo:
     """An objective for the share of good events among all, over a period of days.
 
     Either `bad` or `good` counts within `total`; for latency, `good` is ``series(HISTOGRAM).within(BOUND)``, which is a bucket by
@@ -66,7 +69,7 @@ class Slo(Record):
     good: CounterSeries | None = None
     days: int = 30
 
-    def validate(self) -> None:
+    def __post_init__(self) -> None:
         where = f"objective {self.name!r}"
         if not is_name(self.name):
             raise MonitoringError("is no name", where=where, cure="letters, digits and _")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from balance.catalog.model import Threshold
 from balance.errors import MonitoringError
-from balance.record import Record
 
 
-class Workload(Record):
+@dataclass(frozen=True)
+class Workload:
     """A service in a container: the image and its arguments, its ports by name, one of which is `metrics`; the paths on that port that tell
     whether it lives and whether it takes requests; the folder that its configuration is mounted in; the seconds that it takes at most to
     stop; and the threshold of its memory, in bytes, from which its limit follows.
@@ -24,6 +25,6 @@ class Workload(Record):
     stopping: int
     memory: Threshold
 
-    def validate(self) -> None:
+    def __post_init__(self) -> None:
         if "metrics" not in self.ports:
             raise MonitoringError("has no port called metrics", where=f"workload {self.image}", cure="name the port that answers /metrics")

@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from balance.promql.evaluate import Database, Labels, evaluate
 from balance.promql.selectors import Expr
-from balance.record import Record
 
 
-class Span(Record):
+@dataclass(frozen=True)
+class Span:
     """From `start` to `end` (both included, seconds since 1970), every `step` seconds."""
 
     start: int
@@ -25,7 +26,8 @@ class Span(Record):
         return range(self.start, self.end + 1, self.step)
 
 
-class Curve(Record):
+@dataclass(frozen=True)
+class Curve:
     """A series: its labels, and its value at each moment of the span, None where there is none."""
 
     labels: Mapping[str, str]

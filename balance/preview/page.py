@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from html import escape
@@ -21,13 +22,13 @@ from balance.preview.curves import Ask, Curve, Span
 from balance.preview.draw import draw
 from balance.preview.view import Mark, View
 from balance.promql.text import Scope
-from balance.record import Record
 
 MOST = 100
 """So many series of a query are drawn; more are no picture."""
 
 
-class Stage(Record):
+@dataclass(frozen=True)
+class Stage:
     """What all panels of a page share. `runbooks` begins the addresses of runbooks, `source` says where the figures are from."""
 
     dashboards: Sequence[Dashboard]

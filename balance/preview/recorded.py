@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 
 from balance.errors import LiveError
 from balance.live.prometheus import Prometheus
@@ -32,7 +33,7 @@ def span(now: int, length: int, settings: Settings) -> Span:
 def scope(span: Span, settings: Settings) -> Scope:
     """The window of rates follows the step, as Grafana's `$__rate_interval` does."""
     scrape = settings.prometheus.scrape_interval
-    return settings.scope.replace(rate_window=duration(max(span.step + scrape, 4 * scrape)))
+    return replace(settings.scope, rate_window=duration(max(span.step + scrape, 4 * scrape)))
 
 
 def asking(server: Prometheus, bundle: Bundle, span: Span, scope: Scope) -> Ask:
@@ -46,7 +47,7 @@ def asking(server: Prometheus, bundle: Bundle, span: Span, scope: Scope) -> Ask:
         return curves(server, query, span)
 
     def written(expr: Expr, *, job: bool = False) -> str:
-        return text(expr, scope.replace(selector=scope.recorded) if job else scope)
+        return text(expr, replace(scope, selector=scope.recorded) if job else scope)
 
     queries = {written(query.expr) for board in bundle.dashboards for panel in board.panels for query in panel.queries}
     queries |= {written(annotation.expr, job=annotation.job) for board in bundle.dashboards for annotation in board.annotations}

@@ -11,6 +11,7 @@ import math
 import random
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from itertools import product
 
 from balance.catalog import standard
@@ -49,7 +50,7 @@ def database(bundle: Bundle, settings: Settings) -> Database:
     """Samples of every metric that is asked for, of what is taken from recording rules, and of the alerts that fire over all this."""
     exprs = tuple(_asked(bundle))
     metrics = {metric.name: metric for expr in exprs for metric in expr.metrics() if metric is not standard.ALERTS}
-    series = (one for _, metric in sorted(metrics.items()) for one in _series(metric, settings.job, bundle.samples))
+    series = (one for _, metric in sorted(metrics.items()) for one in _series(metric, settings.job, bundle.samples or Samples()))
     scope = Scope(f"job={quoted(settings.job)}", "", settings.thresholds, settings.keep, f"job={quoted(settings.job)}")
     made = Database(series, scope, 3)
     stored = {node.series.record: node for expr in exprs for node in expr.walk() if isinstance(node, OverTime)}
@@ -105,7 +106,7 @@ def _series(metric: Metric, job: str, samples: Samples) -> Iterator[Series]:
         factor = shape.during * math.prod(shape.values.get(value, 1) for value in labels.values())
         for instance in samples.instances or (f"{job}-1", f"{job}-2"):
             everything = {**labels, "job": job, "instance": instance}
-            yield from _made(metric, everything, shape.replace(level=shape.level * share, during=factor), samples.victim)
+            yield from _made(metric, everything, replace(shape, level=shape.level * share, during=factor), samples.victim)
 
 
 def _shares(label: Label, shape: Shape, samples: Samples) -> list[tuple[str, float]]:

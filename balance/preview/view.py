@@ -5,17 +5,18 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Callable
+from dataclasses import dataclass
 from html import escape
 
 from balance.monitoring.dashboards import Link, Panel
 from balance.preview.curves import Curve, Span
 from balance.preview.formats import formatted
 from balance.promql.text import Scope
-from balance.record import Record
 from balance.render import units
 
 
-class Mark(Record):
+@dataclass(frozen=True)
+class Mark:
     """Something that happened: from which step of the span to which (not included), in which colour, in words."""
 
     first: int
@@ -25,7 +26,8 @@ class Mark(Record):
     words: str
 
 
-class View(Record):
+@dataclass(frozen=True)
+class View:
     """A panel with the answers to its queries. `lead` gives the address of a link, empty where it leads nowhere from here."""
 
     panel: Panel

@@ -7,6 +7,7 @@ words; `text.py` is the one place that writes PromQL.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar, Literal, get_args
 
@@ -28,13 +29,14 @@ from balance.promql.selectors import (
 ComparisonOperator = Literal[">", ">=", "<", "<=", "==", "!="]
 
 
+@dataclass(frozen=True)
 class RangeCall(Expr):
     """``rate`` or ``increase`` of a counter over a window."""
 
     function: Literal["rate", "increase"]
     range: CounterRange
 
-    def validate(self) -> None:
+    def __post_init__(self) -> None:
         require(CounterRange, self.range, f"{self.function}()", "takes series(COUNTER).over(WINDOW)")
 
     @property
@@ -50,6 +52,7 @@ class RangeCall(Expr):
         return self.range.series.unit / SECONDS if self.function == "rate" else self.range.series.unit
 
 
+@dataclass(frozen=True)
 class Aggregation(Expr):
     """``sum``, ``min``, ``max``, ``avg`` or ``count`` by labels that the operand has."""
 
@@ -57,7 +60,7 @@ class Aggregation(Expr):
     by: tuple[str, ...]
     operand: Expr
 
-    def validate(self) -> None:
+    def __post_init__(self) -> None:
         if self.operator != "count":
             require_vector(self.operand)
         for label in self.by:
@@ -74,6 +77,7 @@ class Aggregation(Expr):
         return Unit.of("series") if counted else self.operand.unit
 
 
+@dataclass(frozen=True)
 class Quantile(Expr):
     """``histogram_quantile`` over the summed rates of a histogram's buckets, ``le`` kept."""
 
@@ -82,7 +86,7 @@ class Quantile(Expr):
     window: Window
     by: tuple[str, ...]
 
-    def validate(self) -> None:
+    def __post_init__(self) -> None:
         require(HistogramSeries, self.histogram, "a quantile", "takes series(HISTOGRAM)")
         if not 0 < self.q < 1:
             raise QueryError(f"quantile {self.q}", where=self.histogram.metric.name, cure="must be between 0 and 1")
@@ -109,6 +113,7 @@ class Quantile(Expr):
         return self.histogram.metric.unit
 
 
+@dataclass(frozen=True)
 class Quotient(Expr):
     """One vector over another with the same labels, in the unit that follows: bytes over requests are bytes per request, seconds over
     seconds a ratio. What is observed counts as a number: seconds over observations, the mean of a histogram, are seconds.
@@ -117,7 +122,7 @@ class Quotient(Expr):
     part: Expr
     whole: Expr
 
-    def validate(self) -> None:
+    def __post_init__(self) -> None:
         require_vector(self.part, self.whole)
         if self.part.labels != self.whole.labels:
             raise QueryError(
@@ -135,13 +140,14 @@ class Quotient(Expr):
         return unit * OBSERVATIONS if self.whole.unit.power(OBSERVATIONS) > self.part.unit.power(OBSERVATIONS) else unit
 
 
+@dataclass(frozen=True)
 class Scaled(Expr):
     """A vector times a threshold that is a ratio: where, in the vector's own unit, the limit lies."""
 
     operand: Expr
     threshold: Threshold
 
-    def validate(self) -> None:
+    def __post_init__(self) -> None:
         require_vector(self.operand)
         if self.threshold.unit != RATIO:
             raise QueryError(f"scaling by {self.threshold.name!r}, which is in {self.threshold.unit}", cure="scale by a ratio")
@@ -155,13 +161,14 @@ class Scaled(Expr):
         return self.operand.unit
 
 
+@dataclass(frozen=True)
 class Distance(Expr):
     """How far a moment is from now: ``time() - MOMENT`` since it, ``MOMENT - time()`` until it. `moment` is a gauge in seconds since 1970."""
 
     moment: Expr
     direction: Literal["since", "until"]
 
-    def validate(self) -> None:
+    def __post_init__(self) -> None:
         require(Expr, self.moment, f"the time {self.direction}", "takes the series of a gauge that holds a time")
         metric = getattr(self.moment, "metric", None)
         if not isinstance(metric, Gauge) or metric.unit != SECONDS:
@@ -177,13 +184,14 @@ class Distance(Expr):
         return SECONDS
 
 
+@dataclass(frozen=True)
 class Changes(Expr):
     """How often the value of a gauge changed over a window."""
 
     series: GaugeSeries
     window: Window
 
-    def validate(self) -> None:
+    def __post_init__(self) -> None:
         require(GaugeSeries, self.series, "changes()", "takes the series of a gauge")
 
     @property
@@ -195,6 +203,7 @@ class Changes(Expr):
         return Unit.of("changes")
 
 
+@dataclass(frozen=True)
 class Comparison(Expr):
     """The series whose value compares so with a threshold."""
 
@@ -202,7 +211,7 @@ class Comparison(Expr):
     operator: ComparisonOperator
     threshold: Threshold
 
-    def validate(self) -> None:
+    def __post_init__(self) -> None:
         require_vector(self.left)
         if self.operator not in get_args(ComparisonOperator):
             raise QueryError(f"no operator {self.operator!r}", cure=f"choices: {choices(get_args(ComparisonOperator))}")
@@ -221,12 +230,13 @@ class Comparison(Expr):
         return self.left.unit
 
 
+@dataclass(frozen=True)
 class Absent(Expr):
     """1 where no such series exists at all; carries the labels that its selector fixes with ``=``."""
 
     selector: Selector
 
-    def validate(self) -> None:
+    def __post_init__(self) -> None:
         require(Selector, self.selector, "absent()", "takes the series of a metric; of a histogram, its count")
 
     @property
@@ -238,6 +248,7 @@ class Absent(Expr):
         return STATE
 
 
+@dataclass(frozen=True)
 class Recorded(Expr):
     """What a recording rule has stored under a name: the value of `expr` at the last evaluation.
 
@@ -247,7 +258,7 @@ class Recorded(Expr):
     record: str
     expr: Expr
 
-    def validate(self) -> None:
+    def __post_init__(self) -> None:
         if any(window.adaptive for window in self.expr.windows()):
             raise QueryError("reads a recording rule whose window the settings choose", where=self.record, cure="record over a fixed window")
 
@@ -260,6 +271,7 @@ class Recorded(Expr):
         return self.expr.unit
 
 
+@dataclass(frozen=True)
 class Bridged(Expr):
     """The series of a renamed metric as they are, under whichever of its names they exist; of both, those with the present one."""
 
@@ -275,6 +287,7 @@ class Bridged(Expr):
         return self.selector.unit
 
 
+@dataclass(frozen=True)
 class OverTime(Expr):
     """``sum_over_time`` of what a recording rule has stored."""
 
@@ -290,12 +303,13 @@ class OverTime(Expr):
         return self.series.unit
 
 
+@dataclass(frozen=True)
 class Complement(Expr):
     """What a share leaves: ``1 - RATIO``."""
 
     operand: Expr
 
-    def validate(self) -> None:
+    def __post_init__(self) -> None:
         require_vector(self.operand)
         if self.operand.unit != RATIO:
             raise QueryError(f"what {self.operand.unit} leave of 1", cure="takes a ratio")
@@ -309,6 +323,7 @@ class Complement(Expr):
         return RATIO
 
 
+@dataclass(frozen=True)
 class SetOperation(Expr):
     """``or``, ``and`` and ``unless`` of two vectors; `on` names the labels that are matched, none means all."""
 
@@ -319,7 +334,7 @@ class SetOperation(Expr):
 
     precedence: ClassVar[dict[str, int]] = {"or": 0, "and": 1, "unless": 1}
 
-    def validate(self) -> None:
+    def __post_init__(self) -> None:
         require_vector(self.left, self.right)
         if self.operator == "or" and self.left.unit != self.right.unit:
             raise QueryError(f"{self.left.unit} or {self.right.unit}", cure="both sides need the same unit")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import overload
 
 from balance.catalog.model import RATIO, Counter, Gauge, Histogram, Metric, StateSet, Threshold
@@ -34,10 +35,10 @@ from balance.promql.selectors import (
     StateSeries,
     Window,
 )
-from balance.record import Record
 
 
-class Match(Record):
+@dataclass(frozen=True)
+class Match:
     """What a label's value must be, where equality with one value is not enough."""
 
     operator: MatchOperator

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from balance.catalog.model import TARGET_LABELS, Counter, Histogram, Metric, Unit, number
 from balance.errors import QueryError, choices
-from balance.record import Record
 
 MatchOperator = Literal["=", "!=", "=~", "!~"]
 Labels = frozenset[str]
@@ -18,7 +18,8 @@ _NOT_RE2 = re.compile(r"\(\?<?[=!]|\(\?P=|\\[1-9]|[*+?}]\+")
 """What Python's regular expressions have and Prometheus' have not: lookaround, back references, possessive quantifiers."""
 
 
-class Window(Record):
+@dataclass(frozen=True)
+class Window:
     """How far back a range looks, in seconds. An `adaptive` one follows the resolution where a dashboard draws it; one with an
     `offset` ends so many seconds ago.
     """
@@ -27,7 +28,7 @@ class Window(Record):
     adaptive: bool = False
     offset: int = 0
 
-    def validate(self) -> None:
+    def __post_init__(self) -> None:
         if self.seconds <= 0 or self.seconds % 1:
             raise QueryError(f"a window of {self.seconds} s", cure="windows are whole seconds, 1 or more")
         if self.offset < 0 or self.offset % 1:
@@ -38,7 +39,8 @@ RATE_WINDOW = Window(300, adaptive=True)
 """The window of rates: five minutes in rules, Grafana's `$__rate_interval` on a dashboard."""
 
 
-class Matcher(Record):
+@dataclass(frozen=True)
+class Matcher:
     """One condition on a label: ``status=~"5.."``."""
 
     label: str
@@ -57,7 +59,8 @@ def pattern_fault(pattern: str) -> str:
     return ""
 
 
-class Expr(Record):
+@dataclass(frozen=True)
+class Expr:
     """An instant vector."""
 
     @property
@@ -102,6 +105,7 @@ class Expr(Record):
         return (samples.window for samples in ranges if isinstance(samples, CounterRange))
 
 
+@dataclass(frozen=True)
 class Selector(Expr):
     """Series of one metric. `suffix` picks a part of a histogram: ``_bucket``, ``_count``, ``_sum``."""
 
@@ -109,7 +113,7 @@ class Selector(Expr):
     matchers: tuple[Matcher, ...] = ()
     suffix: str = ""
 
-    def validate(self) -> None:
+    def __post_init__(self) -> None:
         for matcher in self.matchers:
             self._check(matcher)
 
@@ -165,24 +169,27 @@ class _NoRange:
             require(CounterSeries, self, "a range", "takes the series of a counter")
 
 
+@dataclass(frozen=True)
 class GaugeSeries(_NoRange, Selector):
     """Series of a gauge."""
 
 
+@dataclass(frozen=True)
 class CounterSeries(Selector):
     """Series of a counter: of use only as a rate or an increase over a window."""
 
     of: ClassVar[type[Metric]] = Counter
 
-    def validate(self) -> None:
+    def __post_init__(self) -> None:
         require(self.of, self.metric, "counter series", "takes a counter, or a part of a histogram")
-        super().validate()
+        super().__post_init__()
 
     def over(self, window: Window) -> CounterRange:
         """The samples of the last `window`."""
         return CounterRange(self, window)
 
 
+@dataclass(frozen=True)
 class StateSeries(GaugeSeries):
     """Series of a state set: 1 where the chosen state holds."""
 
@@ -191,6 +198,7 @@ class StateSeries(GaugeSeries):
         return super().labels | {matcher.label for matcher in self.matchers}
 
 
+@dataclass(frozen=True)
 class PartSeries(CounterSeries):
     """``_count``, ``_sum`` or ``_bucket`` of a histogram; the buckets carry ``le``."""
 
@@ -209,13 +217,14 @@ class PartSeries(CounterSeries):
         return self.metric.unit if self.suffix == "_sum" else OBSERVATIONS
 
 
-class HistogramSeries(_NoRange, Record):
+@dataclass(frozen=True)
+class HistogramSeries(_NoRange):
     """Series of a histogram. It is no vector by itself: take a quantile of it, or one of its parts."""
 
     metric: Histogram
     matchers: tuple[Matcher, ...] = ()
 
-    def validate(self) -> None:
+    def __post_init__(self) -> None:
         PartSeries(self.metric, self.matchers, "_count")
 
     @property
@@ -241,11 +250,12 @@ class HistogramSeries(_NoRange, Record):
         return PartSeries(self.metric, self.matchers, "_sum")
 
 
-class CounterRange(Record):
+@dataclass(frozen=True)
+class CounterRange:
     """A range vector of a counter."""
 
     series: CounterSeries
     window: Window
 
-    def validate(self) -> None:
+    def __post_init__(self) -> None:
         require(CounterSeries, self.series, "a range", "takes the series of a counter")

@@ -8,6 +8,7 @@ Series are straight lines, so that the value holds from the second sample on, wh
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 from itertools import product
 
@@ -17,7 +18,6 @@ from balance.promql.ast import Absent, Aggregation, Comparison, Complement, Dist
 from balance.promql.evaluate import agrees, kept, matchers
 from balance.promql.selectors import CounterSeries, Expr, Selector
 from balance.promql.text import Scope, seconds, text
-from balance.record import Record
 
 Key = tuple[str, tuple[tuple[str, str], ...]]
 """Name and sorted labels of a series."""
@@ -27,7 +27,8 @@ _NAMES = ("one", "two", "three", "four", "a", "b", *map(str, range(10)), "200", 
 """What values of open labels are called: names, numbers, status codes."""
 
 
-class Line(Record):
+@dataclass(frozen=True)
+class Line:
     """A straight line: its value at the time 0, and by how much it rises in a second. A counter's goes on from where it is."""
 
     start: Fraction
@@ -38,7 +39,8 @@ class Line(Record):
 Lines = dict[Key, Line]
 
 
-class Solver(Record):
+@dataclass(frozen=True)
+class Solver:
     """Finds lines within a scope. `step` is the time between samples in seconds; `scale` multiplies what a whole counts.
     Of the values that a label may have the first is taken, or the `last`.
     """

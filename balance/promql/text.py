@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from balance.catalog.model import Threshold, number
@@ -24,13 +25,13 @@ from balance.promql.ast import (
     SetOperation,
 )
 from balance.promql.selectors import CounterRange, Expr, Matcher, Selector, Window
-from balance.record import Record
 
 _UNITS = (("w", 604800), ("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
 _LENGTHS = {"y": 31536000, **dict(_UNITS), "ms": 0.001}
 
 
-class Scope(Record):
+@dataclass(frozen=True)
+class Scope:
     """Where an expression is used: matchers put into every selector, the text of adaptive windows, thresholds that differ.
 
     `selector` is PromQL such as ``job="balance"``; `thresholds` maps names to values that replace the catalog's. `keep` is put
@@ -40,10 +41,10 @@ class Scope(Record):
 
     selector: str = ""
     rate_window: str = ""
-    thresholds: Mapping[str, float] = {}
+    thresholds: Mapping[str, float] = field(default_factory=dict)
     keep: str = ""
     recorded: str = ""
-    by_label: Mapping[str, str] = {}
+    by_label: Mapping[str, str] = field(default_factory=dict)
 
     def value(self, threshold: Threshold) -> float:
         """The value of a threshold in this scope."""

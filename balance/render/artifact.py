@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from balance.record import Record
+from dataclasses import dataclass
 
 
-class Artifact(Record):
+@dataclass(frozen=True)
+class Artifact:
     """A path relative to the output directory, with `/`, and the text of the file."""
 
     path: str

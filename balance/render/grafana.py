@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from functools import partial
 from json.encoder import encode_basestring
 from typing import Any
@@ -19,7 +20,6 @@ from balance.monitoring.dashboards import WIDTH, Annotation, Dashboard, Link, Pa
 from balance.monitoring.settings import Settings
 from balance.promql.selectors import Matcher
 from balance.promql.text import Scope, matching, text
-from balance.record import Record
 from balance.render import grafanalib_fast, units
 from balance.render.versions import DEFAULT_VERSION, SCHEMA_VERSIONS
 
@@ -43,14 +43,15 @@ _CUSTOM_KEYS = {"axisSoftMin", "axisSoftMax", "displayMode"}
 _DEFAULTS_KEYS = {"columns", "decimals"}
 
 
-class Form(Record):
+@dataclass(frozen=True)
+class Form:
     """Which form of JSON: for which Grafana, and whether for import by hand (``__inputs``) or for provisioning."""
 
     version: str = DEFAULT_VERSION
     for_import: bool = False
 
 
-def render(dashboard: Dashboard, settings: Settings, form: Form = Form()) -> str:  # noqa: B008 (immutable)
+def render(dashboard: Dashboard, settings: Settings, form: Form = Form()) -> str:
     """The dashboard as JSON text with a final newline. Raises `RenderError` if two panels would get the same id."""
     model = _dashboard(dashboard, settings, form)
     return _written(_shared(model) if form.for_import else model, "\n") + "\n"
@@ -132,7 +133,7 @@ def _annotation(annotation: Annotation, scope: Scope) -> Json:
         "enable": True,
         "hide": False,
         "iconColor": annotation.color,
-        "expr": text(annotation.expr, scope.replace(selector=scope.recorded) if annotation.job else scope),
+        "expr": text(annotation.expr, replace(scope, selector=scope.recorded) if annotation.job else scope),
         "step": STEP,
         "titleFormat": annotation.title,
         "textFormat": annotation.words,
@@ -165,7 +166,8 @@ def _titled(label: str) -> str:
     return label.replace("_", " ").capitalize()
 
 
-class _Grid(Record):
+@dataclass(frozen=True)
+class _Grid:
     """Rows and panels in their place: panels flow from left to right and wrap."""
 
     lib: Any

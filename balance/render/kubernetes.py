@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from balance.errors import RenderError
@@ -78,7 +79,7 @@ def _running(name: str, bundle: Bundle, settings: Settings) -> dict[str, Json]:
         return {}
     chosen = settings.kubernetes
     labels = _service_labels(name, settings)
-    place = settings.replace(kubernetes=chosen.replace(namespace=(*chosen.service_namespaces, chosen.namespace)[0]))
+    place = replace(settings, kubernetes=replace(chosen, namespace=(*chosen.service_namespaces, chosen.namespace)[0]))
     if chosen.most_replicas < chosen.replicas:
         raise RenderError(
             f"is {chosen.most_replicas}, fewer than the {chosen.replicas} of kubernetes.replicas", where="kubernetes.most_replicas", cure="raise it"

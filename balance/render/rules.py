@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any, Literal, TypeVar
 
@@ -34,6 +35,7 @@ HEADER = "# Made by balance-gen from the metric catalog; edits are lost. To chan
 _HOLE = "\x00"
 
 
+@dataclass(frozen=True)
 class _Open(Scope):
     """Leaves open what users of the mixin choose: a name between two holes stands for each."""
 

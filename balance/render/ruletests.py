@@ -13,6 +13,7 @@ import json
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from fractions import Fraction
 from itertools import pairwise
@@ -27,7 +28,6 @@ from balance.promql.evaluate import LOOKBACK, Database, Labels, Series, Version,
 from balance.promql.selectors import Expr, Selector
 from balance.promql.solve import Key, Lines, Solver, exact, inside, outside
 from balance.promql.text import Scope, duration, seconds
-from balance.record import Record
 from balance.render import rules
 from balance.render.artifact import Artifact
 from balance.render.templates import expand
@@ -43,7 +43,8 @@ _SCALES = (*range(1, 33), 100, 10_000, 1_000_000, 100_000_000)
 """What a whole is multiplied by until arithmetic is exact, or there is enough traffic."""
 
 
-class Phase(Record):
+@dataclass(frozen=True)
+class Phase:
     """For so many evaluations, the series go along these lines. Counters begin anew at the start of a phase that is a `reset`."""
 
     lines: Lines
@@ -51,7 +52,8 @@ class Phase(Record):
     reset: bool = False
 
 
-class Case(Record):
+@dataclass(frozen=True)
+class Case:
     """A test: phases, one after the other, of `step` seconds between samples and evaluations."""
 
     name: str
@@ -60,7 +62,8 @@ class Case(Record):
     fires: bool = True
 
 
-class State(Record):
+@dataclass(frozen=True)
+class State:
     """One alert at one evaluation: whether it fires or is pending, and with which annotations."""
 
     firing: bool
@@ -70,7 +73,8 @@ class State(Record):
 States = dict[Labels, State]
 
 
-class Tested(Record):
+@dataclass(frozen=True)
+class Tested:
     """An alert with all that its tests need to know: what the rule says after settings."""
 
     alert: Alert
@@ -156,7 +160,7 @@ def cases(tested: Tested) -> Iterator[Case]:
         yield Case(
             f"fires when it begins, and after that its series vanish{which}",
             step,
-            (before, after.replace(steps=length + 2), Phase({}, warm + gone + held)),
+            (before, replace(after, steps=length + 2), Phase({}, warm + gone + held)),
         )
         for name, phases, fires in world.windows():
             yield Case(f"{name}{which}", step, phases, fires)
@@ -209,7 +213,7 @@ class _World:
         self.instance, self.last = instance, last
         self.threshold = exact(self.scope.value(branch.threshold))
         self.at = (_warm(branch, step, self.scope) + math.ceil(tested.alert.wait / step) + 2) * step
-        self.whole = branch.replace(otherwise=None, missing=None).whole
+        self.whole = replace(branch, otherwise=None, missing=None).whole
 
     def bad(self) -> Lines:
         """Series for which the branch just holds."""
@@ -275,7 +279,7 @@ class _World:
         """The series, with all that is counted multiplied so that the left side of a comparison has the wanted value."""
         now = max((exact(value) for value in self._evaluated(other.left, lines).values()), default=Fraction(0))
         share = wanted / now if now else Fraction(0)
-        return {key: line.replace(slope=line.slope * share) if line.counter else line for key, line in lines.items()}
+        return {key: replace(line, slope=line.slope * share) if line.counter else line for key, line in lines.items()}
 
     def _first(self, make: Callable[[Fraction], Lines], values: tuple[Fraction, ...]) -> Lines:
         """The first that can be made."""
@@ -412,7 +416,8 @@ def states(tested: Tested, samples: Samples, case: Case, version: Version) -> It
         }
 
 
-class Fact(Record):
+@dataclass(frozen=True)
+class Fact:
     """What is asserted of one evaluation: the states, and, where all versions have the same, the annotations."""
 
     states: States

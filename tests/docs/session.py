@@ -14,9 +14,9 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-from balance.record import Record
 from tests.e2e.conftest import DEADLINE, free_port
 
 _BLOCK = re.compile(r"^(?P<fence>````?)(?P<language>\w+)\n(?P<text>.*?)^(?P=fence)$", re.DOTALL | re.MULTILINE)
@@ -77,7 +77,8 @@ STAYS = {
 """What runs until Ctrl-C: the ports that it has if none are said, as they are said, and what answers then."""
 
 
-class Step(Record):
+@dataclass(frozen=True)
+class Step:
     """One command of a page with what is shown below it; its last command, if several are joined by &&, is that of `command`."""
 
     command: str
@@ -99,7 +100,8 @@ class Step(Record):
         return next((how for pattern, how in STAYS.items() if re.fullmatch(pattern, self.runs.strip())), ("", ""))
 
 
-class Session(Record):
+@dataclass(frozen=True)
+class Session:
     """What a page is: files by name, patches (without a name) and steps, in order."""
 
     blocks: tuple[tuple[str, str] | Step, ...]

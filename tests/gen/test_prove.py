@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -88,7 +89,7 @@ def test_what_promtool_refuses_is_a_finding(path: str, old: str, new: str, check
 
 @pytest.mark.parametrize("settings", [{"alertmanagers": ()}, {"rule_files": ("/nowhere/*.yaml", "/nowhere/a.yaml")}])
 def test_promtool_accepts_a_configuration_of_another_machine(settings: dict[str, tuple[str, ...]], bundle: Bundle, made: dict[str, str]) -> None:
-    (artifact,) = build.prometheus(bundle, SETTINGS.replace(prometheus=PrometheusSettings(**settings)))  # type: ignore[arg-type]
+    (artifact,) = build.prometheus(bundle, replace(SETTINGS, prometheus=PrometheusSettings(**settings)))  # type: ignore[arg-type]
     assert prove.judge({**made, artifact.path: artifact.text}.items(), []).findings == ()
 
 
@@ -103,7 +104,7 @@ def test_promtool_accepts_a_configuration_of_another_machine(settings: dict[str,
 def test_settings_that_prometheus_refuses_are_a_finding(
     settings: dict[str, tuple[str, ...]], message: str, bundle: Bundle, made: dict[str, str]
 ) -> None:
-    (artifact,) = build.prometheus(bundle, SETTINGS.replace(prometheus=PrometheusSettings(**settings)))  # type: ignore[arg-type]
+    (artifact,) = build.prometheus(bundle, replace(SETTINGS, prometheus=PrometheusSettings(**settings)))  # type: ignore[arg-type]
     (finding,) = prove.judge({**made, artifact.path: artifact.text}.items(), []).findings
     assert finding.check == "promtool-config"
     assert message in finding.problem

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,6 @@ from balance.generate.reading import Part, Section, Table
 from balance.generate.settings import KEYS, load
 from balance.monitoring.bundle import Bundle
 from balance.monitoring.settings import Settings
-from balance.record import Record
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +35,7 @@ def keys(prefix: str, table: Table) -> Iterator[str]:
             yield prefix + key
 
 
-def sections(table: Table, record: type[Record]) -> Iterator[tuple[Table, type[Record]]]:
+def sections(table: Table, record: type[Any]) -> Iterator[tuple[Table, type[Any]]]:
     yield table, record
     for _, read, _ in table.values():
         if isinstance(read, Section):
@@ -44,9 +44,10 @@ def sections(table: Table, record: type[Record]) -> Iterator[tuple[Table, type[R
 
 def test_every_field_of_the_settings_has_a_key_and_every_key_a_field_and_words() -> None:
     for table, record in sections(KEYS, Settings):
-        assert sorted(field for field, _, _ in table.values()) == sorted(record._fields)
+        assert sorted(field for field, _, _ in table.values()) == sorted(field.name for field in fields(record))
         assert all(read.__doc__ and words.endswith(".") for _, read, words in table.values() if not isinstance(read, Section))
-        assert not [key for key, (field, read, _) in table.items() if isinstance(record._defaults[field], Record) and not isinstance(read, Section)]
+        defaults = {field.name: field.default for field in fields(record)}
+        assert not [key for key, (field, read, _) in table.items() if is_dataclass(defaults[field]) and not isinstance(read, Section)]
 
 
 def test_the_page_lists_every_key_threshold_objective_and_alert(bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date
 from typing import Any
 
@@ -103,16 +104,16 @@ ALL = '{job=~"$job",instance=~"$instance"}'
 
 def ageing(remove_after: str) -> Bundle:
     """The bundle at version 2 of its catalog, with a stock that is to go."""
-    stock = STOCK.replace(deprecated_since="1", remove_after=remove_after)
+    stock = replace(STOCK, deprecated_since="1", remove_after=remove_after)
     catalog = Catalog("shop", (ORDERS, BASKETS, stock), thresholds=(FAILED, ENOUGH), version="2")
     rules = (RecordingRule("instance_job:shop_stock:max", max_by(series(stock), "instance", "job")),) if stock.remove_after == "2" else ()
-    return shop(unplotted={}).replace(catalog=catalog, recording_rules=rules)
+    return replace(shop(unplotted={}), catalog=catalog, recording_rules=rules)
 
 
 def declared(metric: Metric, **catalog: Any) -> Inputs:
     """With one more metric, which no panel shows."""
     more = Catalog("shop", (ORDERS, BASKETS, STOCK, metric), thresholds=(FAILED, ENOUGH), **catalog)
-    return good().replace(bundle=shop(catalog=more, unplotted={STOCK: "nobody asks", metric: "nor for these"}))
+    return replace(good(), bundle=shop(catalog=more, unplotted={STOCK: "nobody asks", metric: "nor for these"}))
 
 
 def gauge(name: str, unit: str = "goods", *labels: Label) -> Gauge:
@@ -123,27 +124,27 @@ def alerted(expr: Expr, operator: ComparisonOperator = ">", value: float = 0.5, 
     """With one more alert, whose condition is plotted and whose threshold is drawn; and with one more metric, if it needs one."""
     given = {name: changes.pop(name) for name in ("also", "missing") if name in changes}
     threshold = Threshold("more", value, expr.unit, reason="So it is.", above=-9)
-    alert = Alert("ShopMore", Condition(expr, operator, threshold, **given), "warning", "Too much", "Of it.", wait=60).replace(**changes)
+    alert = replace(Alert("ShopMore", Condition(expr, operator, threshold, **given), "warning", "Too much", "Of it.", wait=60), **changes)
     panel = Panel("More", "Of it.", (Query(expr, "x"),), thresholds=(threshold,))
     catalog = Catalog("shop", (ORDERS, BASKETS, STOCK, *([metric] if metric else ())), thresholds=(FAILED, ENOUGH, threshold))
     unplotted = {STOCK: "nobody asks"} if STOCK not in expr.metrics() else {}
-    inputs = good().replace(runbooks=(runbook(), runbook(alert="ShopMore")))
-    return inputs.replace(bundle=shop(PANEL, OTHER, panel, catalog=catalog, unplotted=unplotted, alerts=(ALERT, alert)))
+    inputs = replace(good(), runbooks=(runbook(), runbook(alert="ShopMore")))
+    return replace(inputs, bundle=shop(PANEL, OTHER, panel, catalog=catalog, unplotted=unplotted, alerts=(ALERT, alert)))
 
 
 def plotted(expr: Expr) -> Inputs:
     """With one more panel."""
     unplotted = {STOCK: "nobody asks"} if STOCK not in expr.metrics() else {}
-    return good().replace(bundle=shop(PANEL, OTHER, Panel("More", "Of it.", (Query(expr, "x"),)), unplotted=unplotted))
+    return replace(good(), bundle=shop(PANEL, OTHER, Panel("More", "Of it.", (Query(expr, "x"),)), unplotted=unplotted))
 
 
-def said(**words: str) -> Inputs:
-    return good().replace(bundle=shop(alerts=(ALERT.replace(**words),)))
+def said(**words: Any) -> Inputs:
+    return replace(good(), bundle=shop(alerts=(replace(ALERT, **words),)))
 
 
 def twice(**changes: Any) -> Inputs:
-    inputs = good().replace(runbooks=(runbook(), runbook(alert="ShopMore")))
-    return inputs.replace(bundle=shop(alerts=(ALERT, ALERT.replace(name="ShopMore", **changes))))
+    inputs = replace(good(), runbooks=(runbook(), runbook(alert="ShopMore")))
+    return replace(inputs, bundle=shop(alerts=(ALERT, replace(ALERT, name="ShopMore", **changes))))
 
 
 OPEN = Gauge("shop_open", "Whether it is open.", STATE)
@@ -170,7 +171,7 @@ BAD: dict[str, tuple[Callable[[], Inputs], str]] = {
         lambda: declared(gauge("shop_shelf", "goods", Label("shelf", "Where.", bound=9)), budget=Budget(total=12)),
         "may show 13 series of an instance, 12 are its budget (begin with shop_shelf: 9)",
     ),
-    "threshold-unused": (lambda: good().replace(bundle=shop(catalog=Catalog("shop", CATALOG, thresholds=(FAILED, ENOUGH, HIGH)))), "often is a"),
+    "threshold-unused": (lambda: replace(good(), bundle=shop(catalog=Catalog("shop", CATALOG, thresholds=(FAILED, ENOUGH, HIGH)))), "often is a"),
     "condition-impossible": (lambda: alerted(series(OPEN), "==", 2, OPEN), "compares state == 2, which never holds (values lie between 0 and 1)"),
     "condition-certain": (lambda: alerted(WHOLE, ">=", 0), "compares orders/seconds >= 0, which always holds (values lie between 0 and inf)"),
     "threshold-between-buckets": (lambda: alerted(quantile(0.9, series(WAITS), RATE_WINDOW, "job"), ">", 2, WAITS), "with 2, which is none of"),
@@ -183,62 +184,69 @@ BAD: dict[str, tuple[Callable[[], Inputs], str]] = {
     "absent-without-for": (lambda: alerted(series(OPEN), "==", 0, OPEN, missing=absent(series(OPEN)), wait=15), "what is missing after 15s"),
     "wait-ineffective": (lambda: alerted(series(STOCK), wait=14), "has for: 14s, rules are evaluated every 15s"),
     "interval-long": (
-        lambda: good().replace(
-            settings=Settings(job="shop", prometheus=PrometheusSettings(evaluation_interval=151)), bundle=shop(alerts=(ALERT.replace(wait=0),))
+        lambda: replace(
+            good(),
+            settings=Settings(job="shop", prometheus=PrometheusSettings(evaluation_interval=151)),
+            bundle=shop(alerts=(replace(ALERT, wait=0),)),
         ),
         "2m31s between two samples is too long (at most 2m30s)",
     ),
     "record-undeclared": (lambda: plotted(STORED), "reads job:failed:ratio_rate5m, which nothing records"),
     "record-late": (
-        lambda: good().replace(
+        lambda: replace(
+            good(),
             bundle=shop(
                 recording_rules=(
                     RecordingRule("job:failed:complement", complement(STORED)),
                     RecordingRule(STORED.record, STORED.expr),
                 )
-            )
+            ),
         ),
         "reads job:failed:ratio_rate5m, which is recorded after it",
     ),
     "rule-duplicate": (twice, "ShopMore says the same as ShopOrdersFail"),
     "severity-inverted": (
-        lambda: good().replace(
+        lambda: replace(
+            good(),
             runbooks=(runbook(), runbook(alert="ShopMore")),
             bundle=shop(
-                PANEL.replace(thresholds=(LOW, HIGH)),
+                replace(PANEL, thresholds=(LOW, HIGH)),
                 OTHER,
                 catalog=Catalog("shop", CATALOG, thresholds=(LOW, HIGH, ENOUGH)),
-                alerts=(ALERT, ALERT.replace(name="ShopMore", severity="warning", condition=FAILING.replace(threshold=HIGH))),
+                alerts=(ALERT, replace(ALERT, name="ShopMore", severity="warning", condition=replace(FAILING, threshold=HIGH))),
             ),
         ),
         "ShopOrdersFail is critical at 0.02, ShopMore warns at 0.1",
     ),
     "template-value": (lambda: said(summary="{{ $value }} of the orders fail"), "writes $value as a bare number"),
     "template-placeholder": (lambda: said(description="The threshold is {treshold}."), "has a place {treshold} in its words"),
-    "query-twice": (lambda: good().replace(bundle=shop(PANEL, OTHER.replace(queries=OTHER.queries * 2))), "Baskets asks for the same twice"),
+    "query-twice": (lambda: replace(good(), bundle=shop(PANEL, replace(OTHER, queries=OTHER.queries * 2))), "Baskets asks for the same twice"),
     "words-unknown-name": (lambda: said(description="See ShopOrderFails."), "ShopOrderFails is no alert (did you mean 'ShopOrdersFail'?"),
-    "alert-without-runbook": (lambda: good().replace(runbooks=()), "ShopOrdersFail has no runbook"),
-    "runbook-without-alert": (lambda: good().replace(runbooks=(runbook(), runbook(alert="ShopOrderFails"))), "did you mean 'ShopOrdersFail'?"),
-    "runbook-without-owner": (lambda: good().replace(runbooks=(runbook(owner=""),)), "has no owner"),
-    "runbook-without-review": (lambda: good().replace(runbooks=(runbook(reviewed="22.11.2026"),)), "reviewed on '22.11.2026', which is no day"),
-    "runbook-section": (lambda: good().replace(runbooks=(runbook(sections={**dict.fromkeys(SECTIONS, "x"), "Remedy": ""}),)), "nothing under Remedy"),
+    "alert-without-runbook": (lambda: replace(good(), runbooks=()), "ShopOrdersFail has no runbook"),
+    "runbook-without-alert": (lambda: replace(good(), runbooks=(runbook(), runbook(alert="ShopOrderFails"))), "did you mean 'ShopOrdersFail'?"),
+    "runbook-without-owner": (lambda: replace(good(), runbooks=(runbook(owner=""),)), "has no owner"),
+    "runbook-without-review": (lambda: replace(good(), runbooks=(runbook(reviewed="22.11.2026"),)), "reviewed on '22.11.2026', which is no day"),
+    "runbook-section": (
+        lambda: replace(good(), runbooks=(runbook(sections={**dict.fromkeys(SECTIONS, "x"), "Remedy": ""}),)),
+        "nothing under Remedy",
+    ),
     "runbook-names": (
-        lambda: good().replace(runbooks=(runbook(sections=dict.fromkeys(SECTIONS, "```promql\nshop_stok\n```")),)),
+        lambda: replace(good(), runbooks=(runbook(sections=dict.fromkeys(SECTIONS, "```promql\nshop_stok\n```")),)),
         "no metric 'shop_stok'",
     ),
-    "review-due": (lambda: good().replace(today=date(2027, 2, 23)), "was reviewed on 2026-11-22, by shop"),
-    "metric-unplotted": (lambda: good().replace(bundle=shop(unplotted={})), "shop_stock is on no panel"),
+    "review-due": (lambda: replace(good(), today=date(2027, 2, 23)), "was reviewed on 2026-11-22, by shop"),
+    "metric-unplotted": (lambda: replace(good(), bundle=shop(unplotted={})), "shop_stock is on no panel"),
     "metric-needlessly-unplotted": (
-        lambda: good().replace(bundle=shop(unplotted={STOCK: "nobody asks", BASKETS: "nor for these"})),
+        lambda: replace(good(), bundle=shop(unplotted={STOCK: "nobody asks", BASKETS: "nor for these"})),
         "shop_baskets is on a panel after all",
     ),
     "alert-without-panel": (
-        lambda: good().replace(bundle=shop(PANEL.replace(queries=(Query(FAILING.expr.parts[0], "x"),), thresholds=()), OTHER)),
+        lambda: replace(good(), bundle=shop(replace(PANEL, queries=(Query(FAILING.expr.parts[0], "x"),), thresholds=()), OTHER)),
         "has no panel",
     ),
-    "threshold-undrawn": (lambda: good().replace(bundle=shop(PANEL.replace(thresholds=()), OTHER)), "is plotted without 'failed'"),
+    "threshold-undrawn": (lambda: replace(good(), bundle=shop(replace(PANEL, thresholds=()), OTHER)), "is plotted without 'failed'"),
     "window-sparse": (
-        lambda: good().replace(settings=Settings(job="shop", prometheus=PrometheusSettings(scrape_interval=76))),
+        lambda: replace(good(), settings=Settings(job="shop", prometheus=PrometheusSettings(scrape_interval=76))),
         "windows of 5m hold fewer than 4 samples, with one every 1m16s (at most 1m15s)",
     ),
     "template-datasource-rule": (lambda: variable("datasource", label="Source"), "has a data source variable 'datasource' labelled 'Source'"),
@@ -258,10 +266,10 @@ BAD: dict[str, tuple[Callable[[], Inputs], str]] = {
     "target-instance-rule": (lambda: query(f'shop_stock{{job=~"$job",instance="$instance"}} / shop_stock{ALL}'), "whatever instance is chosen"),
     "target-counter-agg-rule": (lambda: query(f"sum(shop_orders_total{ALL})"), "shows shop_orders_total raw"),
     "uneditable-dashboard": (lambda: board(editable=True), "dashboard 'shop': error: shop can be edited"),
-    "removal-due": (lambda: good().replace(bundle=ageing(remove_after="1")), "shop_stock was to be shown until version 1, the catalog is at 2"),
-    "deprecated-in-use": (lambda: good().replace(bundle=ageing(remove_after="2")), "shop_stock is asked for and is to go after version 2"),
+    "removal-due": (lambda: replace(good(), bundle=ageing(remove_after="1")), "shop_stock was to be shown until version 1, the catalog is at 2"),
+    "deprecated-in-use": (lambda: replace(good(), bundle=ageing(remove_after="2")), "shop_stock is asked for and is to go after version 2"),
     "waiver-unused": (
-        lambda: good().replace(bundle=shop(waivers=(Waiver("alert-without-panel", "ShopOrdersFail", "soon"),))),
+        lambda: replace(good(), bundle=shop(waivers=(Waiver("alert-without-panel", "ShopOrdersFail", "soon"),))),
         "has no such finding",
     ),
 }
@@ -298,9 +306,9 @@ MORE_BAD: list[tuple[str, Callable[[], Inputs], str]] = [
     ("condition-certain", lambda: alerted(series(OPEN), "!=", 2, OPEN), "compares state != 2, which always holds"),
     ("vector-matching", lambda: plotted(ratio(rate(FAILED_ORDERS), rate(series(ORDERS, outcome="paid").over(RATE_WINDOW)))), "'failed' on one side"),
     ("regex-needless", lambda: plotted(rate(series(ORDERS, outcome=matches(".+")).over(RATE_WINDOW))), "matches every outcome by '.+'"),
-    ("record-undeclared", lambda: (lambda inputs: inputs.replace(bundle=inputs.bundle.replace(recording_rules=(RecordingRule(STORED.record, WHOLE),))))(plotted(STORED)), "which is recorded otherwise"),
-    ("rule-duplicate", lambda: good().replace(bundle=shop(recording_rules=(RecordingRule("job:a:b", WHOLE), RecordingRule("job:c:d", WHOLE)))), "job:c:d says"),
-    ("words-unknown-name", lambda: good().replace(bundle=shop(PANEL, OTHER.replace(description="Like shop_stok."))), "shop_stok is no metric"),
+    ("record-undeclared", lambda: (lambda inputs: replace(inputs, bundle=replace(inputs.bundle, recording_rules=(RecordingRule(STORED.record, WHOLE),))))(plotted(STORED)), "which is recorded otherwise"),
+    ("rule-duplicate", lambda: replace(good(), bundle=shop(recording_rules=(RecordingRule("job:a:b", WHOLE), RecordingRule("job:c:d", WHOLE)))), "job:c:d says"),
+    ("words-unknown-name", lambda: replace(good(), bundle=shop(PANEL, replace(OTHER, description="Like shop_stok."))), "shop_stok is no metric"),
     ("wait-ineffective", lambda: alerted(series(STOCK), keep_firing=1), "has keep_firing_for: 1s"),
 ]  # fmt: skip
 
@@ -322,7 +330,7 @@ GOOD: dict[str, Callable[[], Inputs]] = {
     "sides that are matched by labels that both have": lambda: plotted(unless(JOB_STOCK, series(BASKETS), "job")),
     "different values of a label that is aggregated away": lambda: plotted(ratio(PART, sum_by(rate(series(ORDERS, outcome="paid").over(RATE_WINDOW)), "job"))),
     "a pattern that some values match": lambda: plotted(rate(series(ORDERS, outcome=matches("f.*")).over(RATE_WINDOW))),
-    "a recorded series with its rule": lambda: (lambda inputs: inputs.replace(bundle=inputs.bundle.replace(recording_rules=(RecordingRule(STORED.record, STORED.expr),))))(plotted(STORED)),
+    "a recorded series with its rule": lambda: (lambda inputs: replace(inputs, bundle=replace(inputs.bundle, recording_rules=(RecordingRule(STORED.record, STORED.expr),))))(plotted(STORED)),
     "a value with a function of its own": lambda: said(summary="{{ $value | humanize }} of the orders fail"),
     "one condition at two severities": lambda: twice(severity="warning"),
     "other services' names": lambda: said(description="See PaymentDown and payments_total, WebSocket too."),
@@ -383,7 +391,7 @@ def test_a_rule_finds_its_fault_wherever_it_hides(make: Callable[[], Inputs], ch
         lambda: query(f"shop_stock{ALL} > 1 and on (job) sum by (job) (increase(shop_orders_total{ALL}[15m]))"),
         lambda: query(f"histogram_quantile(0.99, sum by (le) (rate(shop_seconds_bucket{ALL}[$__rate_interval])))"),
         lambda: query('sum(rate({job=~"$job"} |= "[5m] {" [$__auto]))', datasource=LOKI),
-        lambda: query('job:shop_orders:rate5m{job=~"$job"}').replace(bundle=shop(recording_rules=(RECORDED,))),
+        lambda: replace(query('job:shop_orders:rate5m{job=~"$job"}'), bundle=shop(recording_rules=(RECORDED,))),
         lambda: variable("job", query={"query": "label_values(shop_baskets, job)", "refId": "A"}),
         lambda: variable("instance", query='label_values(shop_baskets{job=~"$job"}, instance)'),
         lambda: board("panels", 1, "fieldConfig", defaults={"mappings": [{"type": "value", "options": {}}]}),
@@ -394,13 +402,13 @@ def test_the_rules_let_pass_what_is_right(make: Callable[[], Inputs]) -> None:
 
 
 def test_no_result_but_that_of_reviews_depends_on_the_day() -> None:
-    assert run(good().replace(today=date(2099, 1, 1))) == ([], 0)
-    assert run(good().replace(today=date(2027, 2, 22)), daily=True) == ([], 0), "92 days are a quarter"
+    assert run(replace(good(), today=date(2099, 1, 1))) == ([], 0)
+    assert run(replace(good(), today=date(2027, 2, 22)), daily=True) == ([], 0), "92 days are a quarter"
 
 
 def test_a_waiver_silences_one_finding_and_needs_a_reason() -> None:
     waived = shop(unplotted={}, waivers=(Waiver("metric-unplotted", "shop_stock", "a panel is being made"),))
-    assert run(good().replace(bundle=waived)) == ([], 1)
+    assert run(replace(good(), bundle=waived)) == ([], 1)
     with pytest.raises(MonitoringError, match="waives a finding without a reason"):
         Waiver("metric-unplotted", "shop_stock", " ")
 

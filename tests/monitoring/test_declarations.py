@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -59,8 +60,8 @@ def make_bundle(**changes: Any) -> Bundle:
     return Bundle(**{"catalog": m.CATALOG, "dashboards": (dashboard(),), "alerts": (alert(),), **changes})
 
 
-STRANGE = t.ERROR_RATIO.replace(name="strange")
-STRICTER = t.ERROR_RATIO.replace(value=0.01)
+STRANGE = replace(t.ERROR_RATIO, name="strange")
+STRICTER = replace(t.ERROR_RATIO, value=0.01)
 
 
 def errors(threshold: Threshold = t.ERROR_RATIO) -> Panel:

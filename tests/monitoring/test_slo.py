@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -22,7 +23,7 @@ WINDOWS = {"1h": 0, "6h": 0, "1d": 1, "3d": 1}
 
 
 def slo(**changes: Any) -> Slo:
-    return AVAILABILITY.replace(**changes)
+    return replace(AVAILABILITY, **changes)
 
 
 @pytest.mark.parametrize(
@@ -111,7 +112,7 @@ def test_no_page_while_the_history_is_shorter_than_the_window() -> None:
         return next((minute - onset for minute in range(onset, 2 * onset) if evaluate(condition.whole, made, minute * step)), None)
 
     assert first(alert.condition) == 5, "60 minutes x 0.0144 / 0.2 = 4.32 minutes"
-    assert first(six_hours.replace(also=six_hours.also[:2])) == 2, "what the guard is for"
+    assert first(replace(six_hours, also=six_hours.also[:2])) == 2, "what the guard is for"
     assert first(six_hours) is None
 
 

@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any, get_args
@@ -70,7 +71,7 @@ def test_links_lead_to_dashboards_and_to_runbooks_that_have_an_address(stage: St
     assert 'href="slo.html"' in panels["Error Budget Left"]
     assert '<a href="backend.html" title="This backend in depth: api-1">api-1</a>' in panels["Backends: Traffic"]
     assert 'href="https://runbooks.example/balance/BalanceDown.md"' in panels["BalanceDown"]
-    local = page(stage.dashboards[0], stage.replace(runbooks="runbooks"))
+    local = page(stage.dashboards[0], replace(stage, runbooks="runbooks"))
     assert ".md" not in local, "a browser would not find it"
 
 
@@ -128,8 +129,8 @@ def test_a_value_of_many_series_is_drawn_up_to_a_limit_that_is_told(stage: Stage
     span = Span(0, 60, 60)
     many = tuple(Curve({"instance": str(place)}, (1.0, 2.0)) for place in range(MOST + 5))
     declared = Panel("Many", "Words.", (Query(series(m.HTTP_REQUESTS_IN_FLIGHT), "{{instance}}"),))
-    board = stage.dashboards[0].replace(rows=(Row("All", (declared,)),), annotations=())
-    text = page(board, stage.replace(span=span, ask=lambda expr, *, job=False: many))
+    board = replace(stage.dashboards[0], rows=(Row("All", (declared,)),), annotations=())
+    text = page(board, replace(stage, span=span, ask=lambda expr, *, job=False: many))
     assert f"<small>{MOST} of {MOST + 5} series</small>" in text
     assert text.count('class="again"') == 2 * (MOST - 24), "beyond 24 colours lines are dotted"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import replace
 from importlib.resources import files
 from itertools import combinations
 
@@ -59,7 +60,7 @@ def test_no_panel_of_ours_uses_a_colour_twice(bundle: Bundle) -> None:
     from balance.generate import collect
     from balance.monitoring.settings import Settings
 
-    ask = asking(synthetic.database(*collect.collect(Settings())), synthetic.SPAN.replace(start=synthetic.SPAN.end))
+    ask = asking(synthetic.database(*collect.collect(Settings())), replace(synthetic.SPAN, start=synthetic.SPAN.end))
     counts = {panel.title: sum(len(ask(query.expr)) for query in panel.queries)
               for board in bundle.dashboards for panel in board.panels if panel.kind == "timeseries"}  # fmt: skip
     assert {title for title, count in counts.items() if count > len(COLORS)} == set()

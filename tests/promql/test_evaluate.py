@@ -11,6 +11,7 @@ import random
 import re
 import subprocess
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from balance.catalog.model import Counter, Histogram
@@ -70,7 +71,7 @@ def world(expr: Expr, chance: random.Random) -> dict[Key, Values]:
                 solver = Solver(SCOPE, STEP, instance=instance, last=last)
                 if isinstance(selector.metric, Histogram) and selector.suffix == "_bucket":
                     keys = [
-                        solver.series(selector.replace(matchers=()), (), le=bound)
+                        solver.series(replace(selector, matchers=()), (), le=bound)
                         for bound in (*map(repr, map(float, selector.metric.buckets)), "+Inf")
                     ]
                 else:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import promql_parser
 import pytest
@@ -123,7 +124,7 @@ def test_durations_are_written_as_prometheus_writes_them(seconds: int, written: 
 @pytest.mark.parametrize("value", ['a"b', "a\\b", "a\nb", "ä"])
 def test_a_label_value_survives_quoting(value: str) -> None:
     label = Label("backend", "Backend.", bound=5)
-    gauge = m.BACKEND_HEALTHY.replace(labels=(label,))
+    gauge = replace(m.BACKEND_HEALTHY, labels=(label,))
     parsed = promql_parser.parse(text(series(gauge, backend=value)))
     assert isinstance(parsed, promql_parser.VectorSelector)
     assert [matcher.value for matcher in parsed.matchers.matchers] == [value]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -32,8 +33,8 @@ def amtool(program: Callable[[str], str], monkeypatch: pytest.MonkeyPatch) -> st
     "settings",
     [
         SETTINGS,
-        SETTINGS.replace(alerts={"BalanceBackendDown": AlertSettings(severity="critical")}),
-        SETTINGS.replace(keep_labels=("cluster",)),
+        replace(SETTINGS, alerts={"BalanceBackendDown": AlertSettings(severity="critical")}),
+        replace(SETTINGS, keep_labels=("cluster",)),
         load(None, ["job=edge", "alertmanager.routes.warning={receiver: page, mute: [off-hours]}"]),
         load(None, ["job=edge", "alertmanager.receivers.page={pagerduty: {service_key_file: pagerduty}, webhook: {url: 'http://hook.test'}}"]),
     ],
@@ -73,15 +74,15 @@ def test_no_generated_file_holds_a_secret(repository: Path) -> None:
 
 
 def test_a_bundle_without_routing_has_no_configuration(bundle: Bundle) -> None:
-    assert build.alertmanager(bundle.replace(routing=None), SETTINGS) == []
-    assert routes.checks(bundle.replace(routing=None), SETTINGS) == []
+    assert build.alertmanager(replace(bundle, routing=None), SETTINGS) == []
+    assert routes.checks(replace(bundle, routing=None), SETTINGS) == []
 
 
 def test_an_alert_that_is_left_out_is_in_no_inhibition(bundle: Bundle, amtool: str) -> None:
     assert bundle.routing
     for gone in ("BalanceDown", "BalanceBackendDown", "BalanceHighRetryRate"):
         kept = tuple(alert for alert in bundle.alerts if alert.name != gone)
-        fewer = bundle.replace(alerts=kept, routing=bundle.routing.among(alert.name for alert in kept))
+        fewer = replace(bundle, alerts=kept, routing=bundle.routing.among(alert.name for alert in kept))
         assert gone not in build.alertmanager(fewer, SETTINGS)[0].text
         assert routes.checks(fewer, SETTINGS) == []
 
@@ -95,7 +96,7 @@ def test_every_inhibition_is_written_and_none_follows_from_a_test(bundle: Bundle
 
 
 def test_alerts_are_apart_by_the_labels_to_keep(bundle: Bundle) -> None:
-    made = yaml.safe_load(build.alertmanager(bundle, SETTINGS.replace(keep_labels=("cluster", "namespace")))[0].text)
+    made = yaml.safe_load(build.alertmanager(bundle, replace(SETTINGS, keep_labels=("cluster", "namespace")))[0].text)
     assert made["route"]["group_by"] == ["alertname", "job", "cluster", "namespace"]
     assert all(rule["equal"][-2:] == ["cluster", "namespace"] for rule in made["inhibit_rules"])
 

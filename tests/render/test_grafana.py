@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +35,8 @@ CUSTOM = {"timeseries": "GraphFieldConfig", "state-timeline": "FieldConfig", "ta
 FORMS: dict[str, tuple[Settings, Form]] = {
     **{f"Grafana {version}": (SETTINGS, Form(version)) for version in SCHEMA_VERSIONS},
     "for import": (SETTINGS, Form(for_import=True)),
-    "Go": (SETTINGS.replace(runtime="go"), Form()),
-    "several clusters": (SETTINGS.replace(keep_labels=("cluster", "namespace"), matchers=(Matcher("region", "=", "eu"),)), Form()),
+    "Go": (replace(SETTINGS, runtime="go"), Form()),
+    "several clusters": (replace(SETTINGS, keep_labels=("cluster", "namespace"), matchers=(Matcher("region", "=", "eu"),)), Form()),
 }
 
 
@@ -128,14 +129,14 @@ def test_threshold_lines_follow_the_settings(main: Dashboard) -> None:
 
 def test_several_threshold_lines_ascend_whatever_the_settings(main: Dashboard) -> None:
     panel = next(panel for panel in main.panels if panel.title == "Error Rate")
-    board = main.replace(rows=(Row("All", (panel.replace(thresholds=(t.RETRY_RATIO, t.ERROR_RATIO)),)),))
+    board = replace(main, rows=(Row("All", (replace(panel, thresholds=(t.RETRY_RATIO, t.ERROR_RATIO)),)),))
     steps = json.loads(render(board, SETTINGS))["panels"][1]["fieldConfig"]["defaults"]["thresholds"]["steps"]
     assert [step["value"] for step in steps] == [None, 0.05, 0.1]
 
 
 def test_a_panel_may_have_more_queries_than_the_alphabet_has_letters(main: Dashboard) -> None:
     panel = next(panel for panel in main.panels if panel.title == "Error Rate")
-    board = main.replace(rows=(Row("All", (panel.replace(queries=panel.queries[:1] * 28),)),))
+    board = replace(main, rows=(Row("All", (replace(panel, queries=panel.queries[:1] * 28),)),))
     targets = json.loads(render(board, SETTINGS))["panels"][1]["targets"]
     assert [target["refId"] for target in targets][-3:] == ["Z", "AA", "AB"]
 
@@ -178,8 +179,8 @@ def test_panels_do_not_overlap_and_fill_the_grid(model: Json) -> None:
 
 def test_ids_follow_from_content_so_that_a_new_panel_renumbers_nothing(main: Dashboard, model: Json) -> None:
     first, *rest = main.rows
-    added = first.panels[0].replace(title="Something New", width=4)
-    changed = json.loads(render(main.replace(rows=(Row(first.title, (added, *first.panels)), *rest)), SETTINGS))
+    added = replace(first.panels[0], title="Something New", width=4)
+    changed = json.loads(render(replace(main, rows=(Row(first.title, (added, *first.panels)), *rest)), SETTINGS))
     before, after = ({panel["title"]: panel["id"] for panel in panels(one, plots=False)} for one in (model, changed))
     assert before.items() <= after.items()
     assert len(after) == len(before) + 1 == len(set(after.values()))
@@ -188,10 +189,10 @@ def test_ids_follow_from_content_so_that_a_new_panel_renumbers_nothing(main: Das
 def test_the_diff_of_a_change_to_one_panel_touches_that_panel_alone(main: Dashboard, model: Json) -> None:
     changed_row = next(row for row in main.rows if row.title == "Retries")
     changed = tuple(
-        panel.replace(description="Otherwise.", least=None, width=6) if panel.title == "Retry Budget" else panel for panel in changed_row.panels
+        replace(panel, description="Otherwise.", least=None, width=6) if panel.title == "Retry Budget" else panel for panel in changed_row.panels
     )
-    rows = tuple(row.replace(panels=changed) if row is changed_row else row for row in main.rows)
-    after = render(main.replace(rows=rows), SETTINGS).splitlines()
+    rows = tuple(replace(row, panels=changed) if row is changed_row else row for row in main.rows)
+    after = render(replace(main, rows=rows), SETTINGS).splitlines()
     before = render(main, SETTINGS).splitlines()
     hunks = [block for block in difflib.SequenceMatcher(None, before, after, autojunk=False).get_opcodes() if block[0] != "equal"]
     id_of = f'"id": {grafana.panel_id(main, "Retry Budget")},'
@@ -319,7 +320,7 @@ def test_dashboards_lead_to_each_other_and_mark_what_happened(bundle: Bundle) ->
 
 def test_labels_to_keep_become_variables_that_narrow_everything_and_go_along_with_links(bundle: Bundle) -> None:
     for dashboard in bundle.dashboards:
-        text = render(dashboard, SETTINGS.replace(keep_labels=("cluster", "namespace")))
+        text = render(dashboard, replace(SETTINGS, keep_labels=("cluster", "namespace")))
         model = json.loads(text)
         variables = {variable["name"]: variable for variable in model["templating"]["list"]}
         assert list(variables)[:5] == ["datasource", "cluster", "namespace", "job", "instance"]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -88,7 +89,7 @@ def test_the_operator_gets_the_rules_of_the_rule_files(bundle: Bundle) -> None:
 
 
 def test_the_operator_gets_plain_rules_whatever_evaluates_the_files(bundle: Bundle) -> None:
-    assert made(bundle, SETTINGS.replace(ruler="vmalert-1.79")) == made(bundle, SETTINGS)
+    assert made(bundle, replace(SETTINGS, ruler="vmalert-1.79")) == made(bundle, SETTINGS)
 
 
 def test_a_config_map_holds_the_dashboard_byte_for_byte(bundle: Bundle) -> None:
@@ -99,8 +100,8 @@ def test_a_config_map_holds_the_dashboard_byte_for_byte(bundle: Bundle) -> None:
 
 @pytest.mark.parametrize("odd", ["\x7f", "\x85", "\x9f", "\u2028", "\u2029", "\ufeff", "\uffff", "ä", "€", "😀", "'", '"', "\\", "\t", ": ", " #"])
 def test_a_config_map_carries_any_character(bundle: Bundle, odd: str) -> None:
-    dashboard = bundle.dashboards[0].replace(description=f"before{odd}after", title=f"{odd} title")
-    text = made(bundle.replace(dashboards=(dashboard,)), SETTINGS)[f"dashboard-{dashboard.name}.yaml"]["data"][f"{dashboard.name}.json"]
+    dashboard = replace(bundle.dashboards[0], description=f"before{odd}after", title=f"{odd} title")
+    text = made(replace(bundle, dashboards=(dashboard,)), SETTINGS)[f"dashboard-{dashboard.name}.yaml"]["data"][f"{dashboard.name}.json"]
     model = json.loads(text)
     assert (model["description"], model["title"]) == (dashboard.description, dashboard.title)
 
@@ -169,7 +170,7 @@ def test_prometheus_finds_the_one_service_with_the_port_of_the_metrics_which_no_
 
 
 def test_the_alert_about_memory_comes_at_four_fifths_of_the_limit(bundle: Bundle) -> None:
-    for settings, threshold in ((SETTINGS, 512 * 2**20), (SETTINGS.replace(thresholds={"memory": float(2**30)}), 2**30)):
+    for settings, threshold in ((SETTINGS, 512 * 2**20), (replace(SETTINGS, thresholds={"memory": float(2**30)}), 2**30)):
         (container,) = made(bundle, settings)["deployment.yaml"]["spec"]["template"]["spec"]["containers"]
         limit = int(container["resources"]["limits"]["memory"].removesuffix("Mi")) * 2**20
         assert limit * 0.8 == pytest.approx(threshold, rel=0.001)
@@ -186,13 +187,13 @@ def test_a_pod_has_the_time_that_the_balancer_takes_to_stop(bundle: Bundle) -> N
 
 def test_how_many_run_and_from_which_image_are_settings(bundle: Bundle) -> None:
     chosen = KubernetesSettings(image="images.example/balance:1", replicas=3, most_replicas=3, cpu="1")
-    objects = made(bundle, SETTINGS.replace(kubernetes=chosen))
+    objects = made(bundle, replace(SETTINGS, kubernetes=chosen))
     (container,) = objects["deployment.yaml"]["spec"]["template"]["spec"]["containers"]
     assert (container["image"], container["resources"]["requests"]["cpu"]) == ("images.example/balance:1", "1")
     spec = objects["autoscaler.yaml"]["spec"]
     assert (spec["minReplicas"], spec["maxReplicas"]) == (3, 3)
     with pytest.raises(RenderError, match=r"kubernetes\.most_replicas: is 2, fewer than the 3 of kubernetes\.replicas"):
-        made(bundle, SETTINGS.replace(kubernetes=chosen.replace(most_replicas=2)))
+        made(bundle, replace(SETTINGS, kubernetes=replace(chosen, most_replicas=2)))
 
 
 def test_no_two_parts_of_an_object_share_an_anchor(bundle: Bundle) -> None:

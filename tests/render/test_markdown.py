@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import promql_parser
@@ -96,12 +97,12 @@ def test_the_reference_has_every_metric_under_the_headings_of_the_seed(bundle: B
 def test_a_page_says_who_is_told_as_the_routes_say_it(pages: dict[str, str]) -> None:
     assert "| Severity | critical: told to `page` by pagerduty, slack |" in pages["runbooks/BalanceDown.md"]
     receivers = {"page": {"pagerduty": None}}
-    changed = made(*collect.collect(SETTINGS.replace(alertmanager=AlertmanagerSettings(receivers=receivers))))
+    changed = made(*collect.collect(replace(SETTINGS, alertmanager=AlertmanagerSettings(receivers=receivers))))
     assert "| Severity | critical: told to `page` by slack |" in changed["runbooks/BalanceDown.md"]
 
 
 def test_an_alert_without_prose_has_a_page_with_the_facts_alone(bundle: Bundle) -> None:
-    pages = made(bundle.replace(runbooks=()), SETTINGS)
+    pages = made(replace(bundle, runbooks=()), SETTINGS)
     page = pages["runbooks/BalanceHighErrorRate.md"]
     assert "| Threshold | `error_ratio`: 0.02" in page
     assert "| Owner | nobody |" in page
@@ -109,6 +110,6 @@ def test_an_alert_without_prose_has_a_page_with_the_facts_alone(bundle: Bundle) 
 
 
 def test_what_the_prose_names_and_nobody_has_is_told_with_its_file(bundle: Bundle) -> None:
-    renamed = bundle.alerts[0].replace(name="BalanceGone")
+    renamed = replace(bundle.alerts[0], name="BalanceGone")
     with pytest.raises(RenderError, match=rf"rules_src/runbooks/\w+\.md: no alert '{bundle.alerts[0].name}'"):
-        made(bundle.replace(alerts=(renamed, *bundle.alerts[1:]), routing=None), SETTINGS)
+        made(replace(bundle, alerts=(renamed, *bundle.alerts[1:]), routing=None), SETTINGS)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ def evaluate(vendored: Path, program: str) -> Json:
     return result
 
 
-@pytest.mark.parametrize("settings", [SETTINGS, SETTINGS.replace(rate_window=120), SETTINGS.replace(keep_labels=("cluster",))])
+@pytest.mark.parametrize("settings", [SETTINGS, replace(SETTINGS, rate_window=120), replace(SETTINGS, keep_labels=("cluster",))])
 def test_every_recorded_series_that_a_rule_reads_is_recorded(settings: Settings) -> None:
     evaluated = rules.evaluate(*collect.collect(settings))
     every = [rule for kind in ("rules", "alerts") for group in evaluated[kind]["groups"] for rule in group["rules"]]
@@ -170,7 +171,7 @@ def test_an_error_in_the_mixin_is_one_line(bundle: Bundle, monkeypatch: pytest.M
 
 
 def test_the_window_of_rates_is_that_of_the_settings_in_queries_names_and_words(bundle: Bundle) -> None:
-    evaluated = rules.evaluate(bundle, SETTINGS.replace(rate_window=60))
+    evaluated = rules.evaluate(bundle, replace(SETTINGS, rate_window=60))
     text = rules.rule_file(evaluated, "rules", "alerts", only="balance")
     assert "[1m]" in text
     assert not re.search(r"\[5m\]|five minutes|Over 5m", text)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from balance.catalog.model import SECONDS, STATE, Counter, Gauge, Histogram, Label, Metric, Threshold
 from balance.catalog.registry import Budget, Catalog
 from balance.lb.catalog import thresholds as t
@@ -24,7 +26,7 @@ FULL = Threshold("full", 1000, CONNECTIONS, reason="As many as it takes.")
 def rules(settings: Settings) -> Bundle:
     """2,000 alerts in 40 groups."""
     own = alerts(settings)
-    many = (own[number % len(own)].replace(name=f"Alert{number}", group=f"group{number % GROUPS}") for number in range(ALERTS))
+    many = (replace(own[number % len(own)], name=f"Alert{number}", group=f"group{number % GROUPS}") for number in range(ALERTS))
     return Bundle(CATALOG, alerts=tuple(many))
 
 
@@ -35,9 +37,9 @@ def boards(settings: Settings) -> Bundle:
     panels = [panel for dashboard in own for panel in dashboard.panels]
     many = []
     for number in range(DASHBOARDS):
-        chosen = (panels[(number + place) % len(panels)].replace(title=f"Panel {place}") for place in range(PANELS))
+        chosen = (replace(panels[(number + place) % len(panels)], title=f"Panel {place}") for place in range(PANELS))
         rows = (Row("All", tuple(chosen)),)
-        many.append(own[0].replace(name=f"many{number}", uid=f"many{number}", title=f"Many {number}", rows=rows, main=number == 0))
+        many.append(replace(own[0], name=f"many{number}", uid=f"many{number}", title=f"Many {number}", rows=rows, main=number == 0))
     return Bundle(CATALOG, dashboards=tuple(many), slos=source.slos)
 
 

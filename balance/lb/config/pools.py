@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -125,5 +126,5 @@ POOL = Section(SimpleNamespace, (
     Field("name", NAME, None, "name in routes, metrics and logs"),
     Field("backends", BACKEND, "", "who answers the requests", many=True),
     Field("discover", DISCOVER, "", "where to look for more of them"),
-    *(part.replace(inherited=True, doc=f"{part.doc.partition(';')[0]}; absent: as at the top level") for part in PARTS),
+    *(replace(part, inherited=True, doc=f"{part.doc.partition(';')[0]}; absent: as at the top level") for part in PARTS),
 ), any_of=("backends", "discover"))  # fmt: skip

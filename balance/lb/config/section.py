@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from balance.lb.config import checks
 from balance.lb.config.checks import Check
 from balance.lb.config.kinds import Kind
-from balance.record import Record
 
 
 def attributes(value: Any) -> Mapping[str, Any]:
@@ -17,7 +16,8 @@ def attributes(value: Any) -> Mapping[str, Any]:
     return {field.name: getattr(value, field.name) for field in fields(value)}
 
 
-class Field(Record):
+@dataclass(frozen=True)
+class Field:
     """One key. `default` is a text of its kind, or ``None`` if the key is required.
 
     `many`: a list. `several`: one value or a list. `inherited`: left out of the values where the file doesn't give it. `only`: another key of
@@ -34,14 +34,16 @@ class Field(Record):
     only: tuple[str, str] | None = None
 
 
-class Table(Record):
+@dataclass(frozen=True)
+class Table:
     """A mapping whose keys are the user's own; it becomes a tuple of pairs."""
 
     keys: Kind
     values: Kind
 
 
-class Section(Record):
+@dataclass(frozen=True)
+class Section:
     """A mapping of keys that becomes `make(**values)`; ``off`` instead of it becomes ``None`` where `may_be_off`.
 
     Not mentioned at all, it has its defaults, of which `absent` replaces some, or is ``None`` where `on_demand`; ``on`` is then short
@@ -53,7 +55,7 @@ class Section(Record):
     fields: tuple[Field, ...]
     may_be_off: bool = False
     on_demand: bool = False
-    absent: Mapping[str, str] = {}
+    absent: Mapping[str, str] = field(default_factory=dict)
     any_of: tuple[str, ...] = ()
     one_of: tuple[str, ...] = ()
     check: Check = checks.nothing

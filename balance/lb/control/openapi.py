@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import balance
@@ -13,7 +14,6 @@ from balance.lb.config.routes import ROUTE
 from balance.lb.config.section import object_schema
 from balance.lb.policy.breaker import State
 from balance.lb.policy.discovery import Result
-from balance.record import Record
 
 Schema = Mapping[str, Any]
 
@@ -21,7 +21,8 @@ _PLAIN, _JSON = "text/plain", "application/json"
 _SCRAPES = (_PLAIN, "application/openmetrics-text")
 
 
-class Reply(Record):
+@dataclass(frozen=True)
+class Reply:
     """One answer: when it is given, and what is in it: the name of a schema, or a text of one of these types."""
 
     when: str
@@ -29,7 +30,8 @@ class Reply(Record):
     types: tuple[str, ...] = (_PLAIN,)
 
 
-class Operation(Record):
+@dataclass(frozen=True)
+class Operation:
     """What a method does at a path. `changes`: it changes something, so it is not for everyone. `query`: parameters with their meaning."""
 
     method: str
