@@ -1,5 +1,5 @@
-"""What both command lines share: options and examples of every command, suggestions for misspelt names, exit codes, errors in one line,
-readers that go away, colours and progress on a terminal, completion in a shell.
+"""What both command lines share: commands with their options and examples, suggestions for misspelt names, exit codes, errors in one line,
+colours and progress on a terminal, completion in a shell.
 """
 
 from __future__ import annotations
@@ -10,34 +10,21 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol, TextIO, TypeVar
 
 from balance.errors import BalanceError, suggestion
+from balance.finding import Finding, report
 
-FINE, FINDINGS, WRONG_USE = 0, 1, 2
-OUR_FAULT, INTERRUPTED, READER_GONE = 70, 130, 141
+EXIT_OK, EXIT_FINDINGS, EXIT_USAGE = 0, 1, 2
+EXIT_INTERNAL, EXIT_INTERRUPTED, EXIT_PIPE = 70, 130, 141
 """As `sysexits.h` has it, and as shells have it for what SIGINT and SIGPIPE end."""
-CODES = "exit codes: 0 fine, 1 findings or drift, 2 wrong use or unreadable input, 70 a fault of ours, 130 interrupted"
+EXIT_CODES = "exit codes: 0 fine, 1 findings or drift, 2 wrong use or unreadable input, 70 internal error, 130 interrupted"
 SHELLS = ("bash", "zsh", "tcsh")
 STYLES = {"error": "31", "warning": "33", "removed": "31", "added": "32", "place": "36"}
 _FULL = frozenset({errno.ENOSPC, errno.EIO, errno.EFBIG, errno.EDQUOT, errno.EBADF})
 _WIDTH = 24
 Thing = TypeVar("Thing")
-
-
-class _Help(argparse.RawDescriptionHelpFormatter):
-    """As wide as the terminal. argparse makes one for each argument that is declared, and would load shutil and the compression modules."""
-
-    def __init__(self, prog: str) -> None:
-        super().__init__(prog, width=_columns() - 2)
-
-
-def _columns() -> int:
-    given = os.environ.get("COLUMNS", "")
-    try:
-        return int(given) if given.isdecimal() and int(given) else os.get_terminal_size(1).columns or 80
-    except OSError:  # no terminal
-        return 80
 
 
 class Parser(argparse.ArgumentParser):
@@ -46,10 +33,10 @@ class Parser(argparse.ArgumentParser):
     """
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(**{"formatter_class": _Help, **options})
+        super().__init__(**{"formatter_class": argparse.RawDescriptionHelpFormatter, **options})
 
     def error(self, message: str) -> NoReturn:
-        self.exit(WRONG_USE, f"{self.prog}: {message} (see: {self.prog} --help)\n")
+        self.exit(EXIT_USAGE, f"{self.prog}: {message} (see: {self.prog} --help)\n")
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         if action.choices is not None and value not in action.choices:
@@ -77,19 +64,45 @@ class Parser(argparse.ArgumentParser):
     def _command_actions(self) -> list[argparse._SubParsersAction[Parser]]:
         return [action for action in self._actions if isinstance(action, argparse._SubParsersAction)]
 
-    def finish(self, examples: Mapping[str, str]) -> Parser:
-        """Give every command what all have: its examples (lines that begin with the program's name), and how much it says."""
+    def add_commands(self, commands: Iterable[Command], common: Parser | None = None) -> None:
+        """Declare commands, each with the options of `common`, its own, and those that all have."""
         self.add_argument("--completion", choices=SHELLS, action=_Completion, help="print the completion of this command line for a shell")
-        words = {choice.dest: choice.help for action in self._command_actions for choice in action._choices_actions}
-        for name, command in self.commands.items():
-            command.description = command.description or words.get(name)
-            command.allow_abbrev = False
-            lines = "".join(f"  {line}\n" for line in examples.get(name, "").splitlines())
-            command.epilog = f"examples:\n{lines}{CODES}"
-            volume = command.add_mutually_exclusive_group()
-            volume.add_argument("-q", "--quiet", action="store_true", help="say nothing but errors on stderr")
-            volume.add_argument("-v", "--verbose", action="store_true", help="say more on stderr: what was read, how long it took")
-        return self
+        group = self.add_subparsers(dest="command", required=True, metavar="COMMAND")
+        for command in commands:
+            examples = "".join(f"  {line}\n" for line in command.examples.splitlines())
+            parser = group.add_parser(
+                command.name,
+                parents=[common] if common else [],
+                help=command.help,
+                description=command.description or command.help,
+                epilog=f"examples:\n{examples}{EXIT_CODES}",
+                allow_abbrev=False,
+            )
+            if command.arguments:
+                command.arguments(parser)
+            volume = parser.add_mutually_exclusive_group()
+            volume.add_argument("-q", "--quiet", action="store_true", help="print only errors")
+            volume.add_argument("-v", "--verbose", action="store_true", help="print what was read and how long it took")
+            parser.set_defaults(chosen=command)
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command of a command line.
+
+    `run` takes the parsed options (for `balance-gen` also the bundle and the settings) and returns an exit code; `arguments` declares the
+    options; `examples` are lines that begin with the program's name. A command that `logs` does what `--quiet` says itself. With one of the
+    `foreign` options, `balance-gen` loads no source: the command looks only at what it is given.
+    """
+
+    name: str
+    help: str
+    run: Callable[..., int]
+    arguments: Callable[[Parser], None] | None
+    examples: str
+    description: str = ""
+    logs: bool = False
+    foreign: tuple[str, ...] = ()
 
 
 class _Completion(argparse.Action):
@@ -110,7 +123,7 @@ class _Completion(argparse.Action):
 
 def perform(parser: Parser, arguments: Sequence[str] | None, act: Callable[[argparse.Namespace], int], prefix: str = "") -> int:
     """Do what a command line asks for, and return its exit code. What a user can cause ends in one line for each problem, after
-    `prefix`; a fault of ours shows where it happened. A command whose default `logs` is true heeds `quiet` itself.
+    `prefix`; an internal error shows its traceback.
     """
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by whoever called
@@ -123,7 +136,7 @@ def perform(parser: Parser, arguments: Sequence[str] | None, act: Callable[[argp
             sys.stdout.flush()
             raise
         verbose = options.verbose
-        with _hushed(options.quiet and not getattr(options, "logs", False)), _timed(f"{prefix}{options.command}", verbose):
+        with _hushed(options.quiet and not options.chosen.logs), _timed(f"{prefix}{options.command}", verbose):
             code = act(options)
             sys.stdout.flush()
             return code
@@ -132,31 +145,31 @@ def perform(parser: Parser, arguments: Sequence[str] | None, act: Callable[[argp
             _trace(error.__cause__)
         for problem in error.problems:
             _say(f"{paint(prefix, 'error', sys.stderr)}{problem}")
-        return WRONG_USE
+        return EXIT_USAGE
     except KeyboardInterrupt:
         _say(f"{prefix}interrupted")
-        return INTERRUPTED
+        return EXIT_INTERRUPTED
     except BrokenPipeError:  # whoever read our output has seen enough
         silence(sys.stdout)
-        return READER_GONE
+        return EXIT_PIPE
     except OSError as error:
         if not (isinstance(error.filename, (str, bytes, os.PathLike)) or error.errno in _FULL):
-            return _our_fault(error, parser.prog)
+            return _internal_error(error, parser.prog)
         if error.filename:
             _say(f"{prefix}{os.fsdecode(error.filename)}: {error.strerror} (check the path)")
         else:
             silence(sys.stdout)
             _say(f"{prefix}standard output: {error.strerror} (free some space, or write elsewhere)")
-        return WRONG_USE
+        return EXIT_USAGE
     except Exception as error:  # noqa: BLE001 (told whole)
-        return _our_fault(error, parser.prog)
+        return _internal_error(error, parser.prog)
 
 
-def _our_fault(error: Exception, program: str) -> int:
+def _internal_error(error: Exception, program: str) -> int:
     """Not exit code 1, as Python has it: that would say that there are findings."""
     _trace(error)
-    _say(f"{program}: this is a fault of {program}, not yours: please report it with the lines above")
-    return OUR_FAULT
+    _say(f"{program}: internal error: please report it with the lines above")
+    return EXIT_INTERNAL
 
 
 def _trace(error: BaseException) -> None:
@@ -208,6 +221,25 @@ def paint(words: str, style: str, stream: TextIO) -> str:
     if not words or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or not stream.isatty():
         return words
     return f"\x1b[{STYLES[style]}m{words}\x1b[0m"
+
+
+def add_format(parser: Parser, *more: str) -> None:
+    """The option `--format`: text or json, or one of `more`."""
+    parser.add_argument("--format", choices=("text", "json", *more), default="text", help="default: text")
+
+
+def print_findings(form: str, findings: Sequence[Finding], summary: Mapping[str, Any], notes: Sequence[str] = (), **more: Any) -> int:
+    """Print findings as one JSON object (with `more` of its keys), or a line each with `notes` below them and the summary on stderr.
+    Returns the exit code.
+    """
+    if form == "json":
+        sys.stdout.write(report(findings, summary, **more))
+    else:
+        show(findings)
+        for line in notes:
+            print(line)
+        print(", ".join(f"{value} {name.replace('_', ' ')}" for name, value in summary.items()), file=sys.stderr)
+    return EXIT_FINDINGS if findings else EXIT_OK
 
 
 class Graded(Protocol):

@@ -1,42 +1,44 @@
-"""`balance-gen verify`, `audit` and `adopt`: the commands that look at what others run and wrote."""
+"""`balance-gen audit`: which panels and alerts of hand-written files can never show or fire."""
 
 from __future__ import annotations
 
 import os
-import sys
 from argparse import Namespace
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from balance.commandline import FINDINGS, FINE
+from balance.commandline import Command, Parser, add_format, print_findings
 from balance.errors import BalanceError, Problem, choices
-from balance.finding import Finding, report
-from balance.live import scrape
-from balance.live.fetch import fetch, shown
-from balance.live.question import Question
 from balance.monitoring.bundle import Bundle
 from balance.monitoring.settings import Settings
 
-Read = tuple[list[Question], list[Problem]]
+if TYPE_CHECKING:
+    from balance.live.question import Question
+
+Read = tuple[list["Question"], list[Problem]]
 
 
-def verify(options: Namespace, bundle: Bundle, _settings: Settings) -> int:
-    """Print in what a scrape differs from the catalog; exit code 1 if in anything."""
-    from balance.live.verify import verify
+def arguments(parser: Parser) -> None:
+    """Declare the options."""
+    known = parser.add_mutually_exclusive_group()
+    known.add_argument("--metrics", metavar="URL|FILE", nargs="+", help="scrapes of the services; without, the catalog is asked")
+    known.add_argument("--prometheus", metavar="URL", help="instead: a Prometheus that scrapes them")
+    parser.add_argument("--dashboards", metavar="FILE", nargs="+", default=[], help="Grafana's JSON, or directories of it")
+    parser.add_argument("--rules", metavar="FILE", nargs="+", default=[], help="rule files or PrometheusRule objects, or directories of them")
+    parser.add_argument("--elsewhere", metavar="PATTERN", nargs="+", default=[], help="names that others expose, e.g. node_.*")
+    parser.add_argument("--unused", action="store_true", help="also list the metrics that nothing asks for")
+    add_format(parser)
 
-    result = verify(scrape.read(options.source_of_metrics), bundle.catalog)
-    return _print(options, result.findings, result.summary())
 
-
-def audit(options: Namespace, bundle: Bundle, _settings: Settings) -> int:
+def run(options: Namespace, bundle: Bundle, _settings: Settings) -> int:
     """Print which panels and alerts of hand-written files can never show or fire; exit code 1 if any, or if a file cannot be read."""
-    from balance.live import audit, dashboards, rulefiles, world
+    from balance.live import audit, dashboards, rulefiles, scrape, world
 
     if not (options.dashboards or options.rules):
         raise BalanceError("nothing to audit", cure="give --dashboards FILE... or --rules FILE...")
-    questions, problems = _asked(options.dashboards, (".json",), dashboards.read)
-    asked, wrong = _asked(options.rules, (".yaml", ".yml", ".rules"), rulefiles.read)
+    questions, problems = _read(options.dashboards, (".json",), dashboards.read)
+    asked, wrong = _read(options.rules, (".yaml", ".yml", ".rules"), rulefiles.read)
     questions, problems = questions + asked, problems + wrong
     if not questions and problems:
         raise BalanceError(problems=problems)
@@ -50,23 +52,12 @@ def audit(options: Namespace, bundle: Bundle, _settings: Settings) -> int:
         found = world.of_catalog(bundle.catalog, options.elsewhere)
     result = audit.audit(questions, found, problems)
     if options.format == "json":
-        return _print(options, result.findings, result.summary(), verdicts=[item.row() for item in result.judged], unused=result.unused)
+        return print_findings(
+            options.format, result.findings, result.summary(), verdicts=[item.row() for item in result.judged], unused=result.unused
+        )
     notes = [str(item) for item in result.judged if item.answer.verdict == world.Verdict.CANNOT_TELL]
     notes += [f"unused: {name}" for name in result.unused if options.unused]
-    return _print(options, result.findings, {words: _tally(value) for words, value in result.summary().items()}, notes)
-
-
-def adopt(options: Namespace, _bundle: Bundle, _settings: Settings) -> int:
-    """Print a Python module that declares what a scrape shows."""
-    from balance.live.adopt import adopt
-    from balance.live.starter import module
-
-    adopted = adopt(scrape.read(options.source_of_metrics), options.name)
-    sys.stdout.write(module(adopted))
-    for family, reason in adopted.ignored.items():
-        print(f"left alone: {family} {reason}", file=sys.stderr)
-    print(f"{len(adopted.metrics)} families adopted, {len(adopted.ignored)} left alone", file=sys.stderr)
-    return FINE
+    return print_findings(options.format, result.findings, {words: _tally(value) for words, value in result.summary().items()}, notes)
 
 
 def _tally(value: Any) -> str:
@@ -75,8 +66,10 @@ def _tally(value: Any) -> str:
     return str(value)
 
 
-def _asked(paths: Sequence[str], endings: tuple[str, ...], read: Callable[[str, str, bool], Read]) -> Read:
+def _read(paths: Sequence[str], endings: tuple[str, ...], read: Callable[[str, str, bool], Read]) -> Read:
     """What the files ask for and what is wrong with them. Beside the files that are meant a directory may hold others."""
+    from balance.live.fetch import fetch, shown
+
     questions: list[Question] = []
     problems: list[Problem] = []
     for path in paths:
@@ -95,11 +88,12 @@ def _asked(paths: Sequence[str], endings: tuple[str, ...], read: Callable[[str, 
     return questions, problems
 
 
-def _print(options: Namespace, findings: Sequence[Finding], summary: Mapping[str, Any], notes: Sequence[str] = (), **more: Any) -> int:
-    if options.format == "json":
-        sys.stdout.write(report(findings, summary, **more))
-    else:
-        for line in (*findings, *notes):
-            print(line)
-        print(", ".join(f"{value} {name.replace('_', ' ')}" for name, value in summary.items()), file=sys.stderr)
-    return FINDINGS if findings else FINE
+COMMAND = Command(
+    "audit",
+    "tell which panels and alerts of hand-written files can never show or fire; exit 1 if any",
+    run,
+    arguments,
+    "balance-gen audit --metrics http://127.0.0.1:9090/metrics --dashboards dashboards/ --rules rules/*.yaml\n"
+    "balance-gen audit --prometheus http://127.0.0.1:9090 --rules rules/ --unused",
+    foreign=("metrics", "prometheus"),
+)

@@ -7,37 +7,53 @@ import math
 import time
 from argparse import Namespace
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from balance.catalog.model import Histogram, number
-from balance.commandline import FINE, progress
-from balance.errors import BalanceError, suggestion
+from balance.catalog.model import number
+from balance.commandline import EXIT_OK, Command, Parser, add_format, progress
+from balance.errors import BalanceError
 from balance.generate.reading import duration_of
-from balance.live.backtest import QUANTILES, Outcome, Period, Trial, backtest
-from balance.live.prometheus import Prometheus
 from balance.monitoring.bundle import Bundle
 from balance.monitoring.settings import Settings
-from balance.promql.text import duration, text
-from balance.render import rules
+from balance.promql.text import duration
+
+if TYPE_CHECKING:
+    from balance.live.backtest import Outcome, Period
 
 _NAMES = ("p50", "p90", "p99", "p99.9", "most")
 
 
+def arguments(parser: Parser) -> None:
+    """Declare the options."""
+    parser.add_argument("alert", nargs="*", metavar="ALERT", help="which ones; default: all")
+    parser.add_argument("--prometheus", metavar="URL", required=True, help="where the history is, e.g. http://127.0.0.1:9090")
+    parser.add_argument("--since", metavar="DURATION", default="7d", help="how far to look back; default: 7d")
+    parser.add_argument("--until", metavar="TIME", help="from when, e.g. 2026-11-22T12:00:00Z; default: now")
+    parser.add_argument("--step", metavar="DURATION", help="between two evaluations; default: prometheus.evaluation_interval")
+    add_format(parser)
+
+
 def run(options: Namespace, bundle: Bundle, settings: Settings) -> int:
     """Print what came of each alert; a terminal sees progress on stderr."""
+    from balance.generate.trials import trials
+    from balance.live.backtest import backtest
+    from balance.live.prometheus import Prometheus
+
     period = _period(options, settings)
     server = Prometheus(options.prometheus)
-    trials = _trials(bundle, settings, options.alert)
-    outcomes = [backtest(server, trial, period) for trial in progress(trials, lambda trial: trial.name, len(trials))]
+    wanted = trials(bundle, settings, options.alert)
+    outcomes = [backtest(server, trial, period) for trial in progress(wanted, lambda trial: trial.name, len(wanted))]
     if options.format == "json":
         document = {"period": {"start": period.start, "end": period.end, "step": period.step}, "alerts": [_json(outcome) for outcome in outcomes]}
         print(json.dumps(document, indent=2))
     else:
         _table([["alert", "fired", "in all", "longest", "now", "unit", "threshold", *_NAMES, "suggested"], *map(_row, outcomes)])
-    return FINE
+    return EXIT_OK
 
 
 def _period(options: Namespace, settings: Settings) -> Period:
+    from balance.live.backtest import Period
+
     step = _seconds("--step", options.step) if options.step else settings.prometheus.evaluation_interval
     since = _seconds("--since", options.since)
     try:
@@ -55,35 +71,10 @@ def _seconds(option: str, given: str) -> int:
     return seconds
 
 
-def _trials(bundle: Bundle, settings: Settings, names: list[str]) -> list[Trial]:
-    alerts = {alert.name: alert for alert in bundle.alerts}
-    for name in names:
-        if name not in alerts:
-            raise BalanceError(f"no alert {name!r}", cure=suggestion(name, alerts))
-    evaluated = {rule["alert"]: rule for group in rules.evaluate(bundle, settings)["alerts"]["groups"] for rule in group["rules"]}
-    bounds = {threshold: metric.buckets for metric in bundle.catalog if isinstance(metric, Histogram) for threshold in metric.thresholds}
-    scope = settings.scope
-    return [
-        Trial(
-            name,
-            evaluated[name]["expr"],
-            duration_of(evaluated[name]["for"]) or 0,
-            duration_of(evaluated[name].get("keep_firing_for", "0s")) or 0,
-            text(alert.condition.expr, scope),
-            alert.condition.operator,
-            alert.condition.threshold,
-            scope.value(alert.condition.threshold),
-            bounds.get(alert.condition.threshold, ()),
-        )
-        for name, alert in alerts.items()
-        if not names or name in names
-    ]
-
-
 def _row(outcome: Outcome) -> list[str]:
     trial = outcome.trial
     open_ones = sum(not episode.ended for episode in outcome.episodes)
-    measured = [f"{value:.3g}" for value in outcome.quantiles] or ["no data", *[""] * (len(QUANTILES) - 1)]
+    measured = [f"{value:.3g}" for value in outcome.quantiles] or ["no data", *[""] * (len(_NAMES) - 1)]
     return [
         trial.name, str(len(outcome.episodes)), duration(outcome.seconds), duration(outcome.longest), str(open_ones),
         str(outcome.unit), f"{trial.operator} {number(trial.value)}", *measured, "-" if outcome.suggested is None else number(outcome.suggested),
@@ -111,3 +102,13 @@ def _json(outcome: Outcome) -> dict[str, Any]:
         "quantiles": {name: value if math.isfinite(value) else None for name, value in zip(_NAMES, outcome.quantiles, strict=False)},
         "suggested": outcome.suggested,
     }
+
+
+COMMAND = Command(
+    "backtest",
+    "say how often the alerts would have fired, and which thresholds would have fitted",
+    run,
+    arguments,
+    "balance-gen backtest --prometheus http://127.0.0.1:9090\n"
+    "balance-gen backtest BalanceHighErrorRate --prometheus http://127.0.0.1:9090 --since 30d",
+)

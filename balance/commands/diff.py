@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import io
-import subprocess
 import sys
-import tarfile
 from argparse import Namespace
 from collections.abc import Callable, Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from balance.commandline import FINDINGS, FINE
+from balance.commandline import EXIT_FINDINGS, EXIT_OK, Command, Parser, add_format
 from balance.errors import BalanceError
 from balance.finding import Finding, FindingSeverity, report
-from balance.generate import build
 from balance.generate.changes import LEVELS, Change, Level, compare, verdict
-from balance.generate.semantic import read
-from balance.generate.store import MARK
 from balance.monitoring.bundle import Bundle
 from balance.monitoring.settings import Settings
 
@@ -26,16 +20,26 @@ _CURE: dict[Level, str] = {
     "notable": "tell those who look at it or are told by it",
     "harmless": "nothing to do",
 }
-_MADE_TWICE = ("kubernetes", "tests")
-"""Folders of what is generated that say again what other files say."""
 
 
-def diff(options: Namespace, bundle: Bundle, settings: Settings) -> int:
+def arguments(parser: Parser) -> None:
+    """Declare the options."""
+    parser.add_argument("old", metavar="A", help="a directory of `write`, a file of it, or a git revision: v1.2, or v1.2:PATH")
+    parser.add_argument("new", metavar="B", nargs="?", help="the same; without, what the sources make now")
+    parser.add_argument("--out", metavar="DIR", type=Path, default="generated", help="where revisions have the files; default: generated")
+    parser.add_argument("--fail-on", choices=("breaking", "notable", "harmless"), help="exit 1 if there is a change so grave, or graver")
+    add_format(parser, "markdown")
+
+
+def run(options: Namespace, bundle: Bundle, settings: Settings) -> int:
     """Print what has changed from one side to the other, or to what the sources make now."""
-    old = read(_files(options.old, options.out))
-    new = read(_files(options.new, options.out) if options.new else _made(bundle, settings))
+    from balance.generate import states
+    from balance.generate.semantic import read
+
+    old = read(states.files(options.old, options.out))
+    new = read(states.files(options.new, options.out) if options.new else states.made(bundle, settings))
     if not old.kinds & new.kinds:
-        raise BalanceError("have nothing in common that could be compared", where=f"{options.old}, {options.new or 'the sources'}", cure=_TAKES)
+        raise BalanceError("have nothing in common that could be compared", where=f"{options.old}, {options.new or 'the sources'}", cure=states.TAKES)
     changes = compare(old, new)
     summary: dict[str, object] = {"verdict": verdict(changes)}
     summary |= {level: sum(change.level == level for change in changes) for level in LEVELS}
@@ -43,69 +47,7 @@ def diff(options: Namespace, bundle: Bundle, settings: Settings) -> int:
     if options.format == "text":
         print(_totals(summary), file=sys.stderr)
     worst = LEVELS.index(options.fail_on) if options.fail_on else -1
-    return FINDINGS if any(LEVELS.index(change.level) <= worst for change in changes) else FINE
-
-
-_TAKES = "give two directories of balance-gen write, two files of one kind, or git revisions"
-
-
-def _made(bundle: Bundle, settings: Settings) -> dict[str, str]:
-    families = (build.dashboards, build.rule_files, build.alertmanager, build.mixin, build.catalog)
-    return {MARK: "", **_told({artifact.path: artifact.text for family in families for artifact in family(bundle, settings)})}
-
-
-def _files(name: str, out: Path) -> dict[str, str]:
-    """The files of a directory, a single file, or a git revision: ``v1.2`` means the directory of generated files there, ``v1.2:PATH`` another."""
-    path = Path(name)
-    try:
-        if path.is_dir():
-            found = {file.relative_to(path).as_posix(): file.read_text("utf-8") for file in path.rglob("*") if _wanted(file.name) and file.is_file()}
-        elif path.exists():
-            found = {path.name: path.read_text("utf-8")}
-        else:
-            found = _revision(name, out)
-    except OSError as error:
-        raise BalanceError(f"cannot be read: {error.strerror}", where=str(error.filename or name), cure="check the path") from None
-    except UnicodeDecodeError:
-        raise BalanceError("holds a file that is no UTF-8 text", where=name, cure=_TAKES) from None
-    told = _told(found)
-    if not read(told).kinds:
-        raise BalanceError("holds no catalog, rules, dashboard or Alertmanager configuration", where=name, cure=_TAKES)
-    return told
-
-
-def _wanted(name: str) -> bool:
-    return name.endswith((".json", ".yaml", ".yml", MARK))
-
-
-def _told(files: Mapping[str, str]) -> dict[str, str]:
-    return {path: text for path, text in files.items() if not set(PurePosixPath(path).parts[:-1]) & set(_MADE_TWICE)}
-
-
-def _revision(name: str, out: Path) -> dict[str, str]:
-    revision, colon, inside = name.partition(":")
-    tree = f"{revision}:{inside if colon else f'./{out.as_posix()}'}"
-    if revision.startswith("-") or _git("rev-parse", "--verify", "--quiet", f"{revision}^{{commit}}") is None:
-        raise BalanceError("is no file, no directory and no git revision here", where=name, cure=_TAKES)
-    kind = _git("cat-file", "-t", tree)
-    if kind is None:
-        raise BalanceError(f"has no {inside or out}", where=name, cure="say where it is: REVISION:PATH, or --out DIR")
-    if kind.strip() == b"blob":
-        return {PurePosixPath(inside).name: (_git("cat-file", "blob", tree) or b"").decode("utf-8")}
-    top = (_git("rev-parse", "--show-toplevel") or b".").decode().strip()  # below it, `archive` refuses a tree
-    found = (_git("rev-parse", tree) or b"").decode().strip()
-    with tarfile.open(fileobj=io.BytesIO(_git("-C", top, "archive", "--format=tar", found) or b"")) as archive:
-        members = [member for member in archive if member.isfile() and _wanted(member.name)]
-        return {member.name: file.read().decode("utf-8") for member in members if (file := archive.extractfile(member))}
-
-
-def _git(*arguments: str) -> bytes | None:
-    """What git prints; None if it refuses. Raises `BalanceError` if there is no git."""
-    try:
-        done = subprocess.run(["git", *arguments], capture_output=True, check=False)  # noqa: S603, S607 (arguments are checked; found on the PATH)
-    except FileNotFoundError:
-        raise BalanceError("git is not installed", cure="install it, or give directories") from None
-    return done.stdout if done.returncode == 0 else None
+    return EXIT_FINDINGS if any(LEVELS.index(change.level) <= worst for change in changes) else EXIT_OK
 
 
 def _totals(summary: Mapping[str, object]) -> str:
@@ -151,3 +93,12 @@ def _cell(text: str, *, code: bool = False) -> str:
 
 
 _FORMATS: dict[str, Callable[[list[Change], Mapping[str, object], Namespace], str]] = {"text": _text, "markdown": _markdown, "json": _json}
+
+COMMAND = Command(
+    "diff",
+    "say in words of meaning what has changed between two states, and whether it breaks anything",
+    run,
+    arguments,
+    "balance-gen diff HEAD\nbalance-gen diff v1.2 v1.3 --format markdown\nbalance-gen diff old/ new/ --fail-on breaking",
+    foreign=("new",),
+)

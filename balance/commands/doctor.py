@@ -2,39 +2,41 @@
 
 from __future__ import annotations
 
-import json
-import os
-import re
 import sys
 from argparse import Namespace
-from pathlib import Path
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING
 
-import yaml
-
-from balance.commandline import FINDINGS, FINE
-from balance.errors import BalanceError
+from balance.commandline import EXIT_FINDINGS, EXIT_OK, Command, Parser, add_format
+from balance.commands.apply import add_grafana_token
 from balance.finding import report
-from balance.generate import build
-from balance.live.doctor import Diagnosis, examine
-from balance.live.facts import OFF, Addresses, Expected, Wanted
-from balance.live.world import MADE_BY_PROMETHEUS
 from balance.monitoring.bundle import Bundle
 from balance.monitoring.settings import Settings
-from balance.promql.text import length
 
-TOKEN = "GRAFANA_TOKEN"  # noqa: S105 (the name of a variable)
-_WINDOW = re.compile(r"\[(\w+)\]")
+if TYPE_CHECKING:
+    from balance.live.doctor import Diagnosis
 
 
-def doctor(options: Namespace, bundle: Bundle, settings: Settings) -> int:
-    """Print what became of looking at each link, and every finding with its cure; exit code 1 if there are any."""
+def arguments(parser: Parser) -> None:
+    """Declare the options."""
+    parser.add_argument("--balance", metavar="URL", action="append", help="where the service shows its metrics; default: prometheus.targets")
+    parser.add_argument("--prometheus", metavar="URL", help="default: provisioning.url of the settings")
+    parser.add_argument("--alertmanager", metavar="URL", help="default: the first of prometheus.alertmanagers")
+    parser.add_argument("--grafana", metavar="URL", help="default: grafana_url; like the others also: off")
+    add_format(parser)
+    add_grafana_token(parser)
+
+
+def run(options: Namespace, bundle: Bundle, settings: Settings) -> int:
+    """Print the state of each link and every finding with its cure; exit code 1 if there are any."""
+    from balance.generate.expected import addresses, expected, token
+    from balance.live.doctor import examine
+
     diagnosis = examine(expected(bundle, settings), addresses(options, settings), token(options.grafana_token_file))
     if options.format == "json":
         sys.stdout.write(report(diagnosis.findings, diagnosis.summary()))
     else:
         sys.stdout.write(text(diagnosis))
-    return FINDINGS if diagnosis.findings else FINE
+    return EXIT_FINDINGS if diagnosis.findings else EXIT_OK
 
 
 def text(diagnosis: Diagnosis) -> str:
@@ -52,56 +54,10 @@ def text(diagnosis: Diagnosis) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def expected(bundle: Bundle, settings: Settings) -> Expected:
-    """What is generated, as far as running systems can show it."""
-    files = [yaml.safe_load(artifact.text) for artifact in build.rule_files(bundle, settings)]
-    rules = tuple(rule for file in files for group in file["groups"] for rule in group["rules"])
-    windows = [int(length(window) or 0) for rule in rules for window in _WINDOW.findall(rule["expr"])]
-    selected = (selector for _, expr in bundle.expressions() for selector in expr.selectors() if selector.name not in MADE_BY_PROMETHEUS)
-    manager = [yaml.safe_load(artifact.text) for artifact in build.alertmanager(bundle, settings) if artifact.path.endswith(".yml")]
-    boards = [json.loads(artifact.text) for artifact in build.dashboards(bundle, settings)]
-    return Expected(
-        bundle.catalog,
-        settings.job,
-        settings.matchers,
-        settings.selector,
-        min(windows, default=sys.maxsize),
-        max(windows, default=0),
-        rules,
-        tuple(dict.fromkeys(Wanted(selector.metric, selector.name, selector.matchers) for selector in selected)),
-        {board["uid"]: board for board in boards},
-        manager[0] if manager else {},
-    )
-
-
-def addresses(options: Namespace, settings: Settings) -> Addresses:
-    """Where to look: what the command line says, or else the settings."""
-    metrics = options.balance or list(settings.prometheus.targets)
-    managers = settings.prometheus.alertmanagers or (OFF,)
-    return Addresses(
-        () if metrics == [OFF] else tuple(_scraped(_whole(address)) for address in metrics),
-        _whole(options.prometheus or settings.provisioning.url),
-        _whole(options.alertmanager or managers[0]),
-        _whole(options.grafana or settings.grafana_url),
-    )
-
-
-def _whole(address: str) -> str:
-    return address if address == OFF or "://" in address else f"http://{address}"
-
-
-def _scraped(address: str) -> str:
-    """The address of the metrics where only that of the service is given."""
-    return address if urlsplit(address).path.strip("/") else f"{address.rstrip('/')}/metrics"
-
-
-def token(file: str | None) -> str:
-    """Grafana's token, from a file or the environment; empty if there is none. Raises `BalanceError`, which does not show it."""
-    try:
-        found = (Path(file).read_text(encoding="utf-8") if file else os.environ.get(TOKEN, "")).strip()
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "is no text"
-        raise BalanceError(f"cannot be read: {reason}", where=str(file), cure="name the file that holds Grafana's token") from None
-    if not (found.isascii() and found.isprintable()) or " " in found:
-        raise BalanceError("holds no token", where=file or TOKEN, cure="it is one word, as Grafana shows it once")
-    return found
+COMMAND = Command(
+    "doctor",
+    "say why there is no data and why no alert fires; exit 1 if anything is wrong",
+    run,
+    arguments,
+    "balance-gen doctor\nbalance-gen doctor --prometheus http://127.0.0.1:9090 --grafana off",
+)

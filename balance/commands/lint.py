@@ -1,4 +1,4 @@
-"""`balance-gen lint` and `balance-gen explain`."""
+"""`balance-gen lint`: what is wrong with the sources."""
 
 from __future__ import annotations
 
@@ -7,18 +7,25 @@ import sys
 from argparse import Namespace
 from datetime import date
 
-from balance.commandline import FINDINGS, FINE, show
+from balance.commandline import EXIT_FINDINGS, EXIT_OK, Command, Parser, add_format, show
 from balance.finding import annotation, report
 from balance.generate import build
-from balance.lint.check import Inputs
-from balance.lint.run import CHECKS, named, run
 from balance.monitoring.bundle import Bundle
 from balance.monitoring.runbooks import read
 from balance.monitoring.settings import Settings
 
 
-def lint(options: Namespace, bundle: Bundle, settings: Settings) -> int:
+def arguments(parser: Parser) -> None:
+    """Declare the options."""
+    parser.add_argument("--reviews", action="store_true", help="instead: which runbooks nobody has reviewed for a quarter")
+    add_format(parser, "github")
+
+
+def run_lint(options: Namespace, bundle: Bundle, settings: Settings) -> int:
     """Print the findings; exit code 1 if there are any."""
+    from balance.lint.check import Inputs
+    from balance.lint.run import CHECKS, run
+
     today = date.today() if options.reviews else None
     boards = {name: json.loads(text) for name, text in build.boards(bundle, settings).items()}
     findings, waived = run(Inputs(bundle, settings, read(bundle.runbooks), today, boards), daily=options.reviews)
@@ -36,15 +43,13 @@ def lint(options: Namespace, bundle: Bundle, settings: Settings) -> int:
         else:
             show(findings)
         print(", ".join(f"{count} {name}" for name, count in summary.items()), file=sys.stderr)
-    return FINDINGS if findings else FINE
+    return EXIT_FINDINGS if findings else EXIT_OK
 
 
-def explain(options: Namespace, _bundle: Bundle, _settings: Settings) -> int:
-    """Print what a check is about, or list all checks."""
-    if options.check:
-        check = named(options.check)
-        print(f"{check.id} ({check.severity})\n\n{check.explanation}")
-    else:
-        for check in CHECKS.values():
-            print(f"{check.id}\t{check.severity}\t{check.title}")
-    return FINE
+COMMAND = Command(
+    "lint",
+    "show what is wrong with the sources; exit 1 if anything is",
+    run_lint,
+    arguments,
+    "balance-gen lint\nbalance-gen lint --format json",
+)

@@ -1,60 +1,60 @@
-"""`balance-gen preview`: dashboards as HTML pages, from samples made up or from a Prometheus, in a directory or served."""
+"""`balance-gen preview`: dashboards as HTML pages without a Grafana, in a directory or served."""
 
 from __future__ import annotations
 
-import time
-from argparse import Namespace
-from collections.abc import Iterator
+import argparse
+from pathlib import Path
 
-from balance.commandline import FINE
+from balance.commandline import EXIT_OK, Command, Parser
 from balance.errors import BalanceError
 from balance.generate import store
 from balance.generate.reading import duration_of
-from balance.live.prometheus import Prometheus
 from balance.monitoring.bundle import Bundle
 from balance.monitoring.settings import Settings
-from balance.preview import recorded, synthetic
-from balance.preview.curves import asking
-from balance.preview.page import Stage, page
-from balance.render.artifact import Artifact
 
 SINCE = "6h"
+PORT = "8300"
 
 
-def run(options: Namespace, bundle: Bundle, settings: Settings) -> int:
+def arguments(parser: Parser) -> None:
+    """Declare the options."""
+    parser.add_argument("--out", metavar="DIR", type=Path, help="write the pages into this directory")
+    parser.add_argument(
+        "--serve", metavar="[HOST:]PORT", nargs="?", const=PORT, help=f"serve them on this machine, and follow the sources; default: {PORT}"
+    )
+    parser.add_argument("--prometheus", metavar="URL", help="where the figures are from; default: synthetic samples")
+    parser.add_argument("--since", metavar="DURATION", help=f"how far to look back there; default: {SINCE}")
+    parser.add_argument("--refresh", metavar="SECONDS", type=int, default=0, help=argparse.SUPPRESS)
+
+
+def run(options: argparse.Namespace, bundle: Bundle, settings: Settings) -> int:
     """Write a page for each dashboard, or serve them."""
     if (options.out is None) == (options.serve is None):
         raise BalanceError("needs a directory for its pages, or an address to serve them", where="preview", cure="give --out DIR or --serve")
     if options.since and not options.prometheus:
         raise BalanceError("looks back in a Prometheus", where="--since", cure="give --prometheus URL as well")
     if options.serve is not None:
-        from balance.commands.preview_server import serve
+        from balance.generate.preview_server import serve
 
-        return serve(options)
-    stage = _measured(options, bundle, settings) if options.prometheus else made_up(bundle, settings)
+        serve(options)
+        return EXIT_OK
+    from balance.generate.pages import made_up, measured, pages
+
+    if options.prometheus:
+        seconds = duration_of(options.since or SINCE)
+        if not seconds:
+            raise BalanceError(f"invalid duration {options.since!r}", where="--since", cure="write a number with its unit: 30m, 6h, 7d")
+        stage = measured(bundle, settings, options.prometheus, seconds)
+    else:
+        stage = made_up(bundle, settings)
     store.apply(options.out, (store.Change(artifact.path, None, artifact.text) for artifact in pages(stage, options.refresh)))
-    return FINE
+    return EXIT_OK
 
 
-def made_up(bundle: Bundle, settings: Settings) -> Stage:
-    """Samples that are made up, the same on every machine."""
-    database = synthetic.database(bundle, settings)
-    return Stage(bundle.dashboards, asking(database, synthetic.SPAN), synthetic.SPAN, database.scope, settings.runbook_base, "made-up samples")
-
-
-def _measured(options: Namespace, bundle: Bundle, settings: Settings) -> Stage:
-    length = duration_of(options.since or SINCE)
-    if not length:
-        raise BalanceError(f"{options.since!r} is no duration", where="--since", cure="write a number with its unit: 30m, 6h, 7d")
-    span = recorded.span(int(time.time()), length, settings)
-    scope = recorded.scope(span, settings)
-    ask = recorded.asking(Prometheus(options.prometheus, timeout=recorded.PATIENCE), bundle, span, scope)
-    return Stage(bundle.dashboards, ask, span, scope, settings.runbook_base, f"from {options.prometheus}")
-
-
-def pages(stage: Stage, refresh: int = 0) -> Iterator[Artifact]:
-    """Every dashboard, and an index that leads to the main one."""
-    first = next((dashboard for dashboard in stage.dashboards if dashboard.main), stage.dashboards[0])
-    yield Artifact("index.html", f'<!DOCTYPE html><title>{first.name}</title><meta http-equiv="refresh" content="0; url={first.name}.html">\n')
-    for dashboard in stage.dashboards:
-        yield Artifact(f"{dashboard.name}.html", page(dashboard, stage, refresh))
+COMMAND = Command(
+    "preview",
+    "draw every dashboard as an HTML page, without a Grafana",
+    run,
+    arguments,
+    "balance-gen preview --out pages\nbalance-gen preview --serve\nbalance-gen preview --out pages --prometheus http://127.0.0.1:9090",
+)

@@ -1,4 +1,4 @@
-"""What the catalog has promised: that a deprecated name is shown up to and including a version. The promise is read from what was generated."""
+"""Refuse to drop a deprecated metric before its announced removal version. What was announced is read from the generated catalog."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from balance.catalog.registry import Catalog
 from balance.errors import BalanceError, CatalogError, Problem
 
 
-def keep(directory: Path, catalog: Catalog) -> None:
+def check_removed_metrics(directory: Path, catalog: Catalog) -> None:
     """Refuse a catalog without a name that the one in the directory promises to show for longer. Raises `CatalogError` with every such name."""
     try:
         written = json.loads((directory / "catalog.json").read_text("utf-8"))

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 
 import balance
-from balance.commandline import FINE, Parser, perform
+from balance.commandline import EXIT_OK, Command, Parser, perform
 
 EXAMPLE = """\
 a configuration that is enough to begin with (balance.yaml):
@@ -25,53 +25,37 @@ then:
   curl http://127.0.0.1:8080/             # the balancer
   curl http://127.0.0.1:9090/metrics      # its metrics; also /status, /ready, /health, /version
 """
-EXAMPLES = {
-    "serve": "balance serve -c balance.yaml\nBALANCE_WORKERS=auto balance serve -c balance.yaml",
-    "check-config": "balance check-config balance.yaml\nbalance check-config balance.yaml --format json",
-    "schema": "balance schema > balance.schema.json",
-    "demo": "balance demo\nbalance demo --port 0 --admin-port 0 --duration 30s",
-}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns its exit code."""
-    return perform(_parser(), arguments, lambda options: options.run(options))
+    return perform(command_line(), arguments, lambda options: options.chosen.run(options))
 
 
-def _parser() -> Parser:
-    parser = Parser(
-        prog="balance",
-        description="A strict, observable HTTP/1.1 load balancer.",
-        epilog=EXAMPLE,
-    )
+def command_line() -> Parser:
+    """The parser with all commands."""
+    parser = Parser(prog="balance", description="A strict, observable HTTP/1.1 load balancer.", epilog=EXAMPLE)
     parser.add_argument("--version", action="version", version=f"balance {balance.__version__}")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
+    parser.add_commands(COMMANDS)
+    return parser
 
-    serve = commands.add_parser("serve", help="serve requests until SIGTERM or SIGINT")
-    serve.add_argument("-c", "--config", required=True, metavar="FILE", help="the configuration (balance schema describes it)")
-    serve.set_defaults(run=_serve, logs=True)
 
-    check = commands.add_parser("check-config", help="show what a configuration means, or all that is wrong with it")
-    check.add_argument("file", metavar="FILE")
-    check.add_argument("--format", choices=("text", "json"), default="text", help="text: where requests go; json: everything, defaults included")
-    check.set_defaults(run=_check_config)
+def _serve_arguments(parser: Parser) -> None:
+    parser.add_argument("-c", "--config", required=True, metavar="FILE", help="the configuration (balance schema describes it)")
 
-    schema = commands.add_parser("schema", help="print the JSON Schema of the configuration")
-    schema.set_defaults(run=_schema)
 
-    demo = commands.add_parser(
-        "demo",
-        help="run the balancer with backends that can be broken, traffic, and a page to watch it all",
-        description="Run the balancer with three backends, traffic, and a page with its dashboard, its alerts, and buttons that break things.",
-    )
-    demo.add_argument("--port", type=int, default=8080, help="port of the balancer (default %(default)s, 0: any free one)")
-    demo.add_argument("--admin-port", type=int, default=9090, help="port of its admin server (default %(default)s, 0: any free one)")
-    demo.add_argument("--page-port", type=int, default=9091, help="port of the page (default %(default)s, 0: any free one)")
-    demo.add_argument("--duration", metavar="TIME", help="end by itself, after 10s or 1m for instance (default: at Ctrl-C)")
-    demo.add_argument("--embedded", action="store_true", help="evaluate the rules here, even if Prometheus and Alertmanager are on the PATH")
-    demo.add_argument("--grafana-provisioning", metavar="DIR", help="write the dashboards and what makes a Grafana show them into DIR")
-    demo.set_defaults(run=_demo)
-    return parser.finish(EXAMPLES)
+def _check_arguments(parser: Parser) -> None:
+    parser.add_argument("file", metavar="FILE")
+    parser.add_argument("--format", choices=("text", "json"), default="text", help="text: where requests go; json: everything, defaults included")
+
+
+def _demo_arguments(parser: Parser) -> None:
+    parser.add_argument("--port", type=int, default=8080, help="port of the balancer (default %(default)s, 0: any free one)")
+    parser.add_argument("--admin-port", type=int, default=9090, help="port of its admin server (default %(default)s, 0: any free one)")
+    parser.add_argument("--page-port", type=int, default=9091, help="port of the page (default %(default)s, 0: any free one)")
+    parser.add_argument("--duration", metavar="TIME", help="end by itself, after 10s or 1m for instance (default: at Ctrl-C)")
+    parser.add_argument("--embedded", action="store_true", help="evaluate the rules here, even if Prometheus and Alertmanager are on the PATH")
+    parser.add_argument("--grafana-provisioning", metavar="DIR", help="write the dashboards and what makes a Grafana show them into DIR")
 
 
 def _serve(options: argparse.Namespace) -> int:
@@ -82,7 +66,7 @@ def _serve(options: argparse.Namespace) -> int:
     if options.quiet or options.verbose:
         os.environ["BALANCE_LOG_LEVEL"] = "warning" if options.quiet else "debug"
     app.serve(read(options.config), options.config)
-    return FINE
+    return EXIT_OK
 
 
 def _check_config(options: argparse.Namespace) -> int:
@@ -93,14 +77,14 @@ def _check_config(options: argparse.Namespace) -> int:
         print(json.dumps(report.plain(config), indent=2))
     else:
         print(f"{options.file}: correct\n\n{report.text(config)}")
-    return FINE
+    return EXIT_OK
 
 
 def _schema(_options: argparse.Namespace) -> int:
     from balance.lb.config import json_schema
 
     print(json.dumps(json_schema(), indent=2))
-    return FINE
+    return EXIT_OK
 
 
 def _demo(options: argparse.Namespace) -> int:
@@ -117,6 +101,33 @@ def _demo(options: argparse.Namespace) -> int:
         )
     )
 
+
+COMMANDS = (
+    Command(
+        "serve",
+        "serve requests until SIGTERM or SIGINT",
+        _serve,
+        _serve_arguments,
+        "balance serve -c balance.yaml\nBALANCE_WORKERS=auto balance serve -c balance.yaml",
+        logs=True,
+    ),
+    Command(
+        "check-config",
+        "show what a configuration means, or all that is wrong with it",
+        _check_config,
+        _check_arguments,
+        "balance check-config balance.yaml\nbalance check-config balance.yaml --format json",
+    ),
+    Command("schema", "print the JSON Schema of the configuration", _schema, None, "balance schema > balance.schema.json"),
+    Command(
+        "demo",
+        "run the balancer with backends that can be broken, traffic, and a page to watch it all",
+        _demo,
+        _demo_arguments,
+        "balance demo\nbalance demo --port 0 --admin-port 0 --duration 30s",
+        "Run the balancer with three backends, traffic, and a page with its dashboard, its alerts, and buttons that break things.",
+    ),
+)
 
 if __name__ == "__main__":
     sys.exit(main())

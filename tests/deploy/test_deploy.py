@@ -93,7 +93,7 @@ def test_the_image_starts_the_balancer_as_its_objects_and_its_configuration_say(
 ) -> None:
     entry, arguments = json.loads(final["ENTRYPOINT"]), json.loads(final["CMD"])
     assert (entry, tuple(arguments)) == (["balance"], workload.arguments)
-    options = lb._parser().parse_args(arguments)
+    options = lb.command_line().parse_args(arguments)
     assert ("COPY", f"deploy/balance.yaml {options.config}") in steps
     assert str(Path(options.config).parent) == workload.configuration
     config = parse((deploy / "balance.yaml").read_text(), "balance.yaml", {})
@@ -163,7 +163,7 @@ def test_no_container_may_more_than_it_needs(compose: dict[str, Any]) -> None:
 def test_generate_makes_what_the_other_containers_read(compose: dict[str, Any], deploy: Path, generated: Path) -> None:
     services = compose["services"]
     program, *words = services["generate"]["entrypoint"]
-    options = gen._parser().parse_args(words)
+    options = gen.command_line().parse_args(words)
     assert (program, options.command) == ("balance-gen", "write")
     mounted = dict(volume.split(":")[:2] for volume in services["generate"]["volumes"])
     assert mounted["./settings.yaml"] == options.settings
@@ -254,7 +254,7 @@ def test_the_unit_runs_commands_that_exist_and_waits_for_the_end_of_requests(dep
     for key, name in (("ExecStartPre", "check-config"), ("ExecStart", "serve")):
         path, *words = shlex.split(keys[key])
         assert path == "/opt/balance/bin/balance"
-        assert lb._parser().parse_args(words).command == name
+        assert lb.command_line().parse_args(words).command == name
     assert int(keys["TimeoutStopSec"]) > workload.stopping
     assert keys["RestartPreventExitStatus"] == "2", "a wrong configuration is not tried again and again"
 
@@ -279,6 +279,6 @@ def test_the_commands_of_the_page_are_accepted(repository: Path) -> None:
     told = re.findall(r"^\$ (?:.*&& )?(balance(?:-gen)?) (.*?)(?: [>&|].*)?$", page, re.MULTILINE)
     assert len(told) >= 4
     for program, words in told:
-        (lb if program == "balance" else gen)._parser().parse_args(shlex.split(words, comments=True))
+        (lb if program == "balance" else gen).command_line().parse_args(shlex.split(words, comments=True))
     for path in re.findall(r"`((?:deploy|generated)/[\w./-]+)`", page):
         assert (repository / path).exists(), path

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from balance.commands.cli import _parser as balance_gen
+from balance.commands.cli import command_line as balance_gen
 from balance.generate.settings import KEYS
-from balance.lb.cli import _parser as balance
+from balance.lb.cli import command_line as balance
 from balance.lb.config.schema import CONFIG
 from balance.lint.run import CHECKS
 from balance.monitoring.bundle import Bundle

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from balance.commands import cli
-from balance.commands import test as prove
 from balance.generate import build
+from balance.generate import promtool as prove
 from balance.monitoring.bundle import Bundle
 from balance.monitoring.settings import AlertSettings, PrometheusSettings, Settings
 from balance.promql.selectors import Matcher

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from balance.commands.preview import made_up, pages
 from balance.generate import collect
+from balance.generate.pages import made_up, pages
 from balance.monitoring.bundle import Bundle
 from balance.monitoring.settings import Settings
 from tests.preview.chromium import Browser

@@ -16,8 +16,8 @@ from typing import Any, get_args
 import pytest
 
 from balance.catalog.model import RATIO, Threshold
-from balance.commands.preview import made_up, pages
 from balance.generate import collect
+from balance.generate.pages import made_up, pages
 from balance.lb.catalog import metrics as m
 from balance.monitoring.bundle import Bundle
 from balance.monitoring.dashboards import Panel, PanelKind, Query, Row, State

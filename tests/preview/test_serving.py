@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from balance.commands.preview_server import Pages, address
+from balance.generate.preview_server import Pages, address
 from tests.e2e.conftest import eventually, fetch, free_port, running
 from tests.preview.chromium import Browser
 

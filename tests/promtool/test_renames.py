@@ -16,11 +16,11 @@ from prometheus_client import generate_latest
 from balance.catalog.model import RATIO, SECONDS, STATE, Counter, Gauge, Histogram, Label, Metric, StateSet, Threshold, Unit
 from balance.catalog.registry import Catalog
 from balance.catalog.standard import UP
-from balance.commands import test as prove
 from balance.commands.cli import main
 from balance.errors import BalanceError
 from balance.exposition import Exposition
 from balance.generate import build, collect
+from balance.generate import promtool as prove
 from balance.instruments import Instruments
 from balance.lint.check import Inputs
 from balance.lint.run import run

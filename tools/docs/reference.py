@@ -6,9 +6,9 @@ import argparse
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 
-from balance.commands.cli import _parser as balance_gen
+from balance.commands import cli as balance_gen
 from balance.generate import build, collect
-from balance.lb.cli import _parser as balance
+from balance.lb import cli as balance
 from balance.lb.config.kinds import Choice, Decimal, Duration, File, Flag, Integer, Kind, Size, Text, Workers
 from balance.lb.config.schema import CONFIG
 from balance.lb.config.section import Field, Section, Table
@@ -21,8 +21,8 @@ def pages() -> dict[str, str]:
     bundle, settings = collect.collect(Settings())
     made = [*build.settings_page(bundle, settings), *build.runbooks(bundle, settings)]
     return {
-        "balance-gen.md": command_line(balance_gen()),
-        "balance.md": command_line(balance()),
+        "balance-gen.md": command_line(balance_gen.command_line()),
+        "balance.md": command_line(balance.command_line()),
         "configuration.md": configuration(),
         "checks.md": checks(),
         **{artifact.path: artifact.text for artifact in made},

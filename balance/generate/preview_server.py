@@ -6,7 +6,6 @@ is a page that says so.
 
 from __future__ import annotations
 
-import gc
 import ipaddress
 import re
 import signal
@@ -24,7 +23,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from balance.commandline import FINE
 from balance.errors import BalanceError
 from balance.generate import collect
 from balance.preview.page import problem
@@ -37,9 +35,8 @@ HOST, PORT = "127.0.0.1", 8300
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; base-uri 'none'; form-action 'none'"
 
 
-def serve(options: Namespace) -> int:
-    """Serve until a signal comes; returns an exit code. Raises `BalanceError` if the address cannot be had."""
-    gc.enable()  # unlike other commands, this one stays
+def serve(options: Namespace) -> None:
+    """Serve until SIGTERM or SIGINT. Raises `BalanceError` if the address cannot be had."""
     host, port = address(options.serve)
     pages = Pages(lambda: made(options), lambda: stamp(options), AGE if options.prometheus else None)
     try:
@@ -52,7 +49,6 @@ def serve(options: Namespace) -> int:
     print(f"http://{_shown(host)}:{server.server_address[1]}/ shows the dashboards. Ctrl-C ends it.", flush=True)
     with server:
         server.serve_forever(poll_interval=0.1)
-    return FINE
 
 
 def address(given: str) -> tuple[str, int]:
@@ -75,7 +71,7 @@ def made(options: Namespace) -> dict[str, str]:
         words += [word for name in ("set", "source") for value in getattr(options, name) for word in (f"--{name}", value)]
         ended = subprocess.run(words, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)  # noqa: S603 (ourselves)
         pages = {file.name: file.read_text(encoding="utf-8") for file in Path(directory).glob("*.html")}
-    return pages if ended.returncode == FINE else {"": problem("Preview", ended.stderr.splitlines(), REFRESH)}
+    return pages if ended.returncode == 0 else {"": problem("Preview", ended.stderr.splitlines(), REFRESH)}
 
 
 def stamp(options: Namespace) -> object:
