@@ -7,12 +7,12 @@ the panels' `extraJson` brings what they want, so that the result is valid under
 from __future__ import annotations
 
 import json
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from json.encoder import encode_basestring
 from typing import Any
+
+import grafanalib.core as lib
 
 from balance.catalog.model import Metric
 from balance.errors import RenderError
@@ -20,7 +20,8 @@ from balance.monitoring.dashboards import WIDTH, Annotation, Dashboard, Link, Pa
 from balance.monitoring.settings import Settings
 from balance.promql.selectors import Matcher
 from balance.promql.text import Scope, matching, text
-from balance.render import grafanalib_fast, units
+from balance.render import units
+from balance.render.urls import panel_id
 from balance.render.versions import DEFAULT_VERSION, SCHEMA_VERSIONS
 
 Json = dict[str, Any]
@@ -54,37 +55,10 @@ class Form:
 def render(dashboard: Dashboard, settings: Settings, form: Form = Form()) -> str:
     """The dashboard as JSON text with a final newline. Raises `RenderError` if two panels would get the same id."""
     model = _dashboard(dashboard, settings, form)
-    return _written(_shared(model) if form.for_import else model, "\n") + "\n"
-
-
-def _written(value: Any, margin: str) -> str:
-    """What ``json.dumps(value, indent=2, ensure_ascii=False)`` writes, in a third of the time."""
-    if isinstance(value, str):
-        return encode_basestring(value)
-    inner = margin + "  "
-    if isinstance(value, dict):
-        items = [f"{inner}{encode_basestring(key)}: {_written(item, inner)}" for key, item in value.items()]
-        return f"{{{','.join(items)}{margin}}}" if items else "{}"
-    if isinstance(value, list):
-        return f"[{','.join([inner + _written(item, inner) for item in value])}{margin}]" if value else "[]"
-    return _WORDS[value] if value is None or isinstance(value, bool) else repr(value)
-
-
-_WORDS = {None: "null", True: "true", False: "false"}
-
-
-def panel_id(dashboard: Dashboard, title: str) -> int:
-    """An id that follows from uid and title alone, so that a panel added elsewhere renumbers nothing. 1 to 2^31 - 1."""
-    return zlib.crc32(f"{dashboard.uid}/{title}".encode()) % (2**31 - 1) + 1
-
-
-def panel_url(dashboard: Dashboard, title: str) -> str:
-    """Where a Grafana shows that panel alone, below the address of the Grafana."""
-    return f"/d/{dashboard.uid}?viewPanel={panel_id(dashboard, title)}"
+    return json.dumps(_shared(model) if form.for_import else model, indent=2, ensure_ascii=False) + "\n"
 
 
 def _dashboard(dashboard: Dashboard, settings: Settings, form: Form) -> Json:
-    lib = grafanalib_fast.load()
     scope = _scope(dashboard, settings)
     skeleton = lib.Dashboard(
         title=dashboard.title,
@@ -96,10 +70,10 @@ def _dashboard(dashboard: Dashboard, settings: Settings, form: Form) -> Json:
         refresh="30s",
         schemaVersion=SCHEMA_VERSIONS[form.version],
         timezone="browser",
-        links=_dashboard_links(lib, dashboard),
-        templating=lib.Templating(list=list(_variables(lib, dashboard, settings))),
+        links=_dashboard_links(dashboard),
+        templating=lib.Templating(list=list(_variables(dashboard, settings))),
         annotations=lib.Annotations(list=[_annotation(annotation, scope) for annotation in dashboard.annotations]),
-        panels=list(_Grid(lib, dashboard, settings, scope).rows()),
+        panels=list(_Grid(dashboard, settings, scope).rows()),
     )
     model: Json = _plain(skeleton)
     ids = [panel["id"] for top in model["panels"] for panel in (top, *top.get("panels", ()))]
@@ -121,7 +95,7 @@ def _scope(dashboard: Dashboard, settings: Settings) -> Scope:
     return Scope(selector, "$__rate_interval", settings.thresholds, settings.keep, recorded, by_label)
 
 
-def _dashboard_links(lib: Any, dashboard: Dashboard) -> list[Any]:
+def _dashboard_links(dashboard: Dashboard) -> list[Any]:
     """To the dashboards with the same first tag, with time and variables kept."""
     return [lib.DashboardLink(title=tag, tags=[tag], includeVars=True, keepTime=True) for tag in dashboard.tags[:1]]
 
@@ -140,7 +114,7 @@ def _annotation(annotation: Annotation, scope: Scope) -> Json:
     }
 
 
-def _variables(lib: Any, dashboard: Dashboard, settings: Settings) -> Iterator[Any]:
+def _variables(dashboard: Dashboard, settings: Settings) -> Iterator[Any]:
     """The data source; the labels to keep; job and instance; the dashboard's own: each offers what fits those before it."""
     yield lib.Template(name="datasource", label="Data source", type="datasource", query="prometheus", default="default")
     common = {"type": "query", "dataSource": DATASOURCE, "multi": True, "includeAll": True, "allValue": ".+", "refresh": 2}
@@ -170,7 +144,6 @@ def _titled(label: str) -> str:
 class _Grid:
     """Rows and panels in their place: panels flow from left to right and wrap."""
 
-    lib: Any
     dashboard: Dashboard
     settings: Settings
     scope: Scope
@@ -181,9 +154,9 @@ class _Grid:
         for row in self.dashboard.rows:
             panels, bottom = self._panels(row, top + 1)
             inside = panels if row.collapsed else []
-            place = self.lib.GridPos(h=1, w=WIDTH, x=0, y=top)
+            place = lib.GridPos(h=1, w=WIDTH, x=0, y=top)
             number = panel_id(self.dashboard, f"row/{row.title}")
-            yield self.lib.RowPanel(title=row.title, id=number, gridPos=place, collapsed=row.collapsed, panels=inside)
+            yield lib.RowPanel(title=row.title, id=number, gridPos=place, collapsed=row.collapsed, panels=inside)
             if not row.collapsed:
                 yield from panels
             top = top + 1 if row.collapsed else bottom
@@ -193,7 +166,7 @@ class _Grid:
         for panel in row.panels:
             if left + panel.width > WIDTH:
                 top, left, tallest = top + tallest, 0, 0
-            panels.append(self._panel(panel, self.lib.GridPos(h=panel.height, w=panel.width, x=left, y=top)))
+            panels.append(self._panel(panel, lib.GridPos(h=panel.height, w=panel.width, x=left, y=top)))
             left, tallest = left + panel.width, max(tallest, panel.height)
         return panels, top + tallest
 
@@ -203,18 +176,18 @@ class _Grid:
             "description": panel.description,
             "id": panel_id(self.dashboard, panel.title),
             "gridPos": place,
-            "links": [_panel_link(self.lib, link, self.settings) for link in panel.links if not link.label],
+            "links": [_panel_link(link, self.settings) for link in panel.links if not link.label],
         }
         if panel.kind == "text":
-            return self.lib.Text(**common, content=panel.text)
+            return lib.Text(**common, content=panel.text)
         common |= {
             "dataSource": DATASOURCE,
             "maxDataPoints": None,
-            "targets": [_target(self.lib, panel, query, _ref_id(index), self.scope) for index, query in enumerate(panel.queries)],
+            "targets": [_target(panel, query, _ref_id(index), self.scope) for index, query in enumerate(panel.queries)],
             "thresholds": _steps(panel, self.scope),
         }
-        links = [_series_link(self.lib, panel, link) for link in panel.links if link.label]
-        kind, extra = _KINDS[panel.kind](self.lib, panel)
+        links = [_series_link(panel, link) for link in panel.links if link.label]
+        kind, extra = _KINDS[panel.kind](panel)
         defaults: Json = {"unit": units.grafana(panel.unit), "mappings": _mappings(panel)}
         defaults |= {"links": links} if links else {}
         defaults |= {"noValue": panel.nothing} if panel.nothing else {}
@@ -222,7 +195,7 @@ class _Grid:
         return kind(**common, extraJson={"fieldConfig": {"defaults": defaults, "overrides": []}, **extra})
 
 
-def _timeseries(lib: Any, panel: Panel) -> tuple[Any, Json]:
+def _timeseries(panel: Panel) -> tuple[Any, Json]:
     kind = partial(
         lib.TimeSeries,
         fillOpacity=60 if panel.stacked else 0,
@@ -238,11 +211,11 @@ def _timeseries(lib: Any, panel: Panel) -> tuple[Any, Json]:
     return kind, {"options": {"legend": {"showLegend": True}}}
 
 
-def _state_timeline(lib: Any, _: Panel) -> tuple[Any, Json]:
+def _state_timeline(_: Panel) -> tuple[Any, Json]:
     return lib.StateTimeline, {"options": {"legend": {"showLegend": False, "calcs": []}, "tooltip": {"sort": "none"}}}
 
 
-def _stat(lib: Any, panel: Panel) -> tuple[Any, Json]:
+def _stat(panel: Panel) -> tuple[Any, Json]:
     """Reduced by `last`: ``lastNotNull`` would pass over NaN, and show a share of requests from before there were none."""
     judged = bool(panel.thresholds or panel.states)
     kind = partial(lib.Stat, reduceCalc="last", colorMode="background" if judged else "value", noValue="No data")
@@ -250,7 +223,7 @@ def _stat(lib: Any, panel: Panel) -> tuple[Any, Json]:
     return kind, {"options": options, "defaults": {"color": {"mode": "thresholds"}}}
 
 
-def _table(lib: Any, panel: Panel) -> tuple[Any, Json]:
+def _table(panel: Panel) -> tuple[Any, Json]:
     """Each series becomes a cell with its curve and last value; the queries are joined by their labels."""
     several = bool(panel.queries[1:])
     names = {f"Trend #{_ref_id(index)}" if several else "Trend": query.legend for index, query in enumerate(panel.queries)}
@@ -262,7 +235,7 @@ def _table(lib: Any, panel: Panel) -> tuple[Any, Json]:
     return lib.Table, {"options": options, "defaults": {"custom": custom, "color": {"mode": "thresholds"}}, "transformations": steps}
 
 
-def _heatmap(lib: Any, panel: Panel) -> tuple[Any, Json]:
+def _heatmap(panel: Panel) -> tuple[Any, Json]:
     linear = {"type": "linear"}
     options = {
         "calculate": False,
@@ -289,27 +262,27 @@ def _heatmap(lib: Any, panel: Panel) -> tuple[Any, Json]:
     return lib.Heatmap, {"options": options, "defaults": {"custom": custom}}
 
 
-_KINDS: dict[str, Callable[[Any, Panel], tuple[Any, Json]]] = {
+_KINDS: dict[str, Callable[[Panel], tuple[Any, Json]]] = {
     "timeseries": _timeseries, "state-timeline": _state_timeline, "stat": _stat, "table": _table, "heatmap": _heatmap,
 }  # fmt: skip
 """For each kind grafanalib's class, and what has to be said beyond it: ``defaults`` of the fields, `options`, `transformations`."""
 
 
-def _panel_link(lib: Any, link: Link, settings: Settings) -> Any:
-    return _link(lib, link, f"{settings.runbook_base}/{link.runbook}.md" if link.runbook else f"/d/{link.dashboard}?{TIME_AND_VARIABLES}")
+def _panel_link(link: Link, settings: Settings) -> Any:
+    return _link(link, f"{settings.runbook_base}/{link.runbook}.md" if link.runbook else f"/d/{link.dashboard}?{TIME_AND_VARIABLES}")
 
 
-def _series_link(lib: Any, panel: Panel, link: Link) -> Any:
+def _series_link(panel: Panel, link: Link) -> Any:
     """In a table the labels are columns beside the value, elsewhere they are the field's own."""
     place = "__data.fields" if panel.kind == "table" else "__field.labels"
-    return _link(lib, link, f"/d/{link.dashboard}?{TIME_AND_VARIABLES}&var-{link.label}=${{{place}.{link.label}}}")
+    return _link(link, f"/d/{link.dashboard}?{TIME_AND_VARIABLES}&var-{link.label}=${{{place}.{link.label}}}")
 
 
-def _link(lib: Any, link: Link, url: str) -> Any:
+def _link(link: Link, url: str) -> Any:
     return lib.DashboardLink(type="link", title=link.title, uri=url, keepTime=False)
 
 
-def _target(lib: Any, panel: Panel, query: Query, ref_id: str, scope: Scope) -> Any:
+def _target(panel: Panel, query: Query, ref_id: str, scope: Scope) -> Any:
     shape = "heatmap" if panel.kind == "heatmap" else "time_series"
     return lib.Target(expr=text(query.expr, scope), legendFormat=query.legend, refId=ref_id, datasource=DATASOURCE, format=shape)
 

@@ -24,7 +24,7 @@ from balance.promql.selectors import RATE_WINDOW, Expr
 from balance.promql.text import Scope, duration, text
 from balance.render import units
 from balance.render.artifact import Artifact
-from balance.render.grafana import panel_url
+from balance.render.urls import panel_url
 
 Json = dict[str, Any]
 Kind = Literal["rules", "alerts"]

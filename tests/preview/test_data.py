@@ -21,8 +21,8 @@ from balance.preview.curves import Curve, Span
 from balance.preview.formats import formatted
 from balance.preview.view import View
 from balance.promql.text import NO_SCOPE
-from balance.render import grafana
 from balance.render.grafana import render
+from balance.render.urls import panel_id
 
 SCRIPT = Path(__file__).with_name("data.cjs")
 CASES = int(os.environ.get("BALANCE_FORMATS", "3000"))
@@ -65,7 +65,7 @@ def rendered(dashboard: Dashboard) -> Iterator[Shown]:
     by_id = {panel["id"]: panel for top in model["panels"] for panel in (top, *top.get("panels", ()))}
     for panel in dashboard.panels:
         if panel.kind != "text":
-            yield Shown(panel, by_id[grafana.panel_id(dashboard, panel.title)])
+            yield Shown(panel, by_id[panel_id(dashboard, panel.title)])
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,6 @@ import difflib
 import json
 import os
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +21,7 @@ from balance.monitoring.settings import Settings
 from balance.promql.selectors import Matcher
 from balance.render import grafana
 from balance.render.grafana import Form, render
+from balance.render.urls import panel_id
 from balance.render.versions import SCHEMA_VERSIONS
 
 SETTINGS = Settings(job="balance")
@@ -195,7 +194,7 @@ def test_the_diff_of_a_change_to_one_panel_touches_that_panel_alone(main: Dashbo
     after = render(replace(main, rows=rows), SETTINGS).splitlines()
     before = render(main, SETTINGS).splitlines()
     hunks = [block for block in difflib.SequenceMatcher(None, before, after, autojunk=False).get_opcodes() if block[0] != "equal"]
-    id_of = f'"id": {grafana.panel_id(main, "Retry Budget")},'
+    id_of = f'"id": {panel_id(main, "Retry Budget")},'
     first = next(number for number, line in enumerate(before) if id_of in line) - 1
     last = next(number for number in range(first, len(before)) if before[number] == "    },")
     assert len(hunks) == 3
@@ -229,42 +228,6 @@ def test_the_import_form_asks_for_the_data_source_and_has_no_variable_for_it(mai
     assert "${datasource}" not in text
     assert all(panel["datasource"]["uid"] == "${DS_PROMETHEUS}" for panel in panels(model))
     assert [variable["name"] for variable in model["templating"]["list"]] == ["job", "instance"]
-
-
-def test_grafanalib_renders_the_same_with_attrs_as_with_the_stand_in(model: Json) -> None:
-    """The stand-in is a matter of speed alone. A process of its own: this one has loaded grafanalib already."""
-    program = (
-        "import grafanalib.core, sys, attr\n"
-        "assert hasattr(attr, 'define')\n"
-        "from balance.commands.cli import main\n"
-        "sys.exit(main(['dashboards']))"
-    )  # fmt: skip
-    slow = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert json.loads(slow.stdout) == model
-
-
-def test_the_stand_in_for_attrs_is_gone_once_grafanalib_is_loaded() -> None:
-    program = (
-        "import sys\n"
-        "from balance.render.grafanalib_fast import load\n"
-        "load()\n"
-        "assert 'attr' not in sys.modules and 'attr.validators' not in sys.modules\n"
-        "import attr\n"
-        "assert hasattr(attr, 'define')"
-    )
-    subprocess.run([sys.executable, "-c", program], check=True)
-
-
-def test_the_stand_in_refuses_what_attrs_refuses(main: Dashboard) -> None:
-    from balance.render.grafanalib_fast import load
-
-    lib = load()
-    with pytest.raises(ValueError, match="editable must be"):
-        lib.Dashboard(title="x", editable="yes")
-    with pytest.raises(TypeError, match="needs 'title'"):
-        lib.Dashboard()
-    with pytest.raises(TypeError, match="has no nonsense"):
-        lib.Dashboard(title="x", nonsense=1)
 
 
 def board(bundle: Bundle, name: str, settings: Settings = SETTINGS) -> Json:
