@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import rules_src
 from balance.catalog import standard
 from balance.catalog.model import Metric
 from balance.lb.catalog import metrics
 from balance.lb.catalog.metrics import CATALOG
-from balance.monitoring.bundle import Bundle
+from balance.monitoring.bundle import Bundle, merge
 from balance.monitoring.settings import Settings
 from dashboards_py.backend import BACKEND
 from dashboards_py.main import main_dashboard
@@ -22,11 +23,11 @@ UNPLOTTED: dict[Metric, str] = {
 
 
 def source(settings: Settings) -> Bundle:
-    """The entry point `balance.sources`."""
+    """All that is generated for the load balancer: its dashboards with the alerts and rules of `rules_src`. The entry point `balance`."""
     own = standard.RUNTIMES["python"]
     spare = () if own == standard.runtime(settings.runtime) else (own.tasks, own.allocated, own.system)
     other: dict[Metric, str] = dict.fromkeys(spare, "belongs to another runtime than the chosen one")
-    return Bundle(
+    boards = Bundle(
         CATALOG,
         dashboards=(main_dashboard(settings), BACKEND, slo_dashboard(settings), WORKERS),
         slos=slos(settings),
@@ -35,3 +36,4 @@ def source(settings: Settings) -> Bundle:
         folder="Load Balancers",
         unplotted={**UNPLOTTED, **other},
     )
+    return merge((boards, rules_src.source(settings)))

@@ -1,4 +1,4 @@
-"""What wakes people: the alerts and recording rules of balance, in Python; `*.libsonnet` assembles and packages them."""
+"""What wakes people: the alerts, objectives, recording rules and routing of the load balancer."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ WAIVERS = (
 
 
 def source(settings: Settings) -> Bundle:
-    """The entry point `balance.sources`."""
+    """Alerts, objectives, recording rules and routing of the load balancer."""
     objectives = slos(settings)
     declared = (*alerts(settings), *(alert for slo in objectives for alert in slo.alerts))
     return Bundle(

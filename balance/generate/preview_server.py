@@ -76,7 +76,7 @@ def made(options: Namespace) -> dict[str, str]:
 
 def stamp(options: Namespace) -> object:
     """What changes when a source, or the settings, do."""
-    tops = {name.partition(":")[0].partition(".")[0] for name in ("balance", *(options.source or collect.installed()))}
+    tops = {name.partition(":")[0].partition(".")[0] for name in ("balance", *collect.select(options.source))}
     places = [Path(place) for top in sorted(tops) for place in _places(top)] + ([Path(options.settings)] if options.settings else [])
     return tuple((file, _changed(file)) for place in places for file in _files(place))
 

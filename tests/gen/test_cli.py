@@ -12,7 +12,9 @@ import pytest
 import yaml
 
 from balance.commands.cli import main
+from balance.generate import collect
 from balance.generate.store import MARK
+from balance.monitoring.settings import Settings
 
 
 @pytest.fixture(autouse=True)
@@ -94,7 +96,7 @@ def contents(directory: Path) -> dict[str, bytes]:
         (["kubernetes", "--set", "kubernetes.label.a=b"], "kubernetes.label: is no setting (did you mean 'labels'?"),
         (["provisioning", "--set", "provisioning.organisation=0"], "provisioning.organisation: 0 is no whole number above 0"),
         (["provisioning", "--set", "provisioning.url=prometheus:9090"], "provisioning.url: 'prometheus:9090' is no URL"),
-        (["alerts", "--source", "shop"], "--source shop: names no source (write module:attribute"),
+        (["alerts", "--source", "shop"], "--source shop: no installed source 'shop' (choices: balance; or write module:attribute)"),
         (["alerts", "--source", "nope:x"], "source nope:x: cannot be loaded: ModuleNotFoundError: No module named 'nope'"),
         (["alerts", "--source", "json:dumps"], "source json:dumps"),
         (["alerts", "--source", "os:sep"], "source os:sep: is a str, not a Bundle"),
@@ -205,10 +207,11 @@ def test_findings_become_annotations_on_github(capsys: pytest.CaptureFixture[str
 
 def test_a_comparison_of_two_units_is_refused_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     Path("wrong.py").write_text(
-        "from balance.catalog import metrics, thresholds\n"
+        "from balance.catalog.standard import PROCESS_CPU\n"
+        "from balance.lb.catalog import thresholds\n"
         "from balance.monitoring.alerts import Condition\n"
         "from balance.promql import RATE_WINDOW, rate, series\n"
-        "bundle = Condition(rate(series(metrics.PROCESS_CPU).over(RATE_WINDOW)), '>', thresholds.LATENCY_P99)\n"
+        "bundle = Condition(rate(series(PROCESS_CPU).over(RATE_WINDOW)), '>', thresholds.LATENCY_P99)\n"
     )  # fmt: skip
     assert main(["lint", "--source", "wrong:bundle"]) == 2
     assert capsys.readouterr().err == (
@@ -424,11 +427,11 @@ def test_the_output_is_the_same_whatever_the_machine() -> None:
     [
         (
             "import balance.lb.catalog.metrics, balance.promql, balance.monitoring.bundle",
-            "attr aiohttp grafanalib jinja2 prometheus_client uvloop yaml _jsonnet",
+            "aiohttp grafanalib jinja2 prometheus_client uvloop yaml _jsonnet",
         ),
         (
             "from balance.commands.cli import main; main(['dashboards'])",
-            "attr aiohttp jinja2 prometheus_client uvloop yaml _jsonnet dataclasses inspect pathlib",
+            "aiohttp jinja2 prometheus_client uvloop _jsonnet",
         ),
         ("from balance.commands.cli import main; main(['rules'])", "aiohttp grafanalib jinja2 prometheus_client uvloop"),
     ],
@@ -438,3 +441,30 @@ def test_a_command_loads_only_what_it_needs(program: str, unwanted: str) -> None
     run = subprocess.run([sys.executable, "-c", program + tail], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False)
     assert run.stderr == ""
     assert run.returncode == 0
+
+
+def install(folder: Path, *names: str) -> None:
+    """Packages with a source each, as an installer leaves them."""
+    for name in names:
+        (folder / f"{name}.py").write_text(
+            f"from balance.catalog.registry import Catalog\nfrom balance.monitoring.bundle import Bundle\nbundle = Bundle(Catalog('{name}', ()))\n"
+        )
+        (folder / f"{name}-1.0.dist-info").mkdir()
+        (folder / f"{name}-1.0.dist-info" / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        (folder / f"{name}-1.0.dist-info" / "entry_points.txt").write_text(f"[balance.sources]\n{name} = {name}:bundle\n")
+
+
+def test_one_installed_source_goes_before_the_bundled_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    install(tmp_path, "stall")
+    assert collect.select(()) == ("stall:bundle",)
+    assert collect.select(("balance",)) == ("dashboards_py:source",)
+    assert collect.collect(Settings())[0].catalog.name == "stall"
+
+
+def test_several_installed_sources_must_be_chosen_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    install(tmp_path, "kiosk", "booth")
+    assert main(["catalog"]) == 2
+    assert capsys.readouterr().err == "balance-gen: several sources are installed (choose one with --source: balance, booth, kiosk)\n"
+    assert main(["catalog", "--source", "booth"]) == 0

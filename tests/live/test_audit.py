@@ -403,7 +403,7 @@ def test_what_cannot_be_read_is_told_with_its_place_and_the_rest_is_audited(tmp_
 def test_who_looks_at_what_others_made_needs_no_source_of_their_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(collect, "installed", lambda: iter(()))
+    monkeypatch.setattr(collect, "installed", dict)
     (tmp_path / "metrics").write_text(SCRAPE)
     (tmp_path / "rules.yaml").write_text("groups: [{name: g, rules: [{alert: A, expr: queue_depth > 1}]}]")
     audited = ["audit", "--rules", str(tmp_path / "rules.yaml")]
