@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
+from balance.api import Bundle, Metric, Settings, merge, standard
+
 import rules_src
-from balance.catalog import standard
-from balance.catalog.model import Metric
 from balance.lb.catalog import metrics
 from balance.lb.catalog.metrics import CATALOG
-from balance.monitoring.bundle import Bundle, merge
-from balance.monitoring.settings import Settings
 from dashboards_py.backend import BACKEND
 from dashboards_py.main import main_dashboard
 from dashboards_py.samples import SAMPLES

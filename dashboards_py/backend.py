@@ -2,10 +2,27 @@
 
 from __future__ import annotations
 
+from balance.api import (
+    RATE_WINDOW,
+    Panel,
+    Query,
+    Row,
+    Variable,
+    latency_panel,
+    matches,
+    max_by,
+    min_by,
+    quantile,
+    rate,
+    rate_panel,
+    seconds_since,
+    series,
+    stat_panel,
+    sum_by,
+    text_panel,
+    value_panel,
+)
 from balance.lb.catalog import metrics as m
-from balance.monitoring.dashboards import Panel, Query, Row, Variable
-from balance.monitoring.panels import latency_panel, rate_panel, stat_panel, text_panel, value_panel
-from balance.promql import RATE_WINDOW, matches, max_by, min_by, quantile, rate, series, since, sum_by
 from dashboards_py import house
 
 AVAILABLE = value_panel(m.BACKENDS_AVAILABLE, title="Available Backends")
@@ -32,7 +49,7 @@ RETRIES = Panel(
 LAST_LOOK = Panel(
     "Since the Last Successful Look",
     "Time since the list of backends could last be read: what grows without end is a source that fails. Empty without discovery.",
-    (Query(since(series(m.DISCOVERY_TIMESTAMP)), "{{pool}} ({{instance}})"),),
+    (Query(seconds_since(series(m.DISCOVERY_TIMESTAMP)), "{{pool}} ({{instance}})"),),
     width=8,
 )
 

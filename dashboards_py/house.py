@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from balance.catalog import standard
+from balance.api import RATE_WINDOW, Annotation, Dashboard, Link, Panel, Query, State, Window, changes, rate, series, standard, sum_by
+
 from balance.lb.catalog import metrics as m
-from balance.monitoring.dashboards import Annotation, Dashboard, Link, Panel, Query, State
-from balance.promql import RATE_WINDOW, Window, changes, rate, series, sum_by
 
 TAGS = ("balance", "load-balancer")
 RECENT = Window(120)

@@ -2,37 +2,40 @@
 
 from __future__ import annotations
 
-from balance.catalog import standard
-from balance.lb.catalog import metrics as m
-from balance.lb.catalog import thresholds as t
-from balance.monitoring.dashboards import Dashboard, Link, Panel, Query, Row, State
-from balance.monitoring.panels import (
-    alert_panel,
-    heatmap_panel,
-    latency_panel,
-    quantile_panel,
-    rate_panel,
-    stat_panel,
-    table_panel,
-    text_panel,
-    value_panel,
-)
-from balance.monitoring.settings import Settings
-from balance.promql import (
+from balance.api import (
     RATE_WINDOW,
+    Dashboard,
+    Link,
+    Panel,
+    Query,
+    Row,
+    Settings,
+    State,
+    alert_panel,
     complement,
     count_by,
-    either,
+    heatmap_panel,
+    latency_panel,
     matches,
     max_by,
     min_by,
+    or_,
     quantile,
+    quantile_panel,
     rate,
+    rate_panel,
     ratio,
-    scaled,
     series,
+    standard,
+    stat_panel,
     sum_by,
+    table_panel,
+    text_panel,
+    times,
+    value_panel,
 )
+from balance.lb.catalog import metrics as m
+from balance.lb.catalog import thresholds as t
 from dashboards_py import house
 from rules_src import conditions as c
 from rules_src.alerts import alerts
@@ -64,7 +67,7 @@ ACTIVE_CONNECTIONS = Panel(
     (
         Query(series(m.ACTIVE_CONNECTIONS), "{{instance}}"),
         Query(series(m.CONNECTIONS_LIMIT), "{{instance}} limit"),
-        Query(scaled(series(m.CONNECTIONS_LIMIT), t.CONNECTION_SATURATION), "{{instance}} alert level"),
+        Query(times(series(m.CONNECTIONS_LIMIT), t.CONNECTION_SATURATION), "{{instance}} alert level"),
     ),
 )
 BACKEND_HEALTH = Panel(
@@ -119,7 +122,7 @@ def first_row(settings: Settings) -> tuple[Panel, ...]:
         stat_panel("Requests", requests, description="Requests answered per second, over all instances."),
         stat_panel(
             "Errors",
-            either(responses_ratio("5.."), complement(ratio(requests, requests))),
+            or_(responses_ratio("5.."), complement(ratio(requests, requests))),
             description="Share of the responses that are server errors (5xx). Red where BalanceHighErrorRate fires.",
             thresholds=(t.ERROR_RATIO,),
         ),

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from balance.catalog.model import Metric
+from balance.api import Metric, Samples, Shape
+
 from balance.lb.catalog import metrics as m
-from balance.monitoring.samples import Samples, Shape
 
 VICTIM = "api-3"
 _STATUS = {"200": 0.9595, "204": 0.02, "404": 0.017, "429": 0.003, "500": 0.0001, "502": 0.0002, "503": 0.0002}

@@ -4,13 +4,27 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from balance.api import (
+    HOUR,
+    PACES,
+    Dashboard,
+    Link,
+    Panel,
+    Query,
+    Row,
+    Settings,
+    Slo,
+    condition_panel,
+    duration,
+    max_by,
+    min_by,
+    percent,
+    plain,
+    stat_panel,
+    text_panel,
+)
+
 from balance.lb.catalog import thresholds as t
-from balance.monitoring.dashboards import Dashboard, Link, Panel, Query, Row
-from balance.monitoring.panels import condition_panel, stat_panel, text_panel
-from balance.monitoring.settings import Settings
-from balance.monitoring.slo import HOUR, PACES, Slo, percent, plain
-from balance.promql import max_by, min_by
-from balance.promql.text import duration
 from dashboards_py import house
 from rules_src.objectives import slos
 

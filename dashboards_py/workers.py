@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from balance.catalog import standard
+from balance.api import Panel, Query, Row, latency_panel, rate_panel, seconds_since, seconds_until, series, standard, value_panel
 from balance.lb.catalog import metrics as m
 from balance.lb.catalog import thresholds as t
-from balance.monitoring.dashboards import Panel, Query, Row
-from balance.monitoring.panels import latency_panel, rate_panel, value_panel
-from balance.promql import series, since, until
 from dashboards_py import house
 
 AGE = Panel(
     "Age of the Configuration",
     "Time since the configuration in force was loaded: it drops to nothing at every reload that was successful.",
-    (Query(since(series(m.CONFIG_TIMESTAMP)), "{{instance}}"),),
+    (Query(seconds_since(series(m.CONFIG_TIMESTAMP)), "{{instance}}"),),
 )
 CERTIFICATES = Panel(
     "Certificates Expire in",
     "Time until the certificates in use expire; empty without TLS.",
-    (Query(until(series(m.TLS_NOT_AFTER)), "{{certificate}} ({{instance}})"),),
+    (Query(seconds_until(series(m.TLS_NOT_AFTER)), "{{certificate}} ({{instance}})"),),
     thresholds=(t.CERTIFICATE_SOON, t.CERTIFICATE_IMMINENT),
     alarm="below",
     least=None,
@@ -27,7 +24,7 @@ CERTIFICATES = Panel(
 UPTIME = Panel(
     "Uptime",
     "Time since the process started, with several the oldest of them.",
-    (Query(since(series(standard.PROCESS_START)), "{{instance}}"),),
+    (Query(seconds_since(series(standard.PROCESS_START)), "{{instance}}"),),
 )
 
 WORKERS = house.board(

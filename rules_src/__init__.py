@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from balance.api import Bundle, Settings, Waiver
+
 from balance.lb.catalog import metrics
 from balance.lb.catalog.metrics import CATALOG
-from balance.monitoring.bundle import Bundle, Waiver
-from balance.monitoring.settings import Settings
 from rules_src.alerts import alerts
 from rules_src.objectives import slos
 from rules_src.recording import RECORDING_RULES

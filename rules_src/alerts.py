@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from functools import cache
 
-from balance.catalog import standard
-from balance.monitoring.alerts import Alert
-from balance.monitoring.settings import Settings
+from balance.api import Alert, Settings, standard
+
 from rules_src import conditions
 
 MINUTE = 60

@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
-from balance.catalog import standard
-from balance.catalog.standard import Runtime
+from balance.api import (
+    RATE_WINDOW,
+    Comparison,
+    Condition,
+    CounterSeries,
+    Expr,
+    Runtime,
+    Window,
+    absent,
+    compare,
+    increase,
+    matches,
+    or_,
+    quantile,
+    rate,
+    ratio,
+    seconds_until,
+    series,
+    standard,
+    sum_by,
+    unless,
+)
 from balance.lb.catalog import metrics as m
 from balance.lb.catalog import thresholds as t
-from balance.monitoring.alerts import Condition
-from balance.promql import RATE_WINDOW, Window, absent, compare, either, increase, matches, quantile, rate, ratio, series, sum_by, unless, until
-from balance.promql.ast import Comparison
-from balance.promql.selectors import CounterSeries, Expr
 
 _RUNNING = compare(series(standard.UP), "==", t.TARGET_UP)
 
@@ -36,7 +52,7 @@ ALL_BACKENDS_DOWN = Condition(
     sum_by(series(m.BACKEND_HEALTHY), "job", "instance"),
     "==",
     t.NO_BACKEND,
-    missing=either(
+    missing=or_(
         unless(_RUNNING, series(m.BACKEND_HEALTHY), "job", "instance"),
         absent(series(m.BACKEND_HEALTHY)),
         "job",
@@ -97,9 +113,9 @@ METRICS_MISSING = Condition(unless(series(standard.UP), series(m.BUILD_INFO), "j
 
 CONFIG_RELOAD_FAILED = Condition(series(m.CONFIG_SUCCESSFUL), "==", t.RELOAD_FAILED)
 
-CERTIFICATE_EXPIRES = Condition(until(series(m.TLS_NOT_AFTER)), "<", t.CERTIFICATE_SOON)
+CERTIFICATE_EXPIRES = Condition(seconds_until(series(m.TLS_NOT_AFTER)), "<", t.CERTIFICATE_SOON)
 
-CERTIFICATE_EXPIRES_NOW = Condition(until(series(m.TLS_NOT_AFTER)), "<", t.CERTIFICATE_IMMINENT)
+CERTIFICATE_EXPIRES_NOW = Condition(seconds_until(series(m.TLS_NOT_AFTER)), "<", t.CERTIFICATE_IMMINENT)
 
 EVENT_LOOP_LAG = Condition(quantile(0.99, series(m.EVENT_LOOP_LAG), RATE_WINDOW, "job", "instance", "worker"), ">", t.EVENT_LOOP_LAG)
 

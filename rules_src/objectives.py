@@ -5,11 +5,10 @@ from __future__ import annotations
 from decimal import Decimal
 from functools import cache
 
+from balance.api import Settings, Slo, matches, series
+
 from balance.lb.catalog import metrics as m
 from balance.lb.catalog import thresholds as t
-from balance.monitoring.settings import Settings
-from balance.monitoring.slo import Slo
-from balance.promql import matches, series
 
 AVAILABILITY, LATENCY = Decimal("0.999"), Decimal("0.99")
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from balance.api import RATE_WINDOW, RecordingRule, rate, series, sum_by
+
 from balance.lb.catalog import metrics as m
-from balance.monitoring.alerts import RecordingRule
-from balance.promql import RATE_WINDOW, rate, series, sum_by
 from rules_src.conditions import latency, responses_ratio
 
 RECORDING_RULES = (

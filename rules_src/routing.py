@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from balance.monitoring.alerts import Alert
-from balance.monitoring.routing import WEEK, Email, Hours, Inhibition, MuteTime, PagerDuty, Receiver, Route, Routing, Slack
-from balance.monitoring.slo import Slo
+from balance.api import WEEK, Alert, Email, Hours, Inhibition, MuteTime, PagerDuty, Receiver, Route, Routing, Slack, Slo
 
 MINUTE, HOUR = 60, 3600
 CHANNEL = Slack("#alerts", "slack_api_url")

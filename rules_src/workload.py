@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from balance.api import Workload
+
 from balance.lb.catalog import thresholds
-from balance.monitoring.workload import Workload
 
 WORKLOAD = Workload(
     image="balance",

@@ -149,7 +149,7 @@ class Label:
 class Threshold:
     """A named number that separates fine from wrong, with its unit and the reason for the value.
 
-    `above` and `most` bound what a settings file may choose: ``above < value <= most``. A `fixed` threshold is a definition
+    `exclusive_minimum` and `maximum` bound what a settings file may choose. A `fixed` threshold is a definition
     (an instance is down when ``up`` is 0) and cannot be overridden.
     """
 
@@ -157,8 +157,8 @@ class Threshold:
     value: float
     unit: Unit
     reason: str
-    above: float = 0.0
-    most: float | None = None
+    exclusive_minimum: float = 0.0
+    maximum: float | None = None
     fixed: bool = False
 
     def __post_init__(self) -> None:
@@ -173,9 +173,9 @@ class Threshold:
         """What is wrong with a value for this threshold; empty if nothing is."""
         if self.fixed and value != self.value:
             return f"is {number(self.value)} by definition"
-        if not self.fixed and not (self.above < value < math.inf and (self.most is None or value <= self.most)):
-            upper = f" and at most {number(self.most)}" if self.most is not None else ""
-            return f"{number(value)} is out of range: must be above {number(self.above)}{upper} ({self.unit})"
+        if not self.fixed and not (self.exclusive_minimum < value < math.inf and (self.maximum is None or value <= self.maximum)):
+            upper = f" and at most {number(self.maximum)}" if self.maximum is not None else ""
+            return f"{number(value)} is out of range: must be above {number(self.exclusive_minimum)}{upper} ({self.unit})"
         return ""
 
 

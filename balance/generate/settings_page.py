@@ -30,7 +30,8 @@ def page(bundle: Bundle, settings: Settings) -> str:
         (
             f"`thresholds.{threshold.name}`",
             number(settings.thresholds.get(threshold.name, threshold.value)),
-            f"{threshold.unit}, above {number(threshold.above)}" + (f", at most {number(threshold.most)}" if threshold.most is not None else ""),
+            f"{threshold.unit}, above {number(threshold.exclusive_minimum)}"
+            + (f", at most {number(threshold.maximum)}" if threshold.maximum is not None else ""),
             threshold.reason,
         )
         for threshold in bundle.catalog.thresholds

@@ -217,18 +217,18 @@ class _Writer:
     def threshold_texts(self) -> str:
         texts = []
         if "ERROR_RATIO" in self.thresholds:
-            texts.append("ERROR_RATIO = Threshold('error_ratio', 0.05, RATIO, most=1, reason='One in twenty failing is an outage for somebody.')")
+            texts.append("ERROR_RATIO = Threshold('error_ratio', 0.05, RATIO, maximum=1, reason='One in twenty failing is an outage for somebody.')")
         if self.counted is not None:
             reason = "Of fewer, a few that fail are a large share."
             texts.append(f"ENOUGH = Threshold('enough', 100, {_unit(self.counted.unit)}, reason={reason!r})")
         if self.latency is not None:
             bounds = self.latency.buckets[:-1]  # a quantile is never told as greater than the last one
             bound = next((bound for bound in bounds if bound >= 1), bounds[-1])
-            above = "" if bound > 0 else f", above={number(bound - 1)}"
+            above = "" if bound > 0 else f", exclusive_minimum={number(bound - 1)}"
             reason = "The bucket bound next to a second: choose what users expect."
             texts.append(f"LATENCY = Threshold('latency', {number(bound)}, SECONDS{above}, reason={reason!r})")
         if "SATURATION" in self.thresholds:
-            texts.append("SATURATION = Threshold('saturation', 0.8, RATIO, most=1, reason='The last fifth is the time left to act.')")
+            texts.append("SATURATION = Threshold('saturation', 0.8, RATIO, maximum=1, reason='The last fifth is the time left to act.')")
         return "\n".join(texts)
 
     def declaration(self, metric: Metric) -> str:
@@ -276,13 +276,11 @@ Read it through: close sets of label values that are complete, say units that na
 # ruff: noqa
 from __future__ import annotations
 
-from balance.catalog.model import BYTES, INFO, RATIO, SECONDS, STATE, Counter, Gauge, Histogram, Label, StateSet, Threshold, Unit
-from balance.catalog.registry import Catalog
-from balance.monitoring.alerts import Alert, Condition
-from balance.monitoring.bundle import Bundle, Waiver
-from balance.monitoring.dashboards import Dashboard, Panel, Query, Row, State
-from balance.monitoring.panels import quantile_panel, rate_panel, value_panel
-from balance.promql import RATE_WINDOW, compare, increase, matches, quantile, rate, ratio, series, sum_by
+from balance.api import (
+    BYTES, INFO, RATE_WINDOW, RATIO, SECONDS, STATE, Alert, Bundle, Catalog, Condition, Counter, Dashboard, Gauge, Histogram, Label, Panel, Query,
+    Row, State, StateSet, Threshold, Unit, Waiver, compare, increase, matches, quantile, quantile_panel, rate, rate_panel, ratio, series, sum_by,
+    value_panel,
+)  # fmt: skip
 
 MINUTE = 60'''
 _UP = """TARGET_DOWN = Threshold('target_down', 0, STATE, fixed=True, reason='Prometheus writes up = 0 when a scrape fails.')

@@ -16,7 +16,7 @@ from balance.catalog.model import RATIO, Threshold, is_name
 from balance.errors import MonitoringError
 from balance.monitoring.alerts import Alert, Condition, RecordingRule
 from balance.monitoring.settings import Severity
-from balance.promql import Window, compare, complement, increase, over_time, rate, ratio, recorded, scaled, sum_by
+from balance.promql import Window, compare, complement, increase, over_time, rate, ratio, recorded, sum_by, times
 from balance.promql.ast import Recorded
 from balance.promql.selectors import CounterSeries, Expr
 from balance.promql.text import duration
@@ -96,7 +96,7 @@ class Slo:
         """The share of bad events from which somebody is told."""
         factor = self.factor(pair)
         return Threshold(
-            f"{self.name}_burn_{duration(pair.long)}", float(factor * self.budget), RATIO, most=1,
+            f"{self.name}_burn_{duration(pair.long)}", float(factor * self.budget), RATIO, maximum=1,
             reason=f"{plain(factor)} times the budget of {plain(self.budget)}: {percent(pair.share)} of that of {self.days} days are spent "
             f"in {duration(pair.long)}.",
         )  # fmt: skip
@@ -148,12 +148,12 @@ class Slo:
     @property
     def burn_rate(self) -> Recorded:
         """How many times as fast as it lasts the budget burns, over the last hour."""
-        return recorded(f"job:{self.name}_burn_rate:ratio_rate1h", scaled(self.errors(HOUR), self.per_budget))
+        return recorded(f"job:{self.name}_burn_rate:ratio_rate1h", times(self.errors(HOUR), self.per_budget))
 
     @cached_property
     def remaining(self) -> Recorded:
         """The share of the period's error budget that is left; below 0 it is overspent."""
-        return recorded(f"job:{self.name}_error_budget:remaining{self.period}", complement(scaled(self.errors_of_period, self.per_budget)))
+        return recorded(f"job:{self.name}_error_budget:remaining{self.period}", complement(times(self.errors_of_period, self.per_budget)))
 
     @cached_property
     def recording_rules(self) -> tuple[RecordingRule, ...]:

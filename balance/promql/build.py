@@ -138,7 +138,7 @@ def quantile(q: float, histogram: HistogramSeries, window: Window, *by: str) -> 
     return Quantile(q, histogram, window, tuple(sorted(by)))
 
 
-def scaled(expr: Expr, threshold: Threshold) -> Expr:
+def times(expr: Expr, threshold: Threshold) -> Expr:
     """`expr` times a threshold that is a ratio."""
     return Scaled(expr, threshold)
 
@@ -158,12 +158,12 @@ def over_time(series: Recorded, window: Window) -> Expr:
     return OverTime(series, window)
 
 
-def since(moment: GaugeSeries) -> Expr:
+def seconds_since(moment: GaugeSeries) -> Expr:
     """Seconds since a time that a gauge holds."""
     return Distance(moment, "since")
 
 
-def until(moment: GaugeSeries) -> Expr:
+def seconds_until(moment: GaugeSeries) -> Expr:
     """Seconds until a time that a gauge holds."""
     return Distance(moment, "until")
 
@@ -178,7 +178,7 @@ def absent(selector: Selector) -> Expr:
     return Absent(selector)
 
 
-def either(left: Expr, right: Expr, *on: str) -> Expr:
+def or_(left: Expr, right: Expr, *on: str) -> Expr:
     """``left or right``: all of `left`, and of `right` what has no match in `left`."""
     return SetOperation("or", left, right, tuple(sorted(on)))
 

@@ -25,8 +25,8 @@ def test_a_threshold_of_a_histogram_is_one_of_its_bounds() -> None:
     assert isinstance(duration, Histogram)
     assert thresholds.LATENCY_P99 in duration.thresholds
     assert thresholds.LATENCY_P99.value in duration.buckets
-    assert thresholds.LATENCY_P99.most is not None
-    assert thresholds.LATENCY_P99.most < duration.buckets[-1], "a quantile never exceeds the last bound: an alert on it could not fire"
+    assert thresholds.LATENCY_P99.maximum is not None
+    assert thresholds.LATENCY_P99.maximum < duration.buckets[-1], "a quantile never exceeds the last bound: an alert on it could not fire"
 
 
 def test_no_label_can_identify_a_client_or_a_url() -> None:

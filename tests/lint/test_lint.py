@@ -44,7 +44,7 @@ from balance.render.grafana import render
 ORDERS = Counter("shop_orders_total", "Orders.", Unit.of("orders"), (Label("outcome", "How it ended.", values=("paid", "failed")),))
 BASKETS = Gauge("shop_baskets", "Open baskets.", Unit.of("baskets"))
 STOCK = Gauge("shop_stock", "Goods in stock.", Unit.of("goods"))
-FAILED = Threshold("failed", 0.02, RATIO, most=1, reason="Twice what the payment provider promises.")
+FAILED = Threshold("failed", 0.02, RATIO, maximum=1, reason="Twice what the payment provider promises.")
 ENOUGH = Threshold("enough", 50, ORDERS.unit, reason="Fewer say little.")
 TRAFFIC = compare(sum_by(increase(series(ORDERS).over(RATE_WINDOW)), "job"), ">", ENOUGH)
 FAILED_ORDERS = series(ORDERS, outcome="failed").over(RATE_WINDOW)
@@ -123,7 +123,7 @@ def gauge(name: str, unit: str = "goods", *labels: Label) -> Gauge:
 def alerted(expr: Expr, operator: ComparisonOperator = ">", value: float = 0.5, metric: Metric | None = None, **changes: Any) -> Inputs:
     """With one more alert, whose condition is plotted and whose threshold is drawn; and with one more metric, if it needs one."""
     given = {name: changes.pop(name) for name in ("also", "missing") if name in changes}
-    threshold = Threshold("more", value, expr.unit, reason="So it is.", above=-9)
+    threshold = Threshold("more", value, expr.unit, reason="So it is.", exclusive_minimum=-9)
     alert = replace(Alert("ShopMore", Condition(expr, operator, threshold, **given), "warning", "Too much", "Of it.", wait=60), **changes)
     panel = Panel("More", "Of it.", (Query(expr, "x"),), thresholds=(threshold,))
     catalog = Catalog("shop", (ORDERS, BASKETS, STOCK, *([metric] if metric else ())), thresholds=(FAILED, ENOUGH, threshold))
@@ -151,7 +151,7 @@ OPEN = Gauge("shop_open", "Whether it is open.", STATE)
 DOORS = StateSet("shop_door", "The door.", STATE, states=("open", "shut"))
 WAITS = Histogram("shop_wait_seconds", "Waiting.", SECONDS, buckets=(1, 5))
 JOB_STOCK, JOB_BASKETS = sum_by(series(STOCK), "job"), sum_by(series(BASKETS), "job")
-LOW, HIGH = FAILED, Threshold("often", 0.1, RATIO, most=1, reason="One in ten.")
+LOW, HIGH = FAILED, Threshold("often", 0.1, RATIO, maximum=1, reason="One in ten.")
 FIXED = Window(300)
 STORED = recorded(
     "job:failed:ratio_rate5m",

@@ -170,8 +170,8 @@ def trial(threshold: Threshold, operator: str, bounds: tuple[float, ...] = ()) -
     return Trial("X", "x > 1", 0, 0, "x", operator, threshold, threshold.value, bounds)
 
 
-SHARE = Threshold("share", 0.1, RATIO, "a reason", most=1)
-TIME = Threshold("time", 1, SECONDS, "a reason", most=30)
+SHARE = Threshold("share", 0.1, RATIO, "a reason", maximum=1)
+TIME = Threshold("time", 1, SECONDS, "a reason", maximum=30)
 
 
 @pytest.mark.parametrize(

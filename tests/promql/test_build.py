@@ -18,20 +18,20 @@ from balance.promql import (
     compare,
     complement,
     count_by,
-    either,
     increase,
     is_not,
     matches,
     mean,
+    or_,
     per,
     quantile,
     rate,
     ratio,
     recorded,
-    scaled,
+    seconds_since,
     series,
-    since,
     sum_by,
+    times,
     unless,
 )
 from balance.promql.selectors import CounterRange, CounterSeries
@@ -54,7 +54,7 @@ SIZES = rate(series(m.HTTP_RESPONSE_SIZE).sum.over(RATE_WINDOW))
         (lambda: series(m.HTTP_REQUEST_DURATION, code="1"), "no label 'code'"),
         (lambda: rate(series(m.BACKEND_HEALTHY)), "balance_backend_healthy: rate() of a gauge (takes series(COUNTER).over(WINDOW))"),  # type: ignore[arg-type]
         (lambda: rate(series(m.HTTP_REQUESTS)), "balance_http_requests_total: rate() of a counter (takes series(COUNTER).over(WINDOW))"),  # type: ignore[arg-type]
-        (lambda: since(series(m.BACKEND_HEALTHY)), "the time since balance_backend_healthy (takes a gauge in seconds since 1970)"),
+        (lambda: seconds_since(series(m.BACKEND_HEALTHY)), "the time since balance_backend_healthy (takes a gauge in seconds since 1970)"),
         (lambda: increase(5), "increase() of a different thing"),  # type: ignore[arg-type]
         (lambda: quantile(0.9, series(m.HTTP_REQUESTS), RATE_WINDOW), "balance_http_requests_total: a quantile of a counter"),  # type: ignore[arg-type]
         (lambda: quantile(99, series(m.HTTP_REQUEST_DURATION), RATE_WINDOW), "quantile 99 (must be between 0 and 1)"),
@@ -79,7 +79,7 @@ SIZES = rate(series(m.HTTP_RESPONSE_SIZE).sum.over(RATE_WINDOW))
             lambda: ratio(sum_by(SIZES, "job"), sum_by(rate(series(m.HTTP_RESPONSE_SIZE).count.over(RATE_WINDOW)), "job")),
             "both sides need the same unit; per() divides others",
         ),
-        (lambda: scaled(REQUESTS, t.MEMORY), "scaling by 'memory', which is in bytes (scale by a ratio)"),
+        (lambda: times(REQUESTS, t.MEMORY), "scaling by 'memory', which is in bytes (scale by a ratio)"),
         (lambda: unless(series(standard.UP), series(m.BACKEND_HEALTHY), "backend"), "unless on 'backend': no such label on one side"),
         (lambda: Window(0), "a window of 0 s"),
         (lambda: Window(90.5), "a window of 90.5 s"),  # type: ignore[arg-type]
@@ -89,13 +89,13 @@ SIZES = rate(series(m.HTTP_RESPONSE_SIZE).sum.over(RATE_WINDOW))
         (lambda: rate(CounterRange(series(standard.UP), RATE_WINDOW)), "up: a range of a gauge"),  # type: ignore[arg-type]
         (lambda: compare(series(standard.PROCESS_CPU), ">", t.LATENCY_P99), "process_cpu_seconds_total: the raw value of a counter"),
         (lambda: ratio(series(m.HTTP_REQUESTS), series(m.HTTP_REQUESTS)), "the raw value of a counter"),
-        (lambda: scaled(series(m.HTTP_REQUESTS), t.RETRY_RATIO), "the raw value of a counter"),
-        (lambda: either(series(m.HTTP_REQUESTS), series(m.HTTP_REQUESTS)), "the raw value of a counter"),
+        (lambda: times(series(m.HTTP_REQUESTS), t.RETRY_RATIO), "the raw value of a counter"),
+        (lambda: or_(series(m.HTTP_REQUESTS), series(m.HTTP_REQUESTS)), "the raw value of a counter"),
         (lambda: sum_by(series(m.HTTP_REQUEST_SIZE)), "balance_http_request_size_bytes: the value of a histogram"),  # type: ignore[arg-type]
         (lambda: absent(series(m.HTTP_REQUEST_SIZE)), "balance_http_request_size_bytes: absent() of a histogram"),  # type: ignore[arg-type]
         (lambda: absent(REQUESTS), "absent() of a different thing"),  # type: ignore[arg-type]
         (lambda: compare(series(standard.UP), "=>", t.TARGET_UP), "no operator '=>' (choices: !=, <, <=, ==, >, >=)"),  # type: ignore[arg-type]
-        (lambda: either(series(standard.UP), series(standard.PROCESS_RESIDENT)), "state or bytes (both sides need the same unit)"),
+        (lambda: or_(series(standard.UP), series(standard.PROCESS_RESIDENT)), "state or bytes (both sides need the same unit)"),
         (lambda: series(m.HTTP_REQUESTS, status=matches("5(?!3)..")), "'5(?!3)..' looks around or back, which RE2 cannot: spell it out"),
     ],
 )
@@ -120,7 +120,7 @@ def test_what_the_catalog_cannot_answer_is_refused(build: Callable[[], object], 
         (series(m.CIRCUIT_BREAKER_STATE, state="open"), STATE, {"job", "instance", "backend", "state"}),
         (ratio(sum_by(REQUESTS, "job"), sum_by(REQUESTS, "job")), RATIO, {"job"}),
         (absent(series(m.CIRCUIT_BREAKER_STATE, state="open")), STATE, {"job", "state"}),
-        (either(series(standard.UP), absent(series(standard.UP))), STATE, {"job"}),
+        (or_(series(standard.UP), absent(series(standard.UP))), STATE, {"job"}),
         (unless(series(standard.UP), series(m.BACKEND_HEALTHY), "job"), STATE, {"job", "instance"}),
         (mean(series(m.HTTP_REQUEST_DURATION), RATE_WINDOW, "job"), SECONDS, {"job"}),
         (mean(series(m.HTTP_RESPONSE_SIZE), RATE_WINDOW, "instance"), BYTES, {"instance"}),

@@ -31,7 +31,7 @@ from balance.monitoring.bundle import Bundle
 from balance.monitoring.dashboards import Dashboard, Panel, Query, Row
 from balance.monitoring.renames import bridges
 from balance.monitoring.settings import Settings
-from balance.promql import RATE_WINDOW, absent, quantile, rate, ratio, series, since, sum_by, text
+from balance.promql import RATE_WINDOW, absent, quantile, rate, ratio, seconds_since, series, sum_by, text
 from balance.render.grafana import render
 
 OUTCOME = Label("outcome", "How the order ended.", values=("paid", "failed"))
@@ -45,7 +45,7 @@ TOOK = Histogram(
 DOOR = StateSet("shop_door", "The door.", STATE, states=("open", "shut"), renamed_from="shop_gate", deprecated_since="1.2", remove_after="2.0")
 SEEN = Gauge("shop_seen_timestamp_seconds", "Last order.", SECONDS, renamed_from="shop_last_order", deprecated_since="1.2", remove_after="2.0")
 METRICS: tuple[Metric, ...] = (ORDERS, SIZE, TOOK, DOOR, SEEN)
-FAILED = Threshold("failed_orders", 0.02, RATIO, most=1, reason="Twice what is promised.")
+FAILED = Threshold("failed_orders", 0.02, RATIO, maximum=1, reason="Twice what is promised.")
 MANY = Threshold("waiting_orders", 50, Unit.of("orders"), reason="An hour of work.")
 CATALOG = Catalog("shop", METRICS, thresholds=(FAILED, MANY), external=(UP,), version="1.2")
 FAILING = Condition(
@@ -79,7 +79,7 @@ BUNDLE = Bundle(
         (sum_by(series(SIZE), "job"), "sum by (job) (shop_queue_length or shop_backlog)"),
         (WAITING.comparison, "(shop_queue_length or shop_backlog) > 50"),
         (rate(series(ORDERS, outcome="paid").over(RATE_WINDOW)), 'rate(shop_orders_total{outcome="paid"}[5m]) or rate(shop_purchases_total{outcome="paid"}[5m])'),
-        (since(series(SEEN)), "time() - (shop_seen_timestamp_seconds or shop_last_order)"),
+        (seconds_since(series(SEEN)), "time() - (shop_seen_timestamp_seconds or shop_last_order)"),
         (absent(series(SIZE)), "absent(shop_queue_length) and absent(shop_backlog)"),
         (series(DOOR, state="open"), 'shop_door{state="open"} or shop_gate{state="open"}'),
         (

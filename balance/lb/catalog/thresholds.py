@@ -7,19 +7,19 @@ from balance.catalog.model import BYTES, RATIO, SECONDS, STATE, Threshold, Unit
 DAY = 86400
 
 ERROR_RATIO = Threshold(
-    "error_ratio", 0.05, RATIO, most=1,
+    "error_ratio", 0.05, RATIO, maximum=1,
     reason="One request in twenty failing is an outage for somebody; well above the noise of single failing requests.",
 )  # fmt: skip
 LATENCY_P99 = Threshold(
-    "latency_p99", 1, SECONDS, most=30,
+    "latency_p99", 1, SECONDS, maximum=30,
     reason="Beyond one second a person's flow of thought is interrupted (Nielsen, Usability Engineering, 1993, section 5.5).",
 )  # fmt: skip
 RETRY_RATIO = Threshold(
-    "retry_ratio", 0.1, RATIO, most=1,
+    "retry_ratio", 0.1, RATIO, maximum=1,
     reason="Retries above a tenth of the attempts add load where capacity is short (Site Reliability Engineering, chapter 21).",
 )  # fmt: skip
 CONNECTION_SATURATION = Threshold(
-    "connection_saturation", 0.8, RATIO, most=1,
+    "connection_saturation", 0.8, RATIO, maximum=1,
     reason="The last fifth of the configured limit is the time left to act before new clients are refused.",
 )  # fmt: skip
 MEMORY = Threshold(
@@ -27,19 +27,19 @@ MEMORY = Threshold(
     reason="Some eight times what an idle process holds; set it to 80 % of the container's memory limit where there is one.",
 )  # fmt: skip
 MIN_REQUESTS = Threshold(
-    "min_requests", 100, Unit.of("requests"), above=-1,
+    "min_requests", 100, Unit.of("requests"), exclusive_minimum=-1,
     reason="Below a hundred requests in the window, one failing request is more than one in a hundred: a ratio says little. 0 asks for no traffic.",
 )  # fmt: skip
 QUEUE_REJECT_RATIO = Threshold(
-    "queue_reject_ratio", 0.01, RATIO, most=1,
+    "queue_reject_ratio", 0.01, RATIO, maximum=1,
     reason="A queue is there to take peaks; when one request in a hundred is refused, there is too little capacity and not a peak.",
 )  # fmt: skip
 RETRY_BUDGET_RATIO = Threshold(
-    "retry_budget_ratio", 0.01, RATIO, most=1,
+    "retry_budget_ratio", 0.01, RATIO, maximum=1,
     reason="The budget is a fifth of the requests by default: when one request in a hundred finds it spent, retries hide no failures any more.",
 )  # fmt: skip
 EVENT_LOOP_LAG = Threshold(
-    "event_loop_lag", 0.25, SECONDS, most=5,
+    "event_loop_lag", 0.25, SECONDS, maximum=5,
     reason="A quarter of a second late is what the clock of a worker ticks in: timeouts and every request of the worker are late by as much.",
 )  # fmt: skip
 WORKER_RESTARTS = Threshold(

@@ -1,13 +1,11 @@
 """Every metric of the shop, and every threshold: the one place where their names are written."""
 
-from balance.catalog.model import RATIO, SECONDS, Counter, Gauge, Histogram, Label, Threshold, Unit
-from balance.catalog.registry import Catalog
-from balance.catalog.standard import UP
+from balance.api import RATIO, SECONDS, UP, Catalog, Counter, Gauge, Histogram, Label, Threshold, Unit
 
 OUTCOMES = ("paid", "refused")
 OUTCOME = Label("outcome", "How the order ended.", values=OUTCOMES)
 
-REFUSED = Threshold("refused_orders", 0.05, RATIO, most=1, reason="The bank refuses one card in fifty; more than twice that is not the cards.")
+REFUSED = Threshold("refused_orders", 0.05, RATIO, maximum=1, reason="The bank refuses one card in fifty; more than twice that is not the cards.")
 SLOW = Threshold("slow_orders", 0.5, SECONDS, reason="Customers who wait longer than half a second press the button again.")
 ENOUGH = Threshold("enough_orders", 20, Unit.of("orders"), reason="Of fewer orders, one that is refused would be too large a share.")
 

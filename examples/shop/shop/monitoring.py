@@ -1,10 +1,25 @@
 """What wakes people, and what they look at."""
 
-from balance.monitoring.alerts import Alert, Condition, RecordingRule
-from balance.monitoring.bundle import Bundle
-from balance.monitoring.dashboards import Dashboard, Row
-from balance.monitoring.panels import condition_panel, rate_panel, value_panel
-from balance.promql import RATE_WINDOW, compare, increase, quantile, rate, ratio, series, sum_by
+from balance.api import (
+    RATE_WINDOW,
+    Alert,
+    Bundle,
+    Condition,
+    Dashboard,
+    RecordingRule,
+    Row,
+    compare,
+    condition_panel,
+    increase,
+    quantile,
+    rate,
+    rate_panel,
+    ratio,
+    series,
+    sum_by,
+    value_panel,
+)
+
 from shop.catalog import BASKETS, CATALOG, DURATION, ENOUGH, ORDERS, REFUSED, SLOW
 
 ALL = sum_by(rate(series(ORDERS).over(RATE_WINDOW)), "job")
