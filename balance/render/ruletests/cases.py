@@ -1,39 +1,21 @@
-"""Tests of every alert for promtool, made from its own condition.
-
-Theory. From the condition follow series that just make it true, that just do not, and that have nothing to do with it (`causes`,
-`edges`, `calm`). They are put one after the other into a `Case`, and what Prometheus does with it is computed: at every evaluation the
-condition is evaluated over the samples so far, and the alert goes from pending to firing and away again. That is done as Prometheus 2
-does it and as Prometheus 3 does it; what is asserted, before and after every change, is where the two agree. So no minute is guessed,
-and the files hold for both.
-"""
+"""The cases of an alert: which series make its condition just true, just not, or have nothing to do with it."""
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from decimal import Decimal
 from fractions import Fraction
-from itertools import pairwise
 
-from balance.errors import QueryError, RenderError
-from balance.monitoring.alerts import Alert, Condition
-from balance.monitoring.bundle import Bundle
-from balance.monitoring.lifecycle import Standing, evaluated
-from balance.monitoring.settings import Settings
-from balance.promql.ast import Comparison, Recorded, SetOperation
-from balance.promql.evaluate import LOOKBACK, Database, Labels, Series, Version, evaluate, matchers, unnamed
+from balance.errors import QueryError
+from balance.monitoring.alerts import Condition
+from balance.promql.ast import Comparison, SetOperation
+from balance.promql.evaluate import LOOKBACK, Database, Labels, Version, evaluate, matchers
 from balance.promql.selectors import Expr, Selector
-from balance.promql.solve import Key, Lines, Solver, exact, inside, outside
-from balance.promql.text import Scope, duration, seconds
-from balance.record import Record
-from balance.render import rules
-from balance.render.artifact import Artifact
-from balance.render.templates import expand
+from balance.promql.solve import Lines, Solver, exact, inside, outside
+from balance.promql.text import Scope, seconds
+from balance.render.ruletests.timeline import VERSIONS, Case, Phase, Tested, as_series, sampled, states
 
-FOLDER = "prometheus/tests"
-VERSIONS: tuple[Version, ...] = (2, 3)
 _STEP = 60
 _SAMPLES, _FEW = 5, 3
 """Samples in the shortest window of a condition; and in one that also looks at a window more than `_LONG` times as long."""
@@ -41,95 +23,6 @@ _LONG = 10
 _NEARLY = Fraction(97, 100)
 _SCALES = (*range(1, 33), 100, 10_000, 1_000_000, 100_000_000)
 """What a whole is multiplied by until arithmetic is exact, or there is enough traffic."""
-
-
-class Phase(Record):
-    """For so many evaluations, the series go along these lines. Counters begin anew at the start of a phase that is a `reset`."""
-
-    lines: Lines
-    steps: int
-    reset: bool = False
-
-
-class Case(Record):
-    """A test: phases, one after the other, of `step` seconds between samples and evaluations."""
-
-    name: str
-    step: int
-    phases: tuple[Phase, ...]
-    fires: bool = True
-
-
-class State(Record):
-    """One alert at one evaluation: whether it fires or is pending, and with which annotations."""
-
-    firing: bool
-    annotations: tuple[tuple[str, str], ...]
-
-
-States = dict[Labels, State]
-
-
-class Tested(Record):
-    """An alert with all that its tests need to know: what the rule says after settings."""
-
-    alert: Alert
-    scope: Scope
-    annotations: tuple[tuple[str, str], ...]
-
-    @property
-    def condition(self) -> Condition:
-        return self.alert.condition
-
-
-def artifacts(bundle: Bundle, settings: Settings) -> Iterator[Artifact]:
-    """A test file for each alert, or several for one whose cases need several intervals. They name the rule files as `write` places them."""
-    files_of = {rule.record: _rule_files(rule.group) for rule in bundle.recording_rules}
-    for tested in alerts(bundle, settings):
-        yield from files(tested, bundle.catalog.name, files_of)
-
-
-def _rule_files(group: str) -> list[str]:
-    """Where a group's rules are, recording rules first."""
-    return [f"../rules/{name}" for name in ([f"{group}.yaml"] if group else [rules.RECORDING, rules.ALERTS])]
-
-
-def alerts(bundle: Bundle, settings: Settings) -> Iterator[Tested]:
-    """Every alert of the bundle as its rule will be."""
-    scope = settings.scope
-    panels, places = rules.plotted(bundle), rules.places(bundle, settings)
-    for alert in bundle.alerts:
-        words = rules.templates(alert, panels.get(alert.condition.expr), settings)
-        yield Tested(
-            alert,
-            scope,
-            tuple((name, rules.filled(template, places)) for name, template in sorted(words.items())),
-        )
-
-
-def files(tested: Tested, default: str, files_of: Mapping[str, list[str]]) -> Iterator[Artifact]:
-    """The test files of one alert, one for each interval. Raises `RenderError` if a case that is to fire does not, or one that is not to does."""
-    used = [name for node in tested.condition.whole.walk() if isinstance(node, Recorded) for name in files_of.get(node.record, ())]
-    loaded = list(dict.fromkeys([*used, *_rule_files(tested.alert.group)]))
-    groups = list(dict.fromkeys(group for group in (*map(_group, loaded), tested.alert.group or default)))
-    order = [name for group in groups for name in (f"{group or default}.rules", group or default)]
-    made: dict[int, list[Case]] = {}
-    for case in cases(tested):
-        made.setdefault(case.step, []).append(case)
-    for number, (step, several) in enumerate(made.items(), 1):
-        head = [rules.HEADER.rstrip("\n"), f"rule_files: {json.dumps(loaded)}", f"evaluation_interval: {duration(step)}"]
-        head += [f"group_eval_order: {json.dumps(list(dict.fromkeys(order)))}", "tests:"]
-        lines = [*head, *(line for case in several for line in _written(tested, case))]
-        suffix = f"-{number}" if number > 1 else ""
-        yield Artifact(f"{FOLDER}/{tested.alert.name}{suffix}.yaml", "\n".join(lines) + "\n")
-
-
-def _group(path: str) -> str:
-    name = path.rpartition("/")[2]
-    return "" if name in (rules.RECORDING, rules.ALERTS) else name.removesuffix(".yaml")
-
-
-# What the series do
 
 
 def cases(tested: Tested) -> Iterator[Case]:
@@ -174,7 +67,7 @@ def cases(tested: Tested) -> Iterator[Case]:
 def _until_fires(tested: Tested, step: int, before: Phase, after: Phase) -> int:
     """Evaluations of the second phase until the alert fires, whatever the version."""
     case = Case("", step, (before, after))
-    samples = _samples(case.phases, step)
+    samples = sampled(case.phases, step)
     runs = [[any(state.firing for state in seen.values()) for seen in states(tested, samples, case, version)] for version in VERSIONS]
     return max((run.index(True) if True in run else len(run)) - before.steps for run in runs)
 
@@ -333,11 +226,11 @@ class _World:
 
     def _evaluated(self, expr: Expr, lines: Lines, version: Version = 2) -> dict[Labels, float]:
         steps = self.at // self.step
-        return evaluate(expr, Database(_series(_samples((Phase(lines, steps + 1),), self.step), self.step), self.scope, version), self.at)
+        return evaluate(expr, Database(as_series(sampled((Phase(lines, steps + 1),), self.step), self.step), self.scope, version), self.at)
 
     def _never(self, lines: Lines) -> bool:
         """Whether the branch holds at no evaluation at all."""
-        samples = _series(_samples((Phase(lines, self.at // self.step + 1),), self.step), self.step)
+        samples = as_series(sampled((Phase(lines, self.at // self.step + 1),), self.step), self.step)
         databases = [Database(samples, self.scope, version) for version in VERSIONS]
         return not any(evaluate(self.whole, database, now) for database in databases for now in range(0, self.at + 1, self.step))
 
@@ -354,175 +247,3 @@ class _World:
 
 def _with(labels: tuple[tuple[str, str], ...], name: str, value: str) -> tuple[tuple[str, str], ...]:
     return tuple((label, value if label == name else old) for label, old in labels)
-
-
-Samples = dict[Key, list[float | None]]
-
-
-def _samples(phases: tuple[Phase, ...], step: int) -> Samples:
-    """A value, or none, for each series and each step of the phases."""
-    keys = dict.fromkeys(key for phase in phases for key in phase.lines)
-    samples: Samples = {key: [] for key in keys}
-    counts: dict[Key, Fraction] = {}
-    begin = 0
-    for phase in phases:
-        for key, values in samples.items():
-            line = phase.lines.get(key)
-            if line is None:
-                values += [None] * phase.steps
-            elif line.counter:
-                rise = line.slope * step
-                first = rise if phase.reset else counts[key] + rise if key in counts else Fraction(0)
-                values += _line(first, rise, range(phase.steps))
-                counts[key] = first + rise * (phase.steps - 1)
-            else:
-                values += _line(line.start, line.slope * step, range(begin, begin + phase.steps))
-        begin += phase.steps
-    return samples
-
-
-def _line(first: Fraction, rise: Fraction, numbers: range) -> list[float]:
-    """The values of a line, each the nearest float."""
-    common = math.lcm(first.denominator, rise.denominator)
-    begin, more = int(first * common), int(rise * common)
-    return [(begin + more * number) / common for number in numbers]
-
-
-def _series(samples: Samples, step: int) -> list[Series]:
-    return [
-        Series(name, dict(labels), ((number * step, value) for number, value in enumerate(values) if value is not None))
-        for (name, labels), values in samples.items()
-    ]
-
-
-# What the alert does
-
-
-def states(tested: Tested, samples: Samples, case: Case, version: Version) -> Iterator[States]:
-    """The alert's states at each evaluation, as rules/alerting.go makes them."""
-    database, expr, alert = Database(_series(samples, case.step), tested.scope, version), tested.condition.whole, tested.alert
-    standing: dict[Labels, Standing] = {}
-    for number in range(sum(phase.steps for phase in case.phases)):
-        now = number * case.step
-        found = {unnamed(labels): value for labels, value in evaluate(expr, database, now).items()}
-        standing = evaluated(standing, found, now, wait=alert.wait, keep_firing=alert.keep_firing)
-        yield {
-            labels: State(one.firing, tuple((name, expand(words, dict(labels), one.value)) for name, words in tested.annotations))
-            for labels, one in standing.items()
-        }
-
-
-class Fact(Record):
-    """What is asserted of one evaluation: the states, and, where all versions have the same, the annotations."""
-
-    states: States
-    exact: bool
-
-
-def facts(tested: Tested, case: Case, samples: Samples) -> dict[int, Fact]:
-    """What is asserted, by evaluation: where all versions agree, before and after every change, and at the end."""
-    runs: list[list[States]] = [list(states(tested, samples, case, version)) for version in VERSIONS]
-    kinds = [[_kinds(seen) for seen in run] for run in runs]
-    agreed = [number for number, both in enumerate(zip(*kinds, strict=True)) if all(one == both[0] for one in both)]
-    exact = {number for number in agreed if all(run[number] == runs[0][number] for run in runs)}
-    changes = [(before, after) for before, after in pairwise(agreed) if kinds[0][before] != kinds[0][after]]
-    told = {number for change in changes for number in change}
-    for _, begin in changes:  # a state that stays is asserted once more, as late as it can be, with its annotations
-        told.add(max((n for n in exact if n >= begin and kinds[0][n] and kinds[0][n] == kinds[0][begin]), default=begin))
-    end = max(agreed, default=0)
-    told.add(min(end, max(told) + _SAMPLES) if told and not kinds[0][max(told)] else end)  # what is over stays over for a while
-    found = {number: Fact(runs[0][number], number in exact) for number in sorted(told & set(agreed))}
-    fired = any(state.firing for fact in found.values() for state in fact.states.values())
-    raised = any(any(run) for run in runs)
-    if case.fires != fired or raised != fired:
-        what = f"the case {case.name!r} {'fires' if fired else 'is pending for a moment' if raised else 'does not fire'}"
-        raise RenderError(what, where=f"alert {tested.alert.name}", cure="mend the condition or its threshold")
-    return found
-
-
-def _kinds(seen: States) -> dict[Labels, bool]:
-    return {labels: state.firing for labels, state in seen.items()}
-
-
-# How it is written
-
-
-def _written(tested: Tested, case: Case) -> Iterator[str]:
-    samples = _samples(case.phases, case.step)
-    told = facts(tested, case, samples)
-    yield f"- name: {json.dumps(case.name)}"
-    yield f"  interval: {duration(case.step)}"
-    yield "  input_series:" if samples else "  input_series: []"
-    for (series, fixed), values in samples.items():
-        yield f"  - series: {_quoted(_series_name(series, fixed))}"
-        yield f"    values: {_quoted(notation(values))}"
-    name = tested.alert.name
-    yield "  alert_rule_test:"
-    for number, fact in told.items():
-        firing = {labels: state for labels, state in fact.states.items() if state.firing}
-        if not fact.exact:
-            continue
-        yield f"  - eval_time: {duration(number * case.step)}"
-        yield f"    alertname: {name}"
-        yield "    exp_alerts:" if firing else "    exp_alerts: []"
-        for labels, state in firing.items():
-            yield f"    - exp_labels: {_mapping({**dict(sorted(labels)), 'severity': tested.alert.severity})}"
-            yield "      exp_annotations:"
-            for key, text in state.annotations:
-                yield f"        {key}: {_quoted(text)}"
-    yield "  promql_expr_test:"
-    for number, fact in told.items():
-        yield f"  - expr: {_quoted(_series_name('ALERTS', (('alertname', name),)))}"
-        yield f"    eval_time: {duration(number * case.step)}"
-        yield "    exp_samples:" if fact.states else "    exp_samples: []"
-        for labels, state in fact.states.items():
-            shown = {**dict(labels), "alertname": name, "alertstate": "firing" if state.firing else "pending", "severity": tested.alert.severity}
-            yield f"    - labels: {_quoted(_series_name('ALERTS', tuple(sorted(shown.items()))))}"
-            yield "      value: 1"
-
-
-def _quoted(text: str) -> str:
-    """A YAML scalar in single quotes."""
-    return "'" + text.replace("'", "''") + "'" if "\n" not in text else json.dumps(text)
-
-
-def _mapping(pairs: dict[str, str]) -> str:
-    return "{" + ", ".join(f"{name}: {_quoted(value)}" for name, value in pairs.items()) + "}"
-
-
-def _series_name(name: str, labels: tuple[tuple[str, str], ...]) -> str:
-    return name + "{" + ",".join(f"{label}={json.dumps(value, ensure_ascii=False)}" for label, value in labels) + "}"
-
-
-def notation(values: list[float | None]) -> str:
-    """Values in promtool's notation: ``0+5x3`` is 0 5 10 15, ``_x2`` is twice nothing."""
-    pieces, at = [], 0
-    while at < len(values):
-        first = values[at]
-        if first is None:
-            end = next((number for number in range(at, len(values)) if values[number] is not None), len(values))
-            pieces.append(f"_x{end - at}")
-            at = end
-            continue
-        rise = _rise(values, at)
-        end = at + 1
-        while end < len(values) and (later := values[end]) is not None and later == first + rise * (end - at):
-            end += 1
-        if end - at < 3:
-            pieces.append(_number(first))
-            at += 1
-            continue
-        step = "" if not rise else f"{'+' if rise > 0 else '-'}{_number(abs(rise))}"
-        pieces.append(f"{_number(first)}{step}x{end - at - 1}")
-        at = end
-    return " ".join(pieces)
-
-
-def _rise(values: list[float | None], at: int) -> float:
-    """By how much the next value is higher, if both are whole: sums of others are not exact."""
-    first, second = values[at], values[at + 1] if at + 1 < len(values) else None
-    return second - first if first is not None and second is not None and first.is_integer() and second.is_integer() else 0.0
-
-
-def _number(value: float) -> str:
-    return format(Decimal(repr(value)).normalize(), "f")

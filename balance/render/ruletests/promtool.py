@@ -1,0 +1,92 @@
+"""How a case is written for promtool."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from decimal import Decimal
+
+from balance.promql.text import duration
+from balance.render.ruletests.timeline import Case, Tested, facts, sampled
+
+
+def written(tested: Tested, case: Case) -> Iterator[str]:
+    """The lines of a case in a test file. Raises `RenderError` if it does not do what it is for."""
+    samples = sampled(case.phases, case.step)
+    told = facts(tested, case, samples)
+    yield f"- name: {json.dumps(case.name)}"
+    yield f"  interval: {duration(case.step)}"
+    yield "  input_series:" if samples else "  input_series: []"
+    for (series, fixed), values in samples.items():
+        yield f"  - series: {_quoted(_series_name(series, fixed))}"
+        yield f"    values: {_quoted(notation(values))}"
+    name = tested.alert.name
+    yield "  alert_rule_test:"
+    for number, fact in told.items():
+        firing = {labels: state for labels, state in fact.states.items() if state.firing}
+        if not fact.exact:
+            continue
+        yield f"  - eval_time: {duration(number * case.step)}"
+        yield f"    alertname: {name}"
+        yield "    exp_alerts:" if firing else "    exp_alerts: []"
+        for labels, state in firing.items():
+            yield f"    - exp_labels: {_mapping({**dict(sorted(labels)), 'severity': tested.alert.severity})}"
+            yield "      exp_annotations:"
+            for key, text in state.annotations:
+                yield f"        {key}: {_quoted(text)}"
+    yield "  promql_expr_test:"
+    for number, fact in told.items():
+        yield f"  - expr: {_quoted(_series_name('ALERTS', (('alertname', name),)))}"
+        yield f"    eval_time: {duration(number * case.step)}"
+        yield "    exp_samples:" if fact.states else "    exp_samples: []"
+        for labels, state in fact.states.items():
+            shown = {**dict(labels), "alertname": name, "alertstate": "firing" if state.firing else "pending", "severity": tested.alert.severity}
+            yield f"    - labels: {_quoted(_series_name('ALERTS', tuple(sorted(shown.items()))))}"
+            yield "      value: 1"
+
+
+def _quoted(text: str) -> str:
+    """A YAML scalar in single quotes."""
+    return "'" + text.replace("'", "''") + "'" if "\n" not in text else json.dumps(text)
+
+
+def _mapping(pairs: dict[str, str]) -> str:
+    return "{" + ", ".join(f"{name}: {_quoted(value)}" for name, value in pairs.items()) + "}"
+
+
+def _series_name(name: str, labels: tuple[tuple[str, str], ...]) -> str:
+    return name + "{" + ",".join(f"{label}={json.dumps(value, ensure_ascii=False)}" for label, value in labels) + "}"
+
+
+def notation(values: list[float | None]) -> str:
+    """Values in promtool's notation: ``0+5x3`` is 0 5 10 15, ``_x2`` is twice nothing."""
+    pieces, at = [], 0
+    while at < len(values):
+        first = values[at]
+        if first is None:
+            end = next((number for number in range(at, len(values)) if values[number] is not None), len(values))
+            pieces.append(f"_x{end - at}")
+            at = end
+            continue
+        rise = _rise(values, at)
+        end = at + 1
+        while end < len(values) and (later := values[end]) is not None and later == first + rise * (end - at):
+            end += 1
+        if end - at < 3:
+            pieces.append(_number(first))
+            at += 1
+            continue
+        step = "" if not rise else f"{'+' if rise > 0 else '-'}{_number(abs(rise))}"
+        pieces.append(f"{_number(first)}{step}x{end - at - 1}")
+        at = end
+    return " ".join(pieces)
+
+
+def _rise(values: list[float | None], at: int) -> float:
+    """By how much the next value is higher, if both are whole: sums of others are not exact."""
+    first, second = values[at], values[at + 1] if at + 1 < len(values) else None
+    return second - first if first is not None and second is not None and first.is_integer() and second.is_integer() else 0.0
+
+
+def _number(value: float) -> str:
+    return format(Decimal(repr(value)).normalize(), "f")
