@@ -191,7 +191,8 @@ def _by(matrix: Matrix, key: Callable[[Labels], Labels]) -> Matrix:
     return result
 
 
-def _unnamed(matrix: Matrix) -> Matrix:
+def all_unnamed(matrix: Matrix) -> Matrix:
+    """The series without the names of their metrics."""
     return _by(matrix, unnamed)
 
 
@@ -263,9 +264,10 @@ def _aggregation(node: Aggregation, query: _Query) -> Matrix:
     return {labels: [aggregate(values) if values else None for values in _values(columns)] for labels, columns in groups.items()}
 
 
-def _values(columns: Iterable[Column]) -> Iterator[list[float]]:
+def _values(columns: list[Column]) -> Iterator[Sequence[Any]]:
     """The values that the columns have, instant by instant."""
-    return ([value for value in values if value is not None] for values in zip(*columns, strict=True))
+    rows = zip(*columns, strict=True)
+    return ([value for value in row if value is not None] for row in rows) if any(None in column for column in columns) else rows
 
 
 def kept(scope: Scope) -> tuple[str, ...]:
@@ -273,8 +275,8 @@ def kept(scope: Scope) -> tuple[str, ...]:
     return tuple(scope.keep.replace(",", " ").split())
 
 
-def _extreme(first: Callable[[float, float], bool]) -> Callable[[list[float]], float]:
-    def found(values: list[float]) -> float:
+def _extreme(first: Callable[[float, float], bool]) -> Callable[[Sequence[float]], float]:
+    def found(values: Sequence[float]) -> float:
         best = values[0]
         for value in values:
             if first(value, best) or math.isnan(best):
@@ -284,11 +286,11 @@ def _extreme(first: Callable[[float, float], bool]) -> Callable[[list[float]], f
     return found
 
 
-def _mean(values: list[float]) -> float:
+def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
 
 
-_AGGREGATE: dict[str, Callable[[list[float]], float]] = {
+_AGGREGATE: dict[str, Callable[[Sequence[float]], float]] = {
     "sum": lambda values: sum(values[1:], values[0]),
     "min": _extreme(lambda value, best: value < best),
     "max": _extreme(lambda value, best: value > best),
@@ -346,8 +348,8 @@ def _each(function: Callable[[float], float], column: Column) -> Column:
 
 
 def _quotient(node: Quotient, query: _Query) -> Matrix:
-    whole = _unnamed(_evaluated(node.whole, query))
-    part = _unnamed(_evaluated(node.part, query))
+    whole = all_unnamed(_evaluated(node.whole, query))
+    part = all_unnamed(_evaluated(node.part, query))
     return _present({
         labels: [None if a is None or b is None else _divided(a, b) for a, b in zip(column, whole[labels], strict=True)]
         for labels, column in part.items()
@@ -357,14 +359,14 @@ def _quotient(node: Quotient, query: _Query) -> Matrix:
 
 def _scaled(node: Scaled, query: _Query) -> Matrix:
     factor = query.scope.value(node.threshold)
-    return {labels: _each(lambda value: value * factor, column) for labels, column in _unnamed(_evaluated(node.operand, query)).items()}
+    return {labels: _each(lambda value: value * factor, column) for labels, column in all_unnamed(_evaluated(node.operand, query)).items()}
 
 
 def _distance(node: Distance, query: _Query) -> Matrix:
     sign = 1 if node.direction == "since" else -1
     return {
         labels: [None if moment is None else sign * (at - moment) for moment, (at, _) in zip(column, query.instants, strict=True)]
-        for labels, column in _unnamed(_evaluated(node.moment, query)).items()
+        for labels, column in all_unnamed(_evaluated(node.moment, query)).items()
     }
 
 
@@ -406,7 +408,7 @@ def _set_operation(node: SetOperation, query: _Query) -> Matrix:
 
 
 def _complement(node: Complement, query: _Query) -> Matrix:
-    return {labels: _each(lambda value: 1 - value, column) for labels, column in _unnamed(_evaluated(node.operand, query)).items()}
+    return {labels: _each(lambda value: 1 - value, column) for labels, column in all_unnamed(_evaluated(node.operand, query)).items()}
 
 
 def _over_time(node: OverTime, query: _Query) -> Matrix:
@@ -423,7 +425,7 @@ def _recorded(node: Recorded, query: _Query) -> Matrix:
     tests = matchers(query.scope.recorded)
     return {
         labels | {(_NAME, node.record)}: column
-        for labels, column in _unnamed(_evaluated(node.expr, query)).items()
+        for labels, column in all_unnamed(_evaluated(node.expr, query)).items()
         if all(agrees(dict(labels).get(label, ""), *test) for label, *test in tests)
     }
 

@@ -1,10 +1,10 @@
 """Tests of every alert for promtool, made from its own condition.
 
-Theory. From the condition follow series that just make it true, that just do not, and that have nothing to do with it (`causes`,
-`edges`, `calm`). They are put one after the other into a `Case`, and what Prometheus does with it is computed: at every evaluation the
-condition is evaluated over the samples so far, and the alert goes from pending to firing and away again. That is done as Prometheus 2
-does it and as Prometheus 3 does it; what is asserted, before and after every change, is where the two agree. So no minute is guessed,
-and the files hold for both.
+Theory. From the condition follow series that just make it true, that just do not, and that have nothing to do with it (`bad`, `edges`,
+`calm`). They are put one after the other into a `Case`, and what Prometheus does with it is computed, a `Timeline`: at every evaluation the
+condition is evaluated over the samples so far, and the alert goes from pending to firing and away again. One pass answers for Prometheus 2
+and for Prometheus 3; what is asserted, before and after every change, is where the two agree. So no minute is guessed, and the files hold
+for both.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from balance.promql.ast import Recorded
 from balance.promql.text import duration
 from balance.render import rules
 from balance.render.artifact import Artifact
-from balance.render.ruletests.cases import cases
+from balance.render.ruletests.cases import Case, cases
 from balance.render.ruletests.promtool import written
-from balance.render.ruletests.timeline import Case, Tested
+from balance.render.ruletests.timeline import Tested
 
 FOLDER = "prometheus/tests"
 

@@ -6,15 +6,17 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from fractions import Fraction
+from functools import cached_property
 
 from balance.errors import QueryError
 from balance.monitoring.alerts import Condition
 from balance.promql.ast import Comparison, SetOperation
-from balance.promql.evaluate import LOOKBACK, Database, Labels, Version, evaluate, matchers
+from balance.promql.evaluate import LOOKBACK, Database, Instant, evaluate, evaluate_all, matchers
 from balance.promql.selectors import Expr, Selector
 from balance.promql.solve import Lines, Solver, exact, inside, outside
 from balance.promql.text import Scope, seconds
-from balance.render.ruletests.timeline import VERSIONS, Case, Phase, Tested, as_series, sampled, states
+from balance.record import Record
+from balance.render.ruletests.timeline import VERSIONS, Phase, Tested, Timeline, database, sampled
 
 _STEP = 60
 _SAMPLES, _FEW = 5, 3
@@ -23,6 +25,15 @@ _LONG = 10
 _NEARLY = Fraction(97, 100)
 _SCALES = (*range(1, 33), 100, 10_000, 1_000_000, 100_000_000)
 """What a whole is multiplied by until arithmetic is exact, or there is enough traffic."""
+
+
+class Case(Record):
+    """A test: phases, one after the other, of `step` seconds between samples and evaluations."""
+
+    name: str
+    step: int
+    phases: tuple[Phase, ...]
+    fires: bool = True
 
 
 def cases(tested: Tested) -> Iterator[Case]:
@@ -36,24 +47,24 @@ def cases(tested: Tested) -> Iterator[Case]:
             math.ceil(tested.alert.wait / step),
             math.ceil((LOOKBACK + tested.alert.keep_firing) / step) + 2,
         )
-        world = _World(tested, branch, step)
-        bad, calm = world.bad(), world.calm()
+        made = _BranchSeries(tested, branch, step)
+        bad, calm = made.among_others(made.bad), made.among_others(made.calm)
         yield Case(f"fires, survives a restart and is over after recovery{which}", step, (
-            Phase(world.among_others(bad), warm + held + 3),
-            Phase(world.among_others(bad), 4, reset=True),
-            Phase(world.among_others(calm), warm + gone),
+            Phase(bad, warm + held + 3),
+            Phase(bad, 4, reset=True),
+            Phase(calm, warm + gone),
         ))  # fmt: skip
-        other = _World(tested, branch, step, last=True)
-        before, after = Phase(other.barely(other.calm()), warm + 2), Phase(other.barely(other.worse()), warm + held + 3)
-        length = _until_fires(tested, step, before, after)
+        other = _BranchSeries(tested, branch, step, last=True)
+        before, after = Phase(other.barely(other.calm), warm + 2), Phase(other.barely(other.worse()), warm + held + 3)
+        length = Timeline(tested, (before, after), step).first_firing() - before.steps
         yield Case(
             f"fires when it begins, and after that its series vanish{which}",
             step,
             (before, after.replace(steps=length + 2), Phase({}, warm + gone + held)),
         )
-        for name, phases, fires in world.windows():
+        for name, phases, fires in made.windows():
             yield Case(f"{name}{which}", step, phases, fires)
-        for name, lines in world.edges():
+        for name, lines in made.edges():
             yield Case(f"silent: {name}{which}", step, (Phase(lines, warm + held + 3),), fires=False)
     step = _step(condition, scope)
     empty = Database((), scope)
@@ -62,14 +73,6 @@ def cases(tested: Tested) -> Iterator[Case]:
     for number, way in enumerate(_ways(condition.missing) if condition.missing else (), 1):
         if lines := Solver(scope, step).solve(way, Fraction(1)):
             yield Case(f"what it needs is missing, way {number}", step, (Phase(lines, math.ceil(tested.alert.wait / step) + 3),))
-
-
-def _until_fires(tested: Tested, step: int, before: Phase, after: Phase) -> int:
-    """Evaluations of the second phase until the alert fires, whatever the version."""
-    case = Case("", step, (before, after))
-    samples = sampled(case.phases, step)
-    runs = [[any(state.firing for state in seen.values()) for seen in states(tested, samples, case, version)] for version in VERSIONS]
-    return max((run.index(True) if True in run else len(run)) - before.steps for run in runs)
 
 
 def _ways(expr: Expr) -> list[Expr]:
@@ -94,8 +97,30 @@ def _warm(branch: Condition, step: int, scope: Scope) -> int:
     return math.ceil(max((length + offset for length, offset in _windows(branch, scope)), default=0) / step) + 1
 
 
-class _World:
-    """Series for one branch of a condition."""
+class _Trial:
+    """Series, and what a branch makes of them in each version of Prometheus until `at` (seconds)."""
+
+    def __init__(self, branch: Expr, lines: Lines, step: int, at: int, scope: Scope) -> None:
+        self.branch, self.lines, self.step, self.at = branch, lines, step, at
+        self._database = database(sampled((Phase(lines, at // step + 1),), step), step, scope)
+
+    def values(self, expr: Expr) -> list[set[float]]:
+        """The values of an expression at the end, for each version."""
+        found = evaluate_all(expr, self._database, [Instant(self.at, version) for version in VERSIONS])
+        return [{value for column in found.values() if (value := column[place]) is not None} for place in range(len(VERSIONS))]
+
+    def holds(self) -> bool:
+        """Whether the branch holds at the end, in all versions."""
+        return all(self.values(self.branch))
+
+    def never(self) -> bool:
+        """Whether the branch holds at no evaluation at all, in any version."""
+        instants = [Instant(at, version) for version in VERSIONS for at in range(0, self.at + 1, self.step)]
+        return not evaluate_all(self.branch, self._database, instants)
+
+
+class _BranchSeries:
+    """Finds series for one branch of a condition: such as make it hold, such as do not."""
 
     def __init__(self, tested: Tested, branch: Condition, step: int, *, instance: str = "a", last: bool = False) -> None:
         self.tested, self.branch, self.step, self.scope = tested, branch, step, tested.scope
@@ -104,30 +129,31 @@ class _World:
         self.at = (_warm(branch, step, self.scope) + math.ceil(tested.alert.wait / step) + 2) * step
         self.whole = branch.replace(otherwise=None, missing=None).whole
 
+    @cached_property
     def bad(self) -> Lines:
         """Series for which the branch just holds."""
-        wanted = inside(self.branch.comparison, self.threshold)[0]
-        return self._holding(wanted, self._all)
+        return self._holding(inside(self.branch.comparison, self.threshold)[0])
 
     def worse(self) -> Lines:
         """Series for which the branch holds by far, if they can."""
         near = inside(self.branch.comparison, self.threshold)[0]
         far = near * {">": Fraction(8), ">=": Fraction(8), "<": Fraction(1, 8), "<=": Fraction(1, 8)}.get(self.branch.operator, Fraction(1))
-        return self._first(lambda value: self._holding(value, self._all), (far, near))
+        return self._first(self._holding, (far, near))
 
+    @cached_property
     def calm(self) -> Lines:
         """Series that are well."""
         usual = outside(self.branch.comparison, self.threshold)
         far = {"<": Fraction(2), "<=": Fraction(2), ">": Fraction(1, 2), ">=": Fraction(1, 2)}.get(self.branch.operator, Fraction(1))
-        lines = self._first(lambda value: self._holding(value, lambda lines: not self._comparison(lines)), (far * usual[0], *usual))
+        lines = self._first(lambda value: self._found(value, lambda trial: not self._compares(trial)), (far * usual[0], *usual))
         return {**lines, **self._covered(), **self._expected()}
 
     def edges(self) -> Iterator[tuple[str, Lines]]:
         """Series for which the branch just does not hold, each for another reason."""
         values = outside(self.branch.comparison, self.threshold)
-        yield "just not beyond the threshold", self._first(lambda value: self._holding(value, lambda lines: self._at(lines, value)), values)
+        yield "just not beyond the threshold", self._first(lambda value: self._found(value, lambda trial: self._just(trial, value)), values)
         if covered := self._covered():
-            yield "beyond it, but what excludes it is there", {**self.bad(), **covered}
+            yield "beyond it, but what excludes it is there", {**self.bad, **covered}
         for number, other in enumerate(self.branch.also, 1):
             if isinstance(other, Comparison) and (less := self._limited(other)):
                 yield f"beyond it, but requirement {number} just does not hold", less
@@ -147,7 +173,7 @@ class _World:
                 continue
             few = math.ceil(max(seconds(window, self.scope) for window in other.windows()) / self.step) + 1
             rate = (_NEARLY * full - (full - few) * Fraction(1, 2)) / few  # so that the average over the long window is nearly there
-            lines = [self._holding(self.threshold * share, lambda lines: True) for share in (Fraction(1, 2), rate, Fraction(3, 2), _NEARLY)]
+            lines = [self._found(self.threshold * share, lambda _: True) for share in (Fraction(1, 2), rate, Fraction(3, 2), _NEARLY)]
             calm, burst, bad, nearly = lines
             yield "silent: beyond it over the short window only", (Phase(calm, full + 2), Phase(burst, few)), False
             yield "over when it is not beyond it over the short window", (Phase(bad, full + 4), Phase(nearly, few + 2)), True
@@ -157,16 +183,16 @@ class _World:
         limit = exact(self.scope.value(other.threshold))
         for value in (Fraction(1, 2), inside(self.branch.comparison, self.threshold)[0]):
             with suppress(QueryError):
-                lines = self._holding(value, self._all)
+                lines = self._holding(value)
                 for share in (Fraction(1), Fraction(999, 1000)):
-                    less = self._times(lines, other, limit * share)
-                    if self._comparison(less) and self._never(less):
-                        return less
+                    less = self._trial(self._times(lines, other, limit * share))
+                    if self._compares(less) and less.never():
+                        return less.lines
         return {}
 
     def _times(self, lines: Lines, other: Comparison, wanted: Fraction) -> Lines:
         """The series, with all that is counted multiplied so that the left side of a comparison has the wanted value."""
-        now = max((exact(value) for value in self._evaluated(other.left, lines).values()), default=Fraction(0))
+        now = max(map(exact, self._trial(lines).values(other.left)[0]), default=Fraction(0))
         share = wanted / now if now else Fraction(0)
         return {key: line.replace(slope=line.slope * share) if line.counter else line for key, line in lines.items()}
 
@@ -179,15 +205,23 @@ class _World:
                 continue
         return make(values[-1])
 
-    def _at(self, lines: Lines, value: Fraction) -> bool:
+    def _trial(self, lines: Lines) -> _Trial:
+        return _Trial(self.whole, lines, self.step, self.at, self.scope)
+
+    def _compares(self, trial: _Trial) -> bool:
+        """Whether the branch's own comparison holds, in any version."""
+        return any(trial.values(self.branch.comparison))
+
+    def _just(self, trial: _Trial, value: Fraction) -> bool:
         """Whether the series give exactly that value, and never more than it."""
-        return self._never(lines) and (self._value(lines) == float(value) or value != outside(self.branch.comparison, self.threshold)[0])
+        nearest = value == outside(self.branch.comparison, self.threshold)[0]
+        return (not nearest or set().union(*trial.values(self.branch.expr)) == {float(value)}) and trial.never()
 
     def among_others(self, lines: Lines) -> Lines:
         """The series beside those of an instance that is well, and of another job that is as bad."""
-        others = _World(self.tested, self.branch, self.step, instance="b").calm() if "instance" in self.branch.labels else {}
+        others = _BranchSeries(self.tested, self.branch, self.step, instance="b").calm if "instance" in self.branch.labels else {}
         chosen = any(label == "job" for label, _, _ in matchers(self.scope.selector))
-        foreign = {(name, _with(labels, "job", "another")): line for (name, labels), line in self.bad().items()} if chosen else {}
+        foreign = {(name, _with(labels, "job", "another")): line for (name, labels), line in self.bad.items()} if chosen else {}
         return {**others, **foreign, **lines}
 
     def _solver(self, scale: int = 1) -> Solver:
@@ -204,15 +238,19 @@ class _World:
         lefts = [node.left for node in missing.walk() if isinstance(node, SetOperation) and node.operator == "unless"] if missing else []
         return {key: line for expr in lefts for key, line in self._solver().solve(expr, Fraction(1)).items()}
 
-    def _holding(self, value: Fraction, fits: Callable[[Lines], bool]) -> Lines:
-        """Series that give the branch's expression that value, and make hold what must hold as well."""
+    def _holding(self, value: Fraction) -> Lines:
+        """Series that give the branch's expression that value, and for which all of the branch holds."""
+        return self._found(value, _Trial.holds)
+
+    def _found(self, value: Fraction, fits: Callable[[_Trial], bool]) -> Lines:
+        """Series that give the branch's expression that value, with those that make hold what must hold as well."""
         for scale in _SCALES:
-            lines = self._solver(scale).solve(self.branch.expr, value)
+            trial = self._trial(self._solver(scale).solve(self.branch.expr, value))
             for other in self.branch.also:
-                if isinstance(other, Comparison) and not self._evaluated(other, lines):
-                    lines = self._added(lines, other, scale)
-            if fits(lines):
-                return lines
+                if isinstance(other, Comparison) and not trial.values(other)[0]:
+                    trial = self._trial(self._added(trial.lines, other, scale))
+            if fits(trial):
+                return trial.lines
         raise QueryError(f"no series found for the value {float(value):g}", where=f"alert {self.tested.alert.name}", cure="choose another threshold")
 
     def _added(self, lines: Lines, other: Comparison, scale: int) -> Lines:
@@ -223,26 +261,6 @@ class _World:
             return {**self._solver(scale).solve(other.left, wanted, mine), **lines}
         except QueryError:
             return lines
-
-    def _evaluated(self, expr: Expr, lines: Lines, version: Version = 2) -> dict[Labels, float]:
-        steps = self.at // self.step
-        return evaluate(expr, Database(as_series(sampled((Phase(lines, steps + 1),), self.step), self.step), self.scope, version), self.at)
-
-    def _never(self, lines: Lines) -> bool:
-        """Whether the branch holds at no evaluation at all."""
-        samples = as_series(sampled((Phase(lines, self.at // self.step + 1),), self.step), self.step)
-        databases = [Database(samples, self.scope, version) for version in VERSIONS]
-        return not any(evaluate(self.whole, database, now) for database in databases for now in range(0, self.at + 1, self.step))
-
-    def _comparison(self, lines: Lines) -> bool:
-        return any(self._evaluated(self.branch.comparison, lines, version) for version in VERSIONS)
-
-    def _all(self, lines: Lines) -> bool:
-        return all(self._evaluated(self.whole, lines, version) for version in VERSIONS)
-
-    def _value(self, lines: Lines) -> float:
-        values = {value for version in VERSIONS for value in self._evaluated(self.branch.expr, lines, version).values()}
-        return values.pop() if len(values) == 1 else math.nan
 
 
 def _with(labels: tuple[tuple[str, str], ...], name: str, value: str) -> tuple[tuple[str, str], ...]:

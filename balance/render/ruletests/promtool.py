@@ -6,43 +6,54 @@ import json
 from collections.abc import Iterator
 from decimal import Decimal
 
+from balance.errors import RenderError
 from balance.promql.text import duration
-from balance.render.ruletests.timeline import Case, Tested, facts, sampled
+from balance.render.ruletests.cases import Case
+from balance.render.ruletests.timeline import Tested, Timeline
 
 
 def written(tested: Tested, case: Case) -> Iterator[str]:
-    """The lines of a case in a test file. Raises `RenderError` if it does not do what it is for."""
-    samples = sampled(case.phases, case.step)
-    told = facts(tested, case, samples)
+    """The lines of a case in a test file. Raises `RenderError` if the alert does not do in it what the case is for."""
+    timeline = Timeline(tested, case.phases, case.step)
+    expected = timeline.expected()
+    _judge(tested, case, raised=timeline.raised, fired=any(any(one.firing.values()) for one in expected.values()))
+    alert = tested.alert
     yield f"- name: {json.dumps(case.name)}"
     yield f"  interval: {duration(case.step)}"
-    yield "  input_series:" if samples else "  input_series: []"
-    for (series, fixed), values in samples.items():
+    yield "  input_series:" if timeline.samples else "  input_series: []"
+    for (series, fixed), values in timeline.samples.items():
         yield f"  - series: {_quoted(_series_name(series, fixed))}"
         yield f"    values: {_quoted(notation(values))}"
-    name = tested.alert.name
     yield "  alert_rule_test:"
-    for number, fact in told.items():
-        firing = {labels: state for labels, state in fact.states.items() if state.firing}
-        if not fact.exact:
+    for number, one in expected.items():
+        if one.annotations is None:
             continue
+        firing = [labels for labels, fires in one.firing.items() if fires]
         yield f"  - eval_time: {duration(number * case.step)}"
-        yield f"    alertname: {name}"
+        yield f"    alertname: {alert.name}"
         yield "    exp_alerts:" if firing else "    exp_alerts: []"
-        for labels, state in firing.items():
-            yield f"    - exp_labels: {_mapping({**dict(sorted(labels)), 'severity': tested.alert.severity})}"
+        for labels in firing:
+            yield f"    - exp_labels: {_mapping({**dict(sorted(labels)), 'severity': alert.severity})}"
             yield "      exp_annotations:"
-            for key, text in state.annotations:
+            for key, text in one.annotations[labels]:
                 yield f"        {key}: {_quoted(text)}"
     yield "  promql_expr_test:"
-    for number, fact in told.items():
-        yield f"  - expr: {_quoted(_series_name('ALERTS', (('alertname', name),)))}"
+    for number, one in expected.items():
+        yield f"  - expr: {_quoted(_series_name('ALERTS', (('alertname', alert.name),)))}"
         yield f"    eval_time: {duration(number * case.step)}"
-        yield "    exp_samples:" if fact.states else "    exp_samples: []"
-        for labels, state in fact.states.items():
-            shown = {**dict(labels), "alertname": name, "alertstate": "firing" if state.firing else "pending", "severity": tested.alert.severity}
+        yield "    exp_samples:" if one.firing else "    exp_samples: []"
+        for labels, fires in one.firing.items():
+            shown = {**dict(labels), "alertname": alert.name, "alertstate": "firing" if fires else "pending", "severity": alert.severity}
             yield f"    - labels: {_quoted(_series_name('ALERTS', tuple(sorted(shown.items()))))}"
             yield "      value: 1"
+
+
+def _judge(tested: Tested, case: Case, *, raised: bool, fired: bool) -> None:
+    """Refuse a case that is to fire and does not, or is to be silent and is not."""
+    if case.fires == fired == raised:
+        return
+    what = "fires" if fired else "is pending for a moment" if raised else "does not fire"
+    raise RenderError(f"the case {case.name!r} {what}", where=f"alert {tested.alert.name}", cure="mend the condition or its threshold")
 
 
 def _quoted(text: str) -> str:

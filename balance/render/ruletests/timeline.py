@@ -1,16 +1,16 @@
-"""What an alert does over series that go along lines: evaluation by evaluation, in every version of Prometheus."""
+"""What an alert does over series that go along lines: evaluation by evaluation, in every version of Prometheus at once."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from fractions import Fraction
+from functools import cached_property
 from itertools import pairwise
 
-from balance.errors import RenderError
 from balance.monitoring.alerts import Alert, Condition
 from balance.monitoring.lifecycle import Standing, evaluated
-from balance.promql.evaluate import Database, Labels, Series, Version, evaluate, unnamed
+from balance.promql.evaluate import Database, Instant, Labels, Series, Vector, Version, all_unnamed, evaluate_all
 from balance.promql.solve import Key, Lines
 from balance.promql.text import Scope
 from balance.record import Record
@@ -39,15 +39,6 @@ class Phase(Record):
     lines: Lines
     steps: int
     reset: bool = False
-
-
-class Case(Record):
-    """A test: phases, one after the other, of `step` seconds between samples and evaluations."""
-
-    name: str
-    step: int
-    phases: tuple[Phase, ...]
-    fires: bool = True
 
 
 Samples = dict[Key, list[float | None]]
@@ -82,65 +73,100 @@ def _line(first: Fraction, rise: Fraction, numbers: range) -> list[float]:
     return [(begin + more * number) / common for number in numbers]
 
 
-def as_series(samples: Samples, step: int) -> list[Series]:
+def database(samples: Samples, step: int, scope: Scope) -> Database:
     """The samples as the evaluator wants them."""
-    return [
+    series = (
         Series(name, dict(labels), ((number * step, value) for number, value in enumerate(values) if value is not None))
         for (name, labels), values in samples.items()
-    ]
+    )
+    return Database(series, scope)
 
 
-class State(Record):
-    """One alert at one evaluation: whether it fires or is pending, and with which annotations."""
-
-    firing: bool
-    annotations: tuple[tuple[str, str], ...]
+Annotations = Mapping[Labels, tuple[tuple[str, str], ...]]
 
 
-States = dict[Labels, State]
+class Evaluation:
+    """What an evaluation leaves: the alerts that are pending or firing, in each version of Prometheus.
+
+    `firing` tells of each alert of the first version whether it fires; the versions are `agreed` if it is the same in all of them.
+    """
+
+    def __init__(self, number: int, alerts: tuple[Mapping[Labels, Standing], ...]) -> None:
+        self.number, self.alerts = number, alerts
+        self.firing, *others = ({labels: one.firing for labels, one in standing.items()} for standing in alerts)
+        self.agreed = all(firing == self.firing for firing in others)
+
+    def annotations(self, templates: tuple[tuple[str, str], ...]) -> Annotations | None:
+        """The annotations of every alert, filled in; None if the versions differ in one."""
+        first, *others = (
+            {labels: tuple((name, expand(words, dict(labels), one.value)) for name, words in templates) for labels, one in standing.items()}
+            for standing in self.alerts
+        )
+        return first if all(other == first for other in others) else None
 
 
-def states(tested: Tested, samples: Samples, case: Case, version: Version) -> Iterator[States]:
-    """The alert's states at each evaluation, as rules/alerting.go makes them."""
-    database, expr, alert = Database(as_series(samples, case.step), tested.scope, version), tested.condition.whole, tested.alert
-    standing: dict[Labels, Standing] = {}
-    for number in range(sum(phase.steps for phase in case.phases)):
-        now = number * case.step
-        found = {unnamed(labels): value for labels, value in evaluate(expr, database, now).items()}
-        standing = evaluated(standing, found, now, wait=alert.wait, keep_firing=alert.keep_firing)
-        yield {
-            labels: State(one.firing, tuple((name, expand(words, dict(labels), one.value)) for name, words in tested.annotations))
-            for labels, one in standing.items()
-        }
+class Expected(Record):
+    """What is asserted of one evaluation: the alerts, True for those that fire, and their annotations, None where the versions differ."""
+
+    firing: Mapping[Labels, bool]
+    annotations: Annotations | None
 
 
-class Fact(Record):
-    """What is asserted of one evaluation: the states, and, where all versions have the same, the annotations."""
+class Timeline:
+    """The life of an alert, evaluation by evaluation, as rules/alerting.go has it in each version of Prometheus."""
 
-    states: States
-    exact: bool
+    def __init__(self, tested: Tested, phases: tuple[Phase, ...], step: int) -> None:
+        self.tested, self.samples = tested, sampled(phases, step)
+        steps = sum(phase.steps for phase in phases)
+        instants = [Instant(number * step, version) for version in VERSIONS for number in range(steps)]
+        found = all_unnamed(evaluate_all(tested.condition.whole, database(self.samples, step, tested.scope), instants))
+        results = [{labels: value for labels, column in found.items() if (value := column[place]) is not None} for place in range(len(instants))]
+        runs = [self._run(results[begin : begin + steps], step) for begin in range(0, len(instants), steps)]
+        self.evaluations = [Evaluation(number, alerts) for number, alerts in enumerate(zip(*runs, strict=True))]
 
+    def _run(self, results: Iterable[Vector], step: int) -> Iterator[dict[Labels, Standing]]:
+        """The alerts after each evaluation that has this result."""
+        alert = self.tested.alert
+        alerts: dict[Labels, Standing] = {}
+        for number, result in enumerate(results):
+            alerts = evaluated(alerts, result, number * step, wait=alert.wait, keep_firing=alert.keep_firing)
+            yield alerts
 
-def facts(tested: Tested, case: Case, samples: Samples) -> dict[int, Fact]:
-    """What is asserted, by evaluation: where all versions agree, before and after every change, and at the end."""
-    runs: list[list[States]] = [list(states(tested, samples, case, version)) for version in VERSIONS]
-    kinds = [[_kinds(seen) for seen in run] for run in runs]
-    agreed = [number for number, both in enumerate(zip(*kinds, strict=True)) if all(one == both[0] for one in both)]
-    exact = {number for number in agreed if all(run[number] == runs[0][number] for run in runs)}
-    changes = [(before, after) for before, after in pairwise(agreed) if kinds[0][before] != kinds[0][after]]
-    told = {number for change in changes for number in change}
-    for _, begin in changes:  # a state that stays is asserted once more, as late as it can be, with its annotations
-        told.add(max((n for n in exact if n >= begin and kinds[0][n] and kinds[0][n] == kinds[0][begin]), default=begin))
-    end = max(agreed, default=0)
-    told.add(min(end, max(told) + _LATER) if told and not kinds[0][max(told)] else end)  # what is over stays over for a while
-    found = {number: Fact(runs[0][number], number in exact) for number in sorted(told & set(agreed))}
-    fired = any(state.firing for fact in found.values() for state in fact.states.values())
-    raised = any(any(run) for run in runs)
-    if case.fires != fired or raised != fired:
-        what = f"the case {case.name!r} {'fires' if fired else 'is pending for a moment' if raised else 'does not fire'}"
-        raise RenderError(what, where=f"alert {tested.alert.name}", cure="mend the condition or its threshold")
-    return found
+    @property
+    def raised(self) -> bool:
+        """Whether there is ever an alert, firing or pending, in any version."""
+        return any(any(evaluation.alerts) for evaluation in self.evaluations)
 
+    @cached_property
+    def agreed(self) -> dict[int, Evaluation]:
+        """The evaluations in which all versions have the same alerts, by number."""
+        return {evaluation.number: evaluation for evaluation in self.evaluations if evaluation.agreed}
 
-def _kinds(seen: States) -> dict[Labels, bool]:
-    return {labels: state.firing for labels, state in seen.items()}
+    @cached_property
+    def changes(self) -> list[tuple[int, int]]:
+        """The evaluations before and after each change, among those in which all versions agree."""
+        return [(before, after) for before, after in pairwise(self.agreed) if self.agreed[before].firing != self.agreed[after].firing]
+
+    def first_firing(self) -> int:
+        """The first evaluation at which the alert has fired in every version; the number of evaluations if it does not."""
+        firing = (
+            [any(one.firing for one in alerts.values()) for alerts in run] for run in zip(*(one.alerts for one in self.evaluations), strict=True)
+        )
+        return max(run.index(True) if True in run else len(run) for run in firing)
+
+    def expected(self) -> dict[int, Expected]:
+        """What is asserted, by evaluation: before and after every change, as late as it can be while an alert lasts, and at the end."""
+        told = {number for change in self.changes for number in change} | {self._latest(after) for _, after in self.changes}
+        last, end = max(told, default=0), max(self.agreed, default=0)
+        over = told and not self.agreed[last].firing
+        told.add(min(end, last + _LATER) if over else end)  # what is over stays over for a while
+        return {number: Expected(self.agreed[number].firing, self._annotations(number)) for number in sorted(told) if number in self.agreed}
+
+    def _latest(self, begin: int) -> int:
+        """The last evaluation with the same alerts as at `begin` whose annotations can be asserted; `begin` if there is none."""
+        wanted = self.agreed[begin].firing
+        later = (number for number in reversed(self.agreed) if number >= begin and self.agreed[number].firing == wanted)
+        return next((number for number in later if self._annotations(number) is not None), begin) if wanted else begin
+
+    def _annotations(self, number: int) -> Annotations | None:
+        return self.agreed[number].annotations(self.tested.annotations)
