@@ -16,7 +16,7 @@ from balance.promql.selectors import Expr, Selector
 from balance.promql.solve import Lines, Solver, exact, inside, outside
 from balance.promql.text import Scope, seconds
 from balance.record import Record
-from balance.render.ruletests.timeline import VERSIONS, Phase, Tested, Timeline, database, sampled
+from balance.render.ruletests.timeline import VERSIONS, AlertUnderTest, Phase, Timeline, database, sampled
 
 _STEP = 60
 _SAMPLES, _FEW = 5, 3
@@ -36,7 +36,7 @@ class Case(Record):
     fires: bool = True
 
 
-def cases(tested: Tested) -> Iterator[Case]:
+def cases(tested: AlertUnderTest) -> Iterator[Case]:
     """All cases of an alert, every name once."""
     condition, scope = tested.condition, tested.scope
     for number, branch in enumerate(condition.branches, 1):
@@ -122,7 +122,7 @@ class _Trial:
 class _BranchSeries:
     """Finds series for one branch of a condition: such as make it hold, such as do not."""
 
-    def __init__(self, tested: Tested, branch: Condition, step: int, *, instance: str = "a", last: bool = False) -> None:
+    def __init__(self, tested: AlertUnderTest, branch: Condition, step: int, *, instance: str = "a", last: bool = False) -> None:
         self.tested, self.branch, self.step, self.scope = tested, branch, step, tested.scope
         self.instance, self.last = instance, last
         self.threshold = exact(self.scope.value(branch.threshold))

@@ -9,10 +9,10 @@ from decimal import Decimal
 from balance.errors import RenderError
 from balance.promql.text import duration
 from balance.render.ruletests.cases import Case
-from balance.render.ruletests.timeline import Tested, Timeline
+from balance.render.ruletests.timeline import AlertUnderTest, Timeline
 
 
-def written(tested: Tested, case: Case) -> Iterator[str]:
+def written(tested: AlertUnderTest, case: Case) -> Iterator[str]:
     """The lines of a case in a test file. Raises `RenderError` if the alert does not do in it what the case is for."""
     timeline = Timeline(tested, case.phases, case.step)
     expected = timeline.expected()
@@ -48,7 +48,7 @@ def written(tested: Tested, case: Case) -> Iterator[str]:
             yield "      value: 1"
 
 
-def _judge(tested: Tested, case: Case, *, raised: bool, fired: bool) -> None:
+def _judge(tested: AlertUnderTest, case: Case, *, raised: bool, fired: bool) -> None:
     """Refuse a case that is to fire and does not, or is to be silent and is not."""
     if case.fires == fired == raised:
         return

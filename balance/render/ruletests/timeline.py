@@ -21,12 +21,16 @@ _LATER = 5
 """So many evaluations after the end of an alert it is asserted that it is still over."""
 
 
-class Tested(Record):
-    """An alert with all that its tests need to know: what the rule says after settings."""
+class AlertUnderTest(Record):
+    """An alert with all that its tests depend on: what the rule says after settings, which rule files they load, and in which order those
+    groups of rules are evaluated.
+    """
 
     alert: Alert
     scope: Scope
     annotations: tuple[tuple[str, str], ...]
+    rule_files: tuple[str, ...]
+    group_order: tuple[str, ...]
 
     @property
     def condition(self) -> Condition:
@@ -115,7 +119,7 @@ class Expected(Record):
 class Timeline:
     """The life of an alert, evaluation by evaluation, as rules/alerting.go has it in each version of Prometheus."""
 
-    def __init__(self, tested: Tested, phases: tuple[Phase, ...], step: int) -> None:
+    def __init__(self, tested: AlertUnderTest, phases: tuple[Phase, ...], step: int) -> None:
         self.tested, self.samples = tested, sampled(phases, step)
         steps = sum(phase.steps for phase in phases)
         instants = [Instant(number * step, version) for version in VERSIONS for number in range(steps)]
