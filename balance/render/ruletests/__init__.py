@@ -22,6 +22,7 @@ from balance.render.ruletests.cases import Case, cases
 from balance.render.ruletests.promtool import written
 from balance.render.ruletests.timeline import AlertUnderTest
 
+__all__ = ["FOLDER", "AlertUnderTest", "alerts", "artifacts", "cases", "texts"]
 FOLDER = "prometheus/tests"
 
 
