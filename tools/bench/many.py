@@ -7,12 +7,13 @@ from balance.catalog.metrics import CATALOG, CONNECTIONS, DURATIONS, REQUESTS
 from balance.catalog.model import SECONDS, STATE, Counter, Gauge, Histogram, Label, Metric, Threshold
 from balance.catalog.registry import Budget, Catalog
 from balance.monitoring.alerts import Alert, Condition
-from balance.monitoring.bundle import Bundle, Waiver
+from balance.monitoring.bundle import Bundle, Waiver, merge
 from balance.monitoring.dashboards import Dashboard, Row
 from balance.monitoring.panels import condition_panel, quantile_panel, rate_panel, value_panel
 from balance.monitoring.settings import Settings
 from balance.promql import RATE_WINDOW, compare, increase, quantile, rate, ratio, series, sum_by
 from dashboards_py import source as dashboards_source
+from rules_src import source as rules_source
 from rules_src.alerts import alerts
 
 ALERTS, GROUPS = 2000, 40
@@ -26,6 +27,15 @@ def rules(settings: Settings) -> Bundle:
     own = alerts(settings)
     many = (own[number % len(own)].replace(name=f"Alert{number}", group=f"group{number % GROUPS}") for number in range(ALERTS))
     return Bundle(CATALOG, alerts=tuple(many))
+
+
+def twice(settings: Settings) -> Bundle:
+    """The bundled sources, with every alert once more under another name and with other words."""
+    bundle = merge([dashboards_source(settings), rules_source(settings)])
+    more = (
+        alert.replace(name=f"{alert.name}Again", group=alert.group and f"{alert.group}again", summary=f"{alert.summary}!") for alert in bundle.alerts
+    )
+    return bundle.replace(alerts=(*bundle.alerts, *more))
 
 
 def boards(settings: Settings) -> Bundle:
