@@ -24,6 +24,7 @@ from balance.monitoring.settings import Settings
 NOW = datetime.now(UTC)
 DAY = timedelta(days=1)
 REPOSITORY = Path(__file__).resolve().parent.parent
+os.environ["NO_BALANCE_CACHE"] = "1"  # what was kept by other runs proves nothing; the tests of the cache switch it on
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Bundle and settings to artifacts: every generated file, by family. Pure: nothing is read or written."""
+"""Bundle and settings to artifacts: every generated file, by family. Pure, but for a cache that changes nothing: nothing is read or written."""
 
 from __future__ import annotations
 
@@ -71,10 +71,11 @@ def _ruler(bundle: Bundle, settings: Settings) -> dict[str, Any]:
 
 
 def ruletests(bundle: Bundle, settings: Settings) -> list[Artifact]:
-    """Tests of every alert for promtool."""
+    """Tests of every alert for promtool, those of an alert that has not changed from the user's cache."""
+    from balance.generate import cache
     from balance.render import ruletests
 
-    return list(ruletests.artifacts(bundle, settings))
+    return list(ruletests.artifacts(bundle, settings, cache.remembered(ruletests.texts)))
 
 
 def prometheus(_: Bundle, settings: Settings) -> list[Artifact]:

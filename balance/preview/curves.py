@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from balance.promql.evaluate import Database, Labels, evaluate
+from balance.promql.evaluate import Database, Instant, evaluate_all
 from balance.promql.selectors import Expr
 
 
@@ -72,11 +72,7 @@ def asking(database: Database, span: Span) -> Ask:
 
 
 def _evaluated(expr: Expr, database: Database, span: Span) -> tuple[Curve, ...]:
-    found: dict[Labels, list[float | None]] = {}
-    for index, at in enumerate(span.times):
-        for labels, value in evaluate(expr, database, at).items():
-            found.setdefault(labels, [None] * len(span.times))[index] = value
-    return in_order(found)
+    return in_order(evaluate_all(expr, database, [Instant(at, database.version) for at in span.times]))
 
 
 def in_order(found: Mapping[Any, Sequence[float | None]]) -> tuple[Curve, ...]:

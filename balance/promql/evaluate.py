@@ -4,6 +4,10 @@ Theory. An instant selector takes a series' last sample of the last five minutes
 samples of its window, adds what was counted before each reset, and extrapolates to the ends of the window if the samples come near
 them (promql/functions.go, extrapolatedRate). Windows contain their left edge in Prometheus 2 and not in Prometheus 3: `Version`
 says which is meant. promtool is the oracle: a test compares every expression of the bundle over random series.
+
+An expression is evaluated at many instants in one pass: which series are selected, grouped and joined is the same at all of them, only the
+values differ. So every node turns columns (the values of a series, one for each instant) into columns. An instant has a version of its own,
+and only the leaves look at it.
 """
 
 from __future__ import annotations
@@ -11,10 +15,11 @@ from __future__ import annotations
 import math
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import chain, pairwise
-from typing import Any, Literal
+from operator import itemgetter
+from typing import Any, Literal, NamedTuple
 
 from balance.promql.ast import (
     Absent,
@@ -39,6 +44,9 @@ LOOKBACK = 300
 Version = Literal[2, 3]
 Labels = frozenset[tuple[str, str]]
 Vector = dict[Labels, float]
+Column = list[float | None]
+"""The values of one series at several instants, None where it has none."""
+Matrix = dict[Labels, Column]
 STALE = None
 """The value of a staleness marker."""
 
@@ -48,6 +56,13 @@ _COMPARE: dict[str, Callable[[float, float], bool]] = {
     ">": lambda a, b: a > b, ">=": lambda a, b: a >= b, "<": lambda a, b: a < b, "<=": lambda a, b: a <= b,
     "==": lambda a, b: a == b, "!=": lambda a, b: a != b,
 }  # fmt: skip
+
+
+class Instant(NamedTuple):
+    """When something is asked, in seconds, and of which version of Prometheus."""
+
+    at: float
+    version: Version
 
 
 class Series:
@@ -80,21 +95,6 @@ class Database:
         tests = [*((m.label, m.operator, m.value) for m in selector.matchers), *matchers(self.scope.selector), *chain(*chosen)]
         return [one for one in self.by_name.get(selector.name, ()) if all(agrees(one.labels.get(label, ""), *test) for label, *test in tests)]
 
-    def recent(self, one: Series, at: float) -> float | None:
-        """The current value of a series."""
-        index = bisect_right(one.times, at) - 1
-        if index < 0:
-            return None
-        ended = bisect_right(one.ends, at)
-        if ended and one.ends[ended - 1] > one.times[index]:
-            return None
-        age = at - one.times[index]
-        return one.values[index] if age < LOOKBACK or (age == LOOKBACK and self.version == 2) else None
-
-    def window(self, one: Series, begin: float, end: float) -> slice:
-        """Where in `times` and `values` the samples of a window are."""
-        return slice((bisect_left if self.version == 2 else bisect_right)(one.times, begin), bisect_right(one.times, end))
-
 
 @lru_cache
 def matchers(selector: str) -> tuple[tuple[str, str, str], ...]:
@@ -117,14 +117,88 @@ def _pattern(pattern: str) -> re.Pattern[str]:
 
 def evaluate(expr: Expr, database: Database, at: float) -> Vector:
     """The result of an expression at a time, in seconds: values by labels."""
-    if isinstance(expr, Selector):
-        return {one.key | {(_NAME, expr.name)}: value for one in database.select(expr) if (value := database.recent(one, at)) is not None}
-    return _EVALUATORS[type(expr)](expr, database, at)
+    matrix = evaluate_all(expr, database, [Instant(at, database.version)])
+    return {labels: column[0] for labels, column in matrix.items() if column[0] is not None}
+
+
+def evaluate_all(expr: Expr, database: Database, instants: Sequence[Instant]) -> Matrix:
+    """The results of an expression at several instants: a column for each series that has a value at one of them, or more."""
+    return _evaluated(expr, _Query(database, instants))
+
+
+class _Query:
+    """Something that is asked at several instants. Labels are looked at once for all of them, and what two parts of an expression want to
+    know of the same series is computed once.
+    """
+
+    def __init__(self, database: Database, instants: Sequence[Instant]) -> None:
+        self.database, self.scope, self.instants = database, database.scope, instants
+        self.nothing: Column = [None] * len(instants)
+        self._increases: dict[tuple[Series, int, int, int], Column] = {}
+
+    def recent(self, one: Series) -> Column:
+        """The current value of a series."""
+        return [_recent(one, at, version) for at, version in self.instants]
+
+    def samples(self, one: Series, length: int) -> list[list[float]]:
+        """The values of the samples in a window of so many seconds."""
+        return [one.values[_window(one, at - length, at, version)] for at, version in self.instants]
+
+    def increase(self, one: Series, length: int, offset: int, per: int) -> Column:
+        """The increase of a series over a window of so many seconds that ended `offset` seconds ago, divided by `per`."""
+        key = (one, length, offset, per)
+        if key not in self._increases:
+            self._increases[key] = [_increase(one, at - offset - length, at - offset, version, per) for at, version in self.instants]
+        return self._increases[key]
+
+
+def _evaluated(expr: Expr, query: _Query) -> Matrix:
+    return _selector(expr, query) if isinstance(expr, Selector) else _EVALUATORS[type(expr)](expr, query)
+
+
+def _present(matrix: Mapping[Labels, Column]) -> Matrix:
+    """The series that have a value somewhere."""
+    return {labels: column for labels, column in matrix.items() if column.count(None) < len(column)}
+
+
+def _recent(one: Series, at: float, version: Version) -> float | None:
+    index = bisect_right(one.times, at) - 1
+    if index < 0:
+        return None
+    ended = bisect_right(one.ends, at)
+    if ended and one.ends[ended - 1] > one.times[index]:
+        return None
+    age = at - one.times[index]
+    return one.values[index] if age < LOOKBACK or (age == LOOKBACK and version == 2) else None
+
+
+def _window(one: Series, begin: float, end: float, version: Version) -> slice:
+    """Where in `times` and `values` the samples of a window are."""
+    return slice((bisect_left if version == 2 else bisect_right)(one.times, begin), bisect_right(one.times, end))
 
 
 def unnamed(labels: Labels) -> Labels:
     """The labels without the name of the metric."""
     return frozenset(pair for pair in labels if pair[0] != _NAME)
+
+
+def _by(matrix: Matrix, key: Callable[[Labels], Labels]) -> Matrix:
+    """The series by a part of their labels; of two with the same part, the later where both have a value."""
+    result: Matrix = {}
+    for labels, column in matrix.items():
+        part = key(labels)
+        result[part] = _over(column, result[part]) if part in result else column
+    return result
+
+
+def all_unnamed(matrix: Matrix) -> Matrix:
+    """The series without the names of their metrics."""
+    return _by(matrix, unnamed)
+
+
+def _over(column: Column, below: Column) -> Column:
+    """The values of a column, and those below it where it has none."""
+    return [under if value is None else value for value, under in zip(column, below, strict=True)]
 
 
 def only(labels: Labels, names: Iterable[str]) -> Labels:
@@ -133,20 +207,22 @@ def only(labels: Labels, names: Iterable[str]) -> Labels:
     return frozenset(pair for pair in labels if pair[0] in wanted)
 
 
-def _range_call(node: RangeCall, database: Database, at: float) -> Vector:
+def _selector(node: Selector, query: _Query) -> Matrix:
+    return _present({one.key | {(_NAME, node.name)}: query.recent(one) for one in query.database.select(node)})
+
+
+def _range_call(node: RangeCall, query: _Query) -> Matrix:
     window = node.range.window
-    length = seconds(node.range.window, database.scope)
-    end = at - window.offset
-    result = {}
-    for one in database.select(node.range.series):
-        found = database.window(one, end - length, end)
-        if found.stop - found.start > 1:
-            result[one.key] = _increase(one, found, end - length, end, database.version, length if node.function == "rate" else None)
-    return result
+    length = seconds(window, query.scope)
+    per = length if node.function == "rate" else 1
+    return _present({one.key: query.increase(one, length, window.offset, per) for one in query.database.select(node.range.series)})
 
 
-def _increase(one: Series, found: slice, begin: float, end: float, version: Version, per: float | None) -> float:
-    """Prometheus' extrapolated increase, for a rate over `per` seconds. The order of the operations is that of its source."""
+def _increase(one: Series, begin: float, end: float, version: Version, per: int) -> float | None:
+    """Prometheus' extrapolated increase over a window, divided by `per`. The order of the operations is that of its source."""
+    found = _window(one, begin, end, version)
+    if found.stop - found.start < 2:
+        return None
     first: float = one.times[found.start]
     last: float = one.times[found.stop - 1]
     start: float = one.values[found.start]
@@ -164,26 +240,34 @@ def _increase(one: Series, found: slice, begin: float, end: float, version: Vers
         to_start = average / 2
     if to_end >= limit:
         to_end = average / 2
-    factor = (sampled + to_start + to_end) / sampled
-    return increase * (factor / per if per else factor)
+    return increase * ((sampled + to_start + to_end) / sampled / per)
 
 
-def _changes(node: Changes, database: Database, at: float) -> Vector:
-    begin = at - seconds(node.window, database.scope)
-    found = ((one.key, one.values[database.window(one, begin, at)]) for one in database.select(node.series))
-    return {key: float(sum(map(_changed, values, values[1:]))) for key, values in found if values}
+def _changes(node: Changes, query: _Query) -> Matrix:
+    length = seconds(node.window, query.scope)
+    return _present({
+        one.key: [float(sum(map(_changed, values, values[1:]))) if values else None for values in query.samples(one, length)]
+        for one in query.database.select(node.series)
+    })  # fmt: skip
 
 
 def _changed(before: float, after: float) -> bool:
     return before != after and not (math.isnan(before) and math.isnan(after))
 
 
-def _aggregation(node: Aggregation, database: Database, at: float) -> Vector:
-    by = {*node.by, *(kept(database.scope) if "job" in node.by else ())}
-    groups: dict[Labels, list[float]] = {}
-    for labels, value in evaluate(node.operand, database, at).items():
-        groups.setdefault(only(labels, by), []).append(value)
-    return {labels: _AGGREGATE[node.operator](values) for labels, values in groups.items()}
+def _aggregation(node: Aggregation, query: _Query) -> Matrix:
+    by = {*node.by, *(kept(query.scope) if "job" in node.by else ())}
+    groups: dict[Labels, list[Column]] = {}
+    for labels, column in _evaluated(node.operand, query).items():
+        groups.setdefault(only(labels, by), []).append(column)
+    aggregate = _AGGREGATE[node.operator]
+    return {labels: [aggregate(values) if values else None for values in _values(columns)] for labels, columns in groups.items()}
+
+
+def _values(columns: list[Column]) -> Iterator[Sequence[Any]]:
+    """The values that the columns have, instant by instant."""
+    rows = zip(*columns, strict=True)
+    return ([value for value in row if value is not None] for row in rows) if any(None in column for column in columns) else rows
 
 
 def kept(scope: Scope) -> tuple[str, ...]:
@@ -191,8 +275,8 @@ def kept(scope: Scope) -> tuple[str, ...]:
     return tuple(scope.keep.replace(",", " ").split())
 
 
-def _extreme(first: Callable[[float, float], bool]) -> Callable[[list[float]], float]:
-    def found(values: list[float]) -> float:
+def _extreme(first: Callable[[float, float], bool]) -> Callable[[Sequence[float]], float]:
+    def found(values: Sequence[float]) -> float:
         best = values[0]
         for value in values:
             if first(value, best) or math.isnan(best):
@@ -202,11 +286,11 @@ def _extreme(first: Callable[[float, float], bool]) -> Callable[[list[float]], f
     return found
 
 
-def _mean(values: list[float]) -> float:
+def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
 
 
-_AGGREGATE: dict[str, Callable[[list[float]], float]] = {
+_AGGREGATE: dict[str, Callable[[Sequence[float]], float]] = {
     "sum": lambda values: sum(values[1:], values[0]),
     "min": _extreme(lambda value, best: value < best),
     "max": _extreme(lambda value, best: value > best),
@@ -215,12 +299,21 @@ _AGGREGATE: dict[str, Callable[[list[float]], float]] = {
 }
 
 
-def _quantile(node: Quantile, database: Database, at: float) -> Vector:
-    groups: dict[Labels, list[tuple[float, float]]] = {}
-    for labels, value in evaluate(node.summed, database, at).items():
-        bound = float(dict(labels)["le"])
-        groups.setdefault(frozenset(pair for pair in labels if pair[0] != "le"), []).append((bound, value))
-    return {labels: _bucket_quantile(node.q, sorted(buckets)) for labels, buckets in groups.items()}
+def _quantile(node: Quantile, query: _Query) -> Matrix:
+    groups: dict[Labels, list[tuple[float, Column]]] = {}
+    for labels, column in _evaluated(node.summed, query).items():
+        groups.setdefault(frozenset(pair for pair in labels if pair[0] != "le"), []).append((float(dict(labels)["le"]), column))
+    return {labels: _quantiles(node.q, sorted(buckets, key=itemgetter(0))) for labels, buckets in groups.items()}
+
+
+def _quantiles(q: float, buckets: list[tuple[float, Column]]) -> Column:
+    """The quantile at each instant, from buckets in the order of their bounds."""
+    bounds = [bound for bound, _ in buckets]
+    found = (
+        [(bound, count) for bound, count in zip(bounds, counts, strict=True) if count is not None]
+        for counts in zip(*(column for _, column in buckets), strict=True)
+    )
+    return [_bucket_quantile(q, there) if there else None for there in found]
 
 
 def _bucket_quantile(q: float, buckets: list[tuple[float, float]]) -> float:
@@ -250,77 +343,94 @@ def _divided(a: float, b: float) -> float:
     return math.nan if not a or math.isnan(a) else math.copysign(math.inf, a) * math.copysign(1, b)
 
 
-def _quotient(node: Quotient, database: Database, at: float) -> Vector:
-    whole = {unnamed(labels): value for labels, value in evaluate(node.whole, database, at).items()}
-    part = {unnamed(labels): value for labels, value in evaluate(node.part, database, at).items()}
-    return {labels: _divided(value, whole[labels]) for labels, value in part.items() if labels in whole}
+def _each(function: Callable[[float], float], column: Column) -> Column:
+    return [None if value is None else function(value) for value in column]
 
 
-def _scaled(node: Scaled, database: Database, at: float) -> Vector:
-    factor = database.scope.value(node.threshold)
-    return {unnamed(labels): value * factor for labels, value in evaluate(node.operand, database, at).items()}
+def _quotient(node: Quotient, query: _Query) -> Matrix:
+    whole = all_unnamed(_evaluated(node.whole, query))
+    part = all_unnamed(_evaluated(node.part, query))
+    return _present({
+        labels: [None if a is None or b is None else _divided(a, b) for a, b in zip(column, whole[labels], strict=True)]
+        for labels, column in part.items()
+        if labels in whole
+    })  # fmt: skip
 
 
-def _distance(node: Distance, database: Database, at: float) -> Vector:
+def _scaled(node: Scaled, query: _Query) -> Matrix:
+    factor = query.scope.value(node.threshold)
+    return {labels: _each(lambda value: value * factor, column) for labels, column in all_unnamed(_evaluated(node.operand, query)).items()}
+
+
+def _distance(node: Distance, query: _Query) -> Matrix:
     sign = 1 if node.direction == "since" else -1
-    return {unnamed(labels): sign * (at - moment) for labels, moment in evaluate(node.moment, database, at).items()}
+    return {
+        labels: [None if moment is None else sign * (at - moment) for moment, (at, _) in zip(column, query.instants, strict=True)]
+        for labels, column in all_unnamed(_evaluated(node.moment, query)).items()
+    }
 
 
-def _comparison(node: Comparison, database: Database, at: float) -> Vector:
-    test, threshold = _COMPARE[node.operator], database.scope.value(node.threshold)
-    return {labels: value for labels, value in evaluate(node.left, database, at).items() if test(value, threshold)}
+def _comparison(node: Comparison, query: _Query) -> Matrix:
+    test, threshold = _COMPARE[node.operator], query.scope.value(node.threshold)
+    return _present({
+        labels: [value if value is not None and test(value, threshold) else None for value in column]
+        for labels, column in _evaluated(node.left, query).items()
+    })  # fmt: skip
 
 
-def _absent(node: Absent, database: Database, at: float) -> Vector:
-    if evaluate(node.selector, database, at):
-        return {}
-    fixed = [*((m.label, m.operator, m.value) for m in node.selector.matchers), *matchers(database.scope.selector)]
+def _absent(node: Absent, query: _Query) -> Matrix:
+    there = _by(_evaluated(node.selector, query), lambda _: frozenset()).get(frozenset(), query.nothing)
+    fixed = [*((m.label, m.operator, m.value) for m in node.selector.matchers), *matchers(query.scope.selector)]
     names = [label for label, _, _ in fixed]
-    return {frozenset((label, value) for label, operator, value in fixed if operator == "=" and names.count(label) == 1): 1.0}
+    labels = frozenset((label, value) for label, operator, value in fixed if operator == "=" and names.count(label) == 1)
+    return _present({labels: [1.0 if value is None else None for value in there]})
 
 
-def _set_operation(node: SetOperation, database: Database, at: float) -> Vector:
-    on = {*node.on, *(kept(database.scope) if "job" in node.on and node.operator != "or" else ())}
+def _set_operation(node: SetOperation, query: _Query) -> Matrix:
+    on = {*node.on, *(kept(query.scope) if "job" in node.on and node.operator != "or" else ())}
 
     def key(labels: Labels) -> Labels:
         return only(labels, on) if on else unnamed(labels)
 
-    left = evaluate(node.left, database, at)
+    left = _evaluated(node.left, query)
     if not left and node.operator != "or":
         return left
-    right = evaluate(node.right, database, at)
+    right = _evaluated(node.right, query)
+    filtered, others = (right, left) if node.operator == "or" else (left, right)
+    there, wanted = _by(others, key), node.operator == "and"
+    result = {
+        labels: [value if (other is not None) == wanted else None for value, other in zip(column, there.get(key(labels), query.nothing), strict=True)]
+        for labels, column in filtered.items()
+    }
     if node.operator == "or":
-        there = {key(labels) for labels in left}
-        return {**left, **{labels: value for labels, value in right.items() if key(labels) not in there}}
-    there = {key(labels) for labels in right}
-    return {labels: value for labels, value in left.items() if (key(labels) in there) == (node.operator == "and")}
+        result = {**left, **{labels: _over(column, left[labels]) if labels in left else column for labels, column in result.items()}}
+    return _present(result)
 
 
-def _complement(node: Complement, database: Database, at: float) -> Vector:
-    return {unnamed(labels): 1 - value for labels, value in evaluate(node.operand, database, at).items()}
+def _complement(node: Complement, query: _Query) -> Matrix:
+    return {labels: _each(lambda value: 1 - value, column) for labels, column in all_unnamed(_evaluated(node.operand, query)).items()}
 
 
-def _over_time(node: OverTime, database: Database, at: float) -> Vector:
-    tests = matchers(database.scope.recorded)
-    result = {}
-    for one in database.by_name.get(node.series.record, ()):
-        values = one.values[database.window(one, at - seconds(node.window, database.scope), at)]
-        if values and all(agrees(one.labels.get(label, ""), *test) for label, *test in tests):
-            result[one.key] = math.fsum(values)
-    return result
+def _over_time(node: OverTime, query: _Query) -> Matrix:
+    tests = matchers(query.scope.recorded)
+    length = seconds(node.window, query.scope)
+    return _present({
+        one.key: [math.fsum(values) if values else None for values in query.samples(one, length)]
+        for one in query.database.by_name.get(node.series.record, ())
+        if all(agrees(one.labels.get(label, ""), *test) for label, *test in tests)
+    })  # fmt: skip
 
 
-def _recorded(node: Recorded, database: Database, at: float) -> Vector:
-    tests = matchers(database.scope.recorded)
-    found = {unnamed(labels): value for labels, value in evaluate(node.expr, database, at).items()}
+def _recorded(node: Recorded, query: _Query) -> Matrix:
+    tests = matchers(query.scope.recorded)
     return {
-        labels | {(_NAME, node.record)}: value
-        for labels, value in found.items()
+        labels | {(_NAME, node.record)}: column
+        for labels, column in all_unnamed(_evaluated(node.expr, query)).items()
         if all(agrees(dict(labels).get(label, ""), *test) for label, *test in tests)
     }
 
 
-_EVALUATORS: dict[type, Callable[[Any, Database, float], Vector]] = {
+_EVALUATORS: dict[type, Callable[[Any, _Query], Matrix]] = {
     Absent: _absent, Aggregation: _aggregation, Changes: _changes, Comparison: _comparison, Complement: _complement, Distance: _distance,
     OverTime: _over_time, Quantile: _quantile,
     RangeCall: _range_call, Quotient: _quotient, Recorded: _recorded, Scaled: _scaled, SetOperation: _set_operation,

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 import socket
+import subprocess
+import sys
 import threading
+from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+import rules_src
 from balance.lb.config import parse as parse_config
 from balance.lint.check import Inputs
 from balance.lint.run import run as lint
@@ -127,3 +133,25 @@ def test_the_many_services_are_as_many_as_the_table_says_and_lint_finds_nothing(
     panels = sum(len(dashboard.panels) for dashboard in bundle.dashboards)
     assert (len(bundle.catalog.metrics), len(bundle.alerts), panels) == (1000, 1000, 2000)
     assert lint(Inputs(bundle, settings)) == ([], 1000)
+
+
+def test_dashboards_are_compared_like_with_like(repository: Path) -> None:
+    """The SDK's script builds as many panels, queries, variables and annotations as `balance-gen dashboards` prints."""
+
+    def counts(text: str) -> Counter[str]:
+        board = json.loads(text)
+        panels = [inner for panel in board["panels"] for inner in (panel, *(panel.get("panels") or ()))]
+        queries = (target["expr"] for panel in panels for target in panel.get("targets") or ())
+        others = (len(board["templating"]["list"]), len(board["annotations"]["list"]))
+        return Counter([*(panel["type"] for panel in panels), *queries, *map(str, others)])
+
+    ours = repository / "generated" / "dashboards" / "balance.json"
+    script = [sys.executable, "-m", "tools.bench.foundation", str(ours)]
+    theirs = counts(subprocess.run(script, cwd=repository, capture_output=True, text=True, check=True).stdout)
+    assert theirs == counts(ours.read_text())
+    assert theirs["timeseries"] > 40
+
+
+def test_twice_has_every_alert_twice() -> None:
+    settings = Settings()
+    assert len(many.twice(settings).alerts) == 2 * len(rules_src.source(settings).alerts)

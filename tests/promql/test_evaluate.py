@@ -19,7 +19,7 @@ from balance.lb.catalog import metrics as m
 from balance.monitoring.bundle import Bundle
 from balance.promql import RATE_WINDOW, mean, series, text
 from balance.promql.ast import OverTime, Recorded
-from balance.promql.evaluate import STALE, Database, Labels, Series, Version, evaluate
+from balance.promql.evaluate import STALE, Database, Instant, Labels, Series, Version, evaluate, evaluate_all
 from balance.promql.selectors import Expr, Selector
 from balance.promql.solve import Solver
 from balance.promql.text import Scope
@@ -112,7 +112,7 @@ class Case:
             Series(name, dict(labels), ((at * self.step, STALE if value == GONE else value) for at, value in enumerate(given) if value is not None))  # type: ignore[misc]
             for (name, labels), given in self.made.items()
         )
-        database = Database(series, SCOPE, version)
+        self.database = database = Database(series, SCOPE, version)
         if not isinstance(expr, OverTime):
             for node in expr.walk():
                 if isinstance(node, OverTime):
@@ -176,6 +176,21 @@ def test_we_answer_what_prometheus_answers(bundle: Bundle, tmp_path: Path, progr
         results += sum(1 for _, _, ours in asked if ours)
     assert not wrong, f"{len(wrong)} of {3 * CASES}:\n" + "\n".join(wrong[:3])
     assert results > 3 * CASES / 4, "a result is no rarity"
+
+
+def test_one_pass_for_all_instants_gives_what_each_gives_alone(bundle: Bundle) -> None:
+    seed = random.randrange(10**9)
+    chance = random.Random(seed)
+    versions: tuple[Version, ...] = (2, 3)
+    for number, expr in enumerate(expressions(bundle)):
+        case = Case(number, expr, chance, 3)
+        instants = [Instant(at, version) for version in versions for at in (*case.moments, 0, STEPS * case.step)]
+        found = evaluate_all(expr, case.database, instants)
+        for place, (at, version) in enumerate(instants):
+            case.database.version = version
+            alone = evaluate(expr, case.database, at)
+            assert same({labels: value for labels, column in found.items() if (value := column[place]) is not None}, alone), f"seed {seed}: {expr}"
+        assert all(any(value is not None for value in column) for column in found.values())
 
 
 def answers(output: str) -> list[dict[Labels, float]]:

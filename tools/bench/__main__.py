@@ -9,11 +9,13 @@ from collections.abc import Callable
 from datetime import date
 from http.client import HTTPException
 
-from tools.bench import bodies, generator, idle, latency, live, metrics, picks, proxies, scrape, slow
+from tools.bench import bodies, check, generator, idle, latency, live, metrics, picks, proxies, scrape, slow
 from tools.bench.table import Goal, Result, summary
 
 BENCHMARKS: dict[str, Callable[[], Result]] = {
     "generator": generator.run,
+    "check": check.run,
+    "dashboards": check.dashboards,
     "large": generator.large,
     "lint": generator.lint,
     "proxies": proxies.run,

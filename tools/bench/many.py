@@ -30,6 +30,15 @@ def rules(settings: Settings) -> Bundle:
     return Bundle(CATALOG, alerts=tuple(many))
 
 
+def twice(settings: Settings) -> Bundle:
+    """The bundled sources, with every alert once more under another name and with other words."""
+    bundle = dashboards_source(settings)
+    more = (
+        replace(alert, name=f"{alert.name}Again", group=alert.group and f"{alert.group}again", summary=f"{alert.summary}!") for alert in bundle.alerts
+    )
+    return replace(bundle, alerts=(*bundle.alerts, *more))
+
+
 def boards(settings: Settings) -> Bundle:
     """100 dashboards of 20 panels each."""
     source = dashboards_source(settings)

@@ -1,0 +1,179 @@
+"""What an alert does over series that go along lines: evaluation by evaluation, in every version of Prometheus at once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+from itertools import pairwise
+
+from balance.monitoring.alerts import Alert, Condition
+from balance.monitoring.lifecycle import Standing, evaluated
+from balance.promql.evaluate import Database, Instant, Labels, Series, Vector, Version, all_unnamed, evaluate_all
+from balance.promql.solve import Key, Lines
+from balance.promql.text import Scope
+from balance.render.templates import expand
+
+VERSIONS: tuple[Version, ...] = (2, 3)
+_LATER = 5
+"""So many evaluations after the end of an alert it is asserted that it is still over."""
+
+
+@dataclass(frozen=True)
+class AlertUnderTest:
+    """An alert with all that its tests depend on: what the rule says after settings, which rule files they load, and in which order those
+    groups of rules are evaluated.
+    """
+
+    alert: Alert
+    scope: Scope
+    annotations: tuple[tuple[str, str], ...]
+    rule_files: tuple[str, ...]
+    group_order: tuple[str, ...]
+
+    @property
+    def condition(self) -> Condition:
+        return self.alert.condition
+
+
+@dataclass(frozen=True)
+class Phase:
+    """For so many evaluations, the series go along these lines. Counters begin anew at the start of a phase that is a `reset`."""
+
+    lines: Lines
+    steps: int
+    reset: bool = False
+
+
+Samples = dict[Key, list[float | None]]
+
+
+def sampled(phases: tuple[Phase, ...], step: int) -> Samples:
+    """A value, or none, for each series and each step of the phases."""
+    keys = dict.fromkeys(key for phase in phases for key in phase.lines)
+    samples: Samples = {key: [] for key in keys}
+    counts: dict[Key, Fraction] = {}
+    begin = 0
+    for phase in phases:
+        for key, values in samples.items():
+            line = phase.lines.get(key)
+            if line is None:
+                values += [None] * phase.steps
+            elif line.counter:
+                rise = line.slope * step
+                first = rise if phase.reset else counts[key] + rise if key in counts else Fraction(0)
+                values += _line(first, rise, range(phase.steps))
+                counts[key] = first + rise * (phase.steps - 1)
+            else:
+                values += _line(line.start, line.slope * step, range(begin, begin + phase.steps))
+        begin += phase.steps
+    return samples
+
+
+def _line(first: Fraction, rise: Fraction, numbers: range) -> list[float]:
+    """The values of a line, each the nearest float."""
+    common = math.lcm(first.denominator, rise.denominator)
+    begin, more = int(first * common), int(rise * common)
+    return [(begin + more * number) / common for number in numbers]
+
+
+def database(samples: Samples, step: int, scope: Scope) -> Database:
+    """The samples as the evaluator wants them."""
+    series = (
+        Series(name, dict(labels), ((number * step, value) for number, value in enumerate(values) if value is not None))
+        for (name, labels), values in samples.items()
+    )
+    return Database(series, scope)
+
+
+Annotations = Mapping[Labels, tuple[tuple[str, str], ...]]
+
+
+class Evaluation:
+    """What an evaluation leaves: the alerts that are pending or firing, in each version of Prometheus.
+
+    `firing` tells of each alert of the first version whether it fires; the versions are `agreed` if it is the same in all of them.
+    """
+
+    def __init__(self, number: int, alerts: tuple[Mapping[Labels, Standing], ...]) -> None:
+        self.number, self.alerts = number, alerts
+        self.firing, *others = ({labels: one.firing for labels, one in standing.items()} for standing in alerts)
+        self.agreed = all(firing == self.firing for firing in others)
+
+    def annotations(self, templates: tuple[tuple[str, str], ...]) -> Annotations | None:
+        """The annotations of every alert, filled in; None if the versions differ in one."""
+        first, *others = (
+            {labels: tuple((name, expand(words, dict(labels), one.value)) for name, words in templates) for labels, one in standing.items()}
+            for standing in self.alerts
+        )
+        return first if all(other == first for other in others) else None
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What is asserted of one evaluation: the alerts, True for those that fire, and their annotations, None where the versions differ."""
+
+    firing: Mapping[Labels, bool]
+    annotations: Annotations | None
+
+
+class Timeline:
+    """The life of an alert, evaluation by evaluation, as rules/alerting.go has it in each version of Prometheus."""
+
+    def __init__(self, tested: AlertUnderTest, phases: tuple[Phase, ...], step: int) -> None:
+        self.tested, self.samples = tested, sampled(phases, step)
+        steps = sum(phase.steps for phase in phases)
+        instants = [Instant(number * step, version) for version in VERSIONS for number in range(steps)]
+        found = all_unnamed(evaluate_all(tested.condition.whole, database(self.samples, step, tested.scope), instants))
+        results = [{labels: value for labels, column in found.items() if (value := column[place]) is not None} for place in range(len(instants))]
+        runs = [self._run(results[begin : begin + steps], step) for begin in range(0, len(instants), steps)]
+        self.evaluations = [Evaluation(number, alerts) for number, alerts in enumerate(zip(*runs, strict=True))]
+
+    def _run(self, results: Iterable[Vector], step: int) -> Iterator[dict[Labels, Standing]]:
+        """The alerts after each evaluation that has this result."""
+        alert = self.tested.alert
+        alerts: dict[Labels, Standing] = {}
+        for number, result in enumerate(results):
+            alerts = evaluated(alerts, result, number * step, wait=alert.wait, keep_firing=alert.keep_firing)
+            yield alerts
+
+    @property
+    def raised(self) -> bool:
+        """Whether there is ever an alert, firing or pending, in any version."""
+        return any(any(evaluation.alerts) for evaluation in self.evaluations)
+
+    @cached_property
+    def agreed(self) -> dict[int, Evaluation]:
+        """The evaluations in which all versions have the same alerts, by number."""
+        return {evaluation.number: evaluation for evaluation in self.evaluations if evaluation.agreed}
+
+    @cached_property
+    def changes(self) -> list[tuple[int, int]]:
+        """The evaluations before and after each change, among those in which all versions agree."""
+        return [(before, after) for before, after in pairwise(self.agreed) if self.agreed[before].firing != self.agreed[after].firing]
+
+    def first_firing(self) -> int:
+        """The first evaluation at which the alert has fired in every version; the number of evaluations if it does not."""
+        firing = (
+            [any(one.firing for one in alerts.values()) for alerts in run] for run in zip(*(one.alerts for one in self.evaluations), strict=True)
+        )
+        return max(run.index(True) if True in run else len(run) for run in firing)
+
+    def expected(self) -> dict[int, Expected]:
+        """What is asserted, by evaluation: before and after every change, as late as it can be while an alert lasts, and at the end."""
+        told = {number for change in self.changes for number in change} | {self._latest(after) for _, after in self.changes}
+        last, end = max(told, default=0), max(self.agreed, default=0)
+        over = told and not self.agreed[last].firing
+        told.add(min(end, last + _LATER) if over else end)  # what is over stays over for a while
+        return {number: Expected(self.agreed[number].firing, self._annotations(number)) for number in sorted(told) if number in self.agreed}
+
+    def _latest(self, begin: int) -> int:
+        """The last evaluation with the same alerts as at `begin` whose annotations can be asserted; `begin` if there is none."""
+        wanted = self.agreed[begin].firing
+        later = (number for number in reversed(self.agreed) if number >= begin and self.agreed[number].firing == wanted)
+        return next((number for number in later if self._annotations(number) is not None), begin) if wanted else begin
+
+    def _annotations(self, number: int) -> Annotations | None:
+        return self.agreed[number].annotations(self.tested.annotations)
