@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import yaml
 
 from balance.commandline import FINDINGS, FINE
+from balance.config.units import length
 from balance.errors import BalanceError
 from balance.finding import report
 from balance.gen import build
@@ -21,7 +22,6 @@ from balance.live.facts import OFF, Addresses, Expected, Wanted
 from balance.live.world import MADE_BY_PROMETHEUS
 from balance.monitoring.bundle import Bundle
 from balance.monitoring.settings import Settings
-from balance.promql.text import length
 
 TOKEN = "GRAFANA_TOKEN"  # noqa: S105 (the name of a variable)
 _WINDOW = re.compile(r"\[(\w+)\]")

@@ -59,7 +59,7 @@ def test_a_secret_is_refused_with_the_cure_and_not_repeated(key: str, secret: st
         ("receivers.page.webhook.url=http://hook.test:99999/", "is no URL"),
         (
             "receivers.page.pager.url=http://x",
-            "receivers.page.pager: is no setting (did you mean 'pagerduty'? choices: email, pagerduty, slack, webhook)",
+            "receivers.page.pager: is no setting (did you mean 'pagerduty'?)",
         ),
         ("receivers.page.slack.chanel=x", "receivers.page.slack.chanel: is no setting (did you mean 'channel'?"),
         ("receivers.page.email.smarthost=smtp", "'smtp' is no address (write host:port"),

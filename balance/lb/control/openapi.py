@@ -7,10 +7,10 @@ from typing import Any
 
 import balance
 from balance.catalog.metrics import BACKEND_STATES
+from balance.config.schema import object_schema
 from balance.lb.config import CONFIG
 from balance.lb.config.pools import NAME
 from balance.lb.config.routes import ROUTE
-from balance.lb.config.section import object_schema
 from balance.lb.policy.breaker import State
 from balance.lb.policy.discovery import Result
 from balance.record import Record
