@@ -10,7 +10,7 @@ import yaml
 from balance.catalog import metrics as m
 from balance.catalog import thresholds as t
 from balance.gen import build, collect, store
-from balance.gen import settings as reading
+from balance.generate import settings as reading
 from balance.live.scrape import parse
 from balance.monitoring.bundle import Bundle
 from balance.monitoring.settings import Settings

@@ -11,8 +11,8 @@ from typing import Any
 
 from balance.catalog.model import Histogram, number
 from balance.commandline import FINE, progress
+from balance.config.units import length
 from balance.errors import BalanceError, suggestion
-from balance.gen.reading import duration_of
 from balance.live.backtest import QUANTILES, Outcome, Period, Trial, backtest
 from balance.live.prometheus import Prometheus
 from balance.monitoring.bundle import Bundle
@@ -49,9 +49,9 @@ def _period(options: Namespace, settings: Settings) -> Period:
 
 
 def _seconds(option: str, given: str) -> int:
-    seconds = duration_of(given)
+    seconds = int(length(given) or 0)
     if not seconds:
-        raise BalanceError(f"{given!r} is no duration", where=option, cure="write a number with its unit: 30s, 12h, 7d")
+        raise BalanceError(f"invalid duration {given!r}", where=option, cure="write a number with its unit: 30s, 12h, 7d")
     return seconds
 
 
@@ -67,8 +67,8 @@ def _trials(bundle: Bundle, settings: Settings, names: list[str]) -> list[Trial]
         Trial(
             name,
             evaluated[name]["expr"],
-            duration_of(evaluated[name]["for"]) or 0,
-            duration_of(evaluated[name].get("keep_firing_for", "0s")) or 0,
+            int(length(evaluated[name]["for"]) or 0),
+            int(length(evaluated[name].get("keep_firing_for", "0s")) or 0),
             text(alert.condition.expr, scope),
             alert.condition.operator,
             alert.condition.threshold,

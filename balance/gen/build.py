@@ -121,7 +121,7 @@ def provisioning(bundle: Bundle, settings: Settings) -> list[Artifact]:
 
 def settings_page(bundle: Bundle, settings: Settings) -> list[Artifact]:
     """Every setting with its value."""
-    from balance.gen.settings_page import page
+    from balance.generate.settings_page import page
 
     return [Artifact("settings.md", page(bundle, settings))]
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, cast
 
 from balance import __version__
 from balance.commandline import CODES, FINDINGS, FINE, Parser, paint, perform, progress
-from balance.errors import BalanceError
-from balance.gen.settings import RUNTIMES
+from balance.errors import BalanceError, SettingsError
+from balance.generate.settings import RUNTIMES
 from balance.monitoring.bundle import Bundle
 from balance.monitoring.settings import RULERS, Settings
 
@@ -42,15 +42,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from balance.gen import collect, settings
+    import os
+
+    from balance.gen import collect
+    from balance.generate import settings
 
     if getattr(options, "runtime", None):
         options.set.append(f"runtime={options.runtime}")
     if getattr(options, "ruler", None):
         options.set.append(f"ruler={options.ruler}")
-    loaded = settings.load(options.settings, options.set)
+    loaded, problems = settings.read(options.settings, options.set, os.environ)
     foreign = any(getattr(options, name) for name in _FOREIGN.get(options.command, ()))
-    bundle, chosen = (collect.NOTHING, loaded) if foreign else collect.collect(loaded, tuple(options.source))
+    bundle, chosen = (collect.NOTHING, loaded) if foreign else collect.collect(loaded, tuple(options.source), problems)
+    problems.end(SettingsError)
     if options.verbose:
         print(
             f"balance-gen: catalog {bundle.catalog.name}: {sum(1 for _ in bundle.catalog)} metrics, {len(bundle.alerts)} alerts, "

@@ -7,9 +7,9 @@ from argparse import Namespace
 from collections.abc import Iterator
 
 from balance.commandline import FINE
+from balance.config.units import length
 from balance.errors import BalanceError
 from balance.gen import store
-from balance.gen.reading import duration_of
 from balance.live.prometheus import Prometheus
 from balance.monitoring.bundle import Bundle
 from balance.monitoring.settings import Settings
@@ -43,10 +43,10 @@ def made_up(bundle: Bundle, settings: Settings) -> Stage:
 
 
 def _measured(options: Namespace, bundle: Bundle, settings: Settings) -> Stage:
-    length = duration_of(options.since or SINCE)
-    if not length:
-        raise BalanceError(f"{options.since!r} is no duration", where="--since", cure="write a number with its unit: 30m, 6h, 7d")
-    span = recorded.span(int(time.time()), length, settings)
+    seconds = int(length(options.since or SINCE) or 0)
+    if not seconds:
+        raise BalanceError(f"invalid duration {options.since!r}", where="--since", cure="write a number with its unit: 30m, 6h, 7d")
+    span = recorded.span(int(time.time()), seconds, settings)
     scope = recorded.scope(span, settings)
     ask = recorded.asking(Prometheus(options.prometheus, timeout=recorded.PATIENCE), bundle, span, scope)
     return Stage(bundle.dashboards, ask, span, scope, settings.runbook_base, f"from {options.prometheus}")

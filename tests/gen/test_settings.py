@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import yaml
 
+from balance.config.schema import Field, Section, Table
 from balance.gen import collect
 from balance.gen.cli import main
-from balance.gen.reading import Part, Section, Table
-from balance.gen.settings import KEYS, load
+from balance.generate.settings import SETTINGS, load
 from balance.monitoring.bundle import Bundle
 from balance.monitoring.settings import Settings
 from balance.record import Record
@@ -27,26 +27,37 @@ def alerts(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, dic
     return {rule["alert"]: rule for group in yaml.safe_load(capsys.readouterr().out)["groups"] for rule in group["rules"]}
 
 
-def keys(prefix: str, table: Table) -> Iterator[str]:
-    for key, (_, read, _) in table.items():
-        if isinstance(read, Section):
-            yield from keys(f"{prefix}{key}.NAME." if read.names else f"{prefix}{key}.", read.table)
+def inside(field: Field) -> tuple[str, Section | None]:
+    """What stands between the key and those below it, and the section that they are of."""
+    kind = field.kind.values if isinstance(field.kind, Table) else field.kind
+    below = kind if isinstance(kind, Section) and not field.many else None
+    return (f"{field.key}.NAME." if isinstance(field.kind, Table) else f"{field.key}."), below
+
+
+def keys(prefix: str, section: Section) -> Iterator[str]:
+    for field in section.fields:
+        path, below = inside(field)
+        if below:
+            yield from keys(prefix + path, below)
         else:
-            yield prefix + key
+            yield prefix + field.key
 
 
-def sections(table: Table, record: type[Record]) -> Iterator[tuple[Table, type[Record]]]:
-    yield table, record
-    for _, read, _ in table.values():
-        if isinstance(read, Section):
-            yield from [] if isinstance(read, Part) else sections(read.table, read.record)
+def sections(section: Section) -> Iterator[Section]:
+    yield section
+    for field in section.fields:
+        _, below = inside(field)
+        if below:
+            yield from sections(below)
 
 
 def test_every_field_of_the_settings_has_a_key_and_every_key_a_field_and_words() -> None:
-    for table, record in sections(KEYS, Settings):
-        assert sorted(field for field, _, _ in table.values()) == sorted(record._fields)
-        assert all(read.__doc__ and words.endswith(".") for _, read, words in table.values() if not isinstance(read, Section))
-        assert not [key for key, (field, read, _) in table.items() if isinstance(record._defaults[field], Record) and not isinstance(read, Section)]
+    for section in sections(SETTINGS):
+        assert all(field.doc.endswith(".") for field in section.fields)
+        record = Settings if section is SETTINGS else section.make
+        if isinstance(record, type) and issubclass(record, Record):
+            assert sorted(field.name for field in section.fields) == sorted(record._fields)
+            assert not [field.key for field in section.fields if isinstance(record._defaults[field.name], Record) and not inside(field)[1]]
 
 
 def test_the_page_lists_every_key_threshold_objective_and_alert(bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
@@ -54,7 +65,7 @@ def test_the_page_lists_every_key_threshold_objective_and_alert(bundle: Bundle, 
     listed = re.findall(r"^\| `([^`]+)` \|", capsys.readouterr().out, re.MULTILINE)
     adjustable = [f"thresholds.{threshold.name}" for threshold in bundle.catalog.thresholds if not threshold.fixed]
     assert listed == [
-        *keys("", KEYS),
+        *keys("", SETTINGS),
         *adjustable,
         *(f"objectives.{slo.name}" for slo in bundle.slos),
         *(f"alerts.{alert.name}" for alert in bundle.alerts),

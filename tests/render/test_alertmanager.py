@@ -12,7 +12,7 @@ import yaml
 
 from balance.errors import BalanceError
 from balance.gen import build, collect, routes
-from balance.gen.settings import load
+from balance.generate.settings import load
 from balance.monitoring.bundle import Bundle
 from balance.monitoring.routing import applied
 from balance.monitoring.settings import AlertSettings, Settings
