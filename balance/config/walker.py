@@ -58,14 +58,12 @@ class Walker(Problems):
         """The values of a section, without those that are wrong."""
         before = len(self.found)
         given = self._given(section, node, path)
+        self._check_groups(section, given, path)
         absent = section.absent if node is None else {}
         fields = [field for field in section.fields if field.key in given or not field.inherited]
         found = ((field.name, self._value(field, given.get(field.key), absent, _join(path, field.key))) for field in fields)
         values = {name: value for name, value in found if value is not WRONG}
-        for field in fields:
-            if field.only and field.key in given and values.get(field.only[0], field.only[1]) != field.only[1]:
-                needed = ": ".join(field.only)
-                self.complain(_join(path, field.key), f"is only for {needed}", f"remove it, or write {needed}")
+        self._check_only(fields, given, values, path)
         if not self._spoiled(section, path, before):
             for key, what, cure in section.check(values):
                 self.complain(_join(path, key), what, cure)
@@ -77,7 +75,7 @@ class Walker(Problems):
         return any(f"{wrong}.".startswith(keys) for wrong in self._wrong) if keys else len(self.found) > before
 
     def _given(self, section: Section, node: yaml.MappingNode | None, path: str) -> dict[str, yaml.Node]:
-        """The nodes of the keys that are given; complains of those that may not be, or are missing from a group."""
+        """The nodes of the keys that are given; complains of those that may not be."""
         known = [field.key for field in section.fields]
         found: dict[str, yaml.Node] = {}
         if node and not path:
@@ -93,13 +91,23 @@ class Walker(Problems):
                 self.complain(here, "is given twice", self._first(self.places[here]), self._where(key_node))
             else:
                 found[key], self.places[here] = value_node, self._where(key_node)
-        for keys, most in ((section.any_of, len(section.any_of)), (section.one_of, 1)):
-            given = [key for key in keys if key in found]
-            if keys and not given:
-                self.complain(_join(path, keys[0]), "is missing", f"give {' or '.join(keys)}")
-            for key in given[most:]:
-                self.complain(_join(path, key), f"is given beside {given[0]}", "give one of them")
         return found
+
+    def _check_groups(self, section: Section, given: Mapping[str, yaml.Node], path: str) -> None:
+        """Complain of groups of which no key is given, or too many."""
+        for keys, most in ((section.any_of, len(section.any_of)), (section.one_of, 1)):
+            found = [key for key in keys if key in given]
+            if keys and not found:
+                self.complain(_join(path, keys[0]), "is missing", f"give {' or '.join(keys)}")
+            for key in found[most:]:
+                self.complain(_join(path, key), f"is given beside {found[0]}", "give one of them")
+
+    def _check_only(self, fields: list[Field], given: Mapping[str, yaml.Node], values: Mapping[str, Any], path: str) -> None:
+        """Complain of keys that mean nothing beside the value of another."""
+        for field in fields:
+            if field.only and field.key in given and values.get(field.only[0], field.only[1]) != field.only[1]:
+                needed = ": ".join(field.only)
+                self.complain(_join(path, field.key), f"is only for {needed}", f"remove it, or write {needed}")
 
     def _value(self, field: Field, node: yaml.Node | None, absent: Mapping[str, str], path: str) -> Any:
         if node is None:

@@ -42,13 +42,7 @@ def collect(settings: Settings, names: tuple[str, ...] = (), given: Problems | N
             f"no source of dashboards and rules is installed (entry-point group {GROUP!r})",
             cure="install the package that declares one, or name it: --source module:attribute",
         )
-    given = given or Problems()
-    try:
-        bundle = merge([_load(name, settings) for name in found])
-    except BalanceError:
-        given.end(SettingsError)  # which may be why
-        raise
-    _check(bundle, settings, given)
+    bundle = _merged(found, settings, given or Problems())
     chosen = tuple(_chosen(alert, settings) for alert in bundle.alerts if settings.alert(alert.name).enabled)
     if chosen != bundle.alerts:
         off = tuple(alert for alert in bundle.alerts if not settings.alert(alert.name).enabled)
@@ -57,6 +51,17 @@ def collect(settings: Settings, names: tuple[str, ...] = (), given: Problems | N
     if extra := bridges(bundle.catalog):
         bundle = bundle.replace(recording_rules=(*bundle.recording_rules, *extra))
     return bundle, settings.replace(job=settings.job or bundle.catalog.name)
+
+
+def _merged(names: tuple[str, ...], settings: Settings, given: Problems) -> Bundle:
+    """The bundle of the named sources, which the settings fit."""
+    try:
+        bundle = merge([_load(name, settings) for name in names])
+    except BalanceError:
+        given.end(SettingsError)  # which may be why
+        raise
+    _check(bundle, settings, given)
+    return bundle
 
 
 def _chosen(alert: Alert, settings: Settings) -> Alert:

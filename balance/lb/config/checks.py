@@ -116,17 +116,30 @@ def rewrite(values: Mapping[str, Any]) -> Iterator[Complaint]:
 
 def config(values: Mapping[str, Any]) -> Iterator[Complaint]:
     """Names are unique over all pools and not too many, routes lead to one of them, and each route can be reached."""
+    yield from _names(values)
+    yield from _counts(values)
+    yield from _routes(values)
+
+
+def _names(values: Mapping[str, Any]) -> Iterator[Complaint]:
     names = dict[str, str]()
     for at, pool in enumerate(values["pools"]):
         for index, one in enumerate(pool.backends):
             if one.name in names:
                 yield f"pools[{at}].backends[{index}].name", f"{one.name!r} is already in pool {names[one.name]!r}", "names are unique over all pools"
             names.setdefault(one.name, pool.name)
-    count = len(names) or len(values["backends"])
+
+
+def _counts(values: Mapping[str, Any]) -> Iterator[Complaint]:
+    pools, backends = values["pools"], values["backends"]
+    count = len({one.name for pool in pools for one in pool.backends}) or len(backends)
     if count > MOST_BACKENDS:
-        yield "pools" if names else "backends", f"have {count} backends", f"at most {MOST_BACKENDS} in all"
-    if len(values["pools"]) > MOST_POOLS:
-        yield "pools", f"are {len(values['pools'])}", f"at most {MOST_POOLS}"
+        yield "backends" if backends else "pools", f"have {count} backends", f"at most {MOST_BACKENDS} in all"
+    if len(pools) > MOST_POOLS:
+        yield "pools", f"are {len(pools)}", f"at most {MOST_POOLS}"
+
+
+def _routes(values: Mapping[str, Any]) -> Iterator[Complaint]:
     pools = [pool.name for pool in values["pools"]] or ["default"]
     for at, route in enumerate(values["routes"]):
         if route.pool not in pools:

@@ -7,9 +7,10 @@ import re
 from typing import Any
 
 from balance.config.address import Address, Endpoint
-from balance.config.kinds import Kind
+from balance.config.kinds import Kind, Text
 
-_LABELS = r"[a-z0-9_]([a-z0-9_-]{0,62})(\.[a-z0-9_]([a-z0-9_-]{0,62}))*"
+_LABEL = "[A-Za-z0-9_][A-Za-z0-9_-]{0,62}"
+_LABELS = rf"{_LABEL}(\.{_LABEL})*"
 
 
 class Network(Kind):
@@ -41,20 +42,11 @@ class Service(Endpoint):
         return super().parse(text) if text else None
 
 
-class HostPattern(Kind):
-    """``example.org``, ``*.example.org`` for everything below it, or an address in brackets where it is of IPv6: in lower case, without a port."""
-
-    noun = "host"
-    words = "example.org, *.example.org or [::1]"
-
-    def parse(self, text: str) -> str:
-        name = text.lower()
-        if not re.fullmatch(rf"(\*\.)?{_LABELS}|\[[0-9a-f:.]+\]", name) or len(name) > 253:
-            raise self.invalid(text, "write it like example.org or *.example.org, without a port")
-        return name
-
-    def schema(self) -> dict[str, Any]:
-        return {"type": "string", "pattern": r"^((\*\.)?[A-Za-z0-9_][A-Za-z0-9_.-]*|\[[0-9A-Fa-f:.]+\])$"}
+HOST = Text(
+    rf"(?=.{{1,253}}$)((\*\.)?{_LABELS}|\[[0-9A-Fa-f:.]+\])", "write it like example.org or *.example.org, without a port", "host",
+    words="example.org, *.example.org or [::1]", check=str.lower,
+)  # fmt: skip
+"""A host to match: a name, ``*.`` and a name for everything below it, or an IPv6 address in brackets; in lower case, without a port."""
 
 
 class Workers(Kind):

@@ -9,7 +9,7 @@ from balance.config.kinds import Choice, Flag, Integer
 from balance.config.schema import Field, Section, Table
 from balance.lb.config import checks, model
 from balance.lb.config.messages import FieldName, FieldValue, Prefix, Rate
-from balance.lb.config.places import HostPattern
+from balance.lb.config.places import HOST
 from balance.lb.config.pools import NAME
 
 
@@ -42,7 +42,7 @@ def _fields(names: FieldName) -> Table:
 
 
 MATCH = Section(model.Match, (
-    Field("host", HostPattern(), "", "name without a port; *.example.org: every name below it", several=True, attribute="hosts"),
+    Field("host", HOST, "", "name without a port; *.example.org: every name below it", several=True, attribute="hosts"),
     Field("path", Prefix(), "/", "beginning of the path, by whole segments, as it was sent"),
     Field("method", Choice(*sorted(set(METHODS) - {"CONNECT"})), "", "of the request", several=True, attribute="methods"),
     Field("header", _fields(FieldName(matched=True)), "", "fields that must be there, with these values; an empty value: any", attribute="headers"),
