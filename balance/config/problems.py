@@ -16,14 +16,21 @@ class Problems:
         self.found: list[Problem] = []
         self.places: dict[str, str] = {}
         """By key path: the file and line, or the name of what was laid over it."""
+        self._wrong: list[str] = []
+        """Key paths of problems."""
 
     def complain(self, path: str, what: str, cure: str, place: str = "") -> None:
         """Note a problem with the key path: at the place, or else where the key or the nearest one above it is."""
+        self._wrong.append(path)
         above = path
         while above and above not in self.places:
             above = above[: max(above.rfind("."), above.rfind("["), 0)]
         where = place or self.places.get(above, self.source)
         self.found.append(Problem(": ".join(filter(None, (where, path))), what, cure))
+
+    def spoiled(self, path: str) -> bool:
+        """Whether something is wrong with the key path or below it: then nothing follows from what is there."""
+        return any(f"{wrong}.".startswith((f"{path}.", f"{path}[")) for wrong in self._wrong)
 
     def end(self, error: type[BalanceError]) -> None:
         """Raise `error` if anything is wrong."""

@@ -93,6 +93,11 @@ class Section:
     about: tuple[str, ...] = ()
     taken: Callable[[Any], Mapping[str, Any]] = attributes
 
+    @property
+    def partial(self) -> bool:
+        """Whether something can be made of any of its keys alone."""
+        return all(each.inherited for each in self.fields)
+
 
 def variables(section: Section, prefix: str, path: tuple[str, ...] = ()) -> Iterator[tuple[str, tuple[str, ...]]]:
     """The environment variables that set a scalar outside lists, each with its key path; for a table of scalars the beginning of their names,

@@ -1,6 +1,7 @@
 """The walk over a tree of YAML along the keys that a file may have: every problem knows its file, line and key path, and all are gathered.
 
-Nothing is made of a section in which something is wrong: makers and checks see right values only.
+Makers and checks see right values only. Nothing is made of a section in which something is wrong, unless all of its keys may be left out: then the
+wrong ones are, and what is found out later is told together with what is wrong already.
 """
 
 from __future__ import annotations
@@ -24,15 +25,6 @@ WRONG = object()
 class Walker(Problems):
     """One reading of one file: gathers values and problems."""
 
-    def __init__(self, source: str) -> None:
-        super().__init__(source)
-        self._wrong: list[str] = []
-        """Key paths of problems."""
-
-    def complain(self, path: str, what: str, cure: str, place: str = "") -> None:
-        self._wrong.append(path)
-        super().complain(path, what, cure, place)
-
     def _where(self, node: yaml.Node) -> str:
         mark = node.start_mark
         return f"{mark.name}:{mark.line + 1}" if mark.name == self.source else str(mark.name)
@@ -51,28 +43,23 @@ class Walker(Problems):
             self.complain(path, "must be a mapping of keys", "indent its keys below it" + ", or write off" * section.may_be_off)
             return WRONG
         before = len(self.found)
-        values = self.values(section, node, path)
-        return section.make(**values) if len(self.found) == before else WRONG
+        values = self._values(section, node, path)
+        return section.make(**values) if section.partial or len(self.found) == before else WRONG
 
-    def values(self, section: Section, node: yaml.MappingNode | None, path: str) -> dict[str, Any]:
+    def _values(self, section: Section, node: yaml.MappingNode | None, path: str) -> dict[str, Any]:
         """The values of a section, without those that are wrong."""
-        before = len(self.found)
         given = self._given(section, node, path)
+        before = len(self.found)
         self._check_groups(section, given, path)
         absent = section.absent if node is None else {}
         fields = [field for field in section.fields if field.key in given or not field.inherited]
         found = ((field.name, self._value(field, given.get(field.key), absent, _join(path, field.key))) for field in fields)
         values = {name: value for name, value in found if value is not WRONG}
         self._check_only(fields, given, values, path)
-        if not self._spoiled(section, path, before):
+        if not any(self.spoiled(_join(path, key)) for key in section.about) if section.about else len(self.found) == before:
             for key, what, cure in section.check(values):
                 self.complain(_join(path, key), what, cure)
         return values
-
-    def _spoiled(self, section: Section, path: str, before: int) -> bool:
-        """Whether something is wrong with what the section's check looks at; there were so many problems `before` its values were read."""
-        keys = tuple(_join(path, key) + end for key in section.about for end in (".", "["))
-        return any(f"{wrong}.".startswith(keys) for wrong in self._wrong) if keys else len(self.found) > before
 
     def _given(self, section: Section, node: yaml.MappingNode | None, path: str) -> dict[str, yaml.Node]:
         """The nodes of the keys that are given; complains of those that may not be."""

@@ -132,9 +132,11 @@ def _place(error: BaseException) -> str:
 
 def _check(bundle: Bundle, settings: Settings, given: Problems) -> None:
     """Raise `SettingsError` with every problem of the settings, those that only the bundle shows included, each where its key is."""
-    for faults in (_threshold_faults, _unknown, _selector_faults, _interval_faults, _routing_faults):
-        for path, what, cure in faults(bundle, settings):
-            given.complain(path, what, cure)
+    faults = [_threshold_faults, _unknown, _selector_faults, _interval_faults]
+    if not given.spoiled("alertmanager"):
+        faults.append(_routing_faults)
+    for path, what, cure in (found for look in faults for found in look(bundle, settings)):
+        given.complain(path, what, cure)
     given.end(SettingsError)
 
 

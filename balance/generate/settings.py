@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, cast, get_args
+from typing import Any, cast, get_args
 
 from balance.catalog import metrics
 from balance.catalog.model import TARGET_LABELS, is_name
@@ -32,9 +32,6 @@ from balance.monitoring.settings import (
 from balance.promql.selectors import Matcher, MatchOperator, pattern_fault
 from balance.promql.text import matching
 
-if TYPE_CHECKING:
-    import yaml
-
 PREFIX = "BALANCE_GEN_"
 RUNTIMES = tuple(metrics.RUNTIMES)
 _MATCHER = r'\s*([a-zA-Z_]\w*)\s*(=~|!=|!~|=)\s*"((?:[^"\\\n]|\\[\\"n])*)"\s*(?:,|$)'
@@ -56,29 +53,20 @@ def read(file: str | None, assignments: Sequence[str], environment: Mapping[str,
     """
     if not (file or assignments or any(name.startswith(PREFIX) for name in environment or ())):
         return Settings(), Problems()
-    from balance.config.walker import Walker  # loads yaml, half of the start of a command without settings
-
-    walker = Walker(file or "")
-    return SETTINGS.make(**walker.values(SETTINGS, _tree(file, assignments, environment or {}, walker), "")), walker
-
-
-def _tree(file: str | None, assignments: Sequence[str], environment: Mapping[str, str], problems: Problems) -> yaml.MappingNode | None:
-    """The file with what is laid over it; notes what cannot be. Raises `SettingsError`."""
-    import yaml
-
-    from balance.config import tree
+    from balance.config import tree  # loads yaml, half of the start of a command without settings
+    from balance.config.walker import WRONG, Walker
 
     root = tree.compose(tree.read_text(file, "check the path given with --settings", SettingsError), file, SettingsError) if file else None
-    root, problems.found = tree.overridden(root, SETTINGS, environment, PREFIX)
+    walker = Walker(file or "")
+    root, walker.found = tree.overridden(root, SETTINGS, environment or {}, PREFIX)
     for assignment in assignments:
         try:
             root = tree.assigned(root, assignment)
         except ValueError as error:
             what, cure = error.args
-            problems.complain("", what, cure, f"--set {assignment}")
-    if root is not None and not isinstance(root, yaml.MappingNode):
-        raise SettingsError("must be a mapping of keys", where=file or "--set", cure="write key: value")
-    return root
+            walker.complain("", what, cure, f"--set {assignment}")
+    settings = walker.section(SETTINGS, root, "")
+    return Settings() if settings is WRONG else settings, walker
 
 
 def settings_schema() -> dict[str, Any]:

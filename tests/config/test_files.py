@@ -77,7 +77,14 @@ alertmanager:
         "settings.yaml:4: thresholds.error_ratio: 7 is out of range: must be above 0 and at most 1 (ratio) (default: 0.05)",
         "BALANCE_GEN_THRESHOLDS_LATENCY_P99: thresholds.latency_p99: 60 is out of range: must be above 0 and at most 30 (seconds) (default: 1)",
         "settings.yaml:12: objectives.speed: unknown objective (choices: availability, latency)",
+        "settings.yaml:6: alerts.BalanceDow: unknown alert (did you mean 'BalanceDown'?)",
         "settings.yaml:16: alertmanager.routes.warning.receiver: 'informs' is not declared (did you mean 'inform'?)",
+    ]
+
+
+def test_what_follows_from_something_wrong_is_not_told(tmp_path: Path) -> None:
+    assert told("alertmanager: {receivers: {new: {email: {to: a@b.test, from: c@d.test, smarthost: mail}}}}\n", tmp_path) == [
+        "settings.yaml:1: alertmanager.receivers.new.email.smarthost: invalid address 'mail' (a port is missing: write it like smtp.example.com:587 or [::1]:8080)",
     ]
 
 
@@ -98,7 +105,7 @@ def test_without_a_file_key_paths_say_where() -> None:
 def test_the_rest_of_a_wrong_file_is_still_there(tmp_path: Path) -> None:
     (tmp_path / "s.yaml").write_text("job: edge\nruntime: rust\nalerts: {A: {for: 1m}, B: {for: x}}\nthresholds: {a: 1, b: much}\n")
     settings, problems = read(str(tmp_path / "s.yaml"), [])
-    assert (settings.job, settings.runtime, list(settings.alerts), settings.thresholds) == ("edge", "python", ["A"], {"a": 1})
+    assert (settings.job, settings.runtime, list(settings.alerts), settings.thresholds) == ("edge", "python", ["A", "B"], {"a": 1})
     assert len(problems.found) == 3
 
 

@@ -167,7 +167,7 @@ def test_wrong_use_is_one_clear_line_exit_2_and_nothing_written(arguments: list[
     ("text", "message"),
     [
         ("thresholds: {error_ratio: [1}", "s.yaml:1: invalid YAML: expected ',' or ']', but got '}' (fix the syntax)"),
-        ("- 1\n", "s.yaml: must be a mapping of keys (write key: value)"),
+        ("- 1\n", "s.yaml: must be a mapping of keys (indent its keys below it)"),
         ("job: a\nthresholds: {}\njob: b\n", "s.yaml:3: job: is given twice (first in line 1: remove one)"),
         ("[" * 5000, "s.yaml: is nested too deeply (no file of ours has that many levels)"),
         ("job: 2020-99-99\n", "s.yaml:1: job: must be a string (put it in quotes)"),
