@@ -186,7 +186,7 @@ def test_all_problems_of_a_settings_file_are_told_at_once(capsys: pytest.Capture
     Path("s.yaml").write_text("color: red\nthresholds: {error_ratio: true}\nruntime: rust\n")
     assert main(["alerts", "--settings", "s.yaml"]) == 2
     assert capsys.readouterr().err.splitlines() == [
-        "balance-gen: s.yaml:1: color: unknown setting (choices: job, selector, rate_window, alertmanager, grafana_url and 10 more)",
+        "balance-gen: s.yaml:1: color: unknown setting (choices: selector, alerts, thresholds, job, alertmanager and 10 more)",
         "balance-gen: s.yaml:3: runtime: invalid value 'rust' (choices: go, python)",
         "balance-gen: s.yaml:2: thresholds.error_ratio: invalid number 'true' (must be a number)",
     ]
