@@ -64,10 +64,39 @@ def choices(names: Iterable[str]) -> str:
     return ", ".join(sorted(names)) or "none"
 
 
+def few(names: Iterable[str], most: int = 5) -> str:
+    """A list for messages: the first names, comma-separated, and how many more there are; or "none"."""
+    listed = list(names)
+    more = f" and {len(listed) - most} more" if len(listed) > most else ""
+    return (", ".join(listed[:most]) or "none") + more
+
+
 def suggestion(name: str, names: Iterable[str]) -> str:
-    """The cure for an unknown name: the nearest known one and all choices."""
+    """The cure for an unknown name: the one that was probably meant, or else at most five choices, of many the nearest first."""
     from difflib import get_close_matches  # only on the way to a message: start-up counts
 
-    known = sorted(names)
-    near = get_close_matches(name, known, n=1)
-    return (f"did you mean {near[0]!r}? " if near else "") + f"choices: {choices(known)}"
+    known = sorted(set(names))
+    near = nearest(name, known)
+    return f"did you mean {near!r}?" if near else f"choices: {few(known if len(known) <= 5 else get_close_matches(name, known, len(known), 0))}"
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """The name that was probably meant, whatever the case; nothing if none is alike. A name that only left words out, such as its unit, is alike."""
+    from difflib import SequenceMatcher
+
+    matcher, asked = SequenceMatcher(b=name.lower(), autojunk=False), words(name)
+    best, found = 0.6, ""
+    for other in sorted(names):
+        matcher.set_seq1(other.lower())
+        whole = len(asked) > 1 and asked <= words(other)
+        if whole or (matcher.real_quick_ratio() > best and matcher.quick_ratio() > best):
+            alike = (1 + matcher.ratio()) / 2 if whole else matcher.ratio()
+            if alike > best:
+                best, found = alike, other
+    return found
+
+
+def words(name: str) -> set[str]:
+    """The words of a name, without those that only say what kind of series it is."""
+    found = {word.removesuffix("s") for word in name.lower().replace(":", "_").replace(".", "_").split("_")}
+    return found - {"", "total", "bucket", "count", "sum"}

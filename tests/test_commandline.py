@@ -165,7 +165,7 @@ def test_quiet_says_nothing_but_errors(capsys: pytest.CaptureFixture[str]) -> No
     assert printed.err == ""
     assert "-job: edge" not in printed.out
     assert asked("balance-gen", "write", "--quiet", "--set", "jobb=edge") == 2
-    assert "jobb: is no setting" in capsys.readouterr().err
+    assert "--set: jobb: unknown setting (did you mean 'job'?)" in capsys.readouterr().err
 
 
 def test_verbose_says_what_was_read_and_how_long_it_took(capsys: pytest.CaptureFixture[str]) -> None:

@@ -117,7 +117,7 @@ def test_the_example_of_discovery_shows_the_defaults(manual: str) -> None:
 
 
 def test_the_algorithms_of_the_table_are_those_that_exist(manual: str) -> None:
-    from balance.lb.config.kinds import Choice
+    from balance.config.kinds import Choice
     from balance.lb.config.pools import LOAD_BALANCER
 
     kind = LOAD_BALANCER.fields[0].kind

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from balance.catalog.model import number
 from balance.commandline import EXIT_OK, Command, Parser, add_format, progress
+from balance.config.units import length
 from balance.errors import BalanceError
-from balance.generate.reading import duration_of
 from balance.monitoring.bundle import Bundle
 from balance.monitoring.settings import Settings
 from balance.promql.text import duration
@@ -65,9 +65,9 @@ def _period(options: Namespace, settings: Settings) -> Period:
 
 
 def _seconds(option: str, given: str) -> int:
-    seconds = duration_of(given)
+    seconds = int(length(given) or 0)
     if not seconds:
-        raise BalanceError(f"{given!r} is no duration", where=option, cure="write a number with its unit: 30s, 12h, 7d")
+        raise BalanceError(f"invalid duration {given!r}", where=option, cure="write a number with its unit: 30s, 12h, 7d")
     return seconds
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import os
 import sys
 from collections.abc import Sequence
 
@@ -28,6 +29,7 @@ from balance.commands import (
     verify,
     write,
 )
+from balance.errors import SettingsError
 from balance.generate import collect, settings
 
 COMMANDS: tuple[Command, ...] = (
@@ -81,12 +83,13 @@ def command_line() -> Parser:
 
 def _run(options: argparse.Namespace) -> int:
     options.set += [f"{name}={value}" for name in ("runtime", "ruler") if (value := getattr(options, name, None))]
-    loaded = settings.load(options.settings, options.set)
+    loaded, problems = settings.read(options.settings, options.set, os.environ)
     command: Command = options.chosen
     if any(getattr(options, name) for name in command.foreign):
         bundle, chosen = collect.NOTHING, loaded
     else:
-        bundle, chosen = collect.collect(loaded, tuple(options.source))
+        bundle, chosen = collect.collect(loaded, tuple(options.source), problems)
+    problems.end(SettingsError)
     if options.verbose:
         print(
             f"balance-gen: catalog {bundle.catalog.name}: {len(bundle.catalog.metrics)} metrics, {len(bundle.alerts)} alerts, "

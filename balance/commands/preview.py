@@ -6,9 +6,9 @@ import argparse
 from pathlib import Path
 
 from balance.commandline import EXIT_OK, Command, Parser
+from balance.config.units import length
 from balance.errors import BalanceError
 from balance.generate import store
-from balance.generate.reading import duration_of
 from balance.monitoring.bundle import Bundle
 from balance.monitoring.settings import Settings
 
@@ -41,7 +41,7 @@ def run(options: argparse.Namespace, bundle: Bundle, settings: Settings) -> int:
     from balance.generate.pages import made_up, measured, pages
 
     if options.prometheus:
-        seconds = duration_of(options.since or SINCE)
+        seconds = int(length(options.since or SINCE) or 0)
         if not seconds:
             raise BalanceError(f"invalid duration {options.since!r}", where="--since", cure="write a number with its unit: 30m, 6h, 7d")
         stage = measured(bundle, settings, options.prometheus, seconds)

@@ -17,6 +17,7 @@ import aiohttp
 import yaml
 from aiohttp import web
 
+from balance.config.kinds import Duration, KindError
 from balance.demo import faults, motion, traffic
 from balance.demo.live import Live, metrics
 from balance.demo.origins import Origin
@@ -24,7 +25,6 @@ from balance.demo.programs import balancer, free_port, running
 from balance.demo.server import application
 from balance.demo.watch import Asked
 from balance.generate import build, collect
-from balance.lb.config.kinds import Duration, KindError
 from balance.lb.errors import StartError
 from balance.monitoring.bundle import Bundle
 from balance.monitoring.settings import Settings

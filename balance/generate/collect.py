@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import replace
 from importlib import import_module
@@ -12,7 +12,9 @@ from typing import Any
 
 from balance.catalog.model import Histogram, Metric, StateSet, number
 from balance.catalog.registry import Catalog
-from balance.errors import BalanceError, Problem, SettingsError, SourceError, choices, suggestion
+from balance.config.problems import Problems
+from balance.config.schema import Complaint
+from balance.errors import BalanceError, SettingsError, SourceError, choices, suggestion
 from balance.monitoring.alerts import Alert
 from balance.monitoring.bundle import Bundle, merge
 from balance.monitoring.dashboards import Dashboard
@@ -28,17 +30,17 @@ NOTHING = Bundle(Catalog("nothing", ()))
 """For commands that look only at files and systems they are given."""
 
 
-def collect(settings: Settings, names: tuple[str, ...] = ()) -> tuple[Bundle, Settings]:
+def collect(settings: Settings, names: tuple[str, ...] = (), given: Problems | None = None) -> tuple[Bundle, Settings]:
     """The bundle of the sources that are meant (see `select`), its alerts as the settings want them, with the rules that renamed metrics need,
     and the settings as they apply to it.
 
     A source is a `Bundle`, or a function from `Settings` to one. Raises `SourceError` if there is none or one cannot be
-    loaded, and `SettingsError` if the settings name thresholds or alerts that do not exist or values out of range.
+    loaded, and `SettingsError` if the settings name thresholds or alerts that do not exist or values out of range; `given` is what read the
+    settings: it knows their problems so far, and where each key is.
     """
     if names and "" not in sys.path:
         sys.path.append("")  # a user's module is also looked for where the user is, without hiding any that is installed
-    bundle = merge([_load(name, settings) for name in select(names)])
-    _check(bundle, settings)
+    bundle = _merged(select(names), settings, given or Problems())
     chosen = tuple(_chosen(alert, settings) for alert in bundle.alerts if settings.alert(alert.name).enabled)
     if chosen != bundle.alerts:
         off = tuple(alert for alert in bundle.alerts if not settings.alert(alert.name).enabled)
@@ -47,6 +49,17 @@ def collect(settings: Settings, names: tuple[str, ...] = ()) -> tuple[Bundle, Se
     if extra := bridges(bundle.catalog):
         bundle = replace(bundle, recording_rules=(*bundle.recording_rules, *extra))
     return bundle, replace(settings, job=settings.job or bundle.catalog.name)
+
+
+def _merged(names: tuple[str, ...], settings: Settings, given: Problems) -> Bundle:
+    """The bundle of the named sources, which the settings fit."""
+    try:
+        bundle = merge([_load(name, settings) for name in names])
+    except BalanceError:
+        given.end(SettingsError)  # which may be why
+        raise
+    _check(bundle, settings, given)
+    return bundle
 
 
 def _chosen(alert: Alert, settings: Settings) -> Alert:
@@ -118,47 +131,69 @@ def _place(error: BaseException) -> str:
     return f", {file}:{frame.tb_lineno}" if frame and file not in (__file__, "") and not file.startswith("<") else ""
 
 
-def _check(bundle: Bundle, settings: Settings) -> None:
-    problems = []
+def _check(bundle: Bundle, settings: Settings, given: Problems) -> None:
+    """Raise `SettingsError` with every problem of the settings, those that only the bundle shows included, each where its key is."""
+    faults = [_threshold_faults, _unknown, _selector_faults, _interval_faults]
+    if not given.spoiled("alertmanager"):
+        faults.append(_routing_faults)
+    for path, what, cure in (found for look in faults for found in look(bundle, settings)):
+        given.complain(path, what, cure)
+    given.end(SettingsError)
+
+
+def _threshold_faults(bundle: Bundle, settings: Settings) -> Iterator[Complaint]:
+    """Thresholds that don't exist, are out of range, or are between two bounds of a histogram."""
     thresholds = {threshold.name: threshold for threshold in bundle.catalog.thresholds}
     for name, value in settings.thresholds.items():
         if name not in thresholds:
             adjustable = [threshold.name for threshold in bundle.catalog.thresholds if not threshold.fixed]
-            problems.append(Problem(f"thresholds.{name}", "is no threshold", suggestion(name, adjustable)))
+            yield f"thresholds.{name}", "unknown threshold", suggestion(name, adjustable)
         elif fault := thresholds[name].fault(value):
-            problems.append(Problem(f"thresholds.{name}", fault, f"default: {number(thresholds[name].value)}"))
+            yield f"thresholds.{name}", fault, f"default: {number(thresholds[name].value)}"
         else:
-            problems += [
-                Problem(f"thresholds.{name}", f"{fault} of {histogram.name}", f"bounds: {histogram.bounds}")
-                for histogram in bundle.catalog
-                if isinstance(histogram, Histogram) and (fault := histogram.fault(thresholds[name], value))
-            ]
+            for histogram in bundle.catalog:
+                if isinstance(histogram, Histogram) and (fault := histogram.fault(thresholds[name], value)):
+                    yield f"thresholds.{name}", f"{fault} of {histogram.name}", f"bounds: {histogram.bounds}"
+
+
+def _unknown(bundle: Bundle, settings: Settings) -> Iterator[Complaint]:
+    """Names of runtimes, objectives and alerts that don't exist."""
     if settings.runtime != Settings().runtime and settings.runtime not in bundle.runtimes:
         what = f"catalog {bundle.catalog.name} has no dashboards or alerts for the runtime {settings.runtime!r}"
-        problems.append(Problem("runtime", what, f"choices: {choices(bundle.runtimes)}"))
-    slos = {slo.name for slo in bundle.slos}
-    problems += [Problem(f"objectives.{name}", "is no objective", suggestion(name, slos)) for name in settings.objectives if name not in slos]
-    alerts = {alert.name for alert in bundle.alerts}
-    problems += [Problem(f"alerts.{name}", "is no alert", suggestion(name, alerts)) for name in settings.alerts if name not in alerts]
+        yield "runtime", what, f"choices: {choices(bundle.runtimes)}"
+    for key, kind, chosen, known in (
+        ("objectives", "objective", settings.objectives, {slo.name for slo in bundle.slos}),
+        ("alerts", "alert", settings.alerts, {alert.name for alert in bundle.alerts}),
+    ):
+        yield from ((f"{key}.{name}", f"unknown {kind}", suggestion(name, known)) for name in chosen if name not in known)
+
+
+def _selector_faults(bundle: Bundle, settings: Settings) -> Iterator[Complaint]:
+    """Matchers on labels that only some metrics have."""
     own = {label: metric.name for metric in bundle.catalog for label in _own_labels(metric)}
-    problems += [
-        Problem("selector", f"{matcher.label!r} is a label of {own[matcher.label]}, which other metrics lack", "select by labels of the target")
-        for matcher in settings.matchers
-        if matcher.label in own
-    ]
+    for matcher in settings.matchers:
+        if matcher.label in own:
+            what = f"{matcher.label!r} is a label of {own[matcher.label]}, which other metrics lack"
+            yield "selector", what, "select by labels of the target"
+
+
+def _interval_faults(bundle: Bundle, settings: Settings) -> Iterator[Complaint]:
+    """A scrape interval that is too long for the rules."""
     interval = settings.prometheus.scrape_interval
     scope = settings.scope
     shortest = min((seconds(window, scope) for _, expr in bundle.expressions() for window in expr.windows()), default=interval * 2)
     if interval * 2 > shortest:
         what = f"{duration(interval)} leaves fewer than two samples in the rules' window of {duration(shortest)}: no rate, no alert"
-        problems.append(Problem("prometheus.scrape_interval", what, f"at most {duration(shortest // 2)}"))
+        yield "prometheus.scrape_interval", what, f"at most {duration(shortest // 2)}"
+
+
+def _routing_faults(bundle: Bundle, settings: Settings) -> Iterator[Complaint]:
+    """Receivers, routes and mute times that don't fit those that are declared."""
     if bundle.routing and settings.alertmanager != AlertmanagerSettings():
         try:
             applied(bundle.routing, settings)
         except SettingsError as error:
-            problems += error.problems
-    if problems:
-        raise SettingsError(problems=problems)
+            yield from ((problem.where, problem.what, problem.cure) for problem in error.problems)
 
 
 def _own_labels(metric: Metric) -> tuple[str, ...]:

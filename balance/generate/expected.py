@@ -12,13 +12,13 @@ from urllib.parse import urlsplit
 
 import yaml
 
+from balance.config.units import length
 from balance.errors import BalanceError
 from balance.generate import build
 from balance.live.facts import OFF, Addresses, Expected, Wanted
 from balance.live.world import MADE_BY_PROMETHEUS
 from balance.monitoring.bundle import Bundle
 from balance.monitoring.settings import Settings
-from balance.promql.text import length
 
 TOKEN = "GRAFANA_TOKEN"  # noqa: S105 (the name of a variable)
 _WINDOW = re.compile(r"\[(\w+)\]")

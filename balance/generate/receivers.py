@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from typing import Any, get_args
+from urllib.parse import urlsplit
 
 from balance.catalog.model import is_name
-from balance.generate.reading import Part, Reader, RefusedError, Table, duration, interval, switch, texts
-from balance.monitoring.routing import WEEK, Email, MuteTime, PagerDuty, Receiver, Route, Routing, Slack, Webhook
+from balance.config.address import Endpoint
+from balance.config.kinds import Duration, Flag, KindError, Text
+from balance.config.schema import Field, Section, Table, optional
+from balance.monitoring.routing import WEEK
 from balance.monitoring.settings import Severity
 
 _GIVEAWAY = (
@@ -17,183 +19,155 @@ _GIVEAWAY = (
 )
 """A Slack webhook or token, a UUID, or twenty letters and digits without a break."""
 _ENVIRONMENT = r"\$\{?[A-Za-z_]"
+_SECRET_KEYS = "(?i)token|key|secret|sig|auth|pass"  # noqa: S105
 _SPAN = r"([01]\d|2[0-4]):([0-5]\d)-([01]\d|2[0-4]):([0-5]\d)"
-_ASKS = "(?i)token|key|secret|sig|auth|pass"
+_FILES = "name the file: api_url_file, routing_key_file, auth_password_file"
+_DECADES = 1000 * 604_800
+TEXT = Text(r"[\s\S]+", "must be a non-empty string", words="text", quoted=True)
+WAIT = Duration(-1, _DECADES, whole=True)
+INTERVAL = Duration(0, _DECADES, whole=True)
 
 
-def _public(reader: Reader, path: str, value: Any) -> str:
-    """text, and no secret"""
-    if not (isinstance(value, str) and value.strip() and value.isprintable()):
-        raise RefusedError("is no text of one line", "write a text")
-    if re.search(_ENVIRONMENT, value):
-        raise RefusedError(
-            "refers to the environment, which Alertmanager does not expand",
-            "write the value into a file when Alertmanager starts, and name the file: api_url_file, routing_key_file, auth_password_file",
-        )
-    if re.search(_GIVEAWAY, value):
-        raise RefusedError(
-            "looks like a secret, and generated files hold none",
-            "write it into a file that only Alertmanager can read, and name the file: api_url_file, routing_key_file, auth_password_file",
-        )
-    return value
+class _Public(Text):
+    """A line of text that holds no secret; one that does is not repeated in the message."""
+
+    def __init__(self, words: str = "text, and no secret", pattern: str = ".+", rule: str = "", noun: str = "value") -> None:
+        super().__init__(pattern, rule, noun, words=words, quoted=True)
+
+    def parse(self, text: str) -> Any:
+        if not (text.strip() and text.isprintable()):
+            raise KindError("must be a single-line string", "write one in quotes")
+        if re.search(_ENVIRONMENT, text):
+            cure = f"write the value into a file when Alertmanager starts, and {_FILES}"
+            raise KindError("refers to the environment, which Alertmanager does not expand", cure)
+        if re.search(_GIVEAWAY, text):
+            cure = f"write it into a file that only Alertmanager can read, and {_FILES}"
+            raise KindError("looks like a secret, and generated files hold none", cure)
+        return super().parse(text)
 
 
-def _url(reader: Reader, path: str, value: Any) -> str:
-    """URL"""
-    from urllib.parse import urlsplit  # only where there is one: start-up counts
+class _Url(_Public):
+    def parse(self, text: str) -> str:
+        super().parse(text)
+        try:
+            parts = urlsplit(text)
+            whole = parts.scheme in ("http", "https") and parts.hostname and (parts.port or True)
+        except ValueError:
+            whole = False
+        if not whole:
+            raise KindError("invalid URL", "write it like http://host:port/path or https://host/path")
+        if "@" in parts.netloc or re.search(_SECRET_KEYS, parts.query):
+            raise KindError("holds a secret, and generated files hold none", "write a bearer token into a file, and name it: credentials_file")
+        return text
 
-    text = _public(reader, path, value)
-    try:
-        parts = urlsplit(text)
-        whole = parts.scheme in ("http", "https") and parts.hostname and (parts.port or True)
-    except ValueError:
-        whole = False
-    if not whole:
-        raise RefusedError("is no URL", "write http://host:port/path or https://host/path")
-    if "@" in parts.netloc or re.search(_ASKS, parts.query):
-        raise RefusedError("holds a secret, and generated files hold none", "write a bearer token into a file, and name it: credentials_file")
+
+class _HostPort(_Public):
+    def parse(self, text: str) -> str:
+        Endpoint(unix=False, example="smtp.example.com:587").parse(super().parse(text))
+        return text
+
+
+def _days(text: str) -> tuple[str, ...]:
+    """The days of ``monday:friday`` or ``sunday``. Raises `KindError`."""
+    first, _, last = text.partition(":")
+    last = last or first
+    if first not in WEEK or last not in WEEK or WEEK.index(first) > WEEK.index(last):
+        raise KindError(f"invalid day {text!r}", "write it like sunday or monday:friday")
+    return WEEK[WEEK.index(first) : WEEK.index(last) + 1]
+
+
+def _span(text: str) -> tuple[int, int]:
+    """The minutes of the day at which ``18:00-24:00`` begins and ends. Raises `KindError`."""
+    match = re.fullmatch(_SPAN, text)
+    begin, end = (int(match[1]) * 60 + int(match[2]), int(match[3]) * 60 + int(match[4])) if match else (1, 0)
+    if not begin < end <= 1440:
+        raise KindError(f"invalid times {text!r}", "write 18:00-24:00; a night is two: 18:00-24:00 and 00:00-08:00")
+    return begin, end
+
+
+def _hours(days: tuple[tuple[str, ...], ...] = (WEEK,), times: tuple[tuple[int, int], ...] = ((0, 1440),)) -> tuple[tuple[Any, ...], ...]:
+    together = tuple(day for some in days for day in some)
+    return tuple((together, begin, end) for begin, end in times)
+
+
+def _mute_time(hours: tuple[tuple[tuple[Any, ...], ...], ...] = (), **others: Any) -> dict[str, Any]:
+    return {"hours": tuple(span for some in hours for span in some), **others}
+
+
+def _name(text: str) -> str:
+    if not is_name(text):
+        raise KindError(f"invalid label {text!r}", "write names of labels: [alertname, job, cluster]")
     return text
 
 
-def _host_port(reader: Reader, path: str, value: Any) -> str:
-    """host:port"""
-    text = _public(reader, path, value)
-    if re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[^\s:/@]+):\d{1,5}", text):
-        return text
-    raise RefusedError(f"{text!r} is no address", "write host:port, for example smtp.example.com:587")
+def _integration(*fields: Field, **secrets: str) -> Section:
+    """The fields of an integration, which may be `off`. Keys that would hold a secret are refused, with the one that names a file."""
+    refused = {
+        key: ("is a secret, and generated files hold none", f"write it into a file that only Alertmanager can read: {file}")
+        for key, file in secrets.items()
+    }
+    return Section(dict, fields, may_be_off=True, refused=refused)
 
 
-def _address(reader: Reader, path: str, value: Any) -> str:
-    """mail addresses"""
-    text = _public(reader, path, value)
-    if all("@" in one.strip()[1:-1] for one in text.split(",")):
-        return text
-    raise RefusedError(f"{text!r} is no mail address", "write name@example.com; several with commas")
-
-
-def _days(reader: Reader, path: str, value: Any) -> tuple[str, ...]:
-    """Days and spans of days: ``[monday:friday, sunday]``."""
-    found: list[str] = []
-    for one in texts(reader, path, value):
-        first, _, last = one.partition(":")
-        last = last or first
-        if first not in WEEK or last not in WEEK or WEEK.index(first) > WEEK.index(last):
-            raise RefusedError(f"{one!r} is no day", f"write a day or first:last; days: {', '.join(WEEK)}")
-        found += WEEK[WEEK.index(first) : WEEK.index(last) + 1]
-    return tuple(found)
-
-
-def _spans(reader: Reader, path: str, value: Any) -> tuple[tuple[int, int], ...]:
-    spans = []
-    for one in texts(reader, path, value):
-        match = re.fullmatch(_SPAN, one)
-        begin, end = (int(match[1]) * 60 + int(match[2]), int(match[3]) * 60 + int(match[4])) if match else (1, 0)
-        if not begin < end <= 1440:
-            raise RefusedError(f"{one!r} is no span of a day", "write 18:00-24:00; a night is two: 18:00-24:00 and 00:00-08:00")
-        spans.append((begin, end))
-    return tuple(spans)
-
-
-_HOURS: Table = {"days": ("days", _days, "Days of the week."), "times": ("times", _spans, "Spans of a day.")}
-
-
-def _zone(reader: Reader, path: str, value: Any) -> str:
-    """time zone"""
-    text = _public(reader, path, value)
-    if re.fullmatch(r"[A-Za-z]+(?:[/_+-][A-Za-z0-9]+)*", text):
-        return text
-    raise RefusedError(f"{text!r} is no time zone", "write UTC, or a name such as Europe/Berlin")
-
-
-def _hours(reader: Reader, path: str, value: Any) -> tuple[tuple[tuple[str, ...], int, int], ...]:
-    """list of days and times"""
-    if not (isinstance(value, list) and value):
-        raise RefusedError("is no list of hours", "write [{days: [monday:friday], times: ['18:00-24:00']}]")
-    hours = []
-    for index, one in enumerate(value):
-        read = reader.mapping(f"{path}.{index}", one, _HOURS)
-        hours += [(read.get("days", WEEK), begin, end) for begin, end in read.get("times", ((0, 1440),))]
-    return tuple(hours)
-
-
-def _folder(reader: Reader, path: str, value: Any) -> str:
-    """absolute path"""
-    text = _public(reader, path, value)
-    if text.startswith("/"):
-        return text
-    raise RefusedError(f"{text!r} is no absolute path", "Alertmanager looks from where it was started: write /etc/alertmanager/secrets")
-
-
-def _labels(reader: Reader, path: str, value: Any) -> tuple[str, ...]:
-    """list of labels"""
-    names = texts(reader, path, value)
-    for name in names:
-        if not is_name(name):
-            raise RefusedError(f"{name!r} is no label", "write names of labels: [alertname, job, cluster]")
-    return names
-
-
-class _Integration(Part):
-    """An integration's fields, or None if it is `off`. Keys that would hold a secret are refused, with the one that names a file."""
-
-    def __init__(self, record: type[Any], table: Table, **secrets: str) -> None:
-        super().__init__(record, table)
-        self.secrets = secrets
-
-    def __call__(self, reader: Reader, path: str, value: Any) -> Mapping[str, Any] | None:
-        if value is False:  # YAML 1.1 reads `off` as false
-            return None
-        items = dict(reader.items(path, value))
-        for key in self.secrets.keys() & items:
-            del items[key]
-            cure = f"write it into a file that only Alertmanager can read: {self.secrets[key]}"
-            reader.refuse(f"{path}.{key}", "is a secret, and generated files hold none", cure)
-        fields: Mapping[str, Any] = super().__call__(reader, path, items)
-        return fields
-
-
-_SLACK: Table = {
-    "channel": ("channel", _public, "The channel."),
-    "api_url_file": ("api_url_file", _public, "The file with the URL of its incoming webhook."),
-}
-_PAGERDUTY: Table = {
-    "routing_key_file": ("routing_key_file", _public, "The file with the key for Events API v2."),
-    "service_key_file": ("service_key_file", _public, "The file with the key for the older API, instead."),
-    "url": ("url", _url, "Where events go, if not to PagerDuty's usual address."),
-}
-_EMAIL: Table = {
-    "to": ("to", _address, "Who gets the mail."),
-    "from": ("sender", _address, "Who sends it."),
-    "smarthost": ("smarthost", _host_port, "The server that takes it."),
-    "auth_username": ("auth_username", _public, "The name by which Alertmanager logs in there."),
-    "auth_password_file": ("auth_password_file", _public, "The file with the password."),
-    "require_tls": ("require_tls", switch, "Whether mail goes over TLS only; by default it does."),
-}
-_WEBHOOK: Table = {
-    "url": ("url", _url, "What gets Alertmanager's own JSON."),
-    "credentials_file": ("credentials_file", _public, "The file with a bearer token."),
-}
-_RECEIVER: Table = {
-    "pagerduty": ("pagerduty", _Integration(PagerDuty, _PAGERDUTY, routing_key="routing_key_file", service_key="service_key_file"), "PagerDuty."),
-    "slack": ("slack", _Integration(Slack, _SLACK, api_url="api_url_file"), "Slack."),
-    "email": ("email", _Integration(Email, _EMAIL, auth_password="auth_password_file", auth_secret="auth_password_file"), "Mail."),  # noqa: S106
-    "webhook": ("webhook", _Integration(Webhook, _WEBHOOK, credentials="credentials_file", bearer_token="credentials_file"), "Others."),  # noqa: S106
-}
-_ROUTE: Table = {
-    "receiver": ("receiver", _public, "Who is told."),
-    "group_wait": ("group_wait", duration, "Time until the first message of a group."),
-    "group_interval": ("group_interval", interval, "Time between messages about news in it."),
-    "repeat_interval": ("repeat_interval", interval, "Time until what still fires is told again."),
-    "mute": ("mute", texts, "When the route is quiet: names of mute times."),
-}
-_MUTE_TIME: Table = {
-    "hours": ("hours", _hours, "Days and spans of the day: `[{days: [monday:friday], times: ['18:00-24:00']}]`."),
-    "location": ("location", _zone, "Whose clock counts; by default UTC."),
-}
-ALERTMANAGER: Table = {
-    "secrets": ("secrets", _folder, "The folder of the files that hold secrets."),
-    "group_by": ("group_by", _labels, "Labels whose values alerts of one message have in common."),
-    "receivers": ("receivers", Part(Receiver, _RECEIVER, "NAME"), "Who can be told; `off` leaves an integration out."),
-    "routes": ("routes", Part(Routing, {one: (one, Part(Route, _ROUTE), "A severity.") for one in get_args(Severity)}), "Who is told of what."),
-    "mute_times": ("mute_times", Part(MuteTime, _MUTE_TIME, "NAME"), "When routes can be quiet."),
-}
+_PUBLIC = _Public()
+_URL = _Url("URL")
+_MAIL = _Public("mail addresses", r"[^,]+@[^,]+(,[^,]+@[^,]+)*", "write name@example.com; several with commas", "mail address")
+_SLACK = _integration(
+    optional("channel", _PUBLIC, "The channel."),
+    optional("api_url_file", _PUBLIC, "The file with the URL of its incoming webhook."),
+    api_url="api_url_file",
+)
+_PAGERDUTY = _integration(
+    optional("routing_key_file", _PUBLIC, "The file with the key for Events API v2."),
+    optional("service_key_file", _PUBLIC, "The file with the key for the older API, instead."),
+    optional("url", _URL, "Where events go, if not to PagerDuty's usual address."),
+    routing_key="routing_key_file",
+    service_key="service_key_file",
+)
+_EMAIL = _integration(
+    optional("to", _MAIL, "Who gets the mail."),
+    optional("from", _MAIL, "Who sends it.", attribute="sender"),
+    optional("smarthost", _HostPort("host:port"), "The server that takes it."),
+    optional("auth_username", _PUBLIC, "The name by which Alertmanager logs in there."),
+    optional("auth_password_file", _PUBLIC, "The file with the password."),
+    optional("require_tls", Flag(), "Whether mail goes over TLS only; by default it does."),
+    auth_password="auth_password_file",  # noqa: S106 (the key that names the file)
+    auth_secret="auth_password_file",  # noqa: S106
+)
+_WEBHOOK = _integration(
+    optional("url", _URL, "What gets Alertmanager's own JSON."),
+    optional("credentials_file", _PUBLIC, "The file with a bearer token."),
+    credentials="credentials_file",
+    bearer_token="credentials_file",  # noqa: S106
+)
+_RECEIVER = Section(dict, (
+    optional("pagerduty", _PAGERDUTY, "PagerDuty."),
+    optional("slack", _SLACK, "Slack."),
+    optional("email", _EMAIL, "Mail."),
+    optional("webhook", _WEBHOOK, "Others."),
+))  # fmt: skip
+_ROUTE = Section(dict, (
+    optional("receiver", _PUBLIC, "Who is told."),
+    optional("group_wait", WAIT, "Time until the first message of a group."),
+    optional("group_interval", INTERVAL, "Time between messages about news in it."),
+    optional("repeat_interval", INTERVAL, "Time until what still fires is told again."),
+    optional("mute", TEXT, "When the route is quiet: names of mute times.", several=True),
+))  # fmt: skip
+_HOURS = Section(_hours, (
+    optional("days", Text(".+", "write a day", words="day", check=_days), "Days of the week: monday, or monday:friday.", several=True),
+    optional("times", Text(".+", "write 18:00-24:00", words="span", check=_span), "Spans of a day.", several=True),
+))  # fmt: skip
+_ZONE = _Public("time zone", r"[A-Za-z]+(?:[/_+-][A-Za-z0-9]+)*", "write UTC, or a name such as Europe/Berlin", "time zone")
+_MUTE_TIME = Section(_mute_time, (
+    optional("hours", _HOURS, "Days and spans of the day: `[{days: [monday:friday], times: ['18:00-24:00']}]`.", many=True),
+    optional("location", _ZONE, "Whose clock counts; by default UTC."),
+))  # fmt: skip
+_SECRETS = _Public("absolute path", "/.*", "Alertmanager looks from where it was started: write /etc/alertmanager/secrets", "absolute path")
+_LABEL = Text(".+", "write names of labels", "label", words="label", quoted=True, check=_name)
+ALERTMANAGER = (
+    optional("secrets", _SECRETS, "The folder of the files that hold secrets."),
+    optional("group_by", _LABEL, "Labels whose values alerts of one message have in common.", several=True),
+    optional("receivers", Table(TEXT, _RECEIVER), "Who can be told; `off` leaves an integration out."),
+    optional("routes", Section(dict, tuple(optional(one, _ROUTE, "A severity.") for one in get_args(Severity))), "Who is told of what."),
+    optional("mute_times", Table(TEXT, _MUTE_TIME), "When routes can be quiet."),
+)

@@ -9,12 +9,13 @@ from typing import Any
 import yaml
 
 from balance.catalog.model import number
-from balance.generate.reading import Part, Section, Table
-from balance.generate.settings import KEYS
+from balance.config.kinds import Kind
+from balance.config.schema import Field, Section, Table
+from balance.generate.settings import SETTINGS
 from balance.monitoring.bundle import Bundle
 from balance.monitoring.routing import applied
 from balance.monitoring.settings import Settings
-from balance.promql.text import duration, matching
+from balance.promql.text import duration
 
 _HEAD = """# Settings
 
@@ -29,7 +30,7 @@ def page(bundle: Bundle, settings: Settings) -> str:
     thresholds = (
         (
             f"`thresholds.{threshold.name}`",
-            number(settings.thresholds.get(threshold.name, threshold.value)),
+            number(settings.value(threshold)),
             f"{threshold.unit}, above {number(threshold.exclusive_minimum)}"
             + (f", at most {number(threshold.maximum)}" if threshold.maximum is not None else ""),
             threshold.reason,
@@ -44,7 +45,7 @@ def page(bundle: Bundle, settings: Settings) -> str:
     alerts = ((f"`alerts.{alert.name}`", alert.severity, duration(alert.wait), duration(alert.keep_firing)) for alert in bundle.alerts)
     return (
         _HEAD
-        + _table(("key", "value", "kind", "meaning"), _keys("", KEYS, _in_force(bundle, settings)))
+        + _table(("key", "value", "kind", "meaning"), _keys("", SETTINGS, _in_force(bundle, settings)))
         + "\n## Thresholds\n\n"
         + _table(("key", "value", "unit and range", "reason"), thresholds)
         + "\n## Objectives\n\n"
@@ -63,29 +64,35 @@ def _in_force(bundle: Bundle, settings: Settings) -> Settings:
     return replace(settings, alertmanager=replace(settings.alertmanager, group_by=routing.group_by, routes=routes))
 
 
-def _keys(prefix: str, table: Table, chosen: Any) -> Iterator[tuple[str, ...]]:
-    for key, (field, read, words) in table.items():
-        value = chosen.get(field, {}) if isinstance(chosen, Mapping) else getattr(chosen, field)
-        if isinstance(read, Section):
-            path = f"{prefix}{key}.{read.names}." if read.names else f"{prefix}{key}."
-            if read.names:
-                value = {} if isinstance(read, Part) else read.record()
-            yield from _keys(path, read.table, value)
+def _keys(prefix: str, section: Section, chosen: Any) -> Iterator[tuple[str, ...]]:
+    for field in section.fields:
+        path, kind = f"{prefix}{field.key}", field.kind
+        value = chosen.get(field.name, {}) if isinstance(chosen, Mapping) else getattr(chosen, field.name)
+        if isinstance(kind, Section) and not field.many:
+            yield from _keys(f"{path}.", kind, value)
+        elif isinstance(kind, Table) and isinstance(kind.values, Section):
+            yield from _keys(f"{path}.NAME.", kind.values, kind.values.make())
         else:
-            yield f"`{prefix}{key}`", _shown(value, read.__doc__ or ""), read.__doc__ or "", words
+            yield f"`{path}`", _shown(field, value), _kind(field), field.doc
 
 
-def _shown(value: Any, kind: str) -> str:
+def _kind(field: Field) -> str:
+    """What a key takes, in words."""
+    if isinstance(field.kind, Section):
+        return f"list of {' and '.join(each.key for each in field.kind.fields)}"
+    listed = f"list of {field.kind.words}s" if field.several else field.kind.words
+    return listed + ", which may be empty" * field.empty
+
+
+def _shown(field: Field, value: Any) -> str:
     if value is None or value in ("", (), {}):
         return ""
-    if kind.startswith("duration"):
-        value = duration(value)
-    elif kind.startswith("matchers"):
-        value = matching(value)
-    elif kind.startswith("shares"):
-        value = {name: float(share) for name, share in value.items()}
-    elif isinstance(value, tuple):
-        value = list(value)
+    kind = field.kind.values if isinstance(field.kind, Table) else field.kind
+    if isinstance(kind, Kind):
+        if isinstance(field.kind, Table):
+            value = {name: kind.written(each) for name, each in value.items()}
+        else:
+            value = [kind.written(each) for each in value] if field.several else kind.written(value)
     text: str = yaml.safe_dump(value, default_flow_style=True, width=1000, sort_keys=False)
     return f"`{text.removesuffix(chr(10)).removesuffix('...').strip()}`"
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from balance.catalog.model import Histogram
+from balance.config.units import length
 from balance.errors import BalanceError, suggestion
-from balance.generate.reading import duration_of
 from balance.live.backtest import Trial
 from balance.monitoring.bundle import Bundle
 from balance.monitoring.settings import Settings
@@ -25,8 +25,8 @@ def trials(bundle: Bundle, settings: Settings, names: list[str]) -> list[Trial]:
         Trial(
             name,
             evaluated[name]["expr"],
-            duration_of(evaluated[name]["for"]) or 0,
-            duration_of(evaluated[name].get("keep_firing_for", "0s")) or 0,
+            int(length(evaluated[name]["for"]) or 0),
+            int(length(evaluated[name].get("keep_firing_for", "0s")) or 0),
             text(alert.condition.expr, scope),
             alert.condition.operator,
             alert.condition.threshold,

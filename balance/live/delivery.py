@@ -7,11 +7,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import ip_address
 from typing import Any
 
+from balance.config.units import length
 from balance.finding import Finding
 from balance.live.compare import differences
 from balance.live.facts import OFF, AlertmanagerFacts, Expected, GrafanaFacts, Json, PrometheusFacts, fits, host, of_job
 from balance.live.symptoms import few, finding
-from balance.promql.text import duration, length
+from balance.promql.text import duration
 
 OURS_ALONE = {"id", "version", "schemaVersion", "iteration"}
 """Grafana numbers what it stores, and raises the schema version to its own."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from balance.config.units import length
 from balance.errors import choices
 from balance.finding import Finding, FindingSeverity
 from balance.live.facts import Expected, Json, PrometheusFacts, Wanted, fits, host, of_job
 from balance.live.scrape import Scrape
-from balance.promql.text import duration, length
+from balance.promql.text import duration
 
 SHOWN = 5
 """So many names are in a message; of more, their number."""

@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from balance.catalog.model import Histogram, Label, Metric, StateSet, number, scrape_type
 from balance.catalog.registry import Catalog
-from balance.errors import choices
+from balance.errors import choices, few
 from balance.finding import Finding, FindingSeverity
-from balance.live.nearest import Nearest, few
+from balance.live.nearest import Nearest
 from balance.live.scrape import Family, Scrape
 
 _SHOWN = 5
@@ -148,7 +148,7 @@ def _labels(family: Family, metric: Metric, where: str) -> Iterator[Finding]:
             yield _finding("label-missing", where, metric.name, f"is shown without its label {name!r}", "set it in the service, or take it out")
         odd = sorted(value for value in values.get(name, ()) if not labels[name].allows(value))
         if odd:
-            rule = f"declared: {few(labels[name].values)}" if labels[name].values else f"it must match {labels[name].pattern}"
+            rule = f"declared: {few(sorted(labels[name].values))}" if labels[name].values else f"it must match {labels[name].pattern}"
             problem = f"has {_quoted(odd)} as {name!r}, outside its set"
             yield _finding("label-value", where, metric.name, problem, f"map it to a declared value, or declare it ({rule})")
         count = len(values.get(name, ()))

@@ -14,9 +14,9 @@ from typing import NamedTuple
 
 from balance.catalog.model import Histogram, Metric, StateSet, scrape_type
 from balance.catalog.registry import Catalog
-from balance.errors import BalanceError, choices
+from balance.errors import BalanceError, choices, few
 from balance.live.fetch import PATIENCE
-from balance.live.nearest import Nearest, few
+from balance.live.nearest import Nearest
 from balance.live.prometheus import Prometheus
 from balance.live.question import UNKNOWN, UNKNOWN_NAME
 from balance.live.scrape import SUFFIXES, Scrape
@@ -193,12 +193,11 @@ class World:
         if variable or not closed:
             if label in self.open.get(name, ()) and not values - {""}:
                 return LIVE  # a catalog leaves these to whoever runs the service
-            now = f"now: {few(values - {''})}"
+            now = f"now: {few(sorted(values - {''}))}"
             return _cannot("label-value", f"{name} shows no {label} that fits {_written((matcher,))} ({now})")
         near = Nearest(values - {""})(matcher.value)
-        return _dead(
-            "label-value", f"{name} never has {_written((matcher,))}", f"did you mean {near!r}? " * bool(near) + f"values: {few(values - {''})}"
-        )
+        cure = f"did you mean {near!r}? " * bool(near) + f"values: {few(sorted(values - {''}))}"
+        return _dead("label-value", f"{name} never has {_written((matcher,))}", cure)
 
     def _no_label(self, name: str, series: list[dict[str, str]], matcher: Match, *, accepts_none: bool) -> Answer:
         label = matcher.label

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Literal
 
+from balance.catalog.model import Threshold
 from balance.promql.selectors import Matcher
 from balance.promql.text import Scope, duration, matching
 
@@ -42,7 +43,7 @@ class PrometheusSettings:
 class KubernetesSettings:
     """Names and labels of Kubernetes objects. `name` is by default the catalog's; `labels` are those by which Prometheus' operator
     picks up rules and monitors; `service_labels` and `service_namespaces` say which Services are scraped, on the port called `port`.
-    `image` (by default the workload's) runs at least `replicas` and at most `most_replicas` times, each asking for so many processors (`cpu`).
+    `image` (by default the workload's) runs at least `replicas` and at most `max_replicas` times, each asking for so many processors (`cpu`).
     """
 
     name: str = ""
@@ -55,7 +56,7 @@ class KubernetesSettings:
     dashboard_annotations: Mapping[str, str] = field(default_factory=dict)
     image: str = ""
     replicas: int = 2
-    most_replicas: int = 10
+    max_replicas: int = 10
     cpu: str = "500m"
 
 
@@ -154,6 +155,10 @@ class Settings:
         """Where the expressions of rules are used."""
         window = duration(self.rate_window) if self.rate_window else ""
         return Scope(self.selector, window, self.thresholds, self.keep, self.recorded_selector)
+
+    def value(self, threshold: Threshold) -> float:
+        """The value of a threshold under these settings, in the threshold's unit."""
+        return self.scope.value(threshold)
 
     def alert(self, name: str) -> AlertSettings:
         """What is overridden for an alert."""

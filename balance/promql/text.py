@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from balance.catalog.model import Threshold, number
+from balance.config import units
 from balance.promql.ast import (
     Absent,
     Aggregation,
@@ -25,9 +25,6 @@ from balance.promql.ast import (
     SetOperation,
 )
 from balance.promql.selectors import CounterRange, Expr, Matcher, Selector, Window
-
-_UNITS = (("w", 604800), ("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
-_LENGTHS = {"y": 31536000, **dict(_UNITS), "ms": 0.001}
 
 
 @dataclass(frozen=True)
@@ -64,25 +61,14 @@ NO_SCOPE = Scope()
 
 def duration(seconds: int) -> str:
     """A Prometheus duration: 300 is ``5m``, 90 is ``1m30s``, 0 is ``0s``."""
-    text, seconds = "", int(seconds)
-    for unit, length in _UNITS:
-        count, seconds = divmod(seconds, length)
-        text += f"{count}{unit}" if count else ""
-    return text or "0s"
-
-
-def length(text: str) -> float | None:
-    """The seconds of a duration as Prometheus and Grafana write it: ``1h30m``, ``500ms``, ``0.5s``; None if it is none."""
-    if not re.fullmatch(r"(\d+(\.\d+)?(ms|[smhdwy]))+", text):
-        return None
-    return sum(float(count) * _LENGTHS[unit] for count, unit in re.findall(r"([\d.]+)(ms|[smhdwy])", text))
+    return units.duration(int(seconds))
 
 
 def seconds(window: Window, scope: Scope) -> int:
     """The length of a window within a scope."""
     if not (window.adaptive and scope.rate_window):
         return window.seconds
-    return int(length(scope.rate_window) or 0)
+    return int(units.length(scope.rate_window) or 0)
 
 
 def quoted(value: str) -> str:

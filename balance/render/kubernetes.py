@@ -80,9 +80,9 @@ def _running(name: str, bundle: Bundle, settings: Settings) -> dict[str, Json]:
     chosen = settings.kubernetes
     labels = _service_labels(name, settings)
     place = replace(settings, kubernetes=replace(chosen, namespace=(*chosen.service_namespaces, chosen.namespace)[0]))
-    if chosen.most_replicas < chosen.replicas:
+    if chosen.max_replicas < chosen.replicas:
         raise RenderError(
-            f"is {chosen.most_replicas}, fewer than the {chosen.replicas} of kubernetes.replicas", where="kubernetes.most_replicas", cure="raise it"
+            f"is {chosen.max_replicas}, fewer than the {chosen.replicas} of kubernetes.replicas", where="kubernetes.max_replicas", cure="raise it"
         )
     ports = {chosen.port if port == "metrics" else port: number for port, number in workload.ports.items()}
 
@@ -130,7 +130,7 @@ def _running(name: str, bundle: Bundle, settings: Settings) -> dict[str, Json]:
             {
                 "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": name},
                 "minReplicas": chosen.replicas,
-                "maxReplicas": chosen.most_replicas,
+                "maxReplicas": chosen.max_replicas,
                 "metrics": [used],
             },
         ),

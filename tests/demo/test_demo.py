@@ -109,7 +109,7 @@ def test_a_port_in_use_is_one_line_that_names_the_option(option: str, cure: str)
 
 def test_a_wrong_duration_is_one_line() -> None:
     done = subprocess.run(demo("--duration", "soon"), capture_output=True, text=True, check=False, timeout=60)
-    assert (done.returncode, done.stderr) == (2, "--duration: 'soon' is no duration (write it as 100ms, 10s, 1m or 1h)\n")
+    assert (done.returncode, done.stderr) == (2, "--duration: invalid duration 'soon' (write it like 100ms, 10s or 1h30m)\n")
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from balance.commands.cli import command_line as balance_gen
-from balance.generate.settings import KEYS
+from balance.generate.settings import SETTINGS
 from balance.lb.cli import command_line as balance
 from balance.lb.config.schema import CONFIG
 from balance.lint.run import CHECKS
@@ -99,8 +99,8 @@ def test_every_command_and_option_has_its_place(name: str, parser: object, pages
 
 
 def test_every_setting_of_the_tables_has_its_place(pages: dict[str, str]) -> None:
-    for key in KEYS:
-        assert re.search(rf"^\| `{key}[`.]", pages["settings.md"], re.MULTILINE), key
+    for field in SETTINGS.fields:
+        assert re.search(rf"^\| `{field.key}[`.]", pages["settings.md"], re.MULTILINE), field.key
 
 
 def test_every_key_of_the_configuration_has_its_place_and_default(pages: dict[str, str]) -> None:

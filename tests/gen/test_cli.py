@@ -37,65 +37,110 @@ def contents(directory: Path) -> dict[str, bytes]:
         (["dashboards", "nope"], "no dashboard 'nope' (choices: backend, balance, slo, workers)"),
         (["dashboards", "--grafana", "9"], "argument --grafana: invalid choice: '9'"),
         (["alerts", "--runtime", "rust"], "argument --runtime: invalid choice: 'rust'"),
-        (["alerts", "--settings", "nope.yaml"], "nope.yaml: cannot be read: No such file or directory"),
+        (["alerts", "--settings", "nope.yaml"], "nope.yaml: cannot be read: no such file or directory (check the path given with --settings)"),
         (["alerts", "--set", "thresholds"], "--set thresholds: assigns nothing (write key.path=value"),
-        (["alerts", "--set", "thresholds.eror_ratio=0.1"], "thresholds.eror_ratio: is no threshold (did you mean 'error_ratio'?"),
+        (["alerts", "--set", "thresholds.eror_ratio=0.1"], "--set: thresholds.eror_ratio: unknown threshold (did you mean 'error_ratio'?)"),
         (["alerts", "--set", "thresholds.error_ratio=5"], "thresholds.error_ratio: 5 is out of range: must be above 0 and at most 1 (ratio)"),
         (["alerts", "--set", "thresholds.latency_p99=60"], "thresholds.latency_p99: 60 is out of range: must be above 0 and at most 30 (seconds)"),
         (
             ["alerts", "--set", "thresholds.latency_p99=1.7"],
             "thresholds.latency_p99: 1.7 is no bucket bound of balance_http_request_duration_seconds (bounds:",
         ),
-        (["alerts", "--set", "thresholds.memory=.inf"], "thresholds.memory: inf is out of range"),
-        (["alerts", "--set", "thresholds.memory=.nan"], "thresholds.memory: nan is out of range"),
+        (["alerts", "--set", "thresholds.memory=.inf"], "--set: thresholds.memory: invalid number '.inf' (must be a number)"),
+        (["alerts", "--set", "thresholds.memory=.nan"], "--set: thresholds.memory: invalid number '.nan' (must be a number)"),
         (
             ["alerts", "--set", "prometheus.scrape_interval=3m"],
             "prometheus.scrape_interval: 3m leaves fewer than two samples in the rules' window of 5m",
         ),
-        (["alerts", "--set", "alerts.BalanceDown.for=999999999w"], "alerts.BalanceDown.for: '999999999w' is no duration"),
+        (
+            ["alerts", "--set", "alerts.BalanceDown.for=999999999w"],
+            "--set: alerts.BalanceDown.for: invalid duration '999999999w' (must be at most 1000w)",
+        ),
         (["alerts", "--set", "thresholds.target_down=1"], "thresholds.target_down: is 0 by definition"),
-        (["alerts", "--set", "thresholds.error_ratio=much"], "thresholds.error_ratio: 'much' is no number"),
-        (["alerts", "--set", "threshold.x=1"], "threshold: is no setting (did you mean 'thresholds'?"),
-        (["alerts", "--set", "alerts.BalanceDow.for=1m"], "alerts.BalanceDow: is no alert (did you mean 'BalanceDown'?"),
-        (["alerts", "--set", "alerts.BalanceDown.for=soon"], "alerts.BalanceDown.for: 'soon' is no duration"),
-        (["alerts", "--set", "alerts.BalanceDown.severity=page"], "alerts.BalanceDown.severity: 'page' is not known (choices: critical, warning)"),
-        (["alerts", "--set", "alerts=none"], "alerts: is no mapping"),
-        (["alerts", "--set", "job="], "job: None is no text"),
-        (["alerts", "--set", "keep_labels=[cluster, job]"], "keep_labels: 'job' is no label to keep"),
-        (["alerts", "--set", "keep_labels=my-cluster"], "keep_labels: 'my-cluster' is no label to keep"),
-        (["alerts", "--set", "prometheus.scrape_interval=0s"], "prometheus.scrape_interval: must be longer than nothing"),
-        (["alerts", "--set", "job=a", "--set", "job.x=b"], "--set job.x=b: 'job' is no mapping"),
-        (["alerts", "--set", "alerts.BalanceDown.enabled=maybe"], "alerts.BalanceDown.enabled: 'maybe' is no switch (write true or false)"),
-        (["alerts", "--set", "alerts.BalanceDown.keep_firing_for=1"], "alerts.BalanceDown.keep_firing_for: 1 is no duration"),
+        (["alerts", "--set", "thresholds.error_ratio=much"], "--set: thresholds.error_ratio: invalid number 'much' (must be a number)"),
+        (["alerts", "--set", "threshold.x=1"], "--set: threshold: unknown setting (did you mean 'thresholds'?)"),
+        (["alerts", "--set", "alerts.BalanceDow.for=1m"], "--set: alerts.BalanceDow: unknown alert (did you mean 'BalanceDown'?)"),
+        (
+            ["alerts", "--set", "alerts.BalanceDown.for=soon"],
+            "--set: alerts.BalanceDown.for: invalid duration 'soon' (write it like 100ms, 10s or 1h30m)",
+        ),
+        (
+            ["alerts", "--set", "alerts.BalanceDown.severity=page"],
+            "--set: alerts.BalanceDown.severity: invalid value 'page' (choices: critical, warning)",
+        ),
+        (["alerts", "--set", "alerts=none"], "--set: alerts: must be a mapping (write it like {NAME: value})"),
+        (["alerts", "--set", "job="], "--set: job: must be a string (put it in quotes)"),
+        (
+            ["alerts", "--set", "keep_labels=[cluster, job]"],
+            "--set: keep_labels[1]: invalid label 'job' (write names of labels besides job and instance, for example [cluster, namespace])",
+        ),
+        (
+            ["alerts", "--set", "keep_labels=my-cluster"],
+            "--set: keep_labels: invalid label 'my-cluster' (write names of labels besides job and instance, for example [cluster, namespace])",
+        ),
+        (
+            ["alerts", "--set", "prometheus.scrape_interval=0s"],
+            "--set: prometheus.scrape_interval: invalid duration '0s' (must be more than 0s, at most 1000w)",
+        ),
+        (
+            ["alerts", "--set", "job=a", "--set", "job.x=b"],
+            "--set job.x=b: 'x' is below what is not a mapping (give a key below a mapping)",
+        ),
+        (["alerts", "--set", "alerts.BalanceDown.enabled=maybe"], "--set: alerts.BalanceDown.enabled: invalid value 'maybe' (must be true or false)"),
+        (
+            ["alerts", "--set", "alerts.BalanceDown.keep_firing_for=1"],
+            "--set: alerts.BalanceDown.keep_firing_for: invalid duration '1' (write it like 100ms, 10s or 1h30m)",
+        ),
         (
             ["alerts", "--set", "alerts.BalanceDown.wait=1m"],
-            "alerts.BalanceDown.wait: is no setting (choices: enabled, for, keep_firing_for, severity)",
+            "--set: alerts.BalanceDown.wait: unknown setting (choices: enabled, for, keep_firing_for, severity)",
         ),
-        (["alerts", "--set", "selector=cluster"], "selector: 'cluster' is no list of matchers"),
-        (["alerts", "--set", "selector={a: b}"], "selector: {'a': 'b'} is no list of matchers"),
-        (["alerts", "--set", 'selector=a="b" c="d"'], "is no list of matchers"),
-        (["alerts", "--set", r'selector=a="\x"'], "is no list of matchers"),
+        (
+            ["alerts", "--set", "selector=cluster"],
+            "--set: selector: invalid selector 'cluster' (write label=\"value\", with =, !=, =~ or !~ and a comma between two)",
+        ),
+        (["alerts", "--set", "selector={a: b}"], "--set: selector: must be a single value (neither a list nor a mapping)"),
+        (
+            ["alerts", "--set", 'selector=a="b" c="d"'],
+            '--set: selector: invalid selector \'a="b" c="d"\' (write label="value", with =, !=, =~ or !~ and a comma between two)',
+        ),
+        (
+            ["alerts", "--set", r'selector=a="\x"'],
+            '--set: selector: invalid selector \'a="\\\\x"\' (write label="value", with =, !=, =~ or !~ and a comma between two)',
+        ),
         (["alerts", "--set", 'selector=a=~"("'], "selector: '(' is no regular expression"),
         (["alerts", "--set", 'selector=a=~"(?!x)"'], "selector: '(?!x)' looks around or back, which RE2 cannot"),
-        (["alerts", "--set", 'selector=__name__="up"'], "selector: '__name__' is a reserved label"),
+        (
+            ["alerts", "--set", 'selector=__name__="up"'],
+            "--set: selector: reserved label '__name__' (select by labels such as job, cluster or namespace)",
+        ),
         (["alerts", "--set", 'selector=backend="a"'], "selector: 'backend' is a label of balance_"),
         (["alerts", "--set", 'selector=le="1"'], "selector: 'le' is a label of balance_"),
         (["alerts", "--set", 'selector=job=~"edge.*"'], 'selector: job=~"edge.*" is not the one scrape job (choose it with the key `job`)'),
         (["alerts", "--set", 'selector=job="edge"', "--set", "job=core"], 'selector: job="edge" is not the one scrape job'),
         (["alerts", "--set", 'selector=job="edge",job="core"'], 'selector: job="core" is not the one scrape job'),
-        (["rules", "--set", "ruler=cortex"], "ruler: 'cortex' is not known (choices: mimir, prometheus, thanos, vmalert, vmalert-1.79)"),
+        (["rules", "--set", "ruler=cortex"], "--set: ruler: invalid value 'cortex' (choices: mimir, prometheus, thanos, vmalert, vmalert-1.79)"),
         (["rules", "--ruler", "cortex"], "argument --ruler: invalid choice: 'cortex'"),
         (["kubernetes"], "kubernetes makes 11 files (give a directory: --out DIR)"),
-        (["kubernetes", "--set", "kubernetes.name=Edge"], "kubernetes.name: 'Edge' is no Kubernetes name (write it like edge-monitoring)"),
-        (["kubernetes", "--set", "kubernetes.port=9090"], "kubernetes.port: 9090 is no port name (write it like metrics)"),
+        (["kubernetes", "--set", "kubernetes.name=Edge"], "--set: kubernetes.name: invalid Kubernetes name 'Edge' (write it like edge-monitoring)"),
+        (["kubernetes", "--set", "kubernetes.port=9090"], "--set: kubernetes.port: must be a string (put it in quotes)"),
         (
             ["kubernetes", "--set", "kubernetes.labels={a: 1}"],
-            "kubernetes.labels: a: 1 is no Kubernetes label (write it like {release: prometheus}, numbers",
+            "--set: kubernetes.labels.a: must be a string (put it in quotes)",
         ),
-        (["kubernetes", "--set", "kubernetes.labels={-a: b}"], "kubernetes.labels: -a: 'b' is no Kubernetes label"),
-        (["kubernetes", "--set", "kubernetes.label.a=b"], "kubernetes.label: is no setting (did you mean 'labels'?"),
-        (["provisioning", "--set", "provisioning.organisation=0"], "provisioning.organisation: 0 is no whole number above 0"),
-        (["provisioning", "--set", "provisioning.url=prometheus:9090"], "provisioning.url: 'prometheus:9090' is no URL"),
+        (
+            ["kubernetes", "--set", "kubernetes.labels={-a: b}"],
+            "--set: kubernetes.labels: invalid name of a Kubernetes label '-a' (write it like app.kubernetes.io/name)",
+        ),
+        (["kubernetes", "--set", "kubernetes.label.a=b"], "--set: kubernetes.label: unknown setting (did you mean 'labels'?)"),
+        (
+            ["provisioning", "--set", "provisioning.organisation=0"],
+            "--set: provisioning.organisation: invalid number '0' (must be a whole number, 1 or more)",
+        ),
+        (
+            ["provisioning", "--set", "provisioning.url=prometheus:9090"],
+            "--set: provisioning.url: invalid URL 'prometheus:9090' (write it like http://localhost:9090)",
+        ),
         (["alerts", "--source", "shop"], "--source shop: no installed source 'shop' (choices: balance; or write module:attribute)"),
         (["alerts", "--source", "nope:x"], "source nope:x: cannot be loaded: ModuleNotFoundError: No module named 'nope'"),
         (["alerts", "--source", "json:dumps"], "source json:dumps"),
@@ -123,14 +168,14 @@ def test_wrong_use_is_one_clear_line_exit_2_and_nothing_written(arguments: list[
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("thresholds: {error_ratio: [1}", "s.yaml:1: is no YAML"),
-        ("- 1\n", "s.yaml: is no mapping"),
-        ("job: a\nthresholds: {}\njob: b\n", "s.yaml:3: is no YAML: 'job' is given twice"),
-        ("[" * 5000, "s.yaml: is no YAML"),
-        ("job: 2020-99-99\n", "s.yaml: is no YAML: month must be in 1..12"),
-        ("thresholds: 5\n", "s.yaml: thresholds: is no mapping"),
-        ("prometheus: {targets: [1]}\n", "s.yaml: prometheus.targets: [1] is no list of texts"),
-        ("prometheus: {scrape_interval: 15}\n", "s.yaml: prometheus.scrape_interval: 15 is no duration"),
+        ("thresholds: {error_ratio: [1}", "s.yaml:1: invalid YAML: expected ',' or ']', but got '}' (fix the syntax)"),
+        ("- 1\n", "s.yaml: must be a mapping of keys (indent its keys below it)"),
+        ("job: a\nthresholds: {}\njob: b\n", "s.yaml:3: job: is given twice (first in line 1: remove one)"),
+        ("[" * 5000, "s.yaml: is nested too deeply (no file of ours has that many levels)"),
+        ("job: 2020-99-99\n", "s.yaml:1: job: must be a string (put it in quotes)"),
+        ("thresholds: 5\n", "s.yaml:1: thresholds: must be a mapping (write it like {NAME: value})"),
+        ("prometheus: {targets: [1]}\n", "s.yaml:1: prometheus.targets[0]: must be a string (put it in quotes)"),
+        ("prometheus: {scrape_interval: 15}\n", "s.yaml:1: prometheus.scrape_interval: invalid duration '15' (write it like 100ms, 10s or 1h30m)"),
     ],
 )
 def test_a_settings_file_that_cannot_be_used_is_told_with_its_place(text: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -142,7 +187,11 @@ def test_a_settings_file_that_cannot_be_used_is_told_with_its_place(text: str, m
 def test_all_problems_of_a_settings_file_are_told_at_once(capsys: pytest.CaptureFixture[str]) -> None:
     Path("s.yaml").write_text("color: red\nthresholds: {error_ratio: true}\nruntime: rust\n")
     assert main(["alerts", "--settings", "s.yaml"]) == 2
-    assert capsys.readouterr().err.count("balance-gen: s.yaml: ") == 3
+    assert capsys.readouterr().err.splitlines() == [
+        "balance-gen: s.yaml:1: color: unknown setting (choices: selector, alerts, thresholds, job, alertmanager and 10 more)",
+        "balance-gen: s.yaml:3: runtime: invalid value 'rust' (choices: go, python)",
+        "balance-gen: s.yaml:2: thresholds.error_ratio: invalid number 'true' (must be a number)",
+    ]
 
 
 def test_set_is_laid_over_the_settings_file(capsys: pytest.CaptureFixture[str]) -> None:

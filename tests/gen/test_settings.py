@@ -10,9 +10,9 @@ import pytest
 import yaml
 
 from balance.commands.cli import main
+from balance.config.schema import Field, Section, Table
 from balance.generate import collect
-from balance.generate.reading import Part, Section, Table
-from balance.generate.settings import KEYS, load
+from balance.generate.settings import SETTINGS, load
 from balance.monitoring.bundle import Bundle
 from balance.monitoring.settings import Settings
 
@@ -27,27 +27,38 @@ def alerts(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, dic
     return {rule["alert"]: rule for group in yaml.safe_load(capsys.readouterr().out)["groups"] for rule in group["rules"]}
 
 
-def keys(prefix: str, table: Table) -> Iterator[str]:
-    for key, (_, read, _) in table.items():
-        if isinstance(read, Section):
-            yield from keys(f"{prefix}{key}.NAME." if read.names else f"{prefix}{key}.", read.table)
+def inside(field: Field) -> tuple[str, Section | None]:
+    """What stands between the key and those below it, and the section that they are of."""
+    kind = field.kind.values if isinstance(field.kind, Table) else field.kind
+    below = kind if isinstance(kind, Section) and not field.many else None
+    return (f"{field.key}.NAME." if isinstance(field.kind, Table) else f"{field.key}."), below
+
+
+def keys(prefix: str, section: Section) -> Iterator[str]:
+    for field in section.fields:
+        path, below = inside(field)
+        if below:
+            yield from keys(prefix + path, below)
         else:
-            yield prefix + key
+            yield prefix + field.key
 
 
-def sections(table: Table, record: type[Any]) -> Iterator[tuple[Table, type[Any]]]:
-    yield table, record
-    for _, read, _ in table.values():
-        if isinstance(read, Section):
-            yield from [] if isinstance(read, Part) else sections(read.table, read.record)
+def sections(section: Section) -> Iterator[Section]:
+    yield section
+    for field in section.fields:
+        _, below = inside(field)
+        if below:
+            yield from sections(below)
 
 
 def test_every_field_of_the_settings_has_a_key_and_every_key_a_field_and_words() -> None:
-    for table, record in sections(KEYS, Settings):
-        assert sorted(field for field, _, _ in table.values()) == sorted(field.name for field in fields(record))
-        assert all(read.__doc__ and words.endswith(".") for _, read, words in table.values() if not isinstance(read, Section))
-        defaults = {field.name: field.default for field in fields(record)}
-        assert not [key for key, (field, read, _) in table.items() if is_dataclass(defaults[field]) and not isinstance(read, Section)]
+    for section in sections(SETTINGS):
+        assert all(field.doc.endswith(".") for field in section.fields)
+        record = Settings if section is SETTINGS else section.make
+        if isinstance(record, type) and is_dataclass(record):
+            assert sorted(field.name for field in section.fields) == sorted(field.name for field in fields(record))
+            defaults = {field.name: field.default for field in fields(record)}
+            assert not [field.key for field in section.fields if is_dataclass(defaults[field.name]) and not inside(field)[1]]
 
 
 def test_the_page_lists_every_key_threshold_objective_and_alert(bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
@@ -55,7 +66,7 @@ def test_the_page_lists_every_key_threshold_objective_and_alert(bundle: Bundle, 
     listed = re.findall(r"^\| `([^`]+)` \|", capsys.readouterr().out, re.MULTILINE)
     adjustable = [f"thresholds.{threshold.name}" for threshold in bundle.catalog.thresholds if not threshold.fixed]
     assert listed == [
-        *keys("", KEYS),
+        *keys("", SETTINGS),
         *adjustable,
         *(f"objectives.{slo.name}" for slo in bundle.slos),
         *(f"alerts.{alert.name}" for alert in bundle.alerts),

@@ -10,7 +10,8 @@ import jsonschema
 import pytest
 import yaml
 
-from balance.lb.config import Address, json_schema
+from balance.config.address import Address
+from balance.lb.config import json_schema
 from tests.lb.configs import SMALL, problems, read
 
 FULL = """\
@@ -78,83 +79,100 @@ def test_values_take_units(text: str, key: str, expected: Any) -> None:
 
 
 WRONG: dict[str, tuple[str, str]] = {
-    "unknown key": ("limitz: {}", "balance.yaml:4: limitz: unknown key (did you mean 'limits'?"),
-    "unknown key below": ("limits: {max_conections: 3}", "balance.yaml:4: limits.max_conections: unknown key (did you mean 'max_connections'?"),
-    "duplicate key": ("log: {}\nlog: {}", "balance.yaml:5: log: is given twice (first in line 4: remove one)"),
-    "no duration": ("timeouts: {connect: 5}", "balance.yaml:4: timeouts.connect: '5' is no duration (write it as 100ms, 10s, 1m or 1h)"),
-    "zero duration": ("timeouts: {connect: 0s}", "balance.yaml:4: timeouts.connect: '0s' is out of range (more than 0, at most 168h)"),
-    "negative duration": ("timeouts: {connect: -1s}", "balance.yaml:4: timeouts.connect: '-1s' is no duration"),
-    "no size": ("limits: {max_header_size: 1XB}", "balance.yaml:4: limits.max_header_size: '1XB' is no size"),
-    "size out of range": ("limits: {max_header_size: 10}", "balance.yaml:4: limits.max_header_size: '10' is out of range"),
-    "no number": ("limits: {max_connections: many}", "balance.yaml:4: limits.max_connections: 'many' is no whole number"),
-    "number out of range": ("limits: {max_connections: 0}", "balance.yaml:4: limits.max_connections: 0 is out of range (1 to 1000000)"),
-    "no choice": ("log: {level: loud}", "balance.yaml:4: log.level: 'loud' is not supported (choices: debug, error, info, warning)"),
-    "no workers": ("workers: 0", "balance.yaml:4: workers: '0' is no number of workers (auto, or 1 to 64)"),
-    "too many workers": ("workers: 65", "balance.yaml:4: workers: '65' is no number of workers (auto, or 1 to 64)"),
-    "half a worker": ("workers: 0.5", "balance.yaml:4: workers: '0.5' is no number of workers (auto, or 1 to 64)"),
-    "no token file": ("admin: {token: none}", "balance.yaml:4: admin.token: none cannot be read: no such file or directory (name a readable file)"),
-    "empty section": ("retry:", "balance.yaml:4: retry: must be a mapping of keys (indent its keys below it, or write off)"),
-    "list for a section": ("log: [a]", "balance.yaml:4: log: must be a mapping of keys"),
-    "mapping for a value": ("log: {level: {a: b}}", "balance.yaml:4: log.level: must be a single value"),
-    "off where it cannot be": ("timeouts: off", "balance.yaml:4: timeouts: must be a mapping of keys"),
-    "contradiction": ("retry: {backoff_base: 9s}", "balance.yaml:4: retry.backoff_base: is longer than backoff_max"),
-    "bad path": ("health_check: {path: health}", "balance.yaml:4: health_check.path: 'health' is not allowed (an absolute path"),
+    "unknown key": ("limitz: {}", "4: limitz: unknown setting (did you mean 'limits'?)"),
+    "unknown key below": ("limits: {max_conections: 3}", "4: limits.max_conections: unknown setting (did you mean 'max_connections'?)"),
+    "duplicate key": ("log: {}\nlog: {}", "5: log: is given twice (first in line 4: remove one)"),
+    "no duration": ("timeouts: {connect: 5}", "4: timeouts.connect: invalid duration '5' (write it like 100ms, 10s or 1h30m)"),
+    "zero duration": ("timeouts: {connect: 0s}", "4: timeouts.connect: invalid duration '0s' (must be more than 0s, at most 1w)"),
+    "negative duration": ("timeouts: {connect: -1s}", "4: timeouts.connect: invalid duration '-1s' (write it like 100ms, 10s or 1h30m)"),
+    "no size": ("limits: {max_header_size: 1XB}", "4: limits.max_header_size: invalid size '1XB' (write it like 512, 32KiB or 1MB)"),
+    "size out of range": ("limits: {max_header_size: 10}", "4: limits.max_header_size: invalid size '10' (must be 1KiB to 1MiB)"),
+    "no number": ("limits: {max_connections: many}", "4: limits.max_connections: invalid number 'many' (must be a whole number, 1 to 1000000)"),
+    "number out of range": ("limits: {max_connections: 0}", "4: limits.max_connections: invalid number '0' (must be a whole number, 1 to 1000000)"),
+    "no choice": ("log: {level: loud}", "4: log.level: invalid value 'loud' (choices: debug, error, info, warning)"),
+    "no workers": ("workers: 0", "4: workers: invalid number of workers '0' (must be auto, or 1 to 64)"),
+    "too many workers": ("workers: 65", "4: workers: invalid number of workers '65' (must be auto, or 1 to 64)"),
+    "half a worker": ("workers: 0.5", "4: workers: invalid number of workers '0.5' (must be auto, or 1 to 64)"),
+    "no token file": ("admin: {token: none}", "4: admin.token: none cannot be read: no such file or directory (name a readable file)"),
+    "empty section": ("retry:", "4: retry: must be a mapping of keys (indent its keys below it, or write off)"),
+    "list for a section": ("log: [a]", "4: log: must be a mapping of keys (indent its keys below it)"),
+    "mapping for a value": ("log: {level: {a: b}}", "4: log.level: must be a single value (neither a list nor a mapping)"),
+    "off where it cannot be": ("timeouts: off", "4: timeouts: must be a mapping of keys (indent its keys below it)"),
+    "contradiction": ("retry: {backoff_base: 9s}", "4: retry.backoff_base: is longer than backoff_max (the first pause cannot exceed the longest)"),
+    "bad path": ("health_check: {path: health}", "4: health_check.path: invalid path 'health' (an absolute path, printable ASCII without spaces)"),
     "no network": (
         "forwarding: {trusted_proxies: 10.0.0.1/8}",
-        "balance.yaml:4: forwarding.trusted_proxies: '10.0.0.1/8' is no network: 10.0.0.1/8 has host bits set",
+        "4: forwarding.trusted_proxies: invalid network '10.0.0.1/8' (10.0.0.1/8 has host bits set: write it like 10.0.0.0/8, 2001:db8::/32, 192.0.2.1 or unix)",
     ),
-    "no pseudonym": ("forwarding: {via: a b}", "balance.yaml:4: forwarding.via: 'a b' is not allowed (a token of 1 to 64 characters)"),
-    "no YAML": ("a: [", "balance.yaml:5: is no YAML"),
-    "two documents": ("---\nlisten: x", "balance.yaml:4: is no YAML"),
+    "no pseudonym": ("forwarding: {via: a b}", "4: forwarding.via: invalid name 'a b' (a token of 1 to 64 characters)"),
+    "no YAML": ("a: [", "5: invalid YAML: expected the node content, but found '<stream end>' (fix the syntax)"),
+    "two documents": ("---\nlisten: x", "4: invalid YAML: expected a single document in the stream, but found another document (fix the syntax)"),
 }
 
 
 @pytest.mark.parametrize("case", WRONG)
 def test_a_wrong_key_is_refused_with_place_and_cure(case: str) -> None:
     text, expected = WRONG[case]
-    found = problems(SMALL + text + "\n")
-    assert len(found) == 1
-    assert found[0].startswith(expected)
+    assert problems(SMALL + text + "\n") == [f"balance.yaml:{expected}"]
 
 
 BACKENDS: dict[str, tuple[str, str]] = {
-    "no list": ("backends: a", "balance.yaml:2: backends: must be a list with at least one entry (begin each entry with a dash)"),
-    "empty list": ("backends: []", "balance.yaml:2: backends: must be a list with at least one entry"),
-    "no address": ("backends: [{name: a}]", "balance.yaml:2: backends[0].address: is missing (it is required: where it answers HTTP/1.1)"),
-    "no port": ("backends: [{name: a, address: host}]", "balance.yaml:2: backends[0].address: 'host' has no port (write it as"),
-    "port 0": ("backends: [{name: a, address: 'host:0'}]", "balance.yaml:2: backends[0].address: '0' is no port (1 to 65535)"),
-    "port too high": ("backends: [{name: a, address: 'host:65536'}]", "balance.yaml:2: backends[0].address: '65536' is no port"),
-    "no host": ("backends: [{name: a, address: ':80'}]", "balance.yaml:2: backends[0].address: ':80' has no valid host"),
-    "URL": ("backends: [{name: a, address: 'http://a:80'}]", "balance.yaml:2: backends[0].address: 'http://a:80' has no valid host"),
-    "bad IPv4": ("backends: [{name: a, address: '127.0.0.256:80'}]", "balance.yaml:2: backends[0].address: '127.0.0.256' is no IPv4 address"),
-    "bad IPv6": ("backends: [{name: a, address: '[::g]:80'}]", "balance.yaml:2: backends[0].address: '[::g]' is no IPv6 address"),
-    "bad name": ("backends: [{name: 'a b', address: 'a:80'}]", "balance.yaml:2: backends[0].name: 'a b' is not allowed (1 to 63 letters"),
+    "no list": ("backends: a", "2: backends: must be a list with at least one entry (begin each entry with a dash)"),
+    "empty list": ("backends: []", "2: backends: must be a list with at least one entry (begin each entry with a dash)"),
+    "no address": ("backends: [{name: a}]", "2: backends[0].address: is missing (it is required: where it answers HTTP/1.1)"),
+    "no port": (
+        "backends: [{name: a, address: host}]",
+        "2: backends[0].address: invalid address 'host' (a port is missing: write it like 10.0.0.1:8080, [::1]:8080 or unix:path)",
+    ),
+    "port 0": ("backends: [{name: a, address: 'host:0'}]", "2: backends[0].address: invalid port '0' (must be 1 to 65535)"),
+    "port too high": ("backends: [{name: a, address: 'host:65536'}]", "2: backends[0].address: invalid port '65536' (must be 1 to 65535)"),
+    "no host": (
+        "backends: [{name: a, address: ':80'}]",
+        "2: backends[0].address: invalid address ':80' (a host is missing: write it like 10.0.0.1:8080, [::1]:8080 or unix:path)",
+    ),
+    "URL": (
+        "backends: [{name: a, address: 'http://a:80'}]",
+        "2: backends[0].address: invalid host 'http://a' (write it like 10.0.0.1:8080, [::1]:8080 or unix:path)",
+    ),
+    "bad IPv4": (
+        "backends: [{name: a, address: '127.0.0.256:80'}]",
+        "2: backends[0].address: invalid IP address '127.0.0.256' (write it like 10.0.0.1:8080, [::1]:8080 or unix:path)",
+    ),
+    "bad IPv6": (
+        "backends: [{name: a, address: '[::g]:80'}]",
+        "2: backends[0].address: invalid IP address '[::g]' (write it like 10.0.0.1:8080, [::1]:8080 or unix:path)",
+    ),
+    "bad name": (
+        "backends: [{name: 'a b', address: 'a:80'}]",
+        "2: backends[0].name: invalid name 'a b' (1 to 63 letters, digits, dots, dashes or underscores)",
+    ),
     "same name": (
         "backends:\n- {name: a, address: 'a:80'}\n- {name: a, address: 'b:80'}",
-        "balance.yaml:4: backends[1]: 'a' is already in line 3 (each may be there once)",
+        "4: backends[1]: 'a' is given twice (first in line 3: remove one)",
     ),
-    "weight 0": ("backends: [{name: a, address: 'a:80', weight: 0}]", "balance.yaml:2: backends[0].weight: 0 is out of range (1 to 1000)"),
+    "weight 0": (
+        "backends: [{name: a, address: 'a:80', weight: 0}]",
+        "2: backends[0].weight: invalid number '0' (must be a whole number, 1 to 1000)",
+    ),
 }
 
 
 @pytest.mark.parametrize("case", BACKENDS)
 def test_a_wrong_backend_is_refused_with_place_and_cure(case: str) -> None:
     text, expected = BACKENDS[case]
-    found = problems(f"listen: :80\n{text}\n")
-    assert len(found) == 1
-    assert found[0].startswith(expected)
+    assert problems(f"listen: :80\n{text}\n") == [f"balance.yaml:{expected}"]
 
 
 def test_all_problems_are_told_at_once() -> None:
     found = problems("lisen: 80\nbackends:\n- {name: a, adress: b, weight: x}\nlog: {level: x, format: y}\n")
     assert [line.partition(" (")[0] for line in found] == [
-        "balance.yaml:1: lisen: unknown key",
+        "balance.yaml:1: lisen: unknown setting",
         "balance.yaml:1: listen: is missing",
-        "balance.yaml:3: backends[0].adress: unknown key",
+        "balance.yaml:3: backends[0].adress: unknown setting",
         "balance.yaml:3: backends[0].address: is missing",
-        "balance.yaml:3: backends[0].weight: 'x' is no whole number",
-        "balance.yaml:4: log.level: 'x' is not supported",
-        "balance.yaml:4: log.format: 'y' is not supported",
+        "balance.yaml:3: backends[0].weight: invalid number 'x'",
+        "balance.yaml:4: log.level: invalid value 'x'",
+        "balance.yaml:4: log.format: invalid value 'y'",
     ]
 
 
@@ -192,18 +210,16 @@ def test_the_environment_overrides_the_file(name: str, value: str, key: str, exp
 
 
 WRONG_ENVIRONMENT = [
-    ("BALANCE_LOG_LEVEL", "loud", "BALANCE_LOG_LEVEL: 'loud' is not supported (choices: debug, error, info, warning)"),
-    ("BALANCE_LOGLEVEL", "info", "BALANCE_LOGLEVEL: overrides no configuration key (did you mean BALANCE_LOG_LEVEL?)"),
-    ("BALANCE_X", "info", "BALANCE_X: overrides no configuration key (unset it: names beginning with BALANCE_ are ours)"),
-    ("BALANCE_BACKENDS", "a", "BALANCE_BACKENDS: overrides no configuration key"),
+    ("BALANCE_LOG_LEVEL", "loud", "BALANCE_LOG_LEVEL: log.level: invalid value 'loud' (choices: debug, error, info, warning)"),
+    ("BALANCE_LOGLEVEL", "info", "BALANCE_LOGLEVEL: unknown variable (did you mean BALANCE_LOG_LEVEL?)"),
+    ("BALANCE_X", "info", "BALANCE_X: unknown variable (unset it: the prefix BALANCE_ is ours)"),
+    ("BALANCE_BACKENDS", "a", "BALANCE_BACKENDS: unknown variable (unset it: the prefix BALANCE_ is ours)"),
 ]
 
 
 @pytest.mark.parametrize(("name", "value", "expected"), WRONG_ENVIRONMENT)
 def test_a_wrong_variable_is_refused(name: str, value: str, expected: str) -> None:
-    found = problems(SMALL, **{name: value})
-    assert len(found) == 1
-    assert found[0].startswith(expected)
+    assert problems(SMALL, **{name: value}) == [expected]
 
 
 def test_a_variable_for_what_the_file_switches_off_is_refused() -> None:

@@ -115,7 +115,7 @@ def test_a_bad_file_is_one_line_per_problem_and_exit_2(tmp_path: Path, command: 
     code, output, errors = balance(*command, str(file))
     assert (code, output) == (2, "")
     assert [line.partition(" (")[0] for line in errors.splitlines()] == [
-        f"{file}:1: listen: '1' has no port",
+        f"{file}:1: listen: invalid address '1'",
         f"{file}:2: backends: must be a list with at least one entry",
     ]
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from balance.config.kinds import Duration, Size
 from balance.lb.config import Config, json_schema, parse, written
-from balance.lb.config.kinds import Duration, Size
 from balance.lb.config.messages import Rate
 from tests.lb.configs import SMALL
 
@@ -86,14 +86,14 @@ def test_every_key_is_written_unless_it_says_nothing(full: Config) -> None:
     text = json.dumps(written(full))
     parts = (
         '"workers": "auto"',
-        '"slow_start": "90s"',
+        '"slow_start": "1m30s"',
         '"max_age": "1h"',
-        '"interval": "1500ms"',
+        '"interval": "1s500ms"',
         '"rate": "10/m"',
         '"rate": "7/h"',
         '"circuit_breaker": false',
     )
-    for part in (*parts, '"shutdown": "168h"', '"max_header_size": "32KiB"', '"expected_status": [204, "300-301"]', '"rewrite": {"strip": true}'):
+    for part in (*parts, '"shutdown": "1w"', '"max_header_size": "32KiB"', '"expected_status": [204, "300-301"]', '"rewrite": {"strip": true}'):
         assert part in text
 
 

@@ -15,7 +15,8 @@ import dns.rcode
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from balance.lb.config.model import Address, BackendConfig, Discovery
+from balance.config.address import Address
+from balance.lb.config.model import BackendConfig, Discovery
 from balance.lb.policy.discovery import Target, admitted, by_service, pause
 
 from .conftest import OK, PATIENCE, Origin, answering
@@ -355,7 +356,7 @@ def test_a_link_that_is_pointed_elsewhere_is_followed(world: World, tmp_path: Pa
 
 
 WRONG: dict[str, tuple[bytes | None, str]] = {
-    "no YAML": (b"- [", "backends.yaml:1: is no YAML: "),
+    "no YAML": (b"- [", "backends.yaml:1: invalid YAML: "),
     "a wrong entry": (b"- {name: a}\n", "backends.yaml:1: backends[0].address: is missing"),
     "nothing": (b"", "must be a list with at least one entry"),
     "no text": (b"\xff\n", "is not UTF-8 text"),

@@ -10,7 +10,8 @@ from random import Random
 
 import pytest
 
-from balance.lb.config.model import Address, BackendConfig, LoadBalancer
+from balance.config.address import Address
+from balance.lb.config.model import BackendConfig, LoadBalancer
 from balance.lb.policy.latency import UNKNOWN, Peak
 from balance.lb.policy.pickers import Picker, make
 from balance.lb.policy.pickers.algorithms import ALGORITHMS

@@ -82,8 +82,8 @@ def test_series_of_removed_backends_disappear_and_counters_of_kept_ones_go_on(wo
 
 
 WRONG = {
-    "no YAML": ("{", "is no YAML"),
-    "an unknown key": ("listen: ':0'\nbackendz: []\n", "backendz: unknown key"),
+    "no YAML": ("{", "invalid YAML: expected the node content, but found '<stream end>'"),
+    "an unknown key": ("listen: ':0'\nbackendz: []\n", "backendz: unknown setting (did you mean 'backends'?)"),
 }
 
 

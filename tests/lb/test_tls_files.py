@@ -14,7 +14,8 @@ import pytest
 import yaml
 from cryptography import x509
 
-from balance.lb.config import Address, Config, json_schema, parse
+from balance.config.address import Address
+from balance.lb.config import Config, json_schema, parse
 from balance.lb.config.certificates import read_leaf
 from balance.lb.config.model import BackendTls, ClientAuth
 from balance.lb.data.keyring import Identity
@@ -104,11 +105,11 @@ WRONG = {
     "an empty file": (TLS.replace("site.pem", "empty"), f"{AT}.certificate: empty holds no certificate in PEM"),
     "half a file": (TLS.replace("site.pem", "half.pem"), f"{AT}.certificate: half.pem holds no certificate in PEM"),
     "a broken one": (TLS.replace("site.pem", "broken.pem"), f"{AT}.certificate: broken.pem with site.key cannot be used: "),
-    "the same twice": (TLS.replace(PAIR, f"{PAIR}, {PAIR}"), "balance.yaml:1: tls.certificates[1]: 'site.pem' is already in line 1"),
+    "the same twice": (TLS.replace(PAIR, f"{PAIR}, {PAIR}"), "balance.yaml:1: tls.certificates[1]: 'site.pem' is given twice (first in line 1: remove one)"),
     "no certificates": ("tls: {listen: ':8443'}\n", "balance.yaml:1: tls.certificates: is missing (it is required: chosen by SNI"),
     "nowhere to listen": (f"tls: {{certificates: [{PAIR}]}}\n", "balance.yaml:1: tls.listen: is missing (it is required: where clients connect with TLS)"),
-    "an old version": (f"{TLS[:-2]}, min_version: '1.1'}}\n", "balance.yaml:1: tls.min_version: '1.1' is not supported (choices: 1.2, 1.3)"),
-    "no such mode": (f"{TLS[:-2]}, client_auth: {{mode: maybe}}}}\n", "balance.yaml:1: tls.client_auth.mode: 'maybe' is not supported (choices: none,"),
+    "an old version": (f"{TLS[:-2]}, min_version: '1.1'}}\n", "balance.yaml:1: tls.min_version: invalid value '1.1' (did you mean '1.2'?)"),
+    "no such mode": (f"{TLS[:-2]}, client_auth: {{mode: maybe}}}}\n", "balance.yaml:1: tls.client_auth.mode: invalid value 'maybe' (choices: none, optional, required)"),
     "required, of whom": (
         f"{TLS[:-2]}, client_auth: {{mode: required}}}}\n",
         "balance.yaml:1: tls.client_auth.ca: is missing (mode required needs the PEM file of the authorities",
@@ -138,8 +139,8 @@ TOWARDS = {
     "no key": ("certificate: site.pem", "key: is missing, but there is a certificate (give both or none)"),
     "no certificate": ("key: site.key", "certificate: is missing, but there is a key (give both or none)"),
     "the key of another": ("certificate: site.pem, key: other.key", "key: other.key does not belong to site.pem"),
-    "no host name": ("server_name: 'a b'", "server_name: 'a b' is not allowed (a host name or an IP address)"),
-    "an empty label": ("server_name: a..b", "server_name: 'a..b' is no host name (labels of 1 to 63 characters between dots)"),
+    "no host name": ("server_name: 'a b'", "server_name: invalid host 'a b' (a host name or an IP address)"),
+    "an empty label": ("server_name: a..b", "server_name: invalid host 'a..b' (labels of 1 to 63 characters between dots)"),
 }
 
 

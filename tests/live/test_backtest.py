@@ -241,8 +241,8 @@ def test_a_query_that_the_server_refuses_is_told_with_its_words(server: str) -> 
     ("arguments", "message"),
     [
         (["BalanceNope"], "no alert 'BalanceNope'"),
-        (["--since", "ever"], "--since: 'ever' is no duration"),
-        (["--step", "0s"], "--step: '0s' is no duration"),
+        (["--since", "ever"], "--since: invalid duration 'ever'"),
+        (["--step", "0s"], "--step: invalid duration '0s'"),
         (["--until", "noon"], "--until: 'noon' is no time"),
     ],
 )

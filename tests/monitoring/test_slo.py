@@ -70,9 +70,9 @@ def test_an_objective_that_cannot_be_is_refused(make: Callable[[], object], mess
 @pytest.mark.parametrize(
     ("assignment", "message"),
     [
-        ("objectives.availabilty=0.99", "objectives.availabilty: is no objective (did you mean 'availability'?"),
+        ("objectives.availabilty=0.99", "--set: objectives.availabilty: unknown objective (did you mean 'availability'?)"),
         ("objectives.latency=0.5", "objective 'latency': 0.5 leaves so large a budget"),
-        ("objectives.latency=high", "objectives.latency: 'high' is no number"),
+        ("objectives.latency=high", "--set: objectives.latency: invalid number 'high' (must be a number)"),
     ],
 )
 def test_a_setting_that_names_no_objective_is_refused(assignment: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -186,14 +186,14 @@ def test_a_pod_has_the_time_that_the_balancer_takes_to_stop(bundle: Bundle) -> N
 
 
 def test_how_many_run_and_from_which_image_are_settings(bundle: Bundle) -> None:
-    chosen = KubernetesSettings(image="images.example/balance:1", replicas=3, most_replicas=3, cpu="1")
+    chosen = KubernetesSettings(image="images.example/balance:1", replicas=3, max_replicas=3, cpu="1")
     objects = made(bundle, replace(SETTINGS, kubernetes=chosen))
     (container,) = objects["deployment.yaml"]["spec"]["template"]["spec"]["containers"]
     assert (container["image"], container["resources"]["requests"]["cpu"]) == ("images.example/balance:1", "1")
     spec = objects["autoscaler.yaml"]["spec"]
     assert (spec["minReplicas"], spec["maxReplicas"]) == (3, 3)
-    with pytest.raises(RenderError, match=r"kubernetes\.most_replicas: is 2, fewer than the 3 of kubernetes\.replicas"):
-        made(bundle, replace(SETTINGS, kubernetes=replace(chosen, most_replicas=2)))
+    with pytest.raises(RenderError, match=r"kubernetes\.max_replicas: is 2, fewer than the 3 of kubernetes\.replicas"):
+        made(bundle, replace(SETTINGS, kubernetes=replace(chosen, max_replicas=2)))
 
 
 def test_no_two_parts_of_an_object_share_an_anchor(bundle: Bundle) -> None:

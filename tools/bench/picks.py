@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from random import Random
 from statistics import median
 
-from balance.lb.config.model import Address, BackendConfig, LoadBalancer
+from balance.config.address import Address
+from balance.lb.config.model import BackendConfig, LoadBalancer
 from balance.lb.policy.latency import Peak
 from balance.lb.policy.pickers import make
 from balance.lb.policy.pickers.algorithms import ALGORITHMS

@@ -7,11 +7,10 @@ import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 
 from balance.commands import cli as balance_gen
+from balance.config.schema import Field, Section
 from balance.generate import build, collect
 from balance.lb import cli as balance
-from balance.lb.config.kinds import Choice, Decimal, Duration, File, Flag, Integer, Kind, Size, Text, Workers
 from balance.lb.config.schema import CONFIG
-from balance.lb.config.section import Field, Section, Table
 from balance.lint.run import CHECKS
 from balance.monitoring.settings import Settings
 
@@ -94,33 +93,9 @@ def _kind(path: str, field: Field) -> str:
     if isinstance(kind, Section):
         where = field.key if field.inherited else path
         words = f"[keys](#{where})" + ", or `off`" * kind.may_be_off
-    elif isinstance(kind, Table):
-        words = "names and values"
     else:
-        words = _scalar(kind)
+        words = kind.words
     return f"list of: {words}" if field.many else f"{words}; or a list" if field.several else words
-
-
-def _scalar(kind: Kind) -> str:
-    match kind:
-        case Choice():
-            return ", ".join(f"`{value}`" for value in kind.values)
-        case Flag():
-            return "`true`, `false`"
-        case Integer() | Decimal():
-            return f"{kind.least} to {kind.most}"
-        case Workers():
-            return f"1 to {kind.most}, or `auto`"
-        case Size():
-            return "size: `32KiB`, `1MB` or bytes"
-        case Duration():
-            return "duration: `100ms`, `10s`, `1m`, `1h`" + ", or `off`" * kind.may_be_off
-        case File():
-            return "path of a file"
-        case Text():
-            return kind.cure
-        case _:  # a place, a status, a rate: its docstring begins with the forms that it has
-            return (type(kind).__doc__ or "").partition(".\n")[0].partition("\n")[0].replace("``", "`").rstrip(".")
 
 
 def checks() -> str:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from balance.promql.text import length
+from balance.config.units import length
 
 Rule = dict[str, Any]
 

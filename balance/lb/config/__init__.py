@@ -1,9 +1,9 @@
-"""The configuration: its values (`model`), its keys as data (`schema`, `pools`, `routes`), and what reads a file by them
-(`reader`, `walker`) or writes one (`writer`)."""
+"""The configuration: its values (`model`), its keys on `balance.config` (`schema`, `pools`, `routes`), and what reads a file by them (`reader`) or
+writes one (`writer`)."""
 
-from balance.lb.config.model import Address, Config
+from balance.lb.config.model import Config
 from balance.lb.config.reader import load, load_backends, parse, parse_backends, read
 from balance.lb.config.schema import CONFIG, json_schema
 from balance.lb.config.writer import written
 
-__all__ = ["CONFIG", "Address", "Config", "json_schema", "load", "load_backends", "parse", "parse_backends", "read", "written"]
+__all__ = ["CONFIG", "Config", "json_schema", "load", "load_backends", "parse", "parse_backends", "read", "written"]

@@ -7,20 +7,12 @@ from collections.abc import Callable, Iterator, Mapping
 from ipaddress import ip_address
 from typing import Any
 
+from balance.config.schema import Check, Complaint
 from balance.errors import suggestion
 from balance.lb.config import reach
 from balance.lb.config.certificates import use_authorities, use_pair
 from balance.lb.config.files import FileError, read_secret, read_text
 from balance.lb.config.model import MOST_BACKENDS, MOST_POOLS
-
-Complaint = tuple[str, str, str]
-"""What a check of a whole section found: key (or path from there, as in ``routes[0].pool``), what, cure."""
-Check = Callable[[Mapping[str, Any]], Iterator[Complaint]]
-
-
-def nothing(_values: Mapping[str, Any]) -> Iterator[Complaint]:
-    """Find nothing wrong."""
-    return iter(())
 
 
 def retry(values: Mapping[str, Any]) -> Iterator[Complaint]:
@@ -55,7 +47,7 @@ def backend_tls(values: Mapping[str, Any]) -> Iterator[Complaint]:
     try:
         values["server_name"].encode("idna")
     except UnicodeError:
-        yield "server_name", f"{values['server_name']!r} is no host name", "labels of 1 to 63 characters between dots"
+        yield "server_name", f"invalid host {values['server_name']!r}", "labels of 1 to 63 characters between dots"
     if bool(certificate) != bool(key):
         missing, given = ("key", "certificate") if certificate else ("certificate", "key")
         yield missing, f"is missing, but there is a {given}", "give both or none"
@@ -101,7 +93,7 @@ def discover(values: Mapping[str, Any]) -> Iterator[Complaint]:
         try:
             ip_address(server.host)
         except ValueError:
-            yield "server", f"{server.host!r} is no address", "write it as 127.0.0.1:53 or [::1]:53"
+            yield "server", f"invalid IP address {server.host!r}", "write it like 127.0.0.1:53 or [::1]:53"
 
 
 def health_check(values: Mapping[str, Any]) -> Iterator[Complaint]:
@@ -124,21 +116,34 @@ def rewrite(values: Mapping[str, Any]) -> Iterator[Complaint]:
 
 def config(values: Mapping[str, Any]) -> Iterator[Complaint]:
     """Names are unique over all pools and not too many, routes lead to one of them, and each route can be reached."""
+    yield from _names(values)
+    yield from _counts(values)
+    yield from _routes(values)
+
+
+def _names(values: Mapping[str, Any]) -> Iterator[Complaint]:
     names = dict[str, str]()
     for at, pool in enumerate(values["pools"]):
         for index, one in enumerate(pool.backends):
             if one.name in names:
                 yield f"pools[{at}].backends[{index}].name", f"{one.name!r} is already in pool {names[one.name]!r}", "names are unique over all pools"
             names.setdefault(one.name, pool.name)
-    count = len(names) or len(values["backends"])
+
+
+def _counts(values: Mapping[str, Any]) -> Iterator[Complaint]:
+    pools, backends = values["pools"], values["backends"]
+    count = len({one.name for pool in pools for one in pool.backends}) or len(backends)
     if count > MOST_BACKENDS:
-        yield "pools" if names else "backends", f"have {count} backends", f"at most {MOST_BACKENDS} in all"
-    if len(values["pools"]) > MOST_POOLS:
-        yield "pools", f"are {len(values['pools'])}", f"at most {MOST_POOLS}"
+        yield "backends" if backends else "pools", f"have {count} backends", f"at most {MOST_BACKENDS} in all"
+    if len(pools) > MOST_POOLS:
+        yield "pools", f"are {len(pools)}", f"at most {MOST_POOLS}"
+
+
+def _routes(values: Mapping[str, Any]) -> Iterator[Complaint]:
     pools = [pool.name for pool in values["pools"]] or ["default"]
     for at, route in enumerate(values["routes"]):
         if route.pool not in pools:
-            yield f"routes[{at}].pool", f"there is no pool {route.pool!r}", suggestion(route.pool, pools)
+            yield f"routes[{at}].pool", f"unknown pool {route.pool!r}", suggestion(route.pool, pools)
         hiding = reach.hidden(route.match, values["routes"][:at])
         if hiding:
             yield f"routes[{at}]", f"{route.name!r} is never reached: everything it matches goes to {', '.join(hiding)}", "move it up, or remove it"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from balance.lb.config.kinds import MASK, Kind, KindError
+from balance.config.kinds import MASK, Kind, Text
 
 DOTTED = re.compile(r"(?:[/\\]|%2f|%5c)(?:\.|%2e){1,2}(?=[/\\;?]|%2f|%5c|%3b|$)", re.IGNORECASE)
 """A segment that means "here" or "one up" to whoever resolves a path (RFC 3986 section 5.2.4), in all the spellings that servers decode:
@@ -22,10 +22,13 @@ _PERIODS = {"s": 1, "m": 60, "h": 3600}
 class Statuses(Kind):
     """``204`` or ``200-399``: the first and the last code of a range."""
 
+    noun = "status"
+    words = "204 or 200-399"
+
     def parse(self, text: str) -> tuple[int, int]:
         match = re.fullmatch(r"([2-5]\d\d)(?:-([2-5]\d\d))?", text)
         if not match or int(match[1]) > int(match[2] or match[1]):
-            raise KindError(f"{text!r} is no status", "write it as 204 or 200-399, from 200 to 599")
+            raise self.invalid(text, "write it like 204 or 200-399, from 200 to 599")
         return int(match[1]), int(match[2] or match[1])
 
     def written(self, value: tuple[int, int]) -> Any:
@@ -36,14 +39,25 @@ class Statuses(Kind):
         return {"anyOf": [{"type": "integer", "minimum": 200, "maximum": 599}, {"type": "string", "pattern": "^[2-5][0-9]{2}(-[2-5][0-9]{2})?$"}]}
 
 
+class Target(Text):
+    """The target of a request, whose query may hold a key."""
+
+    def shown(self, value: str) -> Any:
+        path, mark, _query = value.partition("?")
+        return path + mark + MASK * bool(mark)
+
+
 class Prefix(Kind):
     """The beginning of a path, by whole segments: ``/api`` and ``/api/`` are the same. An empty text is none at all."""
 
+    noun = "path"
+    words = "beginning of a path: /api"
+
     def parse(self, text: str) -> str:
         if text and (not re.fullmatch(r"/[!-~]*", text) or set("?#*") & set(text)):
-            raise KindError(f"{text!r} is no beginning of a path", "write it as /api: printable ASCII without spaces, ?, # and *")
+            raise self.invalid(text, "write it like /api: printable ASCII without spaces, ?, # and *")
         if DOTTED.search(text):
-            raise KindError(f"{text!r} has a segment of dots", "write the path that is meant: requests with such segments are refused")
+            raise self.invalid(text, "it has a segment of dots: requests with such segments are refused")
         return text.rstrip("/") or text[:1]
 
     def schema(self) -> dict[str, Any]:
@@ -56,21 +70,24 @@ class FieldName(Kind):
     `matched`: what never gets as far as to be matched is refused, too, and the name becomes lower case.
     """
 
+    noun = "header name"
+    words = "name of a header field"
+
     def __init__(self, *, matched: bool = False) -> None:
         self.matched = matched
 
     def parse(self, text: str) -> str:
         name = text.lower()
         if not re.fullmatch(TOKEN, text):
-            raise KindError(f"{text!r} is no name of a header field", "letters, digits and dashes")
+            raise self.invalid(text, "letters, digits and dashes")
         if name == "host" and self.matched:
-            raise KindError("'host' is not matched here", "write it as match.host")
+            raise self.invalid(text, "write it as match.host")
         if name in _OURS:
-            raise KindError(f"{text!r} is the balancer's own", "it says where a message ends or goes: leave it out")
+            raise self.invalid(text, "the balancer sets it: it says where a message ends or goes")
         if name in _FORWARDING or (self.matched and name.startswith("x-forwarded-")):
-            raise KindError(f"{text!r} is what the section forwarding is for", "leave it out")
+            raise self.invalid(text, "the section `forwarding` is for it")
         if self.matched and "_" in name:
-            raise KindError(f"{text!r} never arrives", "names with an underscore are dropped from requests: use dashes")
+            raise self.invalid(text, "names with an underscore are dropped from requests: use dashes")
         return name if self.matched else text
 
     def schema(self) -> dict[str, Any]:
@@ -80,9 +97,11 @@ class FieldName(Kind):
 class FieldValue(Kind):
     """The value of a header field: no control characters, no spaces around it."""
 
+    noun = "header value"
+
     def parse(self, text: str) -> str:
         if re.search(r"[\x00-\x08\x0a-\x1f\x7f]", text) or text != text.strip() or len(text) > 4096:
-            raise KindError(f"{text[:40]!r} is no value of a header field", "at most 4096 characters, no control characters, no spaces around it")
+            raise self.invalid(text[:40], "at most 4096 characters, no control characters, no spaces around it")
         return text
 
     def shown(self, value: str) -> Any:
@@ -96,10 +115,13 @@ class FieldValue(Kind):
 class Rate(Kind):
     """``100/s``, ``10/m``, ``1000/h``: events per second."""
 
+    noun = "rate"
+    words = "100/s, 10/m or 1000/h"
+
     def parse(self, text: str) -> float:
         match = re.fullmatch(r"([1-9]\d{0,6})/(s|m|h)", text)
         if not match:
-            raise KindError(f"{text!r} is no rate", "write it as 100/s, 10/m or 1000/h")
+            raise self.invalid(text, f"write it like {self.words}")
         return int(match[1]) / _PERIODS[match[2]]
 
     def written(self, value: float) -> Any:

@@ -5,23 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 
+from balance.config.address import Address
+
 MOST_BACKENDS = 1000
 """Of all pools together, discovered ones included."""
 MOST_POOLS = 100
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where to listen or connect: a host and port, or the path of a Unix socket. An empty host means every interface."""
-
-    host: str = ""
-    port: int = 0
-    path: str = ""
-
-    def __str__(self) -> str:
-        if self.path:
-            return f"unix:{self.path}"
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,23 +6,24 @@ from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
+from balance.config.address import Endpoint
+from balance.config.kinds import Choice, Duration, File, Flag, Integer, Number, Text
+from balance.config.schema import Field, Section
 from balance.lb.config import checks, model
-from balance.lb.config.kinds import Choice, Decimal, Duration, File, Flag, Integer, Target, Text
-from balance.lb.config.messages import TOKEN, Statuses
-from balance.lb.config.places import Endpoint, Service
-from balance.lb.config.section import Field, Section
+from balance.lb.config.messages import TOKEN, Statuses, Target
+from balance.lb.config.places import Service
 
 DURATION = Duration()
 OPTIONAL = Duration(may_be_off=True)
 THRESHOLD = Integer(1, 1000)
 CONNECTIONS = Integer(1, 1_000_000)
 WEIGHT = Integer(1, 1000)
-NAME = Text(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", "1 to 63 letters, digits, dots, dashes or underscores")
+NAME = Text(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", "1 to 63 letters, digits, dots, dashes or underscores", "name")
 
 BACKEND_TLS = Section(model.BackendTls, (
     Field("ca", File(), "", "PEM file of the authorities to trust; absent: the system's"),
-    Field("server_name", Text(r"([A-Za-z0-9][A-Za-z0-9.:_-]{0,252})?", "a host name or an IP address"), "", "the name its certificate must bear, "
-          "and that is asked for by SNI; absent: the host of the address"),
+    Field("server_name", Text(r"([A-Za-z0-9][A-Za-z0-9.:_-]{0,252})?", "a host name or an IP address", "host"), "",
+          "the name its certificate must bear, and that is asked for by SNI; absent: the host of the address"),
     Field("verify", Flag(), "true", "whether its certificate is verified; false is for experiments"),
     Field("certificate", File(), "", "PEM file of our own certificate, for a backend that asks for one"),
     Field("key", File(), "", "PEM file of its private key"),
@@ -39,7 +40,7 @@ BACKEND = Section(model.BackendConfig, (
 
 DISCOVER = Section(model.Discovery, (
     Field("dns", Service(), "", "name:port; each A and AAAA record of the name is a backend"),
-    Field("srv", Text(r"(_[A-Za-z0-9-]{1,62}\._tcp(\.[A-Za-z0-9_-]{1,63})+)?", "write it as _http._tcp.example.org"), "",
+    Field("srv", Text(r"(_[A-Za-z0-9-]{1,62}\._tcp(\.[A-Za-z0-9_-]{1,63})+)?", "write it like _http._tcp.example.org", "service"), "",
           "a service; each SRV record is a backend with its port and weight"),
     Field("file", File(), "", "a list of backends as in `backends`, in YAML or JSON; read again when it changes"),
     Field("interval", DURATION, "30s", "longest time between two looks; the TTL of records may be shorter"),
@@ -50,7 +51,7 @@ DISCOVER = Section(model.Discovery, (
 ), on_demand=True, one_of=("dns", "srv", "file"), check=checks.discover)  # fmt: skip
 
 STICKY = Section(model.Sticky, (
-    Field("cookie", Text(TOKEN, "a token of 1 to 256 characters"), None, "name of the cookie"),
+    Field("cookie", Text(TOKEN, "a token of 1 to 256 characters", "name"), None, "name of the cookie"),
     Field("secret", File(), None, "file of at least 16 bytes that sign it, the same for all balancers of the service"),
     Field("max_age", OPTIONAL, "off", "how long it holds; off: until the browser ends"),
 ), on_demand=True, check=checks.sticky)  # fmt: skip
@@ -64,7 +65,7 @@ LOAD_BALANCER = Section(_load_balancer, (
     Field("algorithm", Choice("round-robin", "least-requests", "peak-ewma", "consistent-hash", "first"), "round-robin", "who gets a request"),
     Field("hash_key", Text(rf"(client|path|header:{TOKEN}|cookie:{TOKEN})?", "choices: client, path, header:NAME, cookie:NAME"), "",
           "what consistent-hash hashes; absent: client, its address", only=("algorithm", "consistent-hash")),
-    Field("balance_factor", Decimal(1.01, 100), "1.25", "how far above the average consistent-hash may load a backend"),
+    Field("balance_factor", Number(1.01, 100), "1.25", "how far above the average consistent-hash may load a backend"),
     Field("slow_start", OPTIONAL, "off", "how long the share of a new or recovered backend takes to become whole"),
     Field("panic_threshold", Integer(0, 100), "50", "percent of healthy backends below which health is ignored; 0: never"),
     Field("sticky", STICKY, "", "clients come back to their backend by a signed cookie"),
@@ -74,8 +75,10 @@ _HTTP = ("type", "http")
 HEALTH_CHECK = Section(model.HealthCheck, (
     Field("type", Choice("http", "tcp"), "http", "http: a request is answered as expected; tcp: the connection opens"),
     Field("method", Choice("GET", "HEAD", "OPTIONS"), "GET", "method of an http check", only=_HTTP),
-    Field("path", Target(r"/[!-~]*", "an absolute path, printable ASCII without spaces"), "/health", "what an http check asks for", only=_HTTP),
-    Field("host", Text(r"([A-Za-z0-9._-]{1,253}(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?)?", "write it as example.org or example.org:8080"), "",
+    Field("path", Target(r"/[!-~]*", "an absolute path, printable ASCII without spaces", "path"), "/health",
+          "what an http check asks for", only=_HTTP),
+    Field("host", Text(r"([A-Za-z0-9._-]{1,253}(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?)?",
+          "write it like example.org or example.org:8080", "host"), "",
           "the Host of an http check; absent: the address", only=_HTTP),
     Field("expected_status", Statuses(), "200-399", "codes and ranges that pass", several=True, only=_HTTP),
     Field("expected_body", Text(r"[\s\S]{0,1024}", "at most 1024 characters"), "", "a text within the first 64 KiB of the body; empty: any body",

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from balance.config.kinds import Choice, Flag, Integer
+from balance.config.schema import Field, Section, Table
 from balance.lb.catalog.metrics import METHODS
 from balance.lb.config import checks, model
-from balance.lb.config.kinds import Choice, Flag, Integer
 from balance.lb.config.messages import FieldName, FieldValue, Prefix, Rate
-from balance.lb.config.places import HostPattern
+from balance.lb.config.places import HOST
 from balance.lb.config.pools import NAME
-from balance.lb.config.section import Field, Section, Table
-
-
-def _match(host: Any, path: str, method: Any, header: Any) -> model.Match:
-    return model.Match(host, path, method, header)
 
 
 def _rewrite(replace_prefix: str, strip: bool) -> str:
@@ -32,10 +28,6 @@ def _route(rewrite: str | None, request_headers: model.Edits | None, response_he
     )
 
 
-def _match_keys(match: model.Match) -> dict[str, Any]:
-    return {"host": match.hosts, "path": match.path, "method": match.methods, "header": match.headers}
-
-
 def _rewrite_keys(prefix: str) -> dict[str, Any]:
     return {"replace_prefix": prefix} if prefix else {"strip": True}
 
@@ -45,23 +37,26 @@ def _route_keys(route: model.RouteConfig) -> dict[str, Any]:
     return {"name": route.name, "match": route.match, "pool": route.pool, "rewrite": route.replace_prefix, "rate_limit": route.rate_limit, **edits}
 
 
-MATCH = Section(_match, (
-    Field("host", HostPattern(), "", "name without a port; *.example.org: every name below it", several=True),
+def _fields(names: FieldName) -> Table:
+    return Table(names, FieldValue(), empty=False, folded=True, make=tuple)
+
+
+MATCH = Section(model.Match, (
+    Field("host", HOST, "", "name without a port; *.example.org: every name below it", several=True, attribute="hosts"),
     Field("path", Prefix(), "/", "beginning of the path, by whole segments, as it was sent"),
-    Field("method", Choice(*sorted(set(METHODS) - {"CONNECT"})), "", "of the request", several=True),
-    Field("header", Table(FieldName(matched=True), FieldValue()), "", "fields that must be there, with these values; an empty value: any"),
-), taken=_match_keys)  # fmt: skip
+    Field("method", Choice(*sorted(set(METHODS) - {"CONNECT"})), "", "of the request", several=True, attribute="methods"),
+    Field("header", _fields(FieldName(matched=True)), "", "fields that must be there, with these values; an empty value: any", attribute="headers"),
+))  # fmt: skip
 
 REWRITE = Section(_rewrite, (
     Field("replace_prefix", Prefix(), "", "what stands in place of match.path"),
     Field("strip", Flag(), "false", "take match.path away"),
 ), on_demand=True, one_of=("replace_prefix", "strip"), check=checks.rewrite, taken=_rewrite_keys)  # fmt: skip
 
-_FIELDS = Table(FieldName(), FieldValue())
 EDITS = Section(model.Edits, (
     Field("remove", FieldName(), "", "names of fields to take away", several=True),
-    Field("set", _FIELDS, "", "fields in place of all of the same name"),
-    Field("add", _FIELDS, "", "fields beside those that are there"),
+    Field("set", _fields(FieldName()), "", "fields in place of all of the same name"),
+    Field("add", _fields(FieldName()), "", "fields beside those that are there"),
 ), any_of=("remove", "set", "add"), on_demand=True)  # fmt: skip
 
 RATE_LIMIT = Section(_rate_limit, (

@@ -5,12 +5,14 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+from balance.config import schema
+from balance.config.address import Endpoint
+from balance.config.kinds import Choice, File, Flag, Integer, Size, Text
+from balance.config.schema import Field, Section
 from balance.lb.config import checks, model
-from balance.lb.config.kinds import Choice, File, Flag, Integer, Size, Text, Workers
-from balance.lb.config.places import Endpoint, Network
+from balance.lb.config.places import Network, Workers
 from balance.lb.config.pools import BACKEND, DURATION, PARTS, POOL
 from balance.lb.config.routes import ROUTE
-from balance.lb.config.section import Field, Section, object_schema
 
 PAIR = Section(model.Pair, (
     Field("certificate", File(), None, "PEM file, its chain after it; a relative path starts at the configuration file's folder"),
@@ -61,7 +63,8 @@ LIMITS = Section(model.Limits, (
 FORWARDING = Section(model.Forwarding, (
     Field("x_forwarded", Flag(), "true", "tell backends X-Forwarded-For, X-Forwarded-Proto and X-Forwarded-Host"),
     Field("forwarded", Flag(), "false", "tell backends Forwarded (RFC 7239)"),
-    Field("via", Text(r"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,64})?", "a token of 1 to 64 characters"), "", "our name in Via, both ways; none if empty"),
+    Field("via", Text(r"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,64})?", "a token of 1 to 64 characters", "name"), "",
+          "our name in Via, both ways; none if empty"),
     Field("trusted_proxies", Network(), "", "whose statements about clients are believed and passed on with ours appended", several=True),
 ))  # fmt: skip
 
@@ -108,4 +111,4 @@ CONFIG = Section(_config, (
 
 def json_schema() -> dict[str, Any]:
     """The configuration file as JSON Schema 2020-12, for editors and other programs."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Configuration of balance serve", **object_schema(CONFIG)}
+    return schema.json_schema(CONFIG, "Configuration of balance serve")

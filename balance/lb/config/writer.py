@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from balance.lb.config.kinds import Kind
+from balance.config.kinds import Kind
+from balance.config.schema import Field, Section, Table
 from balance.lb.config.model import Config
 from balance.lb.config.schema import CONFIG
-from balance.lb.config.section import Field, Section, Table
 
 
 def written(config: Config, *, masked: bool = False) -> dict[str, Any]:
@@ -19,9 +19,9 @@ def written(config: Config, *, masked: bool = False) -> dict[str, Any]:
 def _section(section: Section, value: Any, *, masked: bool) -> dict[str, Any]:
     values = section.taken(value)
     return {
-        field.key: _field(field, values[field.key], masked=masked)
+        field.key: _field(field, values[field.name], masked=masked)
         for field in section.fields
-        if field.key in values and _is_said(field, values[field.key]) and (not field.only or values[field.only[0]] == field.only[1])
+        if field.name in values and _is_said(field, values[field.name]) and (not field.only or values[field.only[0]] == field.only[1])
     }
 
 

@@ -16,10 +16,11 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Handler, Middleware
 
 import balance
+from balance.config.address import Address
 from balance.errors import suggestion
 from balance.instruments import scrape_handler
 from balance.lb.catalog.metrics import CATALOG
-from balance.lb.config import Address, Config, written
+from balance.lb.config import Config, written
 from balance.lb.config.files import FileError, read_secret
 from balance.lb.config.model import Admin as AdminConfig
 from balance.lb.control.openapi import OPERATIONS, Operation, document

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import balance
+from balance.config.schema import object_schema
 from balance.lb.catalog.metrics import BACKEND_STATES
 from balance.lb.config import CONFIG
 from balance.lb.config.pools import NAME
 from balance.lb.config.routes import ROUTE
-from balance.lb.config.section import object_schema
 from balance.lb.policy.breaker import State
 from balance.lb.policy.discovery import Result
 

@@ -20,7 +20,8 @@ import dns.resolver
 from dns.rdata import Rdata
 from dns.rdtypes.IN.SRV import SRV
 
-from balance.lb.config.model import Address, Discovery
+from balance.config.address import Address
+from balance.lb.config.model import Discovery
 from balance.lb.control.discovery import Found, LookError
 from balance.lb.policy.discovery import Target, by_address, by_service, pause
 

@@ -16,7 +16,8 @@ import stat
 from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
-from balance.lb.config import Address, Config
+from balance.config.address import Address
+from balance.lb.config import Config
 from balance.lb.errors import StartError
 
 BACKLOG = 1024

@@ -8,7 +8,8 @@ from enum import Enum
 from ipaddress import ip_address
 from typing import NamedTuple
 
-from balance.lb.config.model import MOST_BACKENDS, Address, BackendConfig, BackendTls, Discovery
+from balance.config.address import Address
+from balance.lb.config.model import MOST_BACKENDS, BackendConfig, BackendTls, Discovery
 
 SHORTEST_PAUSE = 1.0
 """Seconds between two looks, however short the TTL."""
