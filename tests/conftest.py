@@ -9,6 +9,7 @@ import ssl
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -50,6 +51,26 @@ def program() -> Callable[[str], str]:
         return found
 
     return find
+
+
+@pytest.fixture(scope="session")
+def models() -> dict[str, Any]:
+    """The schemas of Kubernetes' objects, and of those of Prometheus' operator, by kind. Imported here: that takes seconds."""
+    from cloudcoil.models.kubernetes.apps import v1 as apps
+    from cloudcoil.models.kubernetes.autoscaling import v2 as autoscaling
+    from cloudcoil.models.kubernetes.core import v1 as core
+    from cloudcoil.models.kubernetes.policy import v1 as policy
+    from cloudcoil.models.prometheus_operator import v1 as operator
+
+    return {
+        "PrometheusRule": operator.PrometheusRule,
+        "ServiceMonitor": operator.ServiceMonitor,
+        "ConfigMap": core.ConfigMap,
+        "Service": core.Service,
+        "Deployment": apps.Deployment,
+        "HorizontalPodAutoscaler": autoscaling.HorizontalPodAutoscaler,
+        "PodDisruptionBudget": policy.PodDisruptionBudget,
+    }
 
 
 @pytest.fixture(scope="session")

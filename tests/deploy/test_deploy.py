@@ -16,7 +16,6 @@ from urllib.parse import urlsplit
 
 import pytest
 import yaml
-from cloudcoil.models.kubernetes.core import v1 as core
 from compose_spec import PyCompose
 
 from balance.gen import cli as gen
@@ -260,10 +259,10 @@ def test_the_unit_runs_commands_that_exist_and_waits_for_the_end_of_requests(dep
 
 
 def test_the_configuration_in_kubernetes_is_the_one_that_pods_mount_with_the_ports_of_their_services(
-    deploy: Path, repository: Path, workload: Workload
+    deploy: Path, repository: Path, workload: Workload, models: dict[str, Any]
 ) -> None:
     document = yaml.safe_load((deploy / "kubernetes" / "configuration.yaml").read_text())
-    assert core.ConfigMap.model_validate(document).model_dump(mode="json", by_alias=True, exclude_unset=True) == document
+    assert models["ConfigMap"].model_validate(document).model_dump(mode="json", by_alias=True, exclude_unset=True) == document
     pod = yaml.safe_load((repository / "generated" / "kubernetes" / "deployment.yaml").read_text())["spec"]["template"]["spec"]
     (volume,) = pod["volumes"]
     assert volume["configMap"]["name"] == document["metadata"]["name"]

@@ -5,11 +5,6 @@ from typing import Any
 
 import pytest
 import yaml
-from cloudcoil.models.kubernetes.apps import v1 as apps
-from cloudcoil.models.kubernetes.autoscaling import v2 as autoscaling
-from cloudcoil.models.kubernetes.core import v1 as core
-from cloudcoil.models.kubernetes.policy import v1 as policy
-from cloudcoil.models.prometheus_operator import v1 as operator
 
 from balance.errors import RenderError
 from balance.gen import build
@@ -32,15 +27,6 @@ CHOSEN = Settings(
         dashboard_annotations={"grafana_folder": "Edge: all"},
     ),
 )
-MODELS: dict[str, Any] = {
-    "PrometheusRule": operator.PrometheusRule,
-    "ServiceMonitor": operator.ServiceMonitor,
-    "ConfigMap": core.ConfigMap,
-    "Service": core.Service,
-    "Deployment": apps.Deployment,
-    "HorizontalPodAutoscaler": autoscaling.HorizontalPodAutoscaler,
-    "PodDisruptionBudget": policy.PodDisruptionBudget,
-}
 RUNNING = {"deployment.yaml", "autoscaler.yaml", "disruption.yaml", "service.yaml", "service-metrics.yaml"}
 
 
@@ -49,19 +35,19 @@ def made(bundle: Bundle, settings: Settings) -> dict[str, dict[str, Any]]:
     return {artifact.path.removeprefix("kubernetes/"): yaml.safe_load(artifact.text) for artifact in build.kubernetes(bundle, settings)}
 
 
-def understood(document: dict[str, Any]) -> Any:
+def understood(models: dict[str, Any], document: dict[str, Any]) -> Any:
     """What the schema of the object's kind (from Kubernetes and from Prometheus' operator) makes of it: unknown keys are lost."""
-    return MODELS[document["kind"]].model_validate(document).model_dump(mode="json", by_alias=True, exclude_unset=True)
+    return models[document["kind"]].model_validate(document).model_dump(mode="json", by_alias=True, exclude_unset=True)
 
 
 @pytest.mark.parametrize("settings", [SETTINGS, CHOSEN])
-def test_kubernetes_and_the_operator_understand_every_key_of_every_object(bundle: Bundle, settings: Settings) -> None:
+def test_kubernetes_and_the_operator_understand_every_key_of_every_object(bundle: Bundle, settings: Settings, models: dict[str, Any]) -> None:
     objects = made(bundle, settings)
     assert sorted(document["kind"] for document in objects.values()) == sorted(
-        [*(MODELS.keys() - {"ConfigMap"}), "Service", *["ConfigMap"] * len(bundle.dashboards)]
+        [*(models.keys() - {"ConfigMap"}), "Service", *["ConfigMap"] * len(bundle.dashboards)]
     )
     for document in objects.values():
-        assert understood(document) == document
+        assert understood(models, document) == document
 
 
 @pytest.mark.parametrize(
@@ -73,13 +59,13 @@ def test_kubernetes_and_the_operator_understand_every_key_of_every_object(bundle
         ({"metadata": {"name": "a", "lables": {}}}, ""),
     ],
 )
-def test_the_schemas_refuse_or_lose_what_is_wrong(bundle: Bundle, change: dict[str, Any], fault: str) -> None:
+def test_the_schemas_refuse_or_lose_what_is_wrong(bundle: Bundle, models: dict[str, Any], change: dict[str, Any], fault: str) -> None:
     broken = {**made(bundle, SETTINGS)["rules.yaml"], **change}
     if fault:
         with pytest.raises(ValueError, match=fault):
-            understood(broken)
+            understood(models, broken)
     else:
-        assert understood(broken) != broken
+        assert understood(models, broken) != broken
 
 
 def test_the_operator_gets_the_rules_of_the_rule_files(bundle: Bundle) -> None:
