@@ -16,7 +16,6 @@ from urllib.parse import urlsplit
 
 import pytest
 import yaml
-from compose_spec import PyCompose
 
 from balance.gen import cli as gen
 from balance.lb import cli as lb
@@ -120,8 +119,15 @@ def test_the_health_check_of_the_image_asks_a_real_balancer(final: dict[str, str
     assert subprocess.run([sys.executable, *words[1:-1], program], check=False, stderr=subprocess.DEVNULL).returncode == 1
 
 
+def validate_compose(document: dict[str, Any]) -> None:
+    """Raises `ValueError` where it is no compose file."""
+    from compose_spec import PyCompose  # slow to import
+
+    PyCompose.from_yaml(yaml.safe_dump(document)).validate()
+
+
 def test_the_compose_file_is_one(compose: dict[str, Any]) -> None:
-    PyCompose.from_yaml(yaml.safe_dump(compose)).validate()
+    validate_compose(compose)
 
 
 @pytest.mark.parametrize(
@@ -135,7 +141,7 @@ def test_the_compose_file_is_one(compose: dict[str, Any]) -> None:
 def test_what_is_wrong_in_a_compose_file_is_refused(compose: dict[str, Any], change: dict[str, Any], fault: str) -> None:
     services = {**compose["services"], "grafana": {**compose["services"]["grafana"], **change}}
     with pytest.raises(ValueError, match=fault):
-        PyCompose.from_yaml(yaml.safe_dump({**compose, "services": services})).validate()
+        validate_compose({**compose, "services": services})
 
 
 def test_what_the_containers_mount_and_wait_for_exists(compose: dict[str, Any], deploy: Path) -> None:
