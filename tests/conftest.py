@@ -6,6 +6,7 @@ import ipaddress
 import os
 import shutil
 import ssl
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -25,6 +26,10 @@ from balance.monitoring.settings import Settings
 NOW = datetime.now(UTC)
 DAY = timedelta(days=1)
 REPOSITORY = Path(__file__).resolve().parent.parent
+
+# The tests start Python a thousand times: what is compiled is kept, whatever the machine's environment says.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 @pytest.fixture(scope="session")
