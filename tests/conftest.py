@@ -9,6 +9,7 @@ import ssl
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,16 @@ from balance.monitoring.settings import Settings
 NOW = datetime.now(UTC)
 DAY = timedelta(days=1)
 REPOSITORY = Path(__file__).resolve().parent.parent
+SCHEMAS = {
+    "PrometheusRule": "prometheus_operator.v1",
+    "ServiceMonitor": "prometheus_operator.v1",
+    "ConfigMap": "kubernetes.core.v1",
+    "Service": "kubernetes.core.v1",
+    "Deployment": "kubernetes.apps.v1",
+    "HorizontalPodAutoscaler": "kubernetes.autoscaling.v2",
+    "PodDisruptionBudget": "kubernetes.policy.v1",
+}
+"""Where the schema of each kind of object is, in `cloudcoil.models`."""
 
 # The tests start Python a thousand times: what is compiled is kept, whatever the machine's environment says.
 sys.dont_write_bytecode = False
@@ -59,23 +70,9 @@ def program() -> Callable[[str], str]:
 
 
 @pytest.fixture(scope="session")
-def models() -> dict[str, Any]:
-    """The schemas of Kubernetes' objects, and of those of Prometheus' operator, by kind. Imported here: that takes seconds."""
-    from cloudcoil.models.kubernetes.apps import v1 as apps
-    from cloudcoil.models.kubernetes.autoscaling import v2 as autoscaling
-    from cloudcoil.models.kubernetes.core import v1 as core
-    from cloudcoil.models.kubernetes.policy import v1 as policy
-    from cloudcoil.models.prometheus_operator import v1 as operator
-
-    return {
-        "PrometheusRule": operator.PrometheusRule,
-        "ServiceMonitor": operator.ServiceMonitor,
-        "ConfigMap": core.ConfigMap,
-        "Service": core.Service,
-        "Deployment": apps.Deployment,
-        "HorizontalPodAutoscaler": autoscaling.HorizontalPodAutoscaler,
-        "PodDisruptionBudget": policy.PodDisruptionBudget,
-    }
+def schema() -> Callable[[str], Any]:
+    """The schema of a kind of object, from Kubernetes or Prometheus' operator, as a pydantic model. Imported when asked for: that takes seconds."""
+    return lambda kind: getattr(import_module(f"cloudcoil.models.{SCHEMAS[kind]}"), kind)
 
 
 @pytest.fixture(scope="session")

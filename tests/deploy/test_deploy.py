@@ -99,6 +99,7 @@ def test_the_image_starts_the_balancer_as_its_objects_and_its_configuration_say(
     assert {int(port) for port in final["EXPOSE"].split()} == set(workload.ports.values())
 
 
+@pytest.mark.process
 def test_the_health_check_of_the_image_asks_a_real_balancer(final: dict[str, str], workload: Workload, tmp_path: Path) -> None:
     options, _, command = final["HEALTHCHECK"].partition("CMD ")
     assert "--interval=" in options
@@ -265,10 +266,10 @@ def test_the_unit_runs_commands_that_exist_and_waits_for_the_end_of_requests(dep
 
 
 def test_the_configuration_in_kubernetes_is_the_one_that_pods_mount_with_the_ports_of_their_services(
-    deploy: Path, repository: Path, workload: Workload, models: dict[str, Any]
+    deploy: Path, repository: Path, workload: Workload, schema: Callable[[str], Any]
 ) -> None:
     document = yaml.safe_load((deploy / "kubernetes" / "configuration.yaml").read_text())
-    assert models["ConfigMap"].model_validate(document).model_dump(mode="json", by_alias=True, exclude_unset=True) == document
+    assert schema("ConfigMap").model_validate(document).model_dump(mode="json", by_alias=True, exclude_unset=True) == document
     pod = yaml.safe_load((repository / "generated" / "kubernetes" / "deployment.yaml").read_text())["spec"]["template"]["spec"]
     (volume,) = pod["volumes"]
     assert volume["configMap"]["name"] == document["metadata"]["name"]
