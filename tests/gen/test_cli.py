@@ -23,6 +23,12 @@ def in_an_empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
     sys.path[:] = path
 
 
+@pytest.fixture
+def written(in_an_empty_directory: None, repository: Path) -> None:
+    """What `write --out out` writes: see `test_what_write_has_written_is_what_the_repository_holds`."""
+    shutil.copytree(repository / "generated", "out")
+
+
 def contents(directory: Path) -> dict[str, bytes]:
     return {path.relative_to(directory).as_posix(): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
 
@@ -301,8 +307,8 @@ def test_a_mark_of_somebody_else_does_not_open_a_directory() -> None:
     assert Path("precious.txt").read_text() == "precious"
 
 
+@pytest.mark.usefixtures("written")
 def test_what_is_hidden_in_the_directory_is_left_alone() -> None:
-    main(["write", "--out", "out"])
     Path("out/.git").mkdir()
     Path("out/.git/HEAD").write_text("ref: refs/heads/main")
     assert main(["write", "--out", "out"]) == 0
@@ -310,10 +316,10 @@ def test_what_is_hidden_in_the_directory_is_left_alone() -> None:
     assert Path("out/.git/HEAD").exists()
 
 
+@pytest.mark.usefixtures("written")
 def test_a_link_in_the_directory_is_an_orphan() -> None:
     Path("elsewhere").mkdir()
     Path("elsewhere/precious.txt").write_text("precious")
-    main(["write", "--out", "out"])
     Path("out/link").symlink_to("../elsewhere")
     assert main(["check", "--out", "out"]) == 1
     assert main(["write", "--out", "out"]) == 0
@@ -321,8 +327,8 @@ def test_a_link_in_the_directory_is_an_orphan() -> None:
     assert Path("elsewhere/precious.txt").exists()
 
 
+@pytest.mark.usefixtures("written")
 def test_a_directory_in_the_place_of_a_file_stops_a_write_before_it_begins(capsys: pytest.CaptureFixture[str]) -> None:
-    main(["write", "--out", "out"])
     Path("out/prometheus/prometheus.yml").unlink()
     Path("out/prometheus/prometheus.yml").mkdir()
     Path("out/prometheus/prometheus.yml/stray").write_text("stray")
@@ -332,8 +338,8 @@ def test_a_directory_in_the_place_of_a_file_stops_a_write_before_it_begins(capsy
     assert contents(Path("out")) == before
 
 
+@pytest.mark.usefixtures("written")
 def test_a_write_that_fails_leaves_everything_as_it_was(capsys: pytest.CaptureFixture[str]) -> None:
-    main(["write", "--out", "out"])
     shutil.rmtree("out/dashboards")
     Path("out/dashboards").write_text("a file where a directory must be")
     Path("out/catalog.json").write_text("old")
