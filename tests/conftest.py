@@ -7,7 +7,7 @@ import os
 import shutil
 import ssl
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from importlib import import_module
 from pathlib import Path
@@ -43,6 +43,48 @@ sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
+STARTS = frozenset({"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.exec", "os.system", "socket.bind", "socket.connect"})
+"""Audit events (docs.python.org/3/library/audit_events.html) of what a test does only with the mark `process`."""
+_unmarked: list[str] = []
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Two a core: about half of the time a test waits."""
+    return 2 * (os.cpu_count() or 1)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what uses the fixture `processes`, directly or through others."""
+    for item in items:
+        if "processes" in getattr(item, "fixturenames", ()):
+            item.add_marker("process")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """While a test without the mark runs, nothing may start."""
+    if not item.get_closest_marker("process"):
+        _unmarked.append(item.nodeid)
+    try:
+        return (yield)
+    finally:
+        _unmarked.clear()
+
+
+def _refuse(event: str, arguments: tuple[object, ...]) -> None:
+    if _unmarked and event in STARTS:
+        pytest.fail(f"{event} {arguments[:1]}: `make quick` runs this test; mark it with @pytest.mark.process, or do without")
+
+
+sys.addaudithook(_refuse)
+
+
+@pytest.fixture(scope="session")
+def processes() -> None:
+    """Asked for by fixtures that start a program or open a socket: marks the tests that use them."""
+
+
 @pytest.fixture(scope="session")
 def repository() -> Path:
     """The top of the work tree."""
@@ -56,7 +98,7 @@ def bundle() -> Bundle:
 
 
 @pytest.fixture(scope="session")
-def program() -> Callable[[str], str]:
+def program(processes: None) -> Callable[[str], str]:
     """The path of a program that the tests need; a missing one is a failure, never a skip."""
     path = os.pathsep.join((str(REPOSITORY / ".tools" / "bin"), os.environ["PATH"], "/usr/sbin"))
 
@@ -76,7 +118,7 @@ def schema() -> Callable[[str], Any]:
 
 
 @pytest.fixture(scope="session")
-def modules() -> Callable[..., Path]:
+def modules(processes: None) -> Callable[..., Path]:
     """The folder of the npm packages that `make test` fetches. Where Node or one of those named is missing, the test is skipped and says so."""
     folder = REPOSITORY / ".tools" / "npm" / "node_modules"
 

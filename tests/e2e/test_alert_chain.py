@@ -30,7 +30,7 @@ from balance.monitoring.bundle import Bundle
 
 from .conftest import Inbox, Origin, alerting, eventually, fetch, free_port, running
 
-pytestmark = pytest.mark.e2e
+pytestmark = pytest.mark.process
 WAIT_SECONDS = 2
 WINDOW_SECONDS = 5
 FEWEST_REQUESTS = 10

@@ -387,11 +387,13 @@ def test_without_any_source_the_cure_is_told(capsys: pytest.CaptureFixture[str],
     assert "no source of dashboards and rules is installed" in capsys.readouterr().err
 
 
+@pytest.mark.process
 def test_a_reader_that_stops_early_is_no_error() -> None:
     run = subprocess.run(f"{sys.executable} -m balance.gen.cli catalog | head -c 10", shell=True, capture_output=True, text=True, check=True)
     assert (len(run.stdout), run.stderr) == (10, "")
 
 
+@pytest.mark.process
 def test_a_full_disk_is_told_in_one_line() -> None:
     run = subprocess.run(f"{sys.executable} -m balance.gen.cli dashboards > /dev/full", shell=True, stderr=subprocess.PIPE, text=True, check=False)
     assert (run.returncode, run.stderr) == (2, "balance-gen: standard output: No space left on device (free some space, or write elsewhere)\n")
@@ -402,11 +404,13 @@ def test_a_number_in_exponent_notation_is_a_number(capsys: pytest.CaptureFixture
     assert 'process_resident_memory_bytes{job="balance"} > 1000000000\n' in capsys.readouterr().out
 
 
+@pytest.mark.process
 def test_output_that_goes_nowhere_is_no_traceback() -> None:
     run = subprocess.run(f"{sys.executable} -m balance.gen.cli catalog >&-", shell=True, stderr=subprocess.PIPE, text=True, check=False)
     assert run.stderr == ""
 
 
+@pytest.mark.process
 def test_the_output_is_the_same_whatever_the_machine() -> None:
     outputs = set()
     for changes in (
@@ -423,6 +427,7 @@ def test_the_output_is_the_same_whatever_the_machine() -> None:
     assert len(outputs) == 1
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("program", "unwanted"),
     [

@@ -230,6 +230,7 @@ def test_the_import_form_asks_for_the_data_source_and_has_no_variable_for_it(mai
     assert [variable["name"] for variable in model["templating"]["list"]] == ["job", "instance"]
 
 
+@pytest.mark.process
 def test_grafanalib_renders_the_same_with_attrs_as_with_the_stand_in(model: Json) -> None:
     """The stand-in is a matter of speed alone. A process of its own: this one has loaded grafanalib already."""
     program = (
@@ -242,6 +243,7 @@ def test_grafanalib_renders_the_same_with_attrs_as_with_the_stand_in(model: Json
     assert json.loads(slow.stdout) == model
 
 
+@pytest.mark.process
 def test_the_stand_in_for_attrs_is_gone_once_grafanalib_is_loaded() -> None:
     program = (
         "import sys\n"
