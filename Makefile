@@ -4,7 +4,7 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/.tools/bin:$(PATH):/usr/sbin
 unexport PYTHONPATH
 
-.PHONY: help demo lint quick test check docs docs-serve pictures bench fuzz mutants release-check lock clean
+.PHONY: help demo lint quick check promtool test docs docs-serve pictures bench fuzz mutants release-check lock clean
 
 help:
 	@echo "make demo   the balancer, backends, traffic, and a page with buttons that break things; Ctrl-C stops it"
@@ -42,12 +42,15 @@ quick: lint
 check: lint
 	$(BIN)/balance-gen check
 
-test: $(if $(TESTS),.venv/ready,check docs)
+promtool: .venv/ready
+	$(BIN)/balance-gen test
+
+test: .venv/ready
 	tools/setup programs prometheus=prometheus promtool=prometheus prometheus-alertmanager=prometheus-alertmanager amtool=prometheus-alertmanager \
 		vmalert=victoria-metrics jsonnet=jsonnet slowhttptest=slowhttptest curl=curl git=git chromium-headless-shell=chromium-headless-shell \
 		systemd-analyze=systemd
 	tools/setup modules tests/preview
-	$(if $(TESTS),,$(BIN)/balance-gen test)
+	$(if $(TESTS),,$(MAKE) --no-print-directory --output-sync --jobs 2 check docs promtool)
 	$(BIN)/python -m pytest -n auto --dist worksteal $(PYTEST) $(TESTS)
 
 # --strict: a link or anchor that leads nowhere is an error (with --quiet it would not be: mkdocs counts the warnings that it shows)
