@@ -4,11 +4,12 @@ BIN := .venv/bin
 export PATH := $(CURDIR)/.tools/bin:$(PATH):/usr/sbin
 unexport PYTHONPATH
 
-.PHONY: help demo test check docs docs-serve pictures bench fuzz mutants release-check lock clean
+.PHONY: help demo lint quick check promtool test docs docs-serve pictures bench fuzz mutants release-check lock clean
 
 help:
 	@echo "make demo   the balancer, backends, traffic, and a page with buttons that break things; Ctrl-C stops it"
-	@echo "make test   all checks and tests"
+	@echo "make quick  format, lint, types, imports, and the tests that start nothing: half a minute"
+	@echo "make test   all checks and tests (TESTS=tests/render: the tests of a part)"
 	@echo "make docs   the documentation as a site, into site/; make docs-serve shows it"
 	@echo "make pictures  docs/pictures, drawn anew"
 	@echo "make bench  the figures of the README, measured here (BENCH=NAME: one of them)"
@@ -29,20 +30,28 @@ help:
 demo: $(if $(wildcard .venv/ready),.venv/ready,.venv/ready-demo)
 	@$(BIN)/balance demo
 
-check: .venv/ready
-	$(BIN)/ruff check
+lint: .venv/ready
 	$(BIN)/ruff format --check
+	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+
+quick: lint
+	$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not process" $(PYTEST) $(TESTS)
+
+check: lint
 	$(BIN)/balance-gen check
 
-test: check docs
+promtool: .venv/ready
+	$(BIN)/balance-gen test
+
+test: .venv/ready
 	tools/setup programs prometheus=prometheus promtool=prometheus prometheus-alertmanager=prometheus-alertmanager amtool=prometheus-alertmanager \
 		vmalert=victoria-metrics jsonnet=jsonnet slowhttptest=slowhttptest curl=curl git=git chromium-headless-shell=chromium-headless-shell \
 		systemd-analyze=systemd
 	tools/setup modules tests/preview
-	$(BIN)/balance-gen test
-	$(BIN)/python -m pytest -n 2 $(PYTEST)
+	$(if $(TESTS),,$(MAKE) --no-print-directory --output-sync --jobs 2 check docs promtool)
+	$(BIN)/python -m pytest -n auto --dist worksteal $(PYTEST) $(TESTS)
 
 # --strict: a link or anchor that leads nowhere is an error (with --quiet it would not be: mkdocs counts the warnings that it shows)
 docs: .venv/ready

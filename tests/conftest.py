@@ -6,9 +6,12 @@ import ipaddress
 import os
 import shutil
 import ssl
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -25,6 +28,63 @@ NOW = datetime.now(UTC)
 DAY = timedelta(days=1)
 REPOSITORY = Path(__file__).resolve().parent.parent
 os.environ["NO_BALANCE_CACHE"] = "1"  # what was kept by other runs proves nothing; the tests of the cache switch it on
+SCHEMAS = {
+    "PrometheusRule": "prometheus_operator.v1",
+    "ServiceMonitor": "prometheus_operator.v1",
+    "ConfigMap": "kubernetes.core.v1",
+    "Service": "kubernetes.core.v1",
+    "Deployment": "kubernetes.apps.v1",
+    "HorizontalPodAutoscaler": "kubernetes.autoscaling.v2",
+    "PodDisruptionBudget": "kubernetes.policy.v1",
+}
+"""Where the schema of each kind of object is, in `cloudcoil.models`."""
+
+# The tests start Python a thousand times: what is compiled is kept, whatever the machine's environment says.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+# No test trusts what the machine trusts; reading those certificates takes a seventh of the time in which a balancer starts.
+os.environ["SSL_CERT_FILE"] = os.devnull
+
+STARTS = frozenset({"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.exec", "os.system", "socket.bind", "socket.connect"})
+"""Audit events (docs.python.org/3/library/audit_events.html) of what a test does only with the mark `process`."""
+_unmarked: list[str] = []
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Two a core: about half of the time a test waits."""
+    return 2 * (os.cpu_count() or 1)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what uses the fixture `processes`, directly or through others."""
+    for item in items:
+        if "processes" in getattr(item, "fixturenames", ()):
+            item.add_marker("process")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """While a test without the mark runs, nothing may start."""
+    if not item.get_closest_marker("process"):
+        _unmarked.append(item.nodeid)
+    try:
+        return (yield)
+    finally:
+        _unmarked.clear()
+
+
+def _refuse(event: str, arguments: tuple[object, ...]) -> None:
+    if _unmarked and event in STARTS:
+        pytest.fail(f"{event} {arguments[:1]}: `make quick` runs this test; mark it with @pytest.mark.process, or do without")
+
+
+sys.addaudithook(_refuse)
+
+
+@pytest.fixture(scope="session")
+def processes() -> None:
+    """Asked for by fixtures that start a program or open a socket: marks the tests that use them."""
 
 
 @pytest.fixture(scope="session")
@@ -40,7 +100,7 @@ def bundle() -> Bundle:
 
 
 @pytest.fixture(scope="session")
-def program() -> Callable[[str], str]:
+def program(processes: None) -> Callable[[str], str]:
     """The path of a program that the tests need; a missing one is a failure, never a skip."""
     path = os.pathsep.join((str(REPOSITORY / ".tools" / "bin"), os.environ["PATH"], "/usr/sbin"))
 
@@ -54,7 +114,13 @@ def program() -> Callable[[str], str]:
 
 
 @pytest.fixture(scope="session")
-def modules() -> Callable[..., Path]:
+def schema() -> Callable[[str], Any]:
+    """The schema of a kind of object, from Kubernetes or Prometheus' operator, as a pydantic model. Imported when asked for: that takes seconds."""
+    return lambda kind: getattr(import_module(f"cloudcoil.models.{SCHEMAS[kind]}"), kind)
+
+
+@pytest.fixture(scope="session")
+def modules(processes: None) -> Callable[..., Path]:
     """The folder of the npm packages that `make test` fetches. Where Node or one of those named is missing, the test is skipped and says so."""
     folder = REPOSITORY / ".tools" / "npm" / "node_modules"
 

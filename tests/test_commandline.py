@@ -94,6 +94,7 @@ def test_an_option_is_not_to_be_abbreviated(program: str, name: str, capsys: pyt
     assert capsys.readouterr().err.count("\n") == 1
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("program", "arguments"),
     [
@@ -111,6 +112,7 @@ def test_a_reader_that_goes_away_is_no_traceback(program: str, arguments: str) -
     assert run.returncode == commandline.EXIT_PIPE or (run.returncode == 0 and arguments == "--help"), "argparse may not mind"
 
 
+@pytest.mark.process
 def test_a_listener_on_stderr_that_goes_away_changes_no_exit_code() -> None:
     reader, writer = os.pipe()
     os.close(reader)
@@ -119,6 +121,7 @@ def test_a_listener_on_stderr_that_goes_away_changes_no_exit_code() -> None:
     assert (run.returncode, run.stdout) == (2, b"")
 
 
+@pytest.mark.process
 def test_closed_streams_mix_no_words_into_the_output() -> None:
     run = subprocess.run(f"{shlex.join(started('balance-gen', 'write'))} 2>&-", shell=True, stdout=subprocess.PIPE, check=False)
     assert (run.returncode, run.stdout) == (0, b"")
@@ -127,6 +130,7 @@ def test_closed_streams_mix_no_words_into_the_output() -> None:
 SLOW = "import pathlib, time\npathlib.Path('begun').touch()\ntime.sleep(60)\n"
 
 
+@pytest.mark.process
 def test_control_c_ends_a_command_in_one_line_with_exit_code_130(tmp_path: Path) -> None:
     (tmp_path / "slow.py").write_text(SLOW)
     process = subprocess.Popen(
@@ -188,6 +192,7 @@ def test_verbose_shows_where_a_users_own_source_failed(tmp_path: Path, capsys: p
     assert told.index('failing.py", line 4, in <module>') < told.index("balance-gen: source failing:bundle")
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(("option", "expected"), [("--quiet", False), ("--verbose", True)])
 def test_quiet_and_verbose_are_the_balancers_log_level(tmp_path: Path, option: str, expected: bool) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
@@ -224,6 +229,7 @@ def on_terminal(arguments: list[str], environment: dict[str, str]) -> str:
     return shown.decode()
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("arguments", "coloured"),
     [
@@ -250,6 +256,7 @@ print("done")
 """
 
 
+@pytest.mark.process
 def test_a_terminal_sees_progress_of_what_takes_over_a_second() -> None:
     shown = on_terminal([sys.executable, "-c", LONG.format(seconds=0.7)], {})
     assert "] 1/3 two" in shown
@@ -278,6 +285,7 @@ def completed(program: str, words: list[str], folder: Path) -> set[str]:
     return set(subprocess.run(["bash", "-c", text], capture_output=True, text=True, check=True, cwd=folder).stdout.split())
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("program", LINES)
 def test_bash_completes_all_commands_and_their_options(program: str, tmp_path: Path) -> None:
     commands = LINES[program][0]().commands
@@ -286,6 +294,7 @@ def test_bash_completes_all_commands_and_their_options(program: str, tmp_path: P
         assert completed(program, [name, "--"], tmp_path) == set(command.long_options)
 
 
+@pytest.mark.process
 def test_bash_completes_choices_and_files(tmp_path: Path) -> None:
     (tmp_path / "settings.yaml").touch()
     assert completed("balance-gen", ["rules", "--ruler", "vm"], tmp_path) == {"vmalert", "vmalert-1.79"}

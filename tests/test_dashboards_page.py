@@ -27,6 +27,7 @@ def commands(block: str) -> list[list[str]]:
     return [line.partition("#")[0].split()[2:] for line in block.splitlines() if line.startswith("$ balance-gen ")]
 
 
+@pytest.mark.process
 def test_the_dashboard_of_another_service_takes_twenty_lines_and_has_no_finding(page: str, tmp_path: Path) -> None:
     (example,) = blocks(page, "python")
     assert len([line for line in example.splitlines() if line and not line.startswith("#")]) <= 20

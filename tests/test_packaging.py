@@ -30,12 +30,12 @@ def build(target: str, pattern: str, repository: Path, out: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def wheel(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def wheel(processes: None, repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return given("WHEEL") or build("wheel", "*.whl", repository, tmp_path_factory.mktemp("wheel"))
 
 
 @pytest.fixture(scope="module")
-def sdist(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def sdist(processes: None, repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return given("SDIST") or build("sdist", "*.tar.gz", repository, tmp_path_factory.mktemp("sdist"))
 
 

@@ -37,6 +37,7 @@ def test_the_shop_is_about_a_hundred_lines(repository: Path) -> None:
     assert len(code) < 100
 
 
+@pytest.mark.process
 def test_the_types_of_the_shop_are_checked(shop: Path) -> None:
     done = subprocess.run([sys.executable, "-m", "mypy", "--strict", "shop"], cwd=shop, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout

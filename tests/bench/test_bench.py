@@ -60,6 +60,7 @@ def server(answer: bytes, released: threading.Event) -> Iterator[int]:
             thread.join(60)
 
 
+@pytest.mark.process
 def test_requests_that_a_stalled_server_holds_back_count_from_when_they_were_due() -> None:
     released = threading.Event()
     with server(GOOD, released) as port:
@@ -70,6 +71,7 @@ def test_requests_that_a_stalled_server_holds_back_count_from_when_they_were_due
     assert found.p99 > 0.4
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("answer", "complaint"),
     [

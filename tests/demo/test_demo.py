@@ -17,6 +17,8 @@ from balance.lb.catalog import metrics as m
 
 from .running import FREE, demo, eventually, fetched, processes_of, running
 
+pytestmark = pytest.mark.process
+
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_demo_serves_shows_traffic_and_leaves_nothing_behind(tmp_path: Path, number: signal.Signals) -> None:

@@ -12,7 +12,7 @@ from .running import fetched, running
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def page(processes: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Where the page of a running demo is."""
     with running(tmp_path_factory.mktemp("demo"), "--embedded") as (process, places):
         yield places["page"]

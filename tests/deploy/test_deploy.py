@@ -16,8 +16,6 @@ from urllib.parse import urlsplit
 
 import pytest
 import yaml
-from cloudcoil.models.kubernetes.core import v1 as core
-from compose_spec import PyCompose
 
 from balance.commands import cli as gen
 from balance.lb import cli as lb
@@ -101,6 +99,7 @@ def test_the_image_starts_the_balancer_as_its_objects_and_its_configuration_say(
     assert {int(port) for port in final["EXPOSE"].split()} == set(workload.ports.values())
 
 
+@pytest.mark.process
 def test_the_health_check_of_the_image_asks_a_real_balancer(final: dict[str, str], workload: Workload, tmp_path: Path) -> None:
     options, _, command = final["HEALTHCHECK"].partition("CMD ")
     assert "--interval=" in options
@@ -121,8 +120,15 @@ def test_the_health_check_of_the_image_asks_a_real_balancer(final: dict[str, str
     assert subprocess.run([sys.executable, *words[1:-1], program], check=False, stderr=subprocess.DEVNULL).returncode == 1
 
 
+def validate_compose(document: dict[str, Any]) -> None:
+    """Raises `ValueError` where it is no compose file."""
+    from compose_spec import PyCompose  # slow to import
+
+    PyCompose.from_yaml(yaml.safe_dump(document)).validate()
+
+
 def test_the_compose_file_is_one(compose: dict[str, Any]) -> None:
-    PyCompose.from_yaml(yaml.safe_dump(compose)).validate()
+    validate_compose(compose)
 
 
 @pytest.mark.parametrize(
@@ -136,7 +142,7 @@ def test_the_compose_file_is_one(compose: dict[str, Any]) -> None:
 def test_what_is_wrong_in_a_compose_file_is_refused(compose: dict[str, Any], change: dict[str, Any], fault: str) -> None:
     services = {**compose["services"], "grafana": {**compose["services"]["grafana"], **change}}
     with pytest.raises(ValueError, match=fault):
-        PyCompose.from_yaml(yaml.safe_dump({**compose, "services": services})).validate()
+        validate_compose({**compose, "services": services})
 
 
 def test_what_the_containers_mount_and_wait_for_exists(compose: dict[str, Any], deploy: Path) -> None:
@@ -260,10 +266,10 @@ def test_the_unit_runs_commands_that_exist_and_waits_for_the_end_of_requests(dep
 
 
 def test_the_configuration_in_kubernetes_is_the_one_that_pods_mount_with_the_ports_of_their_services(
-    deploy: Path, repository: Path, workload: Workload
+    deploy: Path, repository: Path, workload: Workload, schema: Callable[[str], Any]
 ) -> None:
     document = yaml.safe_load((deploy / "kubernetes" / "configuration.yaml").read_text())
-    assert core.ConfigMap.model_validate(document).model_dump(mode="json", by_alias=True, exclude_unset=True) == document
+    assert schema("ConfigMap").model_validate(document).model_dump(mode="json", by_alias=True, exclude_unset=True) == document
     pod = yaml.safe_load((repository / "generated" / "kubernetes" / "deployment.yaml").read_text())["spec"]["template"]["spec"]
     (volume,) = pod["volumes"]
     assert volume["configMap"]["name"] == document["metadata"]["name"]

@@ -20,7 +20,7 @@ from tests.docs.session import CANNOT, ELSEWHERE, HOLDS, Session, follow, read
 from tests.e2e.conftest import Origin, balancing, eventually, fetch, free_port, running
 from tests.live.test_adopt import SHOP
 
-pytestmark = pytest.mark.e2e
+pytestmark = pytest.mark.process
 
 PAGES = ("README.md", *sorted(path.relative_to(REPOSITORY).as_posix() for path in (REPOSITORY / "docs").rglob("*.md")))
 SESSIONS = {page: session for page in PAGES if (session := read((REPOSITORY / page).read_text())).steps}

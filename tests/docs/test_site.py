@@ -20,7 +20,7 @@ from tools.docs import reference
 
 
 @pytest.fixture(scope="module")
-def site(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def site(processes: None, repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The site, as `make docs` builds it."""
     folder = tmp_path_factory.mktemp("site")
     done = build(repository, folder)
@@ -55,6 +55,7 @@ def test_the_words_of_lists_and_tables_are_shown_as_such(site: Path) -> None:
         assert "\\|" not in "".join(re.findall(r"<td.*?</td>", page.read_text(), re.DOTALL)), page.name
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
@@ -81,6 +82,7 @@ def options(page: str) -> set[str]:
     return set(re.findall(r"--[a-z][a-z-]+", page))
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(("name", "parser"), [("balance-gen", balance_gen()), ("balance", balance())])
 def test_every_command_and_option_has_its_place(name: str, parser: object, pages: dict[str, str]) -> None:
     page = pages[f"{name}.md"]

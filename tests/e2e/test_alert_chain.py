@@ -30,7 +30,7 @@ from balance.monitoring.bundle import Bundle
 
 from .conftest import Inbox, Origin, alerting, eventually, fetch, free_port, running
 
-pytestmark = pytest.mark.e2e
+pytestmark = pytest.mark.process
 WAIT_SECONDS = 2
 WINDOW_SECONDS = 5
 FEWEST_REQUESTS = 10
@@ -260,8 +260,9 @@ def chained(top: Path, program: Callable[[str], str], bundle: Bundle) -> Iterato
         assert main(["alertmanager", "--out", str(top), "--settings", str(settings(first, inbox, 0, bundle))]) == 0
         alertmanager = stack.enter_context(alerting(program("prometheus-alertmanager"), top / "alertmanager" / "alertmanager.yml"))
         for scene in scenes.values():
-            chosen = settings(scene, inbox, alertmanager, bundle)
-            assert main(["write", "--out", str(scene.folder / "generated"), "--settings", str(chosen)]) == 0
+            chosen, generated = str(settings(scene, inbox, alertmanager, bundle)), scene.folder / "generated"
+            assert main(["prometheus", "--out", str(generated), "--settings", chosen]) == 0
+            assert main(["rules", "--out", str(generated / "prometheus" / "rules"), "--settings", chosen]) == 0
         whole, *others = [yaml.safe_load((scene.folder / "generated/prometheus/prometheus.yml").read_text()) for scene in scenes.values()]
         for part in ("scrape_configs", "rule_files"):
             whole[part] += [one for other in others for one in other[part]]

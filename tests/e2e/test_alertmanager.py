@@ -21,7 +21,7 @@ from balance.live.alertmanager import Alertmanager
 
 from .conftest import Inbox, alerting, eventually, free_port
 
-pytestmark = pytest.mark.e2e
+pytestmark = pytest.mark.process
 LINKS = {"runbook_url": "https://runbooks.test/BalanceDown.md", "dashboard_url": "https://grafana.test/d/balance?viewPanel=3"}
 ALERT = {
     "labels": {"alertname": "BalanceDown", "severity": "critical", "job": "balance", "instance": "a:1"},

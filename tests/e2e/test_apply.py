@@ -16,7 +16,7 @@ from balance.commands.cli import main
 from .conftest import alerting, eventually, fetch, free_port, running
 from .grafana_api import TOKEN, Grafana
 
-pytestmark = pytest.mark.e2e
+pytestmark = pytest.mark.process
 
 
 class Systems:

@@ -25,7 +25,7 @@ def phase_of(report: Report, fault: Fault) -> Phase:
     return next(phase for phase in report.phases if phase.fault is fault)
 
 
-@pytest.mark.e2e
+@pytest.mark.process
 def test_faults_of_backends_cost_no_more_than_their_window_and_all_books_agree(tmp_path: Path) -> None:
     report = asyncio.run(run(tmp_path, FAULTS))
     check(report)
@@ -34,7 +34,7 @@ def test_faults_of_backends_cost_no_more_than_their_window_and_all_books_agree(t
     assert phase_of(report, FLAPPING).falls >= 2, "its health failed more than once"
 
 
-@pytest.mark.e2e
+@pytest.mark.process
 def test_a_worker_that_is_killed_costs_what_is_in_flight_at_it_and_nothing_afterwards(tmp_path: Path) -> None:
     report = asyncio.run(run(tmp_path, OF_WORKERS, workers=WORKERS))
     check(report)
@@ -43,7 +43,7 @@ def test_a_worker_that_is_killed_costs_what_is_in_flight_at_it_and_nothing_after
     assert killed.late == 0
 
 
-@pytest.mark.e2e
+@pytest.mark.process
 def test_an_outage_of_all_backends_is_not_multiplied_by_retries(tmp_path: Path) -> None:
     (outage,) = asyncio.run(run(tmp_path, [OUTAGE], settings=UNGUARDED)).phases
     assert outage.failed > outage.asked / 2, "the outage was there"

@@ -22,7 +22,7 @@ from .conftest import eventually, fetch
 from .doctor_chain import JOBS, UNKNOWN, Chain, chosen, port
 from .grafana_api import TOKEN
 
-pytestmark = pytest.mark.e2e
+pytestmark = pytest.mark.process
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "troubleshooting.md"
 ROWS = {check: words for words, check in re.findall(r"^\| .+? \| `(.+?) \[([a-z-]+)\]` \| .+? \|$", PAGE.read_text(), re.MULTILINE)}
 ALSO = {

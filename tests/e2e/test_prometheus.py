@@ -21,7 +21,7 @@ from .conftest import Origin, balancing, eventually, fetch, free_port, running
 if TYPE_CHECKING:
     from tests.conftest import Authority
 
-pytestmark = pytest.mark.e2e
+pytestmark = pytest.mark.process
 SETTINGS = """
 prometheus: {{scrape_interval: 1s, evaluation_interval: 1s, targets: ["127.0.0.1:{admin}", "127.0.0.1:{silent}"]}}
 alerts: {{BalanceBackendDown: {{for: 3s}}}}

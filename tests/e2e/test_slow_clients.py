@@ -25,7 +25,7 @@ def origin() -> Iterator[Origin]:
     made.stop()
 
 
-@pytest.mark.e2e
+@pytest.mark.process
 @pytest.mark.parametrize("kind", SLOW)
 def test_slow_clients_are_ended_and_others_served_meanwhile(kind: str, origin: Origin, program: Callable[[str], str], tmp_path: Path) -> None:
     config = tmp_path / "balance.yaml"

@@ -25,6 +25,12 @@ def in_an_empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
     sys.path[:] = path
 
 
+@pytest.fixture
+def written(in_an_empty_directory: None, repository: Path) -> None:
+    """What `write --out out` writes: see `test_what_write_has_written_is_what_the_repository_holds`."""
+    shutil.copytree(repository / "generated", "out")
+
+
 def contents(directory: Path) -> dict[str, bytes]:
     return {path.relative_to(directory).as_posix(): path.read_bytes() for path in directory.rglob("*") if path.is_file()}
 
@@ -353,8 +359,8 @@ def test_a_mark_of_somebody_else_does_not_open_a_directory() -> None:
     assert Path("precious.txt").read_text() == "precious"
 
 
+@pytest.mark.usefixtures("written")
 def test_what_is_hidden_in_the_directory_is_left_alone() -> None:
-    main(["write", "--out", "out"])
     Path("out/.git").mkdir()
     Path("out/.git/HEAD").write_text("ref: refs/heads/main")
     assert main(["write", "--out", "out"]) == 0
@@ -362,10 +368,10 @@ def test_what_is_hidden_in_the_directory_is_left_alone() -> None:
     assert Path("out/.git/HEAD").exists()
 
 
+@pytest.mark.usefixtures("written")
 def test_a_link_in_the_directory_is_an_orphan() -> None:
     Path("elsewhere").mkdir()
     Path("elsewhere/precious.txt").write_text("precious")
-    main(["write", "--out", "out"])
     Path("out/link").symlink_to("../elsewhere")
     assert main(["check", "--out", "out"]) == 1
     assert main(["write", "--out", "out"]) == 0
@@ -373,8 +379,8 @@ def test_a_link_in_the_directory_is_an_orphan() -> None:
     assert Path("elsewhere/precious.txt").exists()
 
 
+@pytest.mark.usefixtures("written")
 def test_a_directory_in_the_place_of_a_file_stops_a_write_before_it_begins(capsys: pytest.CaptureFixture[str]) -> None:
-    main(["write", "--out", "out"])
     Path("out/prometheus/prometheus.yml").unlink()
     Path("out/prometheus/prometheus.yml").mkdir()
     Path("out/prometheus/prometheus.yml/stray").write_text("stray")
@@ -384,8 +390,8 @@ def test_a_directory_in_the_place_of_a_file_stops_a_write_before_it_begins(capsy
     assert contents(Path("out")) == before
 
 
+@pytest.mark.usefixtures("written")
 def test_a_write_that_fails_leaves_everything_as_it_was(capsys: pytest.CaptureFixture[str]) -> None:
-    main(["write", "--out", "out"])
     shutil.rmtree("out/dashboards")
     Path("out/dashboards").write_text("a file where a directory must be")
     Path("out/catalog.json").write_text("old")
@@ -433,11 +439,13 @@ def test_without_any_source_the_cure_is_told(capsys: pytest.CaptureFixture[str],
     assert "no source of dashboards and rules is installed" in capsys.readouterr().err
 
 
+@pytest.mark.process
 def test_a_reader_that_stops_early_is_no_error() -> None:
     run = subprocess.run(f"{sys.executable} -m balance.commands.cli catalog | head -c 10", shell=True, capture_output=True, text=True, check=True)
     assert (len(run.stdout), run.stderr) == (10, "")
 
 
+@pytest.mark.process
 def test_a_full_disk_is_told_in_one_line() -> None:
     run = subprocess.run(
         f"{sys.executable} -m balance.commands.cli dashboards > /dev/full", shell=True, stderr=subprocess.PIPE, text=True, check=False
@@ -450,11 +458,13 @@ def test_a_number_in_exponent_notation_is_a_number(capsys: pytest.CaptureFixture
     assert 'process_resident_memory_bytes{job="balance"} > 1000000000\n' in capsys.readouterr().out
 
 
+@pytest.mark.process
 def test_output_that_goes_nowhere_is_no_traceback() -> None:
     run = subprocess.run(f"{sys.executable} -m balance.commands.cli catalog >&-", shell=True, stderr=subprocess.PIPE, text=True, check=False)
     assert run.stderr == ""
 
 
+@pytest.mark.process
 def test_the_output_is_the_same_whatever_the_machine() -> None:
     outputs = set()
     for changes in (
@@ -471,6 +481,7 @@ def test_the_output_is_the_same_whatever_the_machine() -> None:
     assert len(outputs) == 1
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("program", "unwanted"),
     [

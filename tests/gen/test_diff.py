@@ -275,6 +275,7 @@ def revisions(generated: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     return folder
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     "sides",
     [("one", "two"), ("one", "generated"), ("two~1", f"two:service/generated/{ALERTS}"), (f"one:./generated/{ALERTS}", "HEAD")],
@@ -284,6 +285,7 @@ def test_revisions_of_git_are_compared(revisions: Path, sides: tuple[str, str], 
     assert capsys.readouterr().out == f"alert {ERRORS}: threshold 0.05 to 0.02: notable\n"
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -316,6 +318,7 @@ def test_what_cannot_be_compared_ends_in_one_line(
     assert captured.err.count("\n") == 1
 
 
+@pytest.mark.process
 def test_two_sides_need_no_source(revisions: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["diff", "one", "two", "--source", "no.such:module"]) == 0
 

@@ -416,14 +416,14 @@ class World:
 
 
 @pytest.fixture
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def world(processes: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     made = World(lambda: tmp_path_factory.mktemp("balancer"))
     yield made
     made.close()
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def shared(processes: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """A world that the tests of a module share."""
     made = World(lambda: tmp_path_factory.mktemp("balancer"))
     yield made

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import jsonschema
 import pytest
-from openapi_spec_validator import OpenAPIV31SpecValidator, validate
 
 from balance.lb.config import parse
 from balance.lb.control.openapi import OPERATIONS, SCHEMAS, document
@@ -78,6 +77,8 @@ def told(balancer: Balancer, method: str, path: str, headers: dict[str, Any] | N
 
 
 def test_the_document_is_openapi(balancer: Balancer) -> None:
+    from openapi_spec_validator import OpenAPIV31SpecValidator, validate  # slow to import, and for one test
+
     validate(described(balancer), cls=OpenAPIV31SpecValidator)
 
 

@@ -78,6 +78,7 @@ def large(tmp_path: Path) -> Path:
     return file
 
 
+@pytest.mark.process
 def test_check_config_shows_what_is_in_force(large: Path) -> None:
     assert balance("check-config", str(large)) == (0, SHOWN.format(file=large), "")
 
@@ -86,6 +87,7 @@ def test_the_json_schema_accepts_a_bit_of_everything() -> None:
     jsonschema.validate(yaml.safe_load(LARGE), json_schema())
 
 
+@pytest.mark.process
 def test_check_config_tells_everything_to_programs(large: Path) -> None:
     code, output, _errors = balance("check-config", str(large), "--format", "json")
     found = json.loads(output)
@@ -100,6 +102,7 @@ def test_check_config_tells_everything_to_programs(large: Path) -> None:
     assert found["routes"][0]["match"]["headers"] == [["x-beta", "1"]]
 
 
+@pytest.mark.process
 def test_the_short_form_is_shown_written_out(tmp_path: Path) -> None:
     file = tmp_path / "balance.yaml"
     file.write_text(SMALL)
@@ -108,6 +111,7 @@ def test_the_short_form_is_shown_written_out(tmp_path: Path) -> None:
     assert output.endswith("  1  default  any   any     /     any     default\n")
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("command", [["check-config"], ["serve", "-c"]], ids=["check-config", "serve"])
 def test_a_bad_file_is_one_line_per_problem_and_exit_2(tmp_path: Path, command: list[str]) -> None:
     file = tmp_path / "balance.yaml"
@@ -123,6 +127,7 @@ def test_a_bad_file_is_one_line_per_problem_and_exit_2(tmp_path: Path, command: 
 UNREADABLE = {"missing": "no such file or directory", "a directory": "is a directory", "no text": "is not UTF-8 text"}
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("case", UNREADABLE)
 def test_a_file_that_cannot_be_read_is_one_line_and_exit_2(tmp_path: Path, case: str) -> None:
     path = tmp_path / "balance.yaml"
@@ -136,12 +141,14 @@ def test_a_file_that_cannot_be_read_is_one_line_and_exit_2(tmp_path: Path, case:
     assert UNREADABLE[case] in errors
 
 
+@pytest.mark.process
 def test_schema_prints_json_schema() -> None:
     code, output, _errors = balance("schema")
     assert code == 0
     assert json.loads(output) == json_schema()
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("arguments", [[], ["serve"], ["unknown"], ["serve", "-c"]])
 def test_wrong_use_is_one_line_and_exit_2(arguments: list[str]) -> None:
     code, _output, errors = balance(*arguments)
@@ -150,12 +157,14 @@ def test_wrong_use_is_one_line_and_exit_2(arguments: list[str]) -> None:
     assert errors.count("\n") == 1
 
 
+@pytest.mark.process
 def test_help_shows_an_example() -> None:
     code, output, _errors = balance("--help")
     assert code == 0
     assert "backends:" in output
 
 
+@pytest.mark.process
 def test_serving_loads_nothing_that_renders(tmp_path: Path) -> None:
     program = "import sys, balance.lb.app, balance.lb.cli; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
     output = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60, cwd=tmp_path).stdout

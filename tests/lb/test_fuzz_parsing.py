@@ -31,6 +31,7 @@ def test_the_claims_hold_for_all_rows_of_the_tables_however_cut(name: str) -> No
             HARNESSES[name](cut + raw)
 
 
+@pytest.mark.process
 @pytest.mark.skipif(find_spec("atheris") is None, reason="atheris has no wheel for this platform")
 def test_a_short_run_of_the_fuzzer_breaks_no_claim(repository: Path) -> None:
     run = subprocess.run([sys.executable, "-m", "tools.fuzz", "20000"], cwd=repository, capture_output=True, text=True, check=False)

@@ -141,6 +141,7 @@ def _upload(client: Stream) -> None:
         return
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("addresses", ["listen: unix:{0}\nadmin: {{listen: 127.0.0.1:0}}", "listen: 127.0.0.1:0\nadmin: {{listen: unix:{0}}}"])
 def test_a_regular_file_in_the_place_of_a_socket_stays(tmp_path: Path, addresses: str) -> None:
     precious, config = tmp_path / "precious.txt", tmp_path / "balance.yaml"
@@ -157,6 +158,7 @@ def _serve(config: Path) -> tuple[int, str]:
     return run.returncode, run.stderr
 
 
+@pytest.mark.process
 def test_an_admin_socket_is_not_taken_from_one_that_lives(tmp_path: Path) -> None:
     path, config = tmp_path / "admin.sock", tmp_path / "balance.yaml"
     config.write_text(f"listen: 127.0.0.1:0\nadmin: {{listen: unix:{path}}}\nbackends: [{{name: a, address: 127.0.0.1:1}}]\n")

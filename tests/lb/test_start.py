@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 
+pytestmark = pytest.mark.process
+
 if TYPE_CHECKING:
     from pathlib import Path
 

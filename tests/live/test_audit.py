@@ -413,6 +413,7 @@ def test_who_looks_at_what_others_made_needs_no_source_of_their_own(
     assert "no source of dashboards and rules is installed" in capsys.readouterr().err
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -431,6 +432,7 @@ def test_wrong_use_ends_in_one_line(arguments: list[str], words: str, capsys: py
     assert words in capsys.readouterr().err
 
 
+@pytest.mark.process
 def test_a_hundred_dashboards_of_fifty_panels_against_ten_thousand_series_take_under_five_seconds_and_300_mb(tmp_path: Path) -> None:
     bench.write(tmp_path, 1)
     words = ["audit", "--metrics", str(tmp_path / "metrics"), "--dashboards", str(tmp_path), "--format", "json"]

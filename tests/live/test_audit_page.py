@@ -20,6 +20,7 @@ def blocks(page: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
 
 
+@pytest.mark.process
 def test_its_tests_of_a_service_pass_and_notice_what_a_service_says_otherwise(page: str, tmp_path: Path) -> None:
     names = [block.splitlines()[0].removeprefix("# ") for block in blocks(page, "python")]
     assert names == ["till.py", "conftest.py", "test_till.py"]

@@ -20,7 +20,7 @@ from balance.live import world
 from balance.live.audit import audit, names
 from balance.live.question import Question
 
-pytestmark = pytest.mark.e2e
+pytestmark = pytest.mark.process
 
 
 @pytest.fixture(scope="module")

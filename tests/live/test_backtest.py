@@ -197,6 +197,7 @@ def test_suggestions_have_two_digits(value: float, up: float, down: float) -> No
     assert (rounded(value, up=True), rounded(value, up=False)) == (up, down)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("url", "message"),
     [
@@ -212,6 +213,7 @@ def test_a_server_that_cannot_be_asked_is_told_in_one_line(url: str, message: st
     assert message in told[0]
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     "answer", [b"HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\nno", b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", b"rubbish\r\n", b""]
 )

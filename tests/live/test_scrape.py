@@ -140,7 +140,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @pytest.fixture(scope="module")
-def address() -> Iterator[str]:
+def address(processes: None) -> Iterator[str]:
     class Server(ThreadingHTTPServer):
         def handle_error(self, *_: object) -> None:
             pass  # who reads too long is hung up on

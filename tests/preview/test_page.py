@@ -155,6 +155,7 @@ def test_tags_are_closed_in_order(drawn: dict[str, str]) -> None:
         assert not tags.open
 
 
+@pytest.mark.process
 def test_pages_are_the_same_in_every_process(tmp_path: Path) -> None:
     for seed in ("1", "2"):
         command = [sys.executable, "-m", "balance.commands.cli", "preview", "--out", str(tmp_path / seed)]

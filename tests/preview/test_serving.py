@@ -108,6 +108,7 @@ def test_what_prometheus_refuses_is_told_where_it_would_be_drawn(server: str, tm
     assert all("<svg" in panels[title] for title in ("Orders", "Baskets")), "the others are drawn"
 
 
+@pytest.mark.process
 def test_a_server_that_is_none_ends_in_one_line(tmp_path: Path) -> None:
     for url, told in ((f"http://127.0.0.1:{free_port()}", "cannot be reached"), ("prometheus", "is no address of a Prometheus")):
         ended = previewed("--out", str(tmp_path / "pages"), "--prometheus", url)
@@ -116,6 +117,7 @@ def test_a_server_that_is_none_ends_in_one_line(tmp_path: Path) -> None:
         assert not (tmp_path / "pages").exists()
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("words", "told"),
     [
@@ -176,6 +178,7 @@ def test_pages_that_are_served_follow_their_sources_and_tell_what_is_wrong_with_
         eventually("all is well again", lambda: browser.run(panels) == "Orders,Baskets", deadline=60)
 
 
+@pytest.mark.process
 def test_what_is_served_is_for_this_machine_and_not_sent_twice(tmp_path: Path) -> None:
     (tmp_path / "shop.py").write_text(SHOP)
     with served(tmp_path, "--source", "shop:bundle") as (_, port):

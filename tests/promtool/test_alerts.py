@@ -79,9 +79,22 @@ ROWS: list[Row] = [
 ]  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def rules(bundle: Bundle) -> str:
+    """The rule file with the default settings."""
+    return rule_file(evaluate(bundle, SETTINGS), "rules", "alerts")
+
+
 @pytest.mark.parametrize(("name", "alert", "given", "firing"), ROWS, ids=[row[0] for row in ROWS])
 def test_an_alert_fires_when_it_should_and_only_then(
-    name: str, alert: str, given: dict[str, str], firing: list[dict[str, str]], bundle: Bundle, tmp_path: Path, program: Callable[[str], str]
+    name: str,
+    alert: str,
+    given: dict[str, str],
+    firing: list[dict[str, str]],
+    bundle: Bundle,
+    rules: str,
+    tmp_path: Path,
+    program: Callable[[str], str],
 ) -> None:
     severity = {alert.name: alert.severity for alert in bundle.alerts}
     selector = f'alertname="{alert}",' if alert else ""
@@ -95,7 +108,7 @@ def test_an_alert_fires_when_it_should_and_only_then(
         "input_series": [{"series": series, "values": values} for series, values in given.items()],
         "promql_expr_test": [{"expr": f'ALERTS{{{selector}alertstate="firing"}}', "eval_time": "29m", "exp_samples": samples}],
     }
-    (tmp_path / "rules.yaml").write_text(rule_file(evaluate(bundle, SETTINGS), "rules", "alerts"))
+    (tmp_path / "rules.yaml").write_text(rules)
     (tmp_path / "test.yaml").write_text(yaml.safe_dump({"rule_files": ["rules.yaml"], "evaluation_interval": "1m", "tests": [case]}))
     run = subprocess.run([program("promtool"), "test", "rules", "test.yaml"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stdout + run.stderr

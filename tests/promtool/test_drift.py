@@ -23,6 +23,7 @@ def test_there_is_something_to_change(fault: Fault, repository: Path) -> None:
     assert plain is None or plain[0] in (repository / MADE).read_text(encoding="utf-8"), f"{kind}: {plain[0]!r} is not in {RULES}"
 
 
+@pytest.mark.process
 def test_a_fault_in_any_file_is_caught(capsys: pytest.CaptureFixture[str]) -> None:
     first = {fault.path: fault.kind for fault in reversed(FAULTS)}
     assert main(["--first", *first.values()]) == 0

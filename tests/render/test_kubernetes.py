@@ -1,22 +1,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import yaml
-from cloudcoil.models.kubernetes.apps import v1 as apps
-from cloudcoil.models.kubernetes.autoscaling import v2 as autoscaling
-from cloudcoil.models.kubernetes.core import v1 as core
-from cloudcoil.models.kubernetes.policy import v1 as policy
-from cloudcoil.models.prometheus_operator import v1 as operator
 
 from balance.errors import RenderError
 from balance.generate import build
 from balance.monitoring.bundle import Bundle
 from balance.monitoring.settings import KubernetesSettings, PrometheusSettings, Settings
 from balance.render import grafana, kubernetes, rules
+from tests.conftest import SCHEMAS
 
 SETTINGS = Settings(job="balance")
 CHOSEN = Settings(
@@ -33,15 +30,6 @@ CHOSEN = Settings(
         dashboard_annotations={"grafana_folder": "Edge: all"},
     ),
 )
-MODELS: dict[str, Any] = {
-    "PrometheusRule": operator.PrometheusRule,
-    "ServiceMonitor": operator.ServiceMonitor,
-    "ConfigMap": core.ConfigMap,
-    "Service": core.Service,
-    "Deployment": apps.Deployment,
-    "HorizontalPodAutoscaler": autoscaling.HorizontalPodAutoscaler,
-    "PodDisruptionBudget": policy.PodDisruptionBudget,
-}
 RUNNING = {"deployment.yaml", "autoscaler.yaml", "disruption.yaml", "service.yaml", "service-metrics.yaml"}
 
 
@@ -50,19 +38,19 @@ def made(bundle: Bundle, settings: Settings) -> dict[str, dict[str, Any]]:
     return {artifact.path.removeprefix("kubernetes/"): yaml.safe_load(artifact.text) for artifact in build.kubernetes(bundle, settings)}
 
 
-def understood(document: dict[str, Any]) -> Any:
+def understood(schema: Callable[[str], Any], document: dict[str, Any]) -> Any:
     """What the schema of the object's kind (from Kubernetes and from Prometheus' operator) makes of it: unknown keys are lost."""
-    return MODELS[document["kind"]].model_validate(document).model_dump(mode="json", by_alias=True, exclude_unset=True)
+    return schema(document["kind"]).model_validate(document).model_dump(mode="json", by_alias=True, exclude_unset=True)
 
 
 @pytest.mark.parametrize("settings", [SETTINGS, CHOSEN])
-def test_kubernetes_and_the_operator_understand_every_key_of_every_object(bundle: Bundle, settings: Settings) -> None:
+def test_kubernetes_and_the_operator_understand_every_key_of_every_object(bundle: Bundle, settings: Settings, schema: Callable[[str], Any]) -> None:
     objects = made(bundle, settings)
     assert sorted(document["kind"] for document in objects.values()) == sorted(
-        [*(MODELS.keys() - {"ConfigMap"}), "Service", *["ConfigMap"] * len(bundle.dashboards)]
+        [*(SCHEMAS.keys() - {"ConfigMap"}), "Service", *["ConfigMap"] * len(bundle.dashboards)]
     )
     for document in objects.values():
-        assert understood(document) == document
+        assert understood(schema, document) == document
 
 
 @pytest.mark.parametrize(
@@ -74,13 +62,13 @@ def test_kubernetes_and_the_operator_understand_every_key_of_every_object(bundle
         ({"metadata": {"name": "a", "lables": {}}}, ""),
     ],
 )
-def test_the_schemas_refuse_or_lose_what_is_wrong(bundle: Bundle, change: dict[str, Any], fault: str) -> None:
+def test_the_schemas_refuse_or_lose_what_is_wrong(bundle: Bundle, schema: Callable[[str], Any], change: dict[str, Any], fault: str) -> None:
     broken = {**made(bundle, SETTINGS)["rules.yaml"], **change}
     if fault:
         with pytest.raises(ValueError, match=fault):
-            understood(broken)
+            understood(schema, broken)
     else:
-        assert understood(broken) != broken
+        assert understood(schema, broken) != broken
 
 
 def test_the_operator_gets_the_rules_of_the_rule_files(bundle: Bundle) -> None:
@@ -101,8 +89,8 @@ def test_a_config_map_holds_the_dashboard_byte_for_byte(bundle: Bundle) -> None:
 @pytest.mark.parametrize("odd", ["\x7f", "\x85", "\x9f", "\u2028", "\u2029", "\ufeff", "\uffff", "ä", "€", "😀", "'", '"', "\\", "\t", ": ", " #"])
 def test_a_config_map_carries_any_character(bundle: Bundle, odd: str) -> None:
     dashboard = replace(bundle.dashboards[0], description=f"before{odd}after", title=f"{odd} title")
-    text = made(replace(bundle, dashboards=(dashboard,)), SETTINGS)[f"dashboard-{dashboard.name}.yaml"]["data"][f"{dashboard.name}.json"]
-    model = json.loads(text)
+    artifacts = kubernetes.objects(bundle, SETTINGS, [], {dashboard.name: grafana.render(dashboard, SETTINGS)})
+    model = json.loads(yaml.safe_load(artifacts[-1].text)["data"][f"{dashboard.name}.json"])
     assert (model["description"], model["title"]) == (dashboard.description, dashboard.title)
 
 
