@@ -6,6 +6,7 @@ import ipaddress
 import os
 import shutil
 import ssl
+import subprocess
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -24,6 +25,13 @@ from balance.monitoring.settings import Settings
 NOW = datetime.now(UTC)
 DAY = timedelta(days=1)
 REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_makereport(call: pytest.CallInfo[None]) -> None:
+    """A program that fails shows what it said."""
+    if call.excinfo and isinstance(failure := call.excinfo.value, subprocess.CalledProcessError) and failure.stderr:
+        failure.add_note(failure.stderr if isinstance(failure.stderr, str) else failure.stderr.decode(errors="replace"))
 
 
 @pytest.fixture(scope="session")

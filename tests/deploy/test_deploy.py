@@ -111,7 +111,11 @@ def test_the_health_check_of_the_image_asks_a_real_balancer(final: dict[str, str
     )
     assert process.stderr
     try:
-        admin = next(json.loads(line)["admin"] for line in process.stderr if '"event":"started"' in line)
+        said: list[str] = []
+        while not said or '"event":"started"' not in said[-1]:
+            said.append(process.stderr.readline())
+            assert said[-1], f"the balancer did not start:\n{''.join(said)}"
+        admin = json.loads(said[-1])["admin"]
         program = words[-1].replace(f"127.0.0.1:{workload.ports['metrics']}{workload.alive}", f"{admin}{workload.alive}")
         assert program != words[-1]
         assert subprocess.run([sys.executable, *words[1:-1], program], check=False).returncode == 0
