@@ -22,7 +22,7 @@ help:
 	touch $@
 
 # Without the environment of the tests, what the demo needs to run is enough.
-.venv/ready-demo: tools/setup pyproject.toml requirements.lock
+.venv/ready-demo: tools/setup pyproject.toml requirements.lock requirements-build.lock
 	tools/setup demo
 	touch $@
 
@@ -84,6 +84,7 @@ COMPILE := $(BIN)/uv pip compile --quiet $(UPGRADE) --universal --generate-hashe
 lock: .venv/ready
 	$(COMPILE) --group dev pyproject.toml --output-file requirements-dev.lock
 	$(COMPILE) --constraint requirements-dev.lock pyproject.toml --output-file requirements.lock
+	$(COMPILE) --constraint requirements-dev.lock --group build --output-file requirements-build.lock
 	$(COMPILE) --group bench --output-file requirements-bench.lock
 	$(COMPILE) --constraint requirements-dev.lock --group release --output-file requirements-release.lock
 
