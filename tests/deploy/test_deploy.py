@@ -74,9 +74,11 @@ def ports(config: Config) -> dict[str, int]:
 
 def test_the_image_is_built_in_stages_and_runs_as_nobody(steps: list[tuple[str, str]], final: dict[str, str]) -> None:
     assert [word for word, _ in steps].count("FROM") == 2
+    assert re.fullmatch(r"BASE=\S+:3\.13\.\S+@sha256:[0-9a-f]{64}", dict(steps)["ARG"])
+    assert final["FROM"] == "$BASE"
     assert final["USER"] == f"{CONTAINER_USER}:{CONTAINER_USER}"
     assert "RUN" not in final, "nothing but copies: no compiler, no cache"
-    known = "FROM WORKDIR RUN COPY ENV USER EXPOSE STOPSIGNAL HEALTHCHECK ENTRYPOINT CMD"
+    known = "ARG FROM WORKDIR RUN COPY ENV USER EXPOSE STOPSIGNAL HEALTHCHECK ENTRYPOINT CMD"
     assert {word for word, _ in steps} <= set(known.split())
 
 
