@@ -7,6 +7,7 @@ import os
 import shutil
 import ssl
 import subprocess
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,9 +23,11 @@ from balance.gen import collect
 from balance.monitoring.bundle import Bundle
 from balance.monitoring.settings import Settings
 
+REPOSITORY = Path(__file__).resolve().parent.parent
+os.environ["PATH"] = os.pathsep.join((str(REPOSITORY / ".tools" / "bin"), str(Path(sys.executable).parent), os.environ["PATH"], "/usr/sbin"))
+
 NOW = datetime.now(UTC)
 DAY = timedelta(days=1)
-REPOSITORY = Path(__file__).resolve().parent.parent
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -49,10 +52,9 @@ def bundle() -> Bundle:
 @pytest.fixture(scope="session")
 def program() -> Callable[[str], str]:
     """The path of a program that the tests need; a missing one is a failure, never a skip."""
-    path = os.pathsep.join((str(REPOSITORY / ".tools" / "bin"), os.environ["PATH"], "/usr/sbin"))
 
     def find(name: str) -> str:
-        found = shutil.which(name, path=path)
+        found = shutil.which(name)
         if found is None:
             pytest.fail(f"{name} is not installed: run `make test`, which fetches it, or put it on the PATH")
         return found
@@ -62,13 +64,12 @@ def program() -> Callable[[str], str]:
 
 @pytest.fixture(scope="session")
 def modules() -> Callable[..., Path]:
-    """The folder of the npm packages that `make test` fetches. Where Node or one of those named is missing, the test is skipped and says so."""
+    """The folder of the npm packages that the tests need; a missing one is a failure, never a skip."""
     folder = REPOSITORY / ".tools" / "npm" / "node_modules"
 
     def find(*names: str) -> Path:
-        missing = [*([] if shutil.which("node") else ["node"]), *(name for name in names if not (folder / name).is_dir())]
-        if missing:
-            pytest.skip(f"{', '.join(missing)} is not there: `make test` fetches npm packages where npm is and can")
+        if missing := [name for name in names if not (folder / name).is_dir()]:
+            pytest.fail(f"{', '.join(missing)} is not installed: run `make test`, which fetches it")
         return folder
 
     return find
