@@ -38,7 +38,7 @@ check: .venv/ready
 
 test: check docs
 	tools/setup programs prometheus=prometheus promtool=prometheus prometheus-alertmanager=prometheus-alertmanager amtool=prometheus-alertmanager \
-		vmalert=victoria-metrics jsonnet=jsonnet slowhttptest=slowhttptest curl=curl git=git chromium-headless-shell=chromium-headless-shell \
+		vmalert=victoria-metrics jsonnet=jsonnet slowhttptest=slowhttptest curl=curl git=git chromium-headless-shell,chromium=chromium-headless-shell \
 		systemd-analyze=systemd
 	tools/setup modules tests/preview
 	$(BIN)/balance-gen test
@@ -52,7 +52,7 @@ docs-serve: .venv/ready
 	env NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs serve --strict --watch balance --watch tools/docs
 
 pictures: .venv/ready
-	tools/setup programs chromium-headless-shell=chromium-headless-shell
+	tools/setup programs chromium-headless-shell,chromium=chromium-headless-shell
 	tools/pictures
 
 .venv/ready-bench: .venv/ready requirements-bench.lock
