@@ -23,7 +23,7 @@ help:
 	touch $@
 
 # Without the environment of the tests, what the demo needs to run is enough.
-.venv/ready-demo: tools/setup pyproject.toml requirements.lock
+.venv/ready-demo: tools/setup pyproject.toml requirements.lock requirements-build.lock
 	tools/setup demo
 	touch $@
 
@@ -47,7 +47,7 @@ promtool: .venv/ready
 
 test: .venv/ready
 	tools/setup programs prometheus=prometheus promtool=prometheus prometheus-alertmanager=prometheus-alertmanager amtool=prometheus-alertmanager \
-		vmalert=victoria-metrics jsonnet=jsonnet slowhttptest=slowhttptest curl=curl git=git chromium-headless-shell=chromium-headless-shell \
+		vmalert=victoria-metrics jsonnet=jsonnet slowhttptest=slowhttptest curl=curl git=git chromium-headless-shell,chromium=chromium-headless-shell \
 		systemd-analyze=systemd
 	tools/setup modules tests/preview
 	$(if $(TESTS),,$(MAKE) --no-print-directory --output-sync --jobs 2 check docs promtool)
@@ -61,7 +61,7 @@ docs-serve: .venv/ready
 	env NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs serve --strict --watch balance --watch tools/docs
 
 pictures: .venv/ready
-	tools/setup programs chromium-headless-shell=chromium-headless-shell
+	tools/setup programs chromium-headless-shell,chromium=chromium-headless-shell
 	tools/pictures
 
 .venv/ready-bench: .venv/ready requirements-bench.lock
@@ -93,6 +93,7 @@ COMPILE := $(BIN)/uv pip compile --quiet $(UPGRADE) --universal --generate-hashe
 lock: .venv/ready
 	$(COMPILE) --group dev pyproject.toml --output-file requirements-dev.lock
 	$(COMPILE) --constraint requirements-dev.lock pyproject.toml --output-file requirements.lock
+	$(COMPILE) --constraint requirements-dev.lock --group build --output-file requirements-build.lock
 	$(COMPILE) --group bench --output-file requirements-bench.lock
 	$(COMPILE) --constraint requirements-dev.lock --group release --output-file requirements-release.lock
 

@@ -6,6 +6,7 @@ import ipaddress
 import os
 import shutil
 import ssl
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -23,6 +24,9 @@ from cryptography.x509.oid import NameOID
 from balance.generate import collect
 from balance.monitoring.bundle import Bundle
 from balance.monitoring.settings import Settings
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+os.environ["PATH"] = os.pathsep.join((str(REPOSITORY / ".tools" / "bin"), str(Path(sys.executable).parent), os.environ["PATH"], "/usr/sbin"))
 
 NOW = datetime.now(UTC)
 DAY = timedelta(days=1)
@@ -87,6 +91,13 @@ def processes() -> None:
     """Asked for by fixtures that start a program or open a socket: marks the tests that use them."""
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_makereport(call: pytest.CallInfo[None]) -> None:
+    """A program that fails shows what it said."""
+    if call.excinfo and isinstance(failure := call.excinfo.value, subprocess.CalledProcessError) and failure.stderr:
+        failure.add_note(failure.stderr if isinstance(failure.stderr, str) else failure.stderr.decode(errors="replace"))
+
+
 @pytest.fixture(scope="session")
 def repository() -> Path:
     """The top of the work tree."""
@@ -102,10 +113,9 @@ def bundle() -> Bundle:
 @pytest.fixture(scope="session")
 def program(processes: None) -> Callable[[str], str]:
     """The path of a program that the tests need; a missing one is a failure, never a skip."""
-    path = os.pathsep.join((str(REPOSITORY / ".tools" / "bin"), os.environ["PATH"], "/usr/sbin"))
 
     def find(name: str) -> str:
-        found = shutil.which(name, path=path)
+        found = shutil.which(name)
         if found is None:
             pytest.fail(f"{name} is not installed: run `make test`, which fetches it, or put it on the PATH")
         return found
@@ -121,13 +131,12 @@ def schema() -> Callable[[str], Any]:
 
 @pytest.fixture(scope="session")
 def modules(processes: None) -> Callable[..., Path]:
-    """The folder of the npm packages that `make test` fetches. Where Node or one of those named is missing, the test is skipped and says so."""
+    """The folder of the npm packages that the tests need; a missing one is a failure, never a skip."""
     folder = REPOSITORY / ".tools" / "npm" / "node_modules"
 
     def find(*names: str) -> Path:
-        missing = [*([] if shutil.which("node") else ["node"]), *(name for name in names if not (folder / name).is_dir())]
-        if missing:
-            pytest.skip(f"{', '.join(missing)} is not there: `make test` fetches npm packages where npm is and can")
+        if missing := [name for name in names if not (folder / name).is_dir()]:
+            pytest.fail(f"{', '.join(missing)} is not installed: run `make test`, which fetches it")
         return folder
 
     return find

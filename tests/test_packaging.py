@@ -129,13 +129,27 @@ def test_the_source_distribution_makes_the_same_wheel_and_has_the_tests(sdist: P
         assert (source / needed).exists(), needed
 
 
+def test_build_requirements_are_locked(repository: Path) -> None:
+    declared = tomllib.loads((repository / "pyproject.toml").read_text())
+    assert set(declared["build-system"]["requires"]) <= set(declared["dependency-groups"]["build"])
+    tested = re.findall(r"^[\w.-]+==\S+", (repository / "requirements-dev.lock").read_text(), re.MULTILINE)
+    built = re.findall(r"^[\w.-]+==\S+", (repository / "requirements-build.lock").read_text(), re.MULTILINE)
+    assert set(built) <= set(tested), "make lock UPGRADE="
+
+
 @pytest.mark.parametrize(
-    ("file", "groups"), [("requirements.lock", ()), ("requirements-dev.lock", ("dev",)), ("requirements-release.lock", ("release",))]
+    ("file", "groups"),
+    [
+        ("requirements.lock", ()),
+        ("requirements-build.lock", ("build",)),
+        ("requirements-dev.lock", ("build", "dev")),
+        ("requirements-release.lock", ("release",)),
+    ],
 )
 def test_a_lock_file_holds_all_that_is_declared_and_no_address(file: str, groups: tuple[str, ...], repository: Path) -> None:
     declared = tomllib.loads((repository / "pyproject.toml").read_text())
-    needs = [] if file == "requirements-release.lock" else declared["project"]["dependencies"]
-    needs = [*needs, *(need for group in groups for need in declared["dependency-groups"][group])]
+    needs = declared["project"]["dependencies"] if file in ("requirements.lock", "requirements-dev.lock") else []
+    needs = [*needs, *(need for group in groups for need in declared["dependency-groups"][group] if isinstance(need, str))]
     locked = (repository / file).read_text()
     names = {match[0].lower() for need in needs if (match := re.match(r"[\w.-]+", need))}
     assert len(names) > 1

@@ -62,7 +62,12 @@ def browsing(program: str, folder: Path, width: int = 1440, height: int = 1000) 
     with subprocess.Popen([program, *options], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
         try:
             assert process.stderr
-            found = next(match for line in process.stderr if (match := re.search(r"listening on (ws://\S+)", line)))
+            said: list[str] = []
+            found = None
+            while not found and (line := process.stderr.readline()):
+                said.append(line)
+                found = re.search(r"listening on (ws://\S+)", line)
+            assert found, f"{program} did not start (exit code {process.wait(30)}):\n{''.join(said)}"
             with connect(found[1], max_size=None) as socket:
                 yield Browser(socket)
         finally:

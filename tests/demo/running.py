@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import re
 import subprocess
 import sys
@@ -29,12 +30,15 @@ def running(folder: Path, *options: str, path: str = "") -> Iterator[tuple[subpr
     with subprocess.Popen([*demo(*FREE), *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as process:
         try:
             assert process.stdout
-            said = "".join(iter(process.stdout.readline, "Ctrl-C ends it.\n"))
+            assert process.stderr
+            said = "".join(itertools.takewhile(lambda line: line != "Ctrl-C ends it.\n", process.stdout))
+            page = re.search(r"^Open +(\S+)", said, re.MULTILINE)
+            assert page, f"the demo did not start (exit code {process.wait(30)}):\n{said}{process.stderr.read()}"
             places = dict(re.findall(r"^ {8}(\S+(?: \S+)?) {2,}(\S.*)$", said, re.MULTILINE))
             yield (
                 process,
                 {
-                    "page": re.findall(r"^Open +(\S+)", said, re.MULTILINE)[0],
+                    "page": page[1],
                     **{name: place.split()[0] if place.startswith("http:") else place for name, place in places.items()},
                 },
             )

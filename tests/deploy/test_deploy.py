@@ -72,9 +72,11 @@ def ports(config: Config) -> dict[str, int]:
 
 def test_the_image_is_built_in_stages_and_runs_as_nobody(steps: list[tuple[str, str]], final: dict[str, str]) -> None:
     assert [word for word, _ in steps].count("FROM") == 2
+    assert re.fullmatch(r"BASE=\S+:3\.13\.\S+@sha256:[0-9a-f]{64}", dict(steps)["ARG"])
+    assert final["FROM"] == "$BASE"
     assert final["USER"] == f"{CONTAINER_USER}:{CONTAINER_USER}"
     assert "RUN" not in final, "nothing but copies: no compiler, no cache"
-    known = "FROM WORKDIR RUN COPY ENV USER EXPOSE STOPSIGNAL HEALTHCHECK ENTRYPOINT CMD"
+    known = "ARG FROM WORKDIR RUN COPY ENV USER EXPOSE STOPSIGNAL HEALTHCHECK ENTRYPOINT CMD"
     assert {word for word, _ in steps} <= set(known.split())
 
 
@@ -110,7 +112,11 @@ def test_the_health_check_of_the_image_asks_a_real_balancer(final: dict[str, str
     )
     assert process.stderr
     try:
-        admin = next(json.loads(line)["admin"] for line in process.stderr if '"event":"started"' in line)
+        said: list[str] = []
+        while not said or '"event":"started"' not in said[-1]:
+            said.append(process.stderr.readline())
+            assert said[-1], f"the balancer did not start:\n{''.join(said)}"
+        admin = json.loads(said[-1])["admin"]
         program = words[-1].replace(f"127.0.0.1:{workload.ports['metrics']}{workload.alive}", f"{admin}{workload.alive}")
         assert program != words[-1]
         assert subprocess.run([sys.executable, *words[1:-1], program], check=False).returncode == 0

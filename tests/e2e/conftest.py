@@ -166,10 +166,13 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def running(command: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A process whose output goes to a file, ended with SIGTERM."""
+    """A process whose output goes to a file, ended with SIGTERM. What it said is added to a failure in the block."""
     with log.open("wb") as output, subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT) as process:
         try:
             yield process
+        except BaseException as failure:
+            failure.add_note(f"{command[0]} said:\n{log.read_text(errors='replace')}")
+            raise
         finally:
             process.terminate()
             process.wait(20)
@@ -187,7 +190,7 @@ def balancing(config: Path) -> Iterator[tuple[int, int]]:
 
     with running(command, log) as process:
         event = eventually("the balancer starts", lambda: started() or process.poll() is not None)
-        assert isinstance(event, dict), log.read_text()
+        assert isinstance(event, dict), "the balancer did not start"
         yield _port(event["listen"]), _port(event["admin"])
 
 

@@ -69,8 +69,11 @@ class Scene:
         config, log = self.folder / "balance.yaml", self.folder / "balance.log"
         config.write_text(json.dumps({"listen": f"127.0.0.1:{self.listen}", "admin": {"listen": f"127.0.0.1:{self.admin}"}, **self.config}))
         with log.open("wb") as output:
-            self.process = subprocess.Popen([sys.executable, "-m", "balance.lb.cli", "serve", "-c", str(config)], stdout=output, stderr=output)
-        event = eventually(f"the balancer of {self.name} starts", lambda: started(log))
+            process = self.process = subprocess.Popen(
+                [sys.executable, "-m", "balance.lb.cli", "serve", "-c", str(config)], stdout=output, stderr=output
+            )
+        event = eventually(f"the balancer of {self.name} starts", lambda: started(log) or process.poll() is not None)
+        assert isinstance(event, dict), log.read_text()
         self.listen, self.admin = (int(event[name].rpartition(":")[2]) for name in ("listen", "admin"))
 
     def kill(self) -> None:

@@ -156,7 +156,7 @@ def test_prometheus_sees_exactly_the_series_of_the_catalog(chain: Chain) -> None
     from balance.lb.catalog.metrics import CATALOG
 
     eventually("the target is scraped", lambda: chain.query('up{job="balance"} == 1'))
-    names = set(chain.api("label/__name__/values?match[]={job=%22balance%22}"))
+    names = set(eventually("its series are listed", lambda: chain.api("label/__name__/values?match[]={job=%22balance%22}")))
     added_by_prometheus = {"up", "scrape_duration_seconds", "scrape_samples_post_metric_relabeling", "scrape_samples_scraped", "scrape_series_added"}
     recorded = {name for name in names if ":" in name}
     rules_own = {"ALERTS", "ALERTS_FOR_STATE"}

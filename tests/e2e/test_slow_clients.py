@@ -57,7 +57,7 @@ def test_slow_clients_are_ended_and_others_served_meanwhile(kind: str, origin: O
         tasks = scraped("python_asyncio_tasks")
         command = [program("slowhttptest"), "-c", str(CLIENTS), *SLOW[kind], "-r", "200", "-l", "30", "-p", "10", "-u", f"http://127.0.0.1:{port}/"]
         answers: list[int] = []
-        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL, cwd=tmp_path) as attack:
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL, cwd=tmp_path) as attack:
             eventually("all slow clients are there", lambda: state()[0] >= CLIENTS // 2)
             while attack.poll() is None:
                 answers.append(fetch(port, "/")[0])

@@ -9,6 +9,7 @@ import select
 import subprocess
 import tempfile
 import time
+from pathlib import Path
 from typing import Any, Self
 
 PATIENCE = 60.0
@@ -24,7 +25,16 @@ class Browser(contextlib.ExitStack):
         self._events: list[str] = []
 
     def __enter__(self) -> Self:
+        try:
+            self._start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def _start(self) -> None:
         directory = self.enter_context(tempfile.TemporaryDirectory(prefix="chromium-", ignore_cleanup_errors=True))
+        self._log = Path(directory) / "stderr"
         (read, self._commands), (self._answers, write) = os.pipe(), os.pipe()
 
         def connect() -> None:  # Chromium reads commands from 3 and answers at 4
@@ -32,10 +42,11 @@ class Browser(contextlib.ExitStack):
             os.dup2(first, 3)
             os.dup2(second, 4)
 
-        process = subprocess.Popen(
-            [self._program, "--no-sandbox", "--headless", "--disable-gpu", "--hide-scrollbars", "--remote-debugging-pipe", f"--user-data-dir={directory}"],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, close_fds=False, preexec_fn=connect,
-        )  # fmt: skip
+        with self._log.open("w") as log:
+            process = subprocess.Popen(
+                [self._program, "--no-sandbox", "--headless", "--disable-gpu", "--hide-scrollbars", "--remote-debugging-pipe", f"--user-data-dir={directory}"],
+                stdout=subprocess.DEVNULL, stderr=log, close_fds=False, preexec_fn=connect,
+            )  # fmt: skip
         self.callback(process.wait)
         self.callback(process.kill)
         for end in (read, write):
@@ -45,15 +56,15 @@ class Browser(contextlib.ExitStack):
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         self.call("Page.enable")
-        return self
 
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
         """What a command answers."""
         self._number += 1
         message = {"id": self._number, "method": method, "params": parameters, **({"sessionId": self._session} if self._session else {})}
         data = json.dumps(message).encode() + b"\0"
-        while data:
-            data = data[os.write(self._commands, data) :]
+        with contextlib.suppress(BrokenPipeError):  # it has ended: what it said is told below
+            while data:
+                data = data[os.write(self._commands, data) :]
         until = time.monotonic() + PATIENCE
         while True:
             answer = self._next(until, method)
@@ -67,7 +78,7 @@ class Browser(contextlib.ExitStack):
         while b"\0" not in self._rest:
             assert select.select([self._answers], [], [], max(0.0, until - time.monotonic()))[0], f"no answer to {waiting} for {PATIENCE} s"
             more = os.read(self._answers, 2**20)
-            assert more, f"the browser ended while it was asked for {waiting}"
+            assert more, f"the browser ended while it was asked for {waiting}:\n{self._log.read_text()}"
             self._rest += more
         message, _, self._rest = self._rest.partition(b"\0")
         found: dict[str, Any] = json.loads(message)

@@ -35,7 +35,7 @@ def pinned(command: Sequence[str], core: int) -> list[str]:
 
 @contextlib.contextmanager
 def process(command: Sequence[str], core: int, port: int | None = None, environment: Mapping[str, str] | None = None) -> Iterator[int]:
-    """A process pinned to a core, once its port answers (if it has one); ended afterwards. Raises `RuntimeError` with its last words."""
+    """A process pinned to a core, once its port answers (if it has one); ended afterwards. Raises `RuntimeError` with what it said."""
     with (
         tempfile.TemporaryFile("w+") as words,
         subprocess.Popen(pinned(command, core), env={**os.environ, **(environment or {})}, stdout=subprocess.DEVNULL, stderr=words) as started,
@@ -43,8 +43,7 @@ def process(command: Sequence[str], core: int, port: int | None = None, environm
         try:
             if port is not None and not _answers(started, port):
                 words.seek(0)
-                last = (words.read().strip().splitlines() or ["it said nothing"])[-1]
-                raise RuntimeError(f"{' '.join(command)}: no answer on port {port}: {last}")
+                raise RuntimeError(f"{' '.join(command)}: no answer on port {port}:\n{words.read().strip() or 'it said nothing'}")
             yield started.pid
         finally:
             started.terminate()

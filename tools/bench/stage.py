@@ -84,7 +84,7 @@ def _certify(directory: Path) -> None:
     command += ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-out", str(certificate), "-keyout", str(key)]
     made = subprocess.run(command, capture_output=True, text=True, check=False)
     if made.returncode:
-        raise RuntimeError(f"openssl made no certificate: {made.stderr.strip().splitlines()[-1]}")
+        raise RuntimeError(f"openssl made no certificate: {made.stderr.strip()}")
     (directory / "both.pem").write_bytes(certificate.read_bytes() + key.read_bytes())
 
 

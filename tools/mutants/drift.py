@@ -146,7 +146,10 @@ class Copy:
                 (folder / "rules.yaml").write_text(self.python(*_GEN, "rules").stdout, encoding="utf-8")
             promtool = shutil.which("promtool", path=f"{TOP / '.tools' / 'bin'}{os.pathsep}{os.environ['PATH']}") or "promtool"
             command = [promtool, "check", "rules", "--lint=all", "--lint-fatal", *map(str, sorted(folder.iterdir()))]
-            return subprocess.run(command, capture_output=True, check=False).returncode != 0
+            judged = subprocess.run(command, capture_output=True, text=True, check=False)
+            if judged.returncode not in (0, 1, 3):  # 1: no rules, 3: a finding of --lint-fatal
+                raise RuntimeError(f"promtool did not judge: {judged.stderr}")
+            return judged.returncode != 0
 
 
 def _apply(fault: Fault, file: Path) -> None:

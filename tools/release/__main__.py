@@ -89,7 +89,7 @@ def built() -> tuple[Path, Path]:
 
 def fresh(folder: Path) -> Path:
     """An environment made by the first stage of the Containerfile, with folders of our own in the place of those of the image."""
-    places = {"/opt/balance": str(folder / "environment"), "/var/lib/balance": str(folder / "state")}
+    places = {"/opt/balance": str(folder / "environment"), "/var/lib/balance": str(folder / "state"), "/wheels": str(folder / "wheels")}
     source = folder / "source"
     source.mkdir()
     for line in (TOP / "deploy" / "Containerfile").read_text().split("\nFROM ")[1].splitlines():
