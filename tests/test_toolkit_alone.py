@@ -16,6 +16,8 @@ import pytest
 CUSTOMER = ("balance/lb", "balance/demo", "dashboards_py", "rules_src")
 SOURCE = ("--source", "shop.monitoring:bundle")
 
+pytestmark = pytest.mark.process
+
 
 @pytest.fixture(scope="module")
 def toolkit(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:

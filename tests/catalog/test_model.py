@@ -30,7 +30,7 @@ def label(**changes: Any) -> Label:
 
 
 def threshold(**changes: Any) -> Threshold:
-    return Threshold(**{"name": "error_ratio", "value": 0.5, "unit": RATIO, "reason": "Because.", "most": 1, **changes})
+    return Threshold(**{"name": "error_ratio", "value": 0.5, "unit": RATIO, "reason": "Because.", "maximum": 1, **changes})
 
 
 def states(**changes: Any) -> Metric:
@@ -76,7 +76,7 @@ def test_the_good_declarations_are_accepted() -> None:
         (threshold, {"reason": ""}, "has no reason"),
         (threshold, {"value": 1.5}, "1.5 is out of range: must be above 0 and at most 1 (ratio)"),
         (threshold, {"value": 0}, "0 is out of range"),
-        (threshold, {"value": float("inf"), "most": None}, "inf is out of range"),
+        (threshold, {"value": float("inf"), "maximum": None}, "inf is out of range"),
         (threshold, {"value": float("nan")}, "nan is out of range"),
         (states, {"states": ("open",)}, "needs at least two different states"),
         (states, {"labels": (Label("state", "State.", bound=2),)}, "declares 'state' as a label and as its state label"),
