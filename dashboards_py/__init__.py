@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from balance.api import Bundle, Metric, Settings, merge, standard
-
 import rules_src
+from balance.api import Bundle, Metric, Settings, merge, standard
 from balance.lb.catalog import metrics
 from balance.lb.catalog.metrics import CATALOG
 from dashboards_py.backend import BACKEND

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from balance.api import RATE_WINDOW, Annotation, Dashboard, Link, Panel, Query, State, Window, changes, rate, series, standard, sum_by
-
 from balance.lb.catalog import metrics as m
 
 TAGS = ("balance", "load-balancer")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from balance.api import Metric, Samples, Shape
-
 from balance.lb.catalog import metrics as m
 
 VICTIM = "api-3"

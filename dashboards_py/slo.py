@@ -23,7 +23,6 @@ from balance.api import (
     stat_panel,
     text_panel,
 )
-
 from balance.lb.catalog import thresholds as t
 from dashboards_py import house
 from rules_src.objectives import slos

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from balance.api import Bundle, Settings, Waiver
-
 from balance.lb.catalog import metrics
 from balance.lb.catalog.metrics import CATALOG
 from rules_src.alerts import alerts

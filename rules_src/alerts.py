@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import cache
 
 from balance.api import Alert, Settings, standard
-
 from rules_src import conditions
 
 MINUTE = 60

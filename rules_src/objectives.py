@@ -6,7 +6,6 @@ from decimal import Decimal
 from functools import cache
 
 from balance.api import Settings, Slo, matches, series
-
 from balance.lb.catalog import metrics as m
 from balance.lb.catalog import thresholds as t
 

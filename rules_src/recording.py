@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from balance.api import RATE_WINDOW, RecordingRule, rate, series, sum_by
-
 from balance.lb.catalog import metrics as m
 from rules_src.conditions import latency, responses_ratio
 

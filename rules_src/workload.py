@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from balance.api import Workload
-
 from balance.lb.catalog import thresholds
 
 WORKLOAD = Workload(
