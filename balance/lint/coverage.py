@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from balance.catalog.model import Threshold
 from balance.lint.check import Found, Inputs, check
-from balance.promql.ast import Scaled
+from balance.promql.ast import Times
 from balance.promql.selectors import Expr
 from balance.promql.text import duration, seconds
 
@@ -63,7 +63,7 @@ def threshold_undrawn(inputs: Inputs) -> Iterator[Found]:
     drawn: dict[Expr, set[Threshold]] = {}
     for dashboard in inputs.bundle.dashboards:
         for panel in dashboard.panels:
-            lines = {node.threshold for query in panel.queries for node in query.expr.walk() if isinstance(node, Scaled)}
+            lines = {node.threshold for query in panel.queries for node in query.expr.walk() if isinstance(node, Times)}
             for query in panel.queries:
                 drawn.setdefault(query.expr, set()).update(lines, panel.thresholds)
     for alert in inputs.bundle.alerts:

@@ -14,7 +14,7 @@ from balance.monitoring.routing import Routing
 from balance.monitoring.samples import Samples
 from balance.monitoring.slo import Slo
 from balance.monitoring.workload import Workload
-from balance.promql.ast import Comparison, Scaled
+from balance.promql.ast import Comparison, Times
 from balance.promql.selectors import Expr
 
 
@@ -124,7 +124,7 @@ class Bundle:
         """Every threshold that is compared with, scaled by or drawn, with the place where it is used."""
         for where, expr in self.expressions():
             for node in expr.walk():
-                if isinstance(node, (Comparison, Scaled)):
+                if isinstance(node, (Comparison, Times)):
                     yield where, node.threshold
         for dashboard in self.dashboards:
             for panel in dashboard.panels:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from balance.catalog.model import Histogram, Metric
 from balance.catalog.registry import Catalog
 from balance.monitoring.alerts import RecordingRule
-from balance.promql.ast import Bridged
+from balance.promql.ast import RenamedSeries
 from balance.promql.selectors import Selector
 
 
@@ -21,6 +21,6 @@ def bridges(catalog: Catalog) -> tuple[RecordingRule, ...]:
 
 def _bridges(metric: Metric) -> Iterator[RecordingRule]:
     for suffix in ("_bucket", "_count", "_sum") if isinstance(metric, Histogram) else ("",):
-        expr = Bridged(Selector(metric, suffix=suffix))
+        expr = RenamedSeries(Selector(metric, suffix=suffix))
         labels = sorted(expr.labels | ({"le"} if suffix == "_bucket" else set()))
         yield RecordingRule(f"{'_'.join(labels)}:{metric.name}{suffix}:bridge", expr)

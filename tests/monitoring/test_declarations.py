@@ -92,7 +92,7 @@ def recording(**changes: Any) -> RecordingRule:
         (panel, {"kind": "text", "text": "Words."}, "is a text with queries"),
         (panel, {"links": (Link("Onwards", dashboard="d", label="backend"),)}, "link 'Onwards' needs the label 'backend'"),
         (link, {"runbook": "Slow"}, "link 'Onwards': leads nowhere, or to two places"),
-        (query, {"expr": series(m.HTTP_REQUESTS)}, "the raw value of a counter"),
+        (query, {"expr": series(m.HTTP_REQUESTS)}, "cannot use the raw value of a counter"),
         (panel, {"width": 25}, "is 25 x 8"),
         (panel, {"queries": (query(), query(expr=series(standard.UP), legend="up"))}, "shows several units: requests/seconds, state"),
         (panel, {"thresholds": (t.MEMORY,)}, "shows requests/seconds, its threshold 'memory' is in bytes"),

@@ -58,7 +58,7 @@ def test_the_factors_are_those_of_the_workbook() -> None:
         (lambda: slo(bad=None), "needs what is bad, or what is good"),
         (lambda: slo(good=AVAILABILITY.bad), "needs what is bad, or what is good"),
         (lambda: slo(name="a-b"), "objective 'a-b': is no name"),
-        (lambda: series(m.HTTP_REQUEST_DURATION).within(1.2), "1.2 is no bucket bound (bounds: 0.001"),
+        (lambda: series(m.HTTP_REQUEST_DURATION).within(1.2), "1.2 is not a bucket bound (bounds: 0.001"),
     ],
 )
 def test_an_objective_that_cannot_be_is_refused(make: Callable[[], object], message: str) -> None:

@@ -11,8 +11,8 @@ from itertools import pairwise
 
 from balance.monitoring.alerts import Alert, Condition
 from balance.monitoring.lifecycle import Standing, evaluated
-from balance.promql.evaluate import Database, Instant, Labels, Series, Vector, Version, all_unnamed, evaluate_all
-from balance.promql.solve import Key, Lines
+from balance.promql.evaluate import Database, Instant, Labels, Series, Vector, Version, evaluate_all, without_names
+from balance.promql.solve import Lines, SeriesKey
 from balance.promql.text import Scope
 from balance.render.templates import expand
 
@@ -47,14 +47,14 @@ class Phase:
     reset: bool = False
 
 
-Samples = dict[Key, list[float | None]]
+Samples = dict[SeriesKey, list[float | None]]
 
 
 def sampled(phases: tuple[Phase, ...], step: int) -> Samples:
     """A value, or none, for each series and each step of the phases."""
     keys = dict.fromkeys(key for phase in phases for key in phase.lines)
     samples: Samples = {key: [] for key in keys}
-    counts: dict[Key, Fraction] = {}
+    counts: dict[SeriesKey, Fraction] = {}
     begin = 0
     for phase in phases:
         for key, values in samples.items():
@@ -126,7 +126,7 @@ class Timeline:
         self.tested, self.samples = tested, sampled(phases, step)
         steps = sum(phase.steps for phase in phases)
         instants = [Instant(number * step, version) for version in VERSIONS for number in range(steps)]
-        found = all_unnamed(evaluate_all(tested.condition.whole, database(self.samples, step, tested.scope), instants))
+        found = without_names(evaluate_all(tested.condition.whole, database(self.samples, step, tested.scope), instants))
         results = [{labels: value for labels, column in found.items() if (value := column[place]) is not None} for place in range(len(instants))]
         runs = [self._run(results[begin : begin + steps], step) for begin in range(0, len(instants), steps)]
         self.evaluations = [Evaluation(number, alerts) for number, alerts in enumerate(zip(*runs, strict=True))]
