@@ -148,12 +148,12 @@ def _threshold_faults(bundle: Bundle, settings: Settings) -> Iterator[Complaint]
         if name not in thresholds:
             adjustable = [threshold.name for threshold in bundle.catalog.thresholds if not threshold.fixed]
             yield f"thresholds.{name}", "unknown threshold", suggestion(name, adjustable)
-        elif fault := thresholds[name].fault(value):
-            yield f"thresholds.{name}", fault, f"default: {number(thresholds[name].value)}"
+        elif problem := thresholds[name].problem(value):
+            yield f"thresholds.{name}", problem, f"default: {number(thresholds[name].value)}"
         else:
             for histogram in bundle.catalog:
-                if isinstance(histogram, Histogram) and (fault := histogram.fault(thresholds[name], value)):
-                    yield f"thresholds.{name}", f"{fault} of {histogram.name}", f"bounds: {histogram.bounds}"
+                if isinstance(histogram, Histogram) and (problem := histogram.problem(thresholds[name], value)):
+                    yield f"thresholds.{name}", f"{problem} of {histogram.name}", f"bounds: {histogram.bounds}"
 
 
 def _unknown(bundle: Bundle, settings: Settings) -> Iterator[Complaint]:

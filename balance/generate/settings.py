@@ -29,7 +29,7 @@ from balance.monitoring.settings import (
     Settings,
     Severity,
 )
-from balance.promql.selectors import Matcher, MatchOperator, pattern_fault
+from balance.promql.selectors import Matcher, MatchOperator, pattern_problem
 from balance.promql.text import matching
 
 PREFIX = "BALANCE_GEN_"
@@ -86,7 +86,7 @@ class _Matchers(Kind):
             matcher = Matcher(label, operator, re.sub(r"\\.", lambda escape: _ESCAPES[escape[0]], quoted))
             if label.startswith("__"):
                 raise KindError(f"reserved label {label!r}", "select by labels such as job, cluster or namespace")
-            if "~" in operator and (fault := pattern_fault(matcher.value)):
+            if "~" in operator and (fault := pattern_problem(matcher.value)):
                 raise KindError(f"{matcher.value!r} {fault}", "write a regular expression that RE2 takes")
             found.append(matcher)
             place = match.end()

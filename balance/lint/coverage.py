@@ -24,7 +24,7 @@ def metric_unplotted(inputs: Inputs) -> Iterator[Found]:
     off = (metric for alert in inputs.bundle.switched_off for metric in alert.condition.whole.metrics())
     plotted = inputs.bundle.plotted.union(off)
     for metric in inputs.bundle.catalog:
-        if metric not in plotted and metric not in inputs.bundle.unplotted and not metric.going:
+        if metric not in plotted and metric not in inputs.bundle.unplotted and not metric.to_be_removed:
             yield Found(f"catalog {inputs.bundle.catalog.name}", metric.name, "is on no panel", "plot it, or say why not: Bundle(unplotted={...})")
 
 

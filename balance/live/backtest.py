@@ -134,7 +134,7 @@ def suggestion(trial: Trial, ordered: list[float]) -> float | None:
     above = trial.operator in (">", ">=")
     edge = quantile(ordered, 0.999 if above else 0.001)
     chosen = next((bound for bound in trial.bounds if bound >= edge), None) if trial.bounds else rounded(edge, up=above)
-    return None if chosen is None or trial.threshold.fault(chosen) else chosen
+    return None if chosen is None or trial.threshold.problem(chosen) else chosen
 
 
 def rounded(value: float, *, up: bool) -> float:

@@ -48,7 +48,7 @@ class Matcher:
     value: str
 
 
-def pattern_fault(pattern: str) -> str:
+def pattern_problem(pattern: str) -> str:
     """What is wrong with a regular expression as Prometheus reads it (RE2); empty if it is valid."""
     if _NOT_RE2.search(pattern):
         return "uses lookaround, backreferences or possessive quantifiers, which RE2 does not support"
@@ -123,7 +123,7 @@ class Selector(Expr):
             if not label.allows(matcher.value):
                 raise QueryError(label.refusal(matcher.value), where=self.metric.name)
             return
-        if fault := pattern_fault(matcher.value):
+        if fault := pattern_problem(matcher.value):
             raise QueryError(f"label {label.name!r}: {matcher.value!r} {fault}", where=self.metric.name)
         pattern = re.compile(matcher.value)
         if label.values and not any(pattern.fullmatch(value) for value in label.values):

@@ -50,7 +50,7 @@ def contents(directory: Path) -> dict[str, bytes]:
         (["alerts", "--set", "thresholds.latency_p99=60"], "thresholds.latency_p99: 60 is out of range: must be above 0 and at most 30 (seconds)"),
         (
             ["alerts", "--set", "thresholds.latency_p99=1.7"],
-            "thresholds.latency_p99: 1.7 is no bucket bound of balance_http_request_duration_seconds (bounds:",
+            "thresholds.latency_p99: 1.7 is not a bucket bound of balance_http_request_duration_seconds (bounds:",
         ),
         (["alerts", "--set", "thresholds.memory=.inf"], "--set: thresholds.memory: invalid number '.inf' (must be a number)"),
         (["alerts", "--set", "thresholds.memory=.nan"], "--set: thresholds.memory: invalid number '.nan' (must be a number)"),
@@ -270,7 +270,7 @@ def test_a_comparison_of_two_units_is_refused_in_one_line(capsys: pytest.Capture
     )  # fmt: skip
     assert main(["lint", "--source", "wrong:bundle"]) == 2
     assert capsys.readouterr().err == (
-        "balance-gen: compares ratio with the threshold 'latency_p99', which is in seconds (use an expression and a threshold of one unit)\n"
+        "balance-gen: compares ratio with the threshold 'latency_p99', which is in seconds (use an expression and a threshold of the same unit)\n"
     )
 
 
