@@ -89,7 +89,7 @@ def _run(options: argparse.Namespace) -> int:
         bundle, chosen = collect.NOTHING, loaded
     else:
         bundle, chosen = collect.collect(loaded, tuple(options.source), problems)
-    problems.end(SettingsError)
+    problems.raise_if_any(SettingsError)
     if options.verbose:
         print(
             f"balance-gen: catalog {bundle.catalog.name}: {len(bundle.catalog.metrics)} metrics, {len(bundle.alerts)} alerts, "

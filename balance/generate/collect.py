@@ -56,7 +56,7 @@ def _merged(names: tuple[str, ...], settings: Settings, given: Problems) -> Bund
     try:
         bundle = merge([_load(name, settings) for name in names])
     except BalanceError:
-        given.end(SettingsError)  # which may be why
+        given.raise_if_any(SettingsError)  # which may be why
         raise
     _check(bundle, settings, given)
     return bundle
@@ -134,11 +134,11 @@ def _place(error: BaseException) -> str:
 def _check(bundle: Bundle, settings: Settings, given: Problems) -> None:
     """Raise `SettingsError` with every problem of the settings, those that only the bundle shows included, each where its key is."""
     faults = [_threshold_faults, _unknown, _selector_faults, _interval_faults]
-    if not given.spoiled("alertmanager"):
+    if not given.has_problem("alertmanager"):
         faults.append(_routing_faults)
     for path, what, cure in (found for look in faults for found in look(bundle, settings)):
-        given.complain(path, what, cure)
-    given.end(SettingsError)
+        given.add(path, what, cure)
+    given.raise_if_any(SettingsError)
 
 
 def _threshold_faults(bundle: Bundle, settings: Settings) -> Iterator[Complaint]:

@@ -62,14 +62,14 @@ NO_SCOPE = Scope()
 
 def duration(seconds: int) -> str:
     """The Prometheus duration of a number of seconds: 300 is ``5m``, 90 is ``1m30s``, 0 is ``0s``."""
-    return units.duration(int(seconds))
+    return units.format_duration(int(seconds))
 
 
 def seconds(window: Window, scope: Scope) -> int:
     """The length of a window in seconds, within a scope."""
     if not (window.adaptive and scope.rate_window):
         return window.seconds
-    return int(units.length(scope.rate_window) or 0)
+    return int(units.parse_duration(scope.rate_window) or 0)
 
 
 def quoted(value: str) -> str:

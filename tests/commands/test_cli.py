@@ -44,7 +44,7 @@ def contents(directory: Path) -> dict[str, bytes]:
         (["dashboards", "--grafana", "9"], "argument --grafana: invalid choice: '9'"),
         (["alerts", "--runtime", "rust"], "argument --runtime: invalid choice: 'rust'"),
         (["alerts", "--settings", "nope.yaml"], "nope.yaml: cannot be read: no such file or directory (check the path given with --settings)"),
-        (["alerts", "--set", "thresholds"], "--set thresholds: assigns nothing (write key.path=value"),
+        (["alerts", "--set", "thresholds"], "--set thresholds: invalid assignment (write key.path=value"),
         (["alerts", "--set", "thresholds.eror_ratio=0.1"], "--set: thresholds.eror_ratio: unknown threshold (did you mean 'error_ratio'?)"),
         (["alerts", "--set", "thresholds.error_ratio=5"], "thresholds.error_ratio: 5 is out of range: must be above 0 and at most 1 (ratio)"),
         (["alerts", "--set", "thresholds.latency_p99=60"], "thresholds.latency_p99: 60 is out of range: must be above 0 and at most 30 (seconds)"),
@@ -90,7 +90,7 @@ def contents(directory: Path) -> dict[str, bytes]:
         ),
         (
             ["alerts", "--set", "job=a", "--set", "job.x=b"],
-            "--set job.x=b: 'x' is below what is not a mapping (give a key below a mapping)",
+            "--set job.x=b: cannot set 'x': its parent is not a mapping (set the parent instead)",
         ),
         (["alerts", "--set", "alerts.BalanceDown.enabled=maybe"], "--set: alerts.BalanceDown.enabled: invalid value 'maybe' (must be true or false)"),
         (
@@ -177,7 +177,7 @@ def test_wrong_use_is_one_clear_line_exit_2_and_nothing_written(arguments: list[
         ("thresholds: {error_ratio: [1}", "s.yaml:1: invalid YAML: expected ',' or ']', but got '}' (fix the syntax)"),
         ("- 1\n", "s.yaml: must be a mapping of keys (indent its keys below it)"),
         ("job: a\nthresholds: {}\njob: b\n", "s.yaml:3: job: is given twice (first in line 1: remove one)"),
-        ("[" * 5000, "s.yaml: is nested too deeply (no file of ours has that many levels)"),
+        ("[" * 5000, "s.yaml: is nested too deeply (reduce the number of levels)"),
         ("job: 2020-99-99\n", "s.yaml:1: job: must be a string (put it in quotes)"),
         ("thresholds: 5\n", "s.yaml:1: thresholds: must be a mapping (write it like {NAME: value})"),
         ("prometheus: {targets: [1]}\n", "s.yaml:1: prometheus.targets[0]: must be a string (put it in quotes)"),
