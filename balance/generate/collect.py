@@ -19,7 +19,7 @@ from balance.monitoring.alerts import Alert
 from balance.monitoring.bundle import Bundle, merge
 from balance.monitoring.dashboards import Dashboard
 from balance.monitoring.renames import bridges
-from balance.monitoring.routing import applied
+from balance.monitoring.routing import apply_settings
 from balance.monitoring.settings import AlertmanagerSettings, Settings
 from balance.promql.text import duration, seconds
 
@@ -44,7 +44,7 @@ def collect(settings: Settings, names: tuple[str, ...] = (), given: Problems | N
     chosen = tuple(_chosen(alert, settings) for alert in bundle.alerts if settings.alert(alert.name).enabled)
     if chosen != bundle.alerts:
         off = tuple(alert for alert in bundle.alerts if not settings.alert(alert.name).enabled)
-        routing = bundle.routing and bundle.routing.among(alert.name for alert in chosen)
+        routing = bundle.routing and bundle.routing.for_alerts(alert.name for alert in chosen)
         bundle = replace(bundle, alerts=chosen, routing=routing, switched_off=off)
     if extra := bridges(bundle.catalog):
         bundle = replace(bundle, recording_rules=(*bundle.recording_rules, *extra))
@@ -191,7 +191,7 @@ def _routing_faults(bundle: Bundle, settings: Settings) -> Iterator[Complaint]:
     """Receivers, routes and mute times that don't fit those that are declared."""
     if bundle.routing and settings.alertmanager != AlertmanagerSettings():
         try:
-            applied(bundle.routing, settings)
+            apply_settings(bundle.routing, settings)
         except SettingsError as error:
             yield from ((problem.where, problem.what, problem.cure) for problem in error.problems)
 

@@ -1,4 +1,4 @@
-"""Metrics that have got another name: what bridges the time in which both are in use."""
+"""Recording rules for renamed metrics, while both names are in use."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from balance.promql.selectors import Selector
 
 
 def bridges(catalog: Catalog) -> tuple[RecordingRule, ...]:
-    """For each series of a renamed metric a recording rule that stores it under one name, whichever name an instance shows it by.
+    """Recording rules that store each series of a renamed metric under one name, whichever name an instance exposes.
 
-    So one name has the whole history: from before the rename, of instances that are not upgraded yet, and after the old name is gone.
+    That name has the whole history: before the rename, of instances that are not upgraded yet, and after the removal of the former name.
     """
     return tuple(rule for metric in catalog if metric.renamed_from for rule in _bridges(metric))
 

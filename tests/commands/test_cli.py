@@ -115,7 +115,10 @@ def contents(directory: Path) -> dict[str, bytes]:
             '--set: selector: invalid selector \'a="\\\\x"\' (write label="value", with =, !=, =~ or !~ and a comma between two)',
         ),
         (["alerts", "--set", 'selector=a=~"("'], "selector: '(' is not a valid regular expression"),
-        (["alerts", "--set", 'selector=a=~"(?!x)"'], "selector: '(?!x)' uses lookaround, backreferences or possessive quantifiers, which RE2 does not support"),
+        (
+            ["alerts", "--set", 'selector=a=~"(?!x)"'],
+            "selector: '(?!x)' uses lookaround, backreferences or possessive quantifiers, which RE2 does not support",
+        ),
         (
             ["alerts", "--set", 'selector=__name__="up"'],
             "--set: selector: reserved label '__name__' (select by labels such as job, cluster or namespace)",

@@ -10,7 +10,7 @@ from functools import cached_property
 from itertools import pairwise
 
 from balance.monitoring.alerts import Alert, Condition
-from balance.monitoring.lifecycle import Standing, evaluated
+from balance.monitoring.lifecycle import AlertState, next_states
 from balance.promql.evaluate import Database, Instant, Labels, Series, Vector, Version, evaluate_all, without_names
 from balance.promql.solve import Lines, SeriesKey
 from balance.promql.text import Scope
@@ -97,7 +97,7 @@ class Evaluation:
     `firing` tells of each alert of the first version whether it fires; the versions are `agreed` if it is the same in all of them.
     """
 
-    def __init__(self, number: int, alerts: tuple[Mapping[Labels, Standing], ...]) -> None:
+    def __init__(self, number: int, alerts: tuple[Mapping[Labels, AlertState], ...]) -> None:
         self.number, self.alerts = number, alerts
         self.firing, *others = ({labels: one.firing for labels, one in standing.items()} for standing in alerts)
         self.agreed = all(firing == self.firing for firing in others)
@@ -131,12 +131,12 @@ class Timeline:
         runs = [self._run(results[begin : begin + steps], step) for begin in range(0, len(instants), steps)]
         self.evaluations = [Evaluation(number, alerts) for number, alerts in enumerate(zip(*runs, strict=True))]
 
-    def _run(self, results: Iterable[Vector], step: int) -> Iterator[dict[Labels, Standing]]:
+    def _run(self, results: Iterable[Vector], step: int) -> Iterator[dict[Labels, AlertState]]:
         """The alerts after each evaluation that has this result."""
         alert = self.tested.alert
-        alerts: dict[Labels, Standing] = {}
+        alerts: dict[Labels, AlertState] = {}
         for number, result in enumerate(results):
-            alerts = evaluated(alerts, result, number * step, wait=alert.wait, keep_firing=alert.keep_firing)
+            alerts = next_states(alerts, result, number * step, wait=alert.wait, keep_firing=alert.keep_firing)
             yield alerts
 
     @property
