@@ -1,4 +1,4 @@
-"""What a preview shows: two load balancers in front of four backends, one of which fails in the incident."""
+"""Synthetic data for previews: two load balancers in front of four backends, one of which fails in the incident."""
 
 from __future__ import annotations
 

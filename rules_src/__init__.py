@@ -1,4 +1,4 @@
-"""What wakes people: the alerts, objectives, recording rules and routing of the load balancer."""
+"""The alerts, objectives, recording rules and routing of the load balancer."""
 
 from __future__ import annotations
 

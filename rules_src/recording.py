@@ -1,4 +1,4 @@
-"""Recording rules: what other rules, reports and people ask for again and again."""
+"""Recording rules for expressions that are queried often."""
 
 from __future__ import annotations
 

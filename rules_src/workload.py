@@ -12,6 +12,6 @@ WORKLOAD = Workload(
     alive="/health",
     ready="/ready",
     configuration="/etc/balance",
-    stopping=35,  # timeouts.shutdown, and a little for the process itself
+    stopping=35,  # timeouts.shutdown and 5 s for the process itself
     memory=thresholds.MEMORY,
 )
