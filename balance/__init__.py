@@ -1,7 +1,7 @@
-"""balance: a monitoring-as-code toolkit and the load balancer that proves it."""
+"""balance: a monitoring-as-code toolkit, and a load balancer that uses it."""
 
 import time
 
 LOADED = time.time()
-"""When this process began to load the package: code that was written later is not the code that runs."""
+"""When this process loaded the package, in seconds since 1970: code written later is not the code that runs."""
 __version__ = "0.1.0"

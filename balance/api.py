@@ -1,6 +1,6 @@
-"""What the author of a catalog, a dashboard or an alert needs, in one import. Everything else in `balance` is internal.
+"""The public API for authors of catalogs, dashboards and alerts, in one module. Everything else in `balance` is internal.
 
-Metrics and thresholds, then queries over them, then what is declared with both; `standard` has the metrics that any service may have.
+Metrics and thresholds, queries over them, and the declarations that use both; `standard` has metrics that any service may have.
 """
 
 from balance.catalog import standard

@@ -1,5 +1,5 @@
-"""What both command lines share: commands with their options and examples, suggestions for misspelt names, exit codes, errors in one line,
-colours and progress on a terminal, completion in a shell.
+"""Shared by both command lines: commands with options and examples, suggestions for misspelt names, exit codes, one-line errors, colours and
+progress on a terminal, shell completion.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from balance.finding import Finding, report
 
 EXIT_OK, EXIT_FINDINGS, EXIT_USAGE = 0, 1, 2
 EXIT_INTERNAL, EXIT_INTERRUPTED, EXIT_PIPE = 70, 130, 141
-"""As `sysexits.h` has it, and as shells have it for what SIGINT and SIGPIPE end."""
+"""70 is `EX_SOFTWARE` of `sysexits.h`; 130 and 141 are what shells report for SIGINT and SIGPIPE."""
 EXIT_CODES = "exit codes: 0 fine, 1 findings or drift, 2 wrong use or unreadable input, 70 internal error, 130 interrupted"
 SHELLS = ("bash", "zsh", "tcsh")
 STYLES = {"error": "31", "warning": "33", "removed": "31", "added": "32", "place": "36"}
 _FULL = frozenset({errno.ENOSPC, errno.EIO, errno.EFBIG, errno.EDQUOT, errno.EBADF})
 _WIDTH = 24
-Thing = TypeVar("Thing")
+Item = TypeVar("Item")
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line, with the nearest known name, and end with exit code 2. Options are not to be abbreviated:
-    what is short for one today would be refused when another is added.
+    """A parser with one-line errors, which suggest the nearest known name, and exit code 2. Options cannot be abbreviated: an abbreviation would
+    become ambiguous when another option is added.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -43,7 +43,7 @@ class Parser(argparse.ArgumentParser):
             raise argparse.ArgumentError(action, f"invalid choice: {value!r} ({suggestion(str(value), map(str, action.choices))})")
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Refuse here what is not known: the parser of a command knows the options that may have been meant."""
+        """Parse arguments; an unknown option is an error here, because the parser of a command knows the options to suggest."""
         options, unknown = super().parse_known_args(args, namespace)
         if unknown:
             near = suggestion(unknown[0].partition("=")[0], self.long_options).partition(" choices: ")[0]
@@ -52,7 +52,7 @@ class Parser(argparse.ArgumentParser):
 
     @property
     def long_options(self) -> list[str]:
-        """All options that the help shows, by their long names."""
+        """The long names of all options in the help."""
         return [name for name, action in self._option_string_actions.items() if name.startswith("--") and action.help != argparse.SUPPRESS]
 
     @property
@@ -65,7 +65,7 @@ class Parser(argparse.ArgumentParser):
         return [action for action in self._actions if isinstance(action, argparse._SubParsersAction)]
 
     def add_commands(self, commands: Iterable[Command], common: Parser | None = None) -> None:
-        """Declare commands, each with the options of `common`, its own, and those that all have."""
+        """Add commands, each with the options of `common`, its own, `--quiet` and `--verbose`; and `--completion`."""
         self.add_argument("--completion", choices=SHELLS, action=_Completion, help="print the completion of this command line for a shell")
         group = self.add_subparsers(dest="command", required=True, metavar="COMMAND")
         for command in commands:
@@ -91,8 +91,8 @@ class Command:
     """One command of a command line.
 
     `run` takes the parsed options (for `balance-gen` also the bundle and the settings) and returns an exit code; `arguments` declares the
-    options; `examples` are lines that begin with the program's name. A command that `logs` does what `--quiet` says itself. With one of the
-    `foreign` options, `balance-gen` loads no source: the command looks only at what it is given.
+    options; `examples` are lines that begin with the program's name. A command that `logs` handles `--quiet` itself. With one of the `foreign`
+    options, `balance-gen` loads no source: the command only needs what it is given.
     """
 
     name: str
@@ -106,10 +106,10 @@ class Command:
 
 
 class _Completion(argparse.Action):
-    """Prints a script that completes commands, options, choices and files."""
+    """Prints a shell script that completes commands, options, choices and files."""
 
     def __call__(self, parser: argparse.ArgumentParser, _namespace: argparse.Namespace, shell: Any, _option: str | None = None) -> None:
-        import shtab  # made once, when it is asked for: nothing of it is loaded when a command runs
+        import shtab  # only needed to print the script
 
         for command in parser.commands.values() if isinstance(parser, Parser) else ():
             for action in command._actions:
@@ -121,12 +121,12 @@ class _Completion(argparse.Action):
         parser.exit()
 
 
-def perform(parser: Parser, arguments: Sequence[str] | None, act: Callable[[argparse.Namespace], int], prefix: str = "") -> int:
-    """Do what a command line asks for, and return its exit code. What a user can cause ends in one line for each problem, after
-    `prefix`; an internal error shows its traceback.
+def run_command(parser: Parser, arguments: Sequence[str] | None, act: Callable[[argparse.Namespace], int], prefix: str = "") -> int:
+    """Parse the arguments, call `act` with the options and return the exit code. Errors that a user can cause print one line for each problem,
+    after `prefix`; an internal error prints its traceback.
     """
     for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:  # closed by whoever called
+        if getattr(sys, name) is None:  # closed by the caller
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 (until the process ends)
     verbose = False
     try:
@@ -136,7 +136,7 @@ def perform(parser: Parser, arguments: Sequence[str] | None, act: Callable[[argp
             sys.stdout.flush()
             raise
         verbose = options.verbose
-        with _hushed(options.quiet and not options.chosen.logs), _timed(f"{prefix}{options.command}", verbose):
+        with _quiet(options.quiet and not options.chosen.logs), _timed(f"{prefix}{options.command}", verbose):
             code = act(options)
             sys.stdout.flush()
             return code
@@ -144,31 +144,31 @@ def perform(parser: Parser, arguments: Sequence[str] | None, act: Callable[[argp
         if verbose and error.__cause__:
             _trace(error.__cause__)
         for problem in error.problems:
-            _say(f"{paint(prefix, 'error', sys.stderr)}{problem}")
+            _print_error(f"{paint(prefix, 'error', sys.stderr)}{problem}")
         return EXIT_USAGE
     except KeyboardInterrupt:
-        _say(f"{prefix}interrupted")
+        _print_error(f"{prefix}interrupted")
         return EXIT_INTERRUPTED
-    except BrokenPipeError:  # whoever read our output has seen enough
+    except BrokenPipeError:  # the reader of a pipe has gone
         silence(sys.stdout)
         return EXIT_PIPE
     except OSError as error:
         if not (isinstance(error.filename, (str, bytes, os.PathLike)) or error.errno in _FULL):
             return _internal_error(error, parser.prog)
         if error.filename:
-            _say(f"{prefix}{os.fsdecode(error.filename)}: {error.strerror} (check the path)")
+            _print_error(f"{prefix}{os.fsdecode(error.filename)}: {error.strerror} (check the path)")
         else:
             silence(sys.stdout)
-            _say(f"{prefix}standard output: {error.strerror} (free some space, or write elsewhere)")
+            _print_error(f"{prefix}standard output: {error.strerror} (free some space, or write elsewhere)")
         return EXIT_USAGE
-    except Exception as error:  # noqa: BLE001 (told whole)
+    except Exception as error:  # noqa: BLE001 (printed with its traceback)
         return _internal_error(error, parser.prog)
 
 
 def _internal_error(error: Exception, program: str) -> int:
-    """Not exit code 1, as Python has it: that would say that there are findings."""
+    """Print the traceback. The exit code is not Python's 1, which means findings."""
     _trace(error)
-    _say(f"{program}: internal error: please report it with the lines above")
+    _print_error(f"{program}: internal error: please report it with the lines above")
     return EXIT_INTERNAL
 
 
@@ -178,22 +178,22 @@ def _trace(error: BaseException) -> None:
     traceback.print_exception(error)
 
 
-def _say(words: str) -> None:
+def _print_error(text: str) -> None:
     try:
-        print(words, file=sys.stderr, flush=True)
-    except OSError:  # nobody listens there any more: the exit code tells
+        print(text, file=sys.stderr, flush=True)
+    except OSError:  # the reader of stderr has gone: the exit code is enough
         silence(sys.stderr)
 
 
 @contextmanager
-def _hushed(quiet: bool) -> Iterator[None]:
-    """Words go nowhere; errors are told by who called."""
+def _quiet(quiet: bool) -> Iterator[None]:
+    """Discard stderr if `quiet`; the caller prints errors."""
     if not quiet:
         yield
         return
     from contextlib import redirect_stderr
 
-    with open(os.devnull, "w") as nowhere, redirect_stderr(nowhere):
+    with open(os.devnull, "w") as devnull, redirect_stderr(devnull):
         yield
 
 
@@ -210,26 +210,26 @@ def _timed(what: str, verbose: bool) -> Iterator[None]:
 
 
 def silence(stream: TextIO) -> None:
-    """Let a stream whose reader has gone write to nowhere: what its buffer still holds would fail again when the process ends."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, stream.fileno())
-    os.close(nowhere)
+    """Redirect a stream whose reader has gone to /dev/null: flushing its buffer at exit would fail again."""
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, stream.fileno())
+    os.close(devnull)
 
 
-def paint(words: str, style: str, stream: TextIO) -> str:
-    """The words in the colour of a style, if the stream is a terminal that may have colours (`NO_COLOR` forbids them)."""
-    if not words or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or not stream.isatty():
-        return words
-    return f"\x1b[{STYLES[style]}m{words}\x1b[0m"
+def paint(text: str, style: str, stream: TextIO) -> str:
+    """The text in the colour of a style (see `STYLES`), if the stream is a terminal and `NO_COLOR` is not set."""
+    if not text or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or not stream.isatty():
+        return text
+    return f"\x1b[{STYLES[style]}m{text}\x1b[0m"
 
 
 def add_format(parser: Parser, *more: str) -> None:
-    """The option `--format`: text or json, or one of `more`."""
+    """Add the option `--format`: text, json or one of `more`."""
     parser.add_argument("--format", choices=("text", "json", *more), default="text", help="default: text")
 
 
 def print_findings(form: str, findings: Sequence[Finding], summary: Mapping[str, Any], notes: Sequence[str] = (), **more: Any) -> int:
-    """Print findings as one JSON object (with `more` of its keys), or a line each with `notes` below them and the summary on stderr.
+    """Print findings as one JSON object with the further keys `more` (form "json"), or one line each with `notes` below and the summary on stderr.
     Returns the exit code.
     """
     if form == "json":
@@ -242,23 +242,25 @@ def print_findings(form: str, findings: Sequence[Finding], summary: Mapping[str,
     return EXIT_FINDINGS if findings else EXIT_OK
 
 
-class Graded(Protocol):
-    """A finding, or anything else with a severity that is a style."""
+class HasSeverity(Protocol):
+    """A finding, or anything else with a severity that is a key of `STYLES`."""
 
     @property
-    def severity(self) -> str: ...
+    def severity(self) -> str:
+        """The key of `STYLES`."""
+        ...
 
 
-def show(findings: Iterable[Graded]) -> None:
-    """Print findings, a line each, by severity in colour."""
+def show(findings: Iterable[HasSeverity]) -> None:
+    """Print findings, one line each, coloured by severity."""
     for finding in findings:
         print(paint(str(finding), finding.severity, sys.stdout))
 
 
-def progress(things: Iterable[Thing], name: Callable[[Thing], str], total: int) -> Iterator[Thing]:
-    """The things, one by one. On a terminal, from the first second on, stderr shows how many are done and which one is being done."""
+def progress(items: Iterable[Item], name: Callable[[Item], str], total: int) -> Iterator[Item]:
+    """Iterate over the items. After one second, a terminal on stderr shows how many of `total` are done, and the name of the current one."""
     if not sys.stderr.isatty():
-        yield from things
+        yield from items
         return
     from threading import Lock, Timer
     from time import monotonic
@@ -275,11 +277,11 @@ def progress(things: Iterable[Thing], name: Callable[[Thing], str], total: int) 
     first.daemon = True
     first.start()
     try:
-        for done, thing in enumerate(things):  # noqa: B007 (drawn)
-            doing = name(thing)
+        for done, item in enumerate(items):  # noqa: B007 (drawn)
+            doing = name(item)
             if monotonic() - begin > 1:
                 draw()
-            yield thing
+            yield item
     finally:
         first.cancel()
         first.join()

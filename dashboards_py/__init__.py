@@ -1,10 +1,9 @@
-"""What people look at: one dashboard a file; `house.py` holds the house style."""
+"""The dashboards of the load balancer, one in each file; `style.py` has what they share."""
 
 from __future__ import annotations
 
-from balance.api import Bundle, Metric, Settings, merge, standard
-
 import rules_src
+from balance.api import Bundle, Metric, Settings, merge, standard
 from balance.lb.catalog import metrics
 from balance.lb.catalog.metrics import CATALOG
 from dashboards_py.backend import BACKEND
@@ -17,11 +16,11 @@ from rules_src.objectives import slos
 UNPLOTTED: dict[Metric, str] = {
     metrics.CONFIG_INFO: "says which configuration is in force; a value that is always 1",
 }
-"""The metrics of the service that no panel shows, and why."""
+"""Metrics that no panel shows, with the reason."""
 
 
 def source(settings: Settings) -> Bundle:
-    """All that is generated for the load balancer: its dashboards with the alerts and rules of `rules_src`. The entry point `balance`."""
+    """The bundle of the load balancer: its dashboards, and the alerts and rules of `rules_src`. The entry point `balance`."""
     own = standard.RUNTIMES["python"]
     spare = () if own == standard.runtime(settings.runtime) else (own.tasks, own.allocated, own.system)
     other: dict[Metric, str] = dict.fromkeys(spare, "belongs to another runtime than the chosen one")

@@ -1,4 +1,4 @@
-"""The dashboard `backend`: one backend in depth, or several beside each other: what it is asked, how it answers, what is thought of it."""
+"""The dashboard `backend`: traffic, time, connections and health of one backend, or of several side by side."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from balance.api import (
     value_panel,
 )
 from balance.lb.catalog import metrics as m
-from dashboards_py import house
+from dashboards_py import style
 
 AVAILABLE = value_panel(m.BACKENDS_AVAILABLE, title="Available Backends")
-PANIC = value_panel(m.POOL_PANICKING, title="Panic Mode", kind="state-timeline", states=house.PANIC)
+PANIC = value_panel(m.POOL_PANICKING, title="Panic Mode", kind="state-timeline", states=style.PANIC)
 BREAKER = Panel(
     "Circuit Breakers",
     "Backends whose circuit breaker is open or half open: 1 while it is. An open one gets no requests, a half open one a few, to see how it fares.",
@@ -59,7 +59,7 @@ FIRST_ROW = (
         "In Rotation",
         "Whether every instance has it in rotation by its health checks; of several backends, whether all are.",
         (Query(min_by(series(m.BACKEND_HEALTHY)), "healthy"),),
-        kind="stat", states=house.HEALTHY, width=4, height=4,
+        kind="stat", states=style.HEALTHY, width=4, height=4,
     ),
     stat_panel("Attempts Now", sum_by(rate(series(m.BACKEND_REQUESTS).over(RATE_WINDOW))), description="Attempts per second, retries included."),
     stat_panel("Failed Attempts Now", sum_by(rate(FAILED.over(RATE_WINDOW))), nothing="None",
@@ -71,7 +71,7 @@ FIRST_ROW = (
         "Circuit Breaker Now",
         "Whether the circuit breaker of any instance is open.",
         (Query(max_by(series(m.CIRCUIT_BREAKER_STATE, state="open")), "open"),),
-        kind="stat", states=house.BREAKER, width=4, height=4,
+        kind="stat", states=style.BREAKER, width=4, height=4,
     ),
     text_panel(
         "Which Backends",
@@ -81,7 +81,7 @@ FIRST_ROW = (
     ),
 )  # fmt: skip
 
-BACKEND = house.board(
+BACKEND = style.board(
     "backend",
     "Balance / Backends",
     "Traffic, time, connections and health of each backend.",
@@ -99,7 +99,7 @@ BACKEND = house.board(
             rate_panel(m.UPSTREAM_CONNECTIONS, "Connections by What Became of Them", by="state", stacked=False),
         )),
         Row("Health", (
-            value_panel(m.BACKEND_HEALTHY, title="Health", kind="state-timeline", states=house.HEALTHY, width=24),
+            value_panel(m.BACKEND_HEALTHY, title="Health", kind="state-timeline", states=style.HEALTHY, width=24),
             AVAILABLE,
             PANIC,
             BREAKER,

@@ -1,4 +1,4 @@
-"""The main dashboard: whether the load balancer is well, in one row; then rate, errors, duration; then what is left; then every alert."""
+"""The main dashboard: the state of the load balancer in one row; then rate, errors and duration; then saturation; then every alert."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from balance.api import (
 )
 from balance.lb.catalog import metrics as m
 from balance.lb.catalog import thresholds as t
-from dashboards_py import house
+from dashboards_py import style
 from rules_src import conditions as c
 from rules_src.alerts import alerts
 from rules_src.conditions import latency, responses_ratio
@@ -75,13 +75,13 @@ BACKEND_HEALTH = Panel(
     "Each backend by the health checks of each instance: green is in rotation, red is not.",
     (Query(series(m.BACKEND_HEALTHY), "{{backend}} ({{instance}})"),),
     kind="state-timeline",
-    states=house.HEALTHY,
-    links=(house.BACKEND_LINK,),
+    states=style.HEALTHY,
+    links=(style.BACKEND_LINK,),
 )
 
 
 def memory(settings: Settings) -> Panel:
-    """Memory, by the metrics of the service's runtime."""
+    """The panel of memory, from the metrics of the chosen runtime."""
     runtime = standard.runtime(settings.runtime)
     return Panel(
         "Resource Usage",
@@ -93,7 +93,7 @@ def memory(settings: Settings) -> Panel:
 
 
 def tasks(settings: Settings) -> Panel:
-    """Tasks or goroutines, by the metrics of the service's runtime."""
+    """The panel of tasks or goroutines, from the metrics of the chosen runtime."""
     runtime = standard.runtime(settings.runtime)
     things = str(runtime.tasks.unit)
     return Panel(
@@ -114,7 +114,7 @@ STATUS = text_panel(
 
 
 def first_row(settings: Settings) -> tuple[Panel, ...]:
-    """Is it well? One figure for each question."""
+    """The first row: one number for each of requests, errors, latency, backends, saturation and error budget."""
     requests = sum_by(rate(series(m.HTTP_REQUESTS).over(RATE_WINDOW)))
     healthy = min_by(series(m.BACKEND_HEALTHY), "backend")
     availability = slos(settings)[0]
@@ -155,7 +155,7 @@ def first_row(settings: Settings) -> tuple[Panel, ...]:
 
 
 def backends() -> tuple[Panel, ...]:
-    """Every backend in a line, and what is thought of it."""
+    """Panels with a line or row for each backend."""
     attempts = series(m.BACKEND_REQUESTS)
     failed = series(m.BACKEND_REQUESTS, status_class=matches("5xx|none"))
     first_byte = series(m.BACKEND_FIRST_BYTE)
@@ -168,30 +168,30 @@ def backends() -> tuple[Panel, ...]:
                 "Retries": sum_by(rate(series(m.BACKEND_RETRIES).over(RATE_WINDOW)), "backend"),
             },
             description="Attempts at each backend per second; those with a 5xx status or no response; and those that stood in for another.",
-            links=(house.BACKEND_LINK,),
+            links=(style.BACKEND_LINK,),
         ),
         table_panel(
             "Backends: Time to First Byte",
             {"p50": quantile(0.5, first_byte, RATE_WINDOW, "backend"), "p99": quantile(0.99, first_byte, RATE_WINDOW, "backend")},
             description="How long each backend takes to begin its response: half of the requests, and all but one in a hundred, take less.",
-            links=(house.BACKEND_LINK,),
+            links=(style.BACKEND_LINK,),
         ),
-        rate_panel(m.BACKEND_REQUESTS, "Attempts by Backend", by="backend", description="How the load is shared out.", links=(house.BACKEND_LINK,)),
+        rate_panel(m.BACKEND_REQUESTS, "Attempts by Backend", by="backend", description="How the load is shared out.", links=(style.BACKEND_LINK,)),
         Panel(
             "Circuit Breakers",
             "Backends whose circuit breaker is open: red while it is, and no requests are sent.",
             (Query(series(m.CIRCUIT_BREAKER_STATE, state="open"), "{{backend}} ({{instance}})"),),
-            kind="state-timeline", states=house.BREAKER, links=(house.BACKEND_LINK,),
+            kind="state-timeline", states=style.BREAKER, links=(style.BACKEND_LINK,),
         ),
     )  # fmt: skip
 
 
 def main_dashboard(settings: Settings) -> Dashboard:
-    """The dashboard `balance`: is it well; what clients see; what is left; every alert."""
+    """The dashboard `balance`."""
     objectives = slos(settings)
     declared = (*alerts(settings), *(alert for slo in objectives for alert in slo.alerts))
     everything = [alert for alert in declared if settings.alert(alert.name).enabled]
-    return house.board(
+    return style.board(
         "balance",
         "Balance",
         "Requests, errors, latency, connections, backends and resources of the balance load balancer.",
@@ -227,7 +227,7 @@ def main_dashboard(settings: Settings) -> Dashboard:
                 rate_panel(m.TUNNELS, "New Tunnels"),
                 rate_panel(m.TUNNEL_BYTES, "Bytes in Tunnels", by="direction"),
             )),
-            Row("Runtime", (tasks(settings), house.PROCESSOR)),
+            Row("Runtime", (tasks(settings), style.PROCESSOR)),
             Row("Alerts", tuple(alert_panel(alert, width=8) for alert in everything), collapsed=True),
         ),
     )  # fmt: skip

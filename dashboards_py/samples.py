@@ -1,9 +1,8 @@
-"""What a preview shows: two load balancers in front of four backends, one of which fails in the incident."""
+"""Synthetic data for previews: two load balancers in front of four backends, one of which fails in the incident."""
 
 from __future__ import annotations
 
 from balance.api import Metric, Samples, Shape
-
 from balance.lb.catalog import metrics as m
 
 VICTIM = "api-3"

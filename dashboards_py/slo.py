@@ -1,4 +1,4 @@
-"""The dashboard `slo`: how much of each error budget is left, and how fast it goes."""
+"""The dashboard `slo`: how much of each error budget is left, and its burn rate."""
 
 from __future__ import annotations
 
@@ -23,14 +23,13 @@ from balance.api import (
     stat_panel,
     text_panel,
 )
-
 from balance.lb.catalog import thresholds as t
-from dashboards_py import house
+from dashboards_py import style
 from rules_src.objectives import slos
 
 
 def objective(slo: Slo) -> tuple[Panel, ...]:
-    """How much of an objective's error budget is left, and how fast it goes."""
+    """The panels of one objective: error budget, burn rate, errors, and what its alerts compare."""
     name = slo.name.capitalize()
     bad = f"Share of the requests that {slo.fault}"
     return (
@@ -64,7 +63,7 @@ def objective(slo: Slo) -> tuple[Panel, ...]:
 
 def slo_dashboard(settings: Settings) -> Dashboard:
     """The dashboard `slo`."""
-    return house.board(
+    return style.board(
         "slo",
         "Balance / Objectives",
         "Objectives, error budgets and how fast they burn.",

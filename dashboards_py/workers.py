@@ -1,11 +1,11 @@
-"""The dashboard `workers`: the processes, their event loops, the configuration that they serve."""
+"""The dashboard `workers`: worker processes, event loops, configuration and certificates."""
 
 from __future__ import annotations
 
 from balance.api import Panel, Query, Row, latency_panel, rate_panel, seconds_since, seconds_until, series, standard, value_panel
 from balance.lb.catalog import metrics as m
 from balance.lb.catalog import thresholds as t
-from dashboards_py import house
+from dashboards_py import style
 
 AGE = Panel(
     "Age of the Configuration",
@@ -27,7 +27,7 @@ UPTIME = Panel(
     (Query(seconds_since(series(standard.PROCESS_START)), "{{instance}}"),),
 )
 
-WORKERS = house.board(
+WORKERS = style.board(
     "workers",
     "Balance / Workers",
     "Processes, event loops, configuration and certificates.",
@@ -41,13 +41,13 @@ WORKERS = house.board(
             latency_panel(m.EVENT_LOOP_LAG, "Event Loop Lag", by="worker"),
         )),
         Row("Process", (
-            house.PROCESSOR,
+            style.PROCESSOR,
             value_panel(standard.PROCESS_OPEN_FDS, standard.PROCESS_MAX_FDS, title="File Descriptors"),
             rate_panel(standard.PYTHON_GC_COLLECTIONS, "Garbage Collections", by="generation"),
             UPTIME,
         )),
         Row("Configuration", (
-            value_panel(m.CONFIG_SUCCESSFUL, title="Last Reload", kind="state-timeline", states=house.SUCCESSFUL),
+            value_panel(m.CONFIG_SUCCESSFUL, title="Last Reload", kind="state-timeline", states=style.SUCCESSFUL),
             AGE,
             CERTIFICATES,
             rate_panel(m.ACCESS_LOG_DROPPED, "Lines Missing in the Access Log"),

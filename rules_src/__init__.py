@@ -1,9 +1,8 @@
-"""What wakes people: the alerts, objectives, recording rules and routing of the load balancer."""
+"""The alerts, objectives, recording rules and routing of the load balancer."""
 
 from __future__ import annotations
 
 from balance.api import Bundle, Settings, Waiver
-
 from balance.lb.catalog import metrics
 from balance.lb.catalog.metrics import CATALOG
 from rules_src.alerts import alerts

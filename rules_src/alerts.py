@@ -1,18 +1,17 @@
-"""The alerts: who is told, when, and in which words. Critical pages somebody; a warning waits for working hours."""
+"""The alerts of the load balancer. A critical alert pages; a warning can wait for working hours."""
 
 from __future__ import annotations
 
 from functools import cache
 
 from balance.api import Alert, Settings, standard
-
 from rules_src import conditions
 
 MINUTE = 60
 
 
 def alerts(settings: Settings) -> tuple[Alert, ...]:
-    """All alerts, for the runtime that the settings name."""
+    """All alerts, for the runtime in the settings."""
     return _alerts(settings.runtime)
 
 

@@ -1,4 +1,4 @@
-"""Every condition of balance: what is wrong, said once for the alert that compares it and the panel that plots it."""
+"""The conditions of the load balancer, shared by the alerts that compare them and the panels that plot them."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ _RUNNING = compare(series(standard.UP), "==", t.TARGET_UP)
 
 
 def traffic(window: Window) -> Comparison:
-    """The job had so many requests over the window that a ratio of them means something."""
+    """True if the job had enough requests in the window for a ratio to be meaningful."""
     return compare(sum_by(increase(series(m.HTTP_REQUESTS).over(window)), "job"), ">", t.MIN_REQUESTS)
 
 
 def per_request(counted: CounterSeries) -> Expr:
-    """What is counted, for each request of the job."""
+    """The rate of a counter divided by the rate of requests, by job."""
     return ratio(
         sum_by(rate(counted.over(RATE_WINDOW)), "job"),
         sum_by(rate(series(m.HTTP_REQUESTS).over(RATE_WINDOW)), "job"),
@@ -58,13 +58,13 @@ ALL_BACKENDS_DOWN = Condition(
         "job",
     ),
 )
-"""An instance has no healthy backend: all show 0, or it runs and shows none, or nobody shows any."""
+"""An instance has no healthy backend: all are 0, or it is up and exposes none, or no instance exposes any."""
 
 BACKEND_DOWN = Condition(series(m.BACKEND_HEALTHY), "==", t.BACKEND_UNHEALTHY)
 
 
 def responses_ratio(status: str, *by: str) -> Expr:
-    """The share of responses whose status code matches the regular expression."""
+    """The share of responses whose status code matches the regular expression, for each combination of the labels `by`."""
     return ratio(
         sum_by(rate(series(m.HTTP_REQUESTS, status=matches(status)).over(RATE_WINDOW)), *by),
         sum_by(rate(series(m.HTTP_REQUESTS).over(RATE_WINDOW)), *by),
@@ -75,7 +75,7 @@ HIGH_ERROR_RATE = Condition(responses_ratio("5..", "job"), ">", t.ERROR_RATIO, a
 
 
 def latency(q: float) -> Expr:
-    """The q-quantile of request durations over all instances of a job."""
+    """The q-quantile (0 < q < 1) of request durations in seconds, over all instances of a job."""
     return quantile(q, series(m.HTTP_REQUEST_DURATION), RATE_WINDOW, "job")
 
 
@@ -109,7 +109,7 @@ RETRY_BUDGET_SPENT = Condition(per_request(series(m.RETRIES_EXHAUSTED, reason="b
 POOL_PANIC = Condition(series(m.POOL_PANICKING), "==", t.PANICKING)
 
 METRICS_MISSING = Condition(unless(series(standard.UP), series(m.BUILD_INFO), "job", "instance"), "==", t.TARGET_UP)
-"""The instance answers scrapes, but with none of the metrics that every instance shows."""
+"""The instance answers scrapes, but without the metrics that every instance exposes."""
 
 CONFIG_RELOAD_FAILED = Condition(series(m.CONFIG_SUCCESSFUL), "==", t.RELOAD_FAILED)
 
@@ -123,5 +123,5 @@ WORKER_RESTARTS = Condition(sum_by(increase(series(m.WORKER_RESTARTS).over(Windo
 
 
 def high_memory_usage(runtime: Runtime) -> Condition:
-    """The process holds more memory than it should, by the metric of its language's runtime."""
+    """The process uses too much memory, by the metric of its runtime."""
     return Condition(series(runtime.allocated), ">", t.MEMORY)

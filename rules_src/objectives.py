@@ -1,4 +1,4 @@
-"""The objectives of balance: how many requests must be answered, and how fast."""
+"""The objectives of the load balancer: availability and latency."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from decimal import Decimal
 from functools import cache
 
 from balance.api import Settings, Slo, matches, series
-
 from balance.lb.catalog import metrics as m
 from balance.lb.catalog import thresholds as t
 
@@ -14,7 +13,7 @@ AVAILABILITY, LATENCY = Decimal("0.999"), Decimal("0.99")
 
 
 def slos(settings: Settings) -> tuple[Slo, ...]:
-    """Both objectives, with the shares that the settings choose."""
+    """Both objectives, with the shares in the settings or else 99.9 % and 99 %."""
     return _slos(settings.objectives.get("availability", AVAILABILITY), settings.objectives.get("latency", LATENCY))
 
 

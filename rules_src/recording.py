@@ -1,9 +1,8 @@
-"""Recording rules: what other rules, reports and people ask for again and again."""
+"""Recording rules for expressions that are queried often."""
 
 from __future__ import annotations
 
 from balance.api import RATE_WINDOW, RecordingRule, rate, series, sum_by
-
 from balance.lb.catalog import metrics as m
 from rules_src.conditions import latency, responses_ratio
 

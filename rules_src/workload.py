@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from balance.api import Workload
-
 from balance.lb.catalog import thresholds
 
 WORKLOAD = Workload(
@@ -13,6 +12,6 @@ WORKLOAD = Workload(
     alive="/health",
     ready="/ready",
     configuration="/etc/balance",
-    stopping=35,  # timeouts.shutdown, and a little for the process itself
+    stopping=35,  # timeouts.shutdown and 5 s for the process itself
     memory=thresholds.MEMORY,
 )

@@ -1,4 +1,4 @@
-"""Every command of both command lines, those to come too: help with examples, suggestions, exit codes, completion, what a terminal sees."""
+"""All commands of both command lines: help with examples, suggestions, exit codes, completion, output on a terminal."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def in_an_empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
 
 
 @pytest.mark.parametrize(("program", "name"), COMMANDS)
-def test_every_command_says_what_it_does_and_shows_examples_that_it_accepts(program: str, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_has_valid_examples(program: str, name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert asked(program, name, "--help") == 0
     told = capsys.readouterr().out
     listed, _, codes = told.partition("\nexamples:\n")[2].partition("\nexit codes: ")
@@ -70,13 +70,13 @@ def test_every_command_says_what_it_does_and_shows_examples_that_it_accepts(prog
 
 
 @pytest.mark.parametrize(("program", "name"), COMMANDS)
-def test_a_misspelt_command_is_answered_with_the_nearest(program: str, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_misspelt_command_suggests_the_nearest(program: str, name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert asked(program, name + "x") == 2
     assert f"did you mean {name!r}?" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("program", "name"), COMMANDS)
-def test_a_misspelt_option_is_answered_with_the_nearest(program: str, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_misspelt_option_suggests_the_nearest(program: str, name: str, capsys: pytest.CaptureFixture[str]) -> None:
     command = LINES[program][0]().commands[name]
     example = (command.epilog or "").splitlines()[1].partition(" > ")[0]
     words = [word for word in shlex.split(example) if not re.match(r"[A-Z_]+=", word)][1:]
@@ -89,7 +89,7 @@ def test_a_misspelt_option_is_answered_with_the_nearest(program: str, name: str,
 
 
 @pytest.mark.parametrize(("program", "name"), COMMANDS)
-def test_an_option_is_not_to_be_abbreviated(program: str, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_options_cannot_be_abbreviated(program: str, name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert asked(program, name, "--verb") == 2
     assert capsys.readouterr().err.count("\n") == 1
 
@@ -103,7 +103,7 @@ def test_an_option_is_not_to_be_abbreviated(program: str, name: str, capsys: pyt
         *((program, "--help") for program in LINES),
     ],
 )
-def test_a_reader_that_goes_away_is_no_traceback(program: str, arguments: str) -> None:
+def test_closed_stdout_prints_no_traceback(program: str, arguments: str) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     run = subprocess.run(started(program, *arguments.split()), stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
@@ -113,7 +113,7 @@ def test_a_reader_that_goes_away_is_no_traceback(program: str, arguments: str) -
 
 
 @pytest.mark.process
-def test_a_listener_on_stderr_that_goes_away_changes_no_exit_code() -> None:
+def test_closed_stderr_keeps_the_exit_code() -> None:
     reader, writer = os.pipe()
     os.close(reader)
     run = subprocess.run(started("balance-gen", "alerts", "--set", "x=1"), stdout=subprocess.PIPE, stderr=writer, check=False)
@@ -122,7 +122,7 @@ def test_a_listener_on_stderr_that_goes_away_changes_no_exit_code() -> None:
 
 
 @pytest.mark.process
-def test_closed_streams_mix_no_words_into_the_output() -> None:
+def test_closed_stderr_does_not_mix_into_stdout() -> None:
     run = subprocess.run(f"{shlex.join(started('balance-gen', 'write'))} 2>&-", shell=True, stdout=subprocess.PIPE, check=False)
     assert (run.returncode, run.stdout) == (0, b"")
 
@@ -131,7 +131,7 @@ SLOW = "import pathlib, time\npathlib.Path('begun').touch()\ntime.sleep(60)\n"
 
 
 @pytest.mark.process
-def test_control_c_ends_a_command_in_one_line_with_exit_code_130(tmp_path: Path) -> None:
+def test_interrupt_prints_one_line_and_exits_130(tmp_path: Path) -> None:
     (tmp_path / "slow.py").write_text(SLOW)
     process = subprocess.Popen(
         started("balance-gen", "rules", "--source", "slow:bundle"), stderr=subprocess.PIPE, text=True,
@@ -149,18 +149,18 @@ def test_internal_error_shows_traceback_and_exits_70(capsys: pytest.CaptureFixtu
     def act(_: object) -> int:
         raise ZeroDivisionError
 
-    assert commandline.perform(gen.command_line(), ["catalog"], act) == commandline.EXIT_INTERNAL
+    assert commandline.run_command(gen.command_line(), ["catalog"], act) == commandline.EXIT_INTERNAL
     told = capsys.readouterr().err
     assert "ZeroDivisionError" in told
     assert told.endswith("balance-gen: internal error: please report it with the lines above\n")
 
 
-def test_a_file_that_cannot_be_read_is_a_users_mistake(capsys: pytest.CaptureFixture[str]) -> None:
-    assert commandline.perform(gen.command_line(), ["catalog"], lambda _: len(Path("nope").read_text()), "balance-gen: ") == 2
+def test_unreadable_file_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
+    assert commandline.run_command(gen.command_line(), ["catalog"], lambda _: len(Path("nope").read_text()), "balance-gen: ") == 2
     assert capsys.readouterr().err == "balance-gen: nope: No such file or directory (check the path)\n"
 
 
-def test_quiet_says_nothing_but_errors(capsys: pytest.CaptureFixture[str]) -> None:
+def test_quiet_prints_only_errors(capsys: pytest.CaptureFixture[str]) -> None:
     assert asked("balance-gen", "write") == 0
     assert "made generated/" in capsys.readouterr().err
     assert asked("balance-gen", "write", "--quiet", "--set", "job=edge") == 0
@@ -172,7 +172,7 @@ def test_quiet_says_nothing_but_errors(capsys: pytest.CaptureFixture[str]) -> No
     assert "--set: jobb: unknown setting (did you mean 'job'?)" in capsys.readouterr().err
 
 
-def test_verbose_says_what_was_read_and_how_long_it_took(capsys: pytest.CaptureFixture[str]) -> None:
+def test_verbose_prints_what_was_read_and_the_time(capsys: pytest.CaptureFixture[str]) -> None:
     assert asked("balance-gen", "catalog") == 0
     quiet = capsys.readouterr()
     assert asked("balance-gen", "catalog", "--verbose") == 0
@@ -185,7 +185,7 @@ def test_verbose_says_what_was_read_and_how_long_it_took(capsys: pytest.CaptureF
     )
 
 
-def test_verbose_shows_where_a_users_own_source_failed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_verbose_shows_where_a_source_failed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "failing.py").write_text("def within():\n    return nothing\n\nbundle = within()\n")
     assert asked("balance-gen", "alerts", "--source", "failing:bundle", "--verbose") == 2
     told = capsys.readouterr().err
@@ -194,7 +194,7 @@ def test_verbose_shows_where_a_users_own_source_failed(tmp_path: Path, capsys: p
 
 @pytest.mark.process
 @pytest.mark.parametrize(("option", "expected"), [("--quiet", False), ("--verbose", True)])
-def test_quiet_and_verbose_are_the_balancers_log_level(tmp_path: Path, option: str, expected: bool) -> None:
+def test_quiet_and_verbose_set_the_log_level(tmp_path: Path, option: str, expected: bool) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     config = f"listen: 127.0.0.1:0\nadmin: {{listen: '127.0.0.1:{port}'}}\nbackends: [{{name: a, address: '127.0.0.1:1'}}]\nhealth_check: off\n"
@@ -211,7 +211,7 @@ def test_quiet_and_verbose_are_the_balancers_log_level(tmp_path: Path, option: s
 
 
 def on_terminal(arguments: list[str], environment: dict[str, str]) -> str:
-    """What a terminal shows of stdout and stderr."""
+    """The output of a program on a pseudo-terminal."""
     parent, child = pty.openpty()
     process = subprocess.Popen(arguments, stdout=child, stderr=child, env={**os.environ, "TERM": "xterm", "NO_COLOR": "", **environment})
     os.close(child)
@@ -238,7 +238,7 @@ def on_terminal(arguments: list[str], environment: dict[str, str]) -> str:
         ("check --set job=edge", "\x1b[32m+"),
     ],
 )
-def test_colours_are_for_terminals_that_want_them(arguments: str, coloured: str) -> None:
+def test_colours_only_on_terminals_without_no_color(arguments: str, coloured: str) -> None:
     command = started("balance-gen", *arguments.split())
     assert coloured in on_terminal(command, {})
     assert "\x1b[3" not in on_terminal(command, {"NO_COLOR": "1"})
@@ -257,7 +257,7 @@ print("done")
 
 
 @pytest.mark.process
-def test_a_terminal_sees_progress_of_what_takes_over_a_second() -> None:
+def test_progress_on_a_terminal_after_one_second() -> None:
     shown = on_terminal([sys.executable, "-c", LONG.format(seconds=0.7)], {})
     assert "] 1/3 two" in shown
     assert "[################........] 2/3 three" in shown
@@ -276,7 +276,7 @@ printf '%s\\n' "${{COMPREPLY[@]}}"
 
 
 def completed(program: str, words: list[str], folder: Path) -> set[str]:
-    """What bash offers for the last word."""
+    """The completions of bash for the last word."""
     script = folder / f"{program}.bash"
     made = subprocess.run(started(program, "--completion", "bash"), capture_output=True, text=True, check=True).stdout
     script.write_text(made)
@@ -304,7 +304,7 @@ def test_bash_completes_choices_and_files(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("shell", commandline.SHELLS)
 @pytest.mark.parametrize("program", LINES)
-def test_there_is_a_completion_for_each_shell(program: str, shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_completion_for_each_shell(program: str, shell: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert asked(program, "--completion", shell) == 0
     printed = capsys.readouterr().out
     assert all(name in printed for name in LINES[program][0]().commands)

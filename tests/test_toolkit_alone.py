@@ -1,4 +1,4 @@
-"""The toolkit without its first customer: a wheel without the load balancer, the demo and their content serves another team just as well."""
+"""The toolkit without the load balancer: a wheel without it, the demo and their content serves another project just as well."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ import pytest
 
 CUSTOMER = ("balance/lb", "balance/demo", "dashboards_py", "rules_src")
 SOURCE = ("--source", "shop.monitoring:bundle")
+
+pytestmark = pytest.mark.process
 
 
 @pytest.fixture(scope="module")
@@ -64,19 +66,19 @@ def files(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_toolkit_wheel_has_no_customer(toolkit: Path) -> None:
+def test_wheel_has_no_load_balancer(toolkit: Path) -> None:
     look = "import importlib.util, sys; sys.exit(any(map(importlib.util.find_spec, ['balance.lb', 'balance.demo', 'dashboards_py', 'rules_src'])))"
     subprocess.run([toolkit / "python", "-P", "-c", look], cwd=toolkit, check=True)
 
 
-def test_toolkit_generates_lints_and_tests_the_shop(run: Callable[..., str], repository: Path, tmp_path: Path) -> None:
+def test_write_lint_and_test_of_the_shop(run: Callable[..., str], repository: Path, tmp_path: Path) -> None:
     run("write", "--out", "out")
     assert files(tmp_path / "shop" / "out") == files(repository / "examples" / "shop" / "generated")
     assert run("lint") == ""
     assert "alerts tested: 2 / 2" in run("test")
 
 
-def test_toolkit_previews_the_shop_as_the_whole_wheel_does(run: Callable[..., str], tmp_path: Path) -> None:
+def test_preview_equals_that_of_the_whole_wheel(run: Callable[..., str], tmp_path: Path) -> None:
     run("preview", "--out", "pages")
     words = [sys.executable, "-m", "balance.commands.cli", "preview", "--out", "whole", *SOURCE]
     subprocess.run(words, cwd=tmp_path / "shop", check=True, capture_output=True)

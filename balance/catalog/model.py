@@ -1,4 +1,4 @@
-"""What a metric is: kinds, labels, units, buckets, thresholds. Standard library only; every constructor refuses contradictions.
+"""Kinds of metrics, labels, units, buckets, thresholds. Standard library only; every constructor rejects contradictions.
 
 Naming follows the Prometheus conventions (prometheus.io/docs/practices/naming): base units, the unit as suffix, `_total` for
 counters and only for them.
@@ -19,14 +19,14 @@ TARGET_LABELS = ("instance", "job")
 
 
 def is_name(name: str) -> bool:
-    """Whether `name` matches ``[a-zA-Z_][a-zA-Z0-9_]*``: what metrics and labels may be called (colons are for recording rules)."""
+    """True for valid names of metrics and labels: ``[a-zA-Z_][a-zA-Z0-9_]*`` (colons are for recording rules)."""
     return name.isascii() and name.isidentifier()
 
 
 def version(text: str) -> tuple[int, ...]:
-    """A version of a catalog, to be compared: "1.10" comes after "1.9", and "2" is "2.0". Raises `CatalogError` if it is none."""
+    """Parse a catalog version for comparison: "1.10" comes after "1.9", and "2" equals "2.0". Raises `CatalogError` if it is invalid."""
     if not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9}){0,3}", text):
-        raise CatalogError(f"{text!r} is no version of a catalog", cure='write numbers with dots between them: "1.2"')
+        raise CatalogError(f"invalid catalog version {text!r}", cure='write numbers separated by dots: "1.2"')
     numbers = [int(part) for part in text.split(".")]
     return tuple(numbers + [0] * (4 - len(numbers)))
 
@@ -40,7 +40,7 @@ class Unit:
     def __post_init__(self) -> None:
         bases = [base for base, _ in self.powers]
         if bases != sorted(set(bases)) or not all(power for _, power in self.powers):
-            raise CatalogError("is not in its one form", where=f"unit {self.powers}", cure="multiply and divide units: Unit.of('bytes') / SECONDS")
+            raise CatalogError("is not normalized", where=f"unit {self.powers}", cure="multiply and divide units: Unit.of('bytes') / SECONDS")
 
     @classmethod
     def of(cls, base: str) -> Unit:
@@ -54,7 +54,7 @@ class Unit:
         return Unit(tuple(sorted((base, power) for base, power in powers.items() if power)))
 
     def power(self, base: Unit) -> int:
-        """To which power a base unit is in it."""
+        """The exponent of a base unit in this unit, 0 if it is not part of it."""
         return dict(self.powers).get(base.powers[0][0], 0)
 
     def __mul__(self, other: Unit) -> Unit:
@@ -75,7 +75,7 @@ RATIO = Unit()
 SECONDS = Unit.of("seconds")
 BYTES = Unit.of("bytes")
 STATE = Unit.of("state")
-"""0 or 1: whether something holds."""
+"""0 or 1: false or true."""
 INFO = Unit.of("info")
 """Always 1: the labels are the information."""
 
@@ -86,7 +86,7 @@ Stability = Literal["stable", "experimental"]
 
 
 class Merge(Enum):
-    """How a value of several worker processes becomes one value of the service."""
+    """How the values of several worker processes become one value of the service."""
 
     SUM = "sum"
     MIN = "min"
@@ -95,7 +95,7 @@ class Merge(Enum):
 
 @dataclass(frozen=True)
 class Label:
-    """A label with a closed value set, or an open one with a stated bound on how many values a service will show.
+    """A label with a closed set of `values`, or an open one with a `bound` on the number of values that a service exposes.
 
     `other` is the member of a closed set that stands for everything outside it. `pattern` must match values of an open label.
     """
@@ -110,37 +110,37 @@ class Label:
     def __post_init__(self) -> None:
         where = f"label {self.name!r}"
         if not is_name(self.name) or self.name.startswith("__"):
-            raise CatalogError("is no label name", where=where, cure="letters, digits and _, no digit first, not __ first")
+            raise CatalogError("invalid label name", where=where, cure="use letters, digits and _, and begin with neither a digit nor __")
         if self.name in (*TARGET_LABELS, "le", "quantile"):
-            raise CatalogError("is set by Prometheus or by a histogram", where=where, cure="choose another name")
+            raise CatalogError("is reserved for Prometheus and histograms", where=where, cure="choose another name")
         if bool(self.values) == bool(self.bound):
             raise CatalogError("needs either a closed set of values or a bound", where=where, cure="give one of values=, bound=")
         if type(self.values).__name__ != "tuple":
-            raise CatalogError(f"values={self.values!r} is no tuple", where=where, cure='write values=("a", "b")')
+            raise CatalogError(f"values must be a tuple, got {self.values!r}", where=where, cure='write values=("a", "b")')
         if len(set(self.values)) != len(self.values):
             raise CatalogError("lists a value twice", where=where, cure="remove the duplicate")
         if self.bound < 0:
-            raise CatalogError(f"has the bound {self.bound}", where=where, cure="a bound counts values: 1 or more")
+            raise CatalogError(f"invalid bound {self.bound}", where=where, cure="must be 1 or more")
         try:
             re.compile(self.pattern)
         except re.error as error:
-            raise CatalogError(f"pattern {self.pattern!r} is no regular expression: {error}", where=where, cure="mend the pattern") from None
+            raise CatalogError(f"invalid regular expression {self.pattern!r}: {error}", where=where, cure="fix the pattern") from None
         if self.other and self.other not in self.values:
             raise CatalogError(f"other={self.other!r} is not among its values", where=where, cure=f"choices: {choices(self.values)}")
 
     @property
     def size(self) -> int:
-        """How many values the label can take at most."""
+        """The maximum number of values that the label can have."""
         return len(self.values) or self.bound
 
     def allows(self, value: str) -> bool:
-        """Whether the value belongs to the closed set, or fits the pattern of an open label."""
+        """True if the value belongs to the closed set, or matches the pattern of an open label."""
         if self.values:
             return value in self.values
         return not self.pattern or re.fullmatch(self.pattern, value) is not None
 
     def refusal(self, value: str) -> str:
-        """Why `value` is not allowed: the fault and the choices."""
+        """The message for a value that is not allowed, with the choices."""
         expected = choices(self.values) if self.values else f"must match {self.pattern}"
         return f"label {self.name!r} cannot be {value!r} ({expected})"
 
@@ -149,7 +149,7 @@ class Label:
 class Threshold:
     """A named number that separates fine from wrong, with its unit and the reason for the value.
 
-    `exclusive_minimum` and `maximum` bound what a settings file may choose. A `fixed` threshold is a definition
+    `exclusive_minimum` and `maximum` limit the values that settings may choose. A `fixed` threshold is a definition
     (an instance is down when ``up`` is 0) and cannot be overridden.
     """
 
@@ -165,12 +165,12 @@ class Threshold:
         where = f"threshold {self.name!r}"
         if not self.reason:
             raise CatalogError("has no reason", where=where, cure="say why this value and not another")
-        fault = self.fault(self.value)
-        if fault and not self.fixed:
-            raise CatalogError(fault, where=where, cure="mend the value or the bounds")
+        problem = self.problem(self.value)
+        if problem and not self.fixed:
+            raise CatalogError(problem, where=where, cure="fix the value or the bounds")
 
-    def fault(self, value: float) -> str:
-        """What is wrong with a value for this threshold; empty if nothing is."""
+    def problem(self, value: float) -> str:
+        """What is wrong with a value for this threshold; empty if it is valid."""
         if self.fixed and value != self.value:
             return f"is {number(self.value)} by definition"
         if not self.fixed and not (self.exclusive_minimum < value < math.inf and (self.maximum is None or value <= self.maximum)):
@@ -181,12 +181,14 @@ class Threshold:
 
 @dataclass(frozen=True)
 class Metric:
-    """Base of the kinds. `name` is the name of the family, for a counter with its `_total`. A `foreign` metric was named by others: the rules
-    of naming are not asked of it, nor that a scrape shows its type, its help and all of its labels.
+    """Base of the kinds of metrics.
 
-    A metric that was `renamed_from` another name is shown under both, and queries read both, from the version of the catalog in which that
-    name was `deprecated_since` up to and including the one that it is to `remove_after`. Without `renamed_from`, those two are about the
-    metric itself. What changes in an `experimental` metric breaks no promise.
+    `name`: name of the family, for a counter with its `_total`. `merge`: how values of several worker processes are combined. `foreign`:
+    the metric was named by others; neither the naming rules nor the type, help and labels in a scrape are checked. `stability`: changes of
+    an experimental metric are not breaking. `renamed_from`: the former name; the metric is exposed, and queried, under both names from the
+    catalog version `deprecated_since` up to and including `remove_after`. Without `renamed_from`, those two versions concern the metric itself.
+
+    Raises `CatalogError` for contradictions.
     """
 
     kind: ClassVar[str] = "metric"
@@ -204,7 +206,7 @@ class Metric:
 
     def __post_init__(self) -> None:
         if not is_name(self.name):
-            self.refuse("is no metric name", "letters, digits and _, no digit first")
+            self.refuse("invalid metric name", "use letters, digits and _, and do not begin with a digit")
         if not self.help.strip():
             self.refuse("has no help text", "say in one sentence what it counts or measures")
         if len({label.name for label in self.labels}) != len(self.labels):
@@ -217,20 +219,20 @@ class Metric:
 
     def _validate_removal(self) -> None:
         if bool(self.deprecated_since) != bool(self.remove_after) or (self.renamed_from and not self.remove_after):
-            self.refuse("says only in part how it is to go", "give both deprecated_since= and remove_after=, versions of the catalog")
+            self.refuse("has an incomplete deprecation", "give both deprecated_since= and remove_after=, versions of the catalog")
         if self.remove_after and version(self.remove_after) < version(self.deprecated_since):
-            self.refuse(f"is to go after {self.remove_after}, before it is deprecated, in {self.deprecated_since}", "mend one of the two")
+            self.refuse(f"is removed after {self.remove_after}, before it is deprecated in {self.deprecated_since}", "fix one of the two versions")
         if self.renamed_from == self.name:
-            self.refuse("is renamed from its own name", "give the name that it had")
+            self.refuse("is renamed from its own name", "give the former name")
         if self.renamed_from and self.renamed_from.endswith("_total") != isinstance(self, Counter):
             self.refuse(
-                f"was called {self.renamed_from!r}, which is no name of a {self.kind}",
-                "only a counter's ends in `_total`: add a new metric",
+                f"was called {self.renamed_from!r}, which is not a valid name of a {self.kind}",
+                "only names of counters end in `_total`: add a new metric",
             )
 
     def _validate_name(self) -> None:
         if self.name.endswith("_total") != isinstance(self, Counter):
-            self.refuse(f"is a {self.kind}; `_total` ends the name of a counter and of nothing else", "rename it or change its kind")
+            self.refuse(f"is a {self.kind}, but names of counters, and only they, end in `_total`", "rename it or change its kind")
         for suffix in ("_bucket", "_count", "_sum", "_created"):
             if self.name.endswith(suffix):
                 self.refuse(f"ends in {suffix!r}, which is reserved for the series of a histogram", "rename it")
@@ -243,20 +245,20 @@ class Metric:
 
     @property
     def former(self) -> Self | None:
-        """The same metric under the name that it had, as long as both are shown."""
+        """The same metric under its former name; None if it has not been renamed."""
         if not self.renamed_from:
             return None
         words = f"Deprecated since version {self.deprecated_since}, to be removed after {self.remove_after}: now called {self.name}."
         return replace(self, name=self.renamed_from, help=words, foreign=True, renamed_from="")
 
     @property
-    def going(self) -> bool:
-        """Whether it is to go, without a successor."""
+    def to_be_removed(self) -> bool:
+        """True if the metric itself is deprecated, without a successor."""
         return bool(self.remove_after and not self.renamed_from)
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Every name under which it is shown, its own first."""
+        """Every name under which it is exposed, the current one first."""
         return (self.name, self.renamed_from) if self.renamed_from else (self.name,)
 
     def refuse(self, what: str, cure: str) -> None:
@@ -264,7 +266,7 @@ class Metric:
         raise CatalogError(what, where=self.name, cure=cure)
 
     def label(self, name: str) -> Label:
-        """The label of that name. Raises `CatalogError` naming the choices."""
+        """The label of that name. Raises `CatalogError` with the choices."""
         for label in self.labels:
             if label.name == name:
                 return label
@@ -277,12 +279,12 @@ class Metric:
 
     @property
     def samples(self) -> tuple[str, ...]:
-        """Names of the series that a scrape shows for this metric."""
+        """Names of the series of this metric in a scrape."""
         return (self.name,)
 
     @property
     def cardinality(self) -> int:
-        """How many series one instance shows at most, from the declared value sets and bounds."""
+        """The maximum number of series of one instance, from the declared value sets and bounds."""
         size = 1
         for label in self.labels:
             size *= label.size
@@ -291,7 +293,7 @@ class Metric:
 
 @dataclass(frozen=True)
 class Counter(Metric):
-    """A value that only goes up, and back to zero when the process starts anew."""
+    """A value that only increases, and restarts at zero with the process."""
 
     kind: ClassVar[str] = "counter"
 
@@ -307,8 +309,8 @@ class Gauge(Metric):
 class Histogram(Metric):
     """Counts of observations below each upper bound, their count and their sum.
 
-    `buckets` are the finite upper bounds, ascending; ``+Inf`` is implied. Every threshold in `thresholds` must be one of
-    them, so that an alert on it compares with a count that was taken and not with an interpolated one.
+    `buckets` are the finite upper bounds in the unit of the metric, ascending; ``+Inf`` is implied. Every threshold in `thresholds` must
+    be one of them, so that an alert compares with a counted number and not with an interpolated one.
     """
 
     kind: ClassVar[str] = "histogram"
@@ -325,13 +327,13 @@ class Histogram(Metric):
         for threshold in self.thresholds:
             if threshold.unit != self.unit:
                 self.refuse(f"measures {self.unit}, its threshold {threshold.name!r} is in {threshold.unit}", "use one unit")
-            if fault := self.fault(threshold, threshold.value):
-                self.refuse(f"threshold {threshold.name!r}: {fault}", f"bounds: {self.bounds}")
+            if problem := self.problem(threshold, threshold.value):
+                self.refuse(f"threshold {threshold.name!r}: {problem}", f"bounds: {self.bounds}")
 
-    def fault(self, threshold: Threshold, value: float) -> str:
-        """What is wrong with a value for one of the histogram's thresholds; empty if nothing is, or if it is another's threshold."""
+    def problem(self, threshold: Threshold, value: float) -> str:
+        """What is wrong with a value for one of the histogram's thresholds; empty if it is valid, or not a threshold of this histogram."""
         declared = any(threshold.name == own.name for own in self.thresholds)
-        return f"{number(value)} is no bucket bound" if declared and value not in self.buckets else ""
+        return f"{number(value)} is not a bucket bound" if declared and value not in self.buckets else ""
 
     @property
     def bounds(self) -> str:
@@ -377,12 +379,12 @@ ScrapeType = Literal["counter", "gauge", "histogram"]
 
 
 def scrape_type(metric: Metric) -> ScrapeType:
-    """The `# TYPE` under which a scrape in the text format shows the metric: a state set is written as gauges."""
+    """The `# TYPE` of the metric in the text format: a state set is written as gauges."""
     if isinstance(metric, Counter):
         return "counter"
     return "histogram" if isinstance(metric, Histogram) else "gauge"
 
 
 def number(value: float) -> str:
-    """The shortest decimal text that reads back as the same number: 1, 0.05, 536870912."""
+    """The shortest decimal text that reads back as the same number: "1", "0.05", "536870912"."""
     return str(int(value)) if abs(value) < 1e17 and value == int(value) else repr(value)

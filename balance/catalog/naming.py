@@ -1,4 +1,4 @@
-"""What Prometheus' own linter (promlint) says of names, beyond what constructors refuse."""
+"""Naming rules of Prometheus' own linter (promlint) that the constructors do not enforce."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ DERIVED = {
     **dict.fromkeys(("pounds", "ounces"), "grams"),
     "kelvins": "kelvin", "bits": "bytes", "calories": "joules",
 }  # fmt: skip
-"""Units that are not base units, and which is: promlint's list, with the `mebi` that it misspells."""
+"""Base unit by derived unit: promlint's list, with the `mebi` that it misspells."""
 
 
 CAMEL_CASE, TYPE_IN_NAME, UNIT_ABBREVIATED, BASE_UNIT = "metric-camel-case", "metric-type-in-name", "metric-unit-abbreviated", "metric-base-unit"
 
 
-def faults(metric: Metric) -> Iterator[tuple[str, str, str]]:
-    """Which check the names of a metric do not pass, what is wrong, and how to mend it."""
+def naming_problems(metric: Metric) -> Iterator[tuple[str, str, str]]:
+    """Check the names of a metric and of its labels. Yields the id of the lint check, what is wrong and the cure."""
     for name in (metric.name, *metric.label_names):
         if re.search("[a-z][A-Z]", name):
             snake = re.sub("(?<=[a-z])(?=[A-Z])", "_", name).lower()
@@ -37,9 +37,9 @@ def faults(metric: Metric) -> Iterator[tuple[str, str, str]]:
     words = metric.name.lower().split("_")
     for word in words[1:]:
         if word in TYPES:
-            yield TYPE_IN_NAME, f"tells the type {word!r} in its name", f"leave {word!r} out"
+            yield TYPE_IN_NAME, f"has the type {word!r} in its name", f"leave {word!r} out"
         if word in ABBREVIATED:
             yield UNIT_ABBREVIATED, f"abbreviates a unit in its name: {word!r}", "write the base unit out: seconds, bytes"
     for word in dict.fromkeys((*words, *(base for base, _ in metric.unit.powers))):
         if word in DERIVED:
-            yield BASE_UNIT, f"is in {word}", f"count in {DERIVED[word]}, and say so in its name"
+            yield BASE_UNIT, f"is in {word}", f"use the base unit {DERIVED[word]}, and name the metric accordingly"

@@ -12,21 +12,20 @@ from balance.errors import CatalogError, Problem, suggestion
 
 @dataclass(frozen=True)
 class Budget:
-    """How many series one instance may show: of a metric, and of all together. Counted from the declared value sets and bounds."""
+    """The maximum number of series of one instance: of a `metric`, and in `total`, by the declared value sets and bounds."""
 
     metric: int = 10_000
     total: int = 100_000
 
 
 class Catalog:
-    """Metrics that a service exposes, its thresholds, and the metrics that Prometheus itself adds to a scrape (`external`).
-    `balance-gen lint` holds the `budget` against the value sets.
+    """The metrics that a service exposes, and its thresholds.
 
-    `ignored` are families that the service shows and the catalog leaves alone, with the reason why. `version` is the catalog's own, by which
-    metrics say since when they are deprecated and when they go.
+    `metrics`: metrics, or a mapping from headings to metrics, for the reference page. `external`: metrics that others add to a scrape, such
+    as ``up``. `ignored`: families that the service exposes and the catalog does not declare, with the reason. `version`: version of the
+    catalog, to which deprecations refer. `budget`: limits on the number of series, checked by `balance-gen lint`.
 
-    `metrics` may also be a mapping from headings to metrics, for people who look things up. Raises `CatalogError` with every duplicate
-    name and every clash of series names ("x_count" beside a histogram "x").
+    Raises `CatalogError` with every duplicate name and every clash of series names ("x_count" beside a histogram "x").
     """
 
     def __init__(
@@ -51,7 +50,7 @@ class Catalog:
         self.formers = tuple(former for metric in self.metrics if (former := metric.former))
         self._by_series: dict[str, Metric] = {}
         problems = [
-            Problem(metric.name, f"is deprecated since version {metric.deprecated_since}, and the catalog is at {version}", "raise version=")
+            Problem(metric.name, f"is deprecated since version {metric.deprecated_since}, but the catalog has version {version}", "raise version=")
             for metric in self.metrics
             if metric.deprecated_since and as_version(metric.deprecated_since) > as_version(version)
         ]
@@ -68,7 +67,7 @@ class Catalog:
         declared = {metric.name for metric in (*self.metrics, *self.external)}
         for name, reason in self.ignored.items():
             if name in declared or not reason.strip():
-                what, cure = ("is ignored for no reason", "say why") if not reason.strip() else ("is ignored and declared", "choose one of them")
+                what, cure = ("is ignored without a reason", "say why") if not reason.strip() else ("is ignored and declared", "choose one of them")
                 problems.append(Problem(name, what, cure))
         if problems:
             raise CatalogError(problems=problems)
@@ -78,14 +77,14 @@ class Catalog:
 
     @property
     def shown(self) -> Iterator[tuple[Metric, Metric]]:
-        """Every family that a scrape shows, in order, with the metric that has its series: a renamed one is shown under both names."""
+        """Every family in a scrape, in order, with the metric that owns its series: a renamed metric is exposed under both names."""
         for metric in self.metrics:
             yield metric, metric
             if former := metric.former:
                 yield former, metric
 
     def __contains__(self, declared: object) -> bool:
-        """Whether the catalog declares this very metric or threshold."""
+        """True if the catalog declares exactly this metric or threshold."""
         if isinstance(declared, Threshold):
             return self._thresholds.get(declared.name) == declared
         return isinstance(declared, Metric) and self._by_series.get(declared.name) == declared and declared not in self.formers

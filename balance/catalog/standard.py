@@ -1,4 +1,4 @@
-"""Metrics that are not one service's own: what Prometheus adds to every scrape, and what client libraries show of process and runtime."""
+"""Metrics that any service may have: those that Prometheus adds to a scrape, and those of client libraries about process and runtime."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ GO_SYS = Gauge("go_memstats_sys_bytes", "Number of bytes obtained from system.",
 
 @dataclass(frozen=True)
 class Runtime:
-    """The metrics of a language's runtime: concurrent tasks, memory in use, and memory obtained from the system."""
+    """The metrics of a language's runtime: concurrent tasks, bytes of memory in use, and bytes obtained from the system."""
 
     tasks: Gauge
     allocated: Gauge
@@ -55,7 +55,7 @@ RUNTIMES = {
 
 
 def runtime(name: str) -> Runtime:
-    """The metrics of the runtime of that name. Raises `SettingsError` with the choices if there is none."""
+    """The metrics of the runtime `name` ("python", "go"). Raises `SettingsError` with the choices."""
     try:
         return RUNTIMES[name]
     except KeyError:

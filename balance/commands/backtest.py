@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from balance.catalog.model import number
 from balance.commandline import EXIT_OK, Command, Parser, add_format, progress
-from balance.config.units import length
+from balance.config.units import parse_duration
 from balance.errors import BalanceError
 from balance.monitoring.bundle import Bundle
 from balance.monitoring.settings import Settings
@@ -65,7 +65,7 @@ def _period(options: Namespace, settings: Settings) -> Period:
 
 
 def _seconds(option: str, given: str) -> int:
-    seconds = int(length(given) or 0)
+    seconds = int(parse_duration(given) or 0)
     if not seconds:
         raise BalanceError(f"invalid duration {given!r}", where=option, cure="write a number with its unit: 30s, 12h, 7d")
     return seconds

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from balance import __version__
 from balance.catalog.standard import RUNTIMES
-from balance.commandline import EXIT_CODES, Command, Parser, perform
+from balance.commandline import EXIT_CODES, Command, Parser, run_command
 from balance.commands import (
     adopt,
     apply,
@@ -60,7 +60,7 @@ examples:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. Returns the exit code: 0 fine, 1 findings or drift, 2 wrong use or unreadable input; more in `balance.commandline`."""
-    return perform(command_line(), arguments, _run, "balance-gen: ")
+    return run_command(command_line(), arguments, _run, "balance-gen: ")
 
 
 def command_line() -> Parser:
@@ -89,7 +89,7 @@ def _run(options: argparse.Namespace) -> int:
         bundle, chosen = collect.NOTHING, loaded
     else:
         bundle, chosen = collect.collect(loaded, tuple(options.source), problems)
-    problems.end(SettingsError)
+    problems.raise_if_any(SettingsError)
     if options.verbose:
         print(
             f"balance-gen: catalog {bundle.catalog.name}: {len(bundle.catalog.metrics)} metrics, {len(bundle.alerts)} alerts, "

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from balance.commandline import EXIT_OK, Command, Parser
-from balance.config.units import length
+from balance.config.units import parse_duration
 from balance.errors import BalanceError
 from balance.generate import store
 from balance.monitoring.bundle import Bundle
@@ -41,7 +41,7 @@ def run(options: argparse.Namespace, bundle: Bundle, settings: Settings) -> int:
     from balance.generate.pages import made_up, measured, pages
 
     if options.prometheus:
-        seconds = int(length(options.since or SINCE) or 0)
+        seconds = int(parse_duration(options.since or SINCE) or 0)
         if not seconds:
             raise BalanceError(f"invalid duration {options.since!r}", where="--since", cure="write a number with its unit: 30m, 6h, 7d")
         stage = measured(bundle, settings, options.prometheus, seconds)

@@ -1,6 +1,6 @@
-"""The framework for every YAML file: one tree with positions, one set of kinds of values, every problem at once.
+"""The framework for all YAML files: a tree with positions, kinds of values, and all problems reported at once.
 
-A file's keys are data (`schema`: `Field`, `Section`, `Table`), its values are of kinds (`kinds`, `address`) that know how they are read, written and
-described. From that one declaration follow what reads the file (`walker`), its environment variables, its JSON Schema and its reference page.
-`tree` lays environment variables and command-line assignments over the file; `units` holds the grammar of durations and sizes.
+The keys of a file are declared as data (`schema`: `Field`, `Section`, `Table`), its values have kinds (`kinds`, `address`) that parse, write and
+describe them. From that declaration come the reader (`walker`), the environment variables, the JSON Schema and the reference page. `tree` applies
+environment variables and command-line assignments to the file; `units` has the grammar of durations and sizes.
 """

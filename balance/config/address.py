@@ -25,7 +25,7 @@ class Address:
 
 
 class Endpoint(Kind):
-    """``host:port``, ``[::1]:port`` or ``unix:path``; where one listens also ``:port`` (every interface) and port 0 (any free one)."""
+    """``host:port``, ``[::1]:port`` or, with `unix`, ``unix:path``; if `listening` also ``:port`` (every interface) and port 0 (any free port)."""
 
     noun = "address"
 
@@ -41,7 +41,7 @@ class Endpoint(Kind):
                 raise self.invalid(text, self.rule)
             path = text.removeprefix("unix:")
             if not 1 <= len(path.encode()) <= 107:
-                raise self.invalid(text, "the path of a socket has 1 to 107 bytes")
+                raise self.invalid(text, "the path of a socket must have 1 to 107 bytes")
             return Address(path=path)
         host, colon, port = text.rpartition(":")
         if not colon or not (host or self.listening):
@@ -52,7 +52,7 @@ class Endpoint(Kind):
         return Address(self._host(host), int(port))
 
     def _host(self, host: str) -> str:
-        """The host, an IPv6 address without its brackets and in its shortest form."""
+        """Check a host. Returns IPv6 addresses without brackets, in their shortest form."""
         try:
             if host.startswith("[") and host.endswith("]"):
                 return str(ipaddress.IPv6Address(host[1:-1]))

@@ -1,4 +1,4 @@
-"""Kinds of scalar values: how each is read, written and described. The same text forms serve files, environment and command line."""
+"""Kinds of scalar values: how each is parsed, written and described. Files, environment variables and the command line share them."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from balance.config import units
 from balance.errors import suggestion
 
 MASK = "***"
-"""What is shown in place of what may be a secret."""
+"""Shown in place of a value that may be a secret."""
 OFF = ("off", "false", "no")
-"""How YAML spells false where it means a part that is switched off."""
+"""YAML's words for false, which switch a part off."""
 ON = ("on", "true", "yes")
 
 
 class KindError(ValueError):
-    """A text that is not of the kind: what is wrong with it, and the rule or the cure."""
+    """An invalid text: what is wrong with it, and the rule or the cure."""
 
     def __init__(self, what: str, cure: str) -> None:
         super().__init__(what)
@@ -27,60 +27,60 @@ class KindError(ValueError):
 
 
 class Kind:
-    """One kind of scalar. `noun` names it in messages, `words` on reference pages; `quoted`: it must be a string, also where YAML sees a number."""
+    """A kind of scalar. `noun` names it in messages, `words` on reference pages. `quoted`: the YAML value must be a string, never a number."""
 
     noun = "value"
     words = "text"
     quoted = False
 
     def parse(self, text: str) -> Any:
-        """The value that the text stands for. Raises `KindError`."""
+        """Parse a text. Returns the value; raises `KindError`."""
         return text
 
     def schema(self) -> dict[str, Any]:
-        """The kind as JSON Schema."""
+        """The JSON Schema of the kind."""
         return {"type": "string"}
 
     def written(self, value: Any) -> Any:
-        """The value as JSON that reads back as the same."""
+        """The value as JSON, which reads back as the same value."""
         return value if isinstance(value, bool | int | float) else str(value)
 
     def shown(self, value: Any) -> Any:
-        """The same for everyone's eyes: what may be a secret is masked."""
+        """Like `written`, with possible secrets masked."""
         return self.written(value)
 
     def invalid(self, text: str, cure: str) -> KindError:
-        """The error for a text that is not of the kind."""
+        """The error for an invalid text."""
         return KindError(f"invalid {self.noun} {text[:80]!r}", cure)
 
 
 class Duration(Kind):
-    """``100ms``, ``1.5m``, ``1h30m``, ``1d``: seconds, more than `least` and at most `most`. `may_be_off`: ``off`` stands for 0 seconds.
+    """A duration such as ``100ms``, ``1.5m``, ``1h30m`` or ``1d``, in seconds: more than `minimum`, at most `maximum`.
 
-    `whole`: a whole number of seconds, as an int, which is what Prometheus' rules and Alertmanager's routes take.
+    `may_be_off`: ``off`` means 0 seconds. `whole`: whole seconds only, as an int, which Prometheus' rules and Alertmanager's routes need.
     """
 
     noun = "duration"
 
-    def __init__(self, least: float = 0, most: float = 604_800, *, may_be_off: bool = False, whole: bool = False) -> None:
-        self.least, self.most, self.may_be_off, self.whole = least, most, may_be_off, whole
-        self.words = "duration" + " above 0s" * (whole and least == 0) + ", or off" * may_be_off
+    def __init__(self, minimum: float = 0, maximum: float = 604_800, *, may_be_off: bool = False, whole: bool = False) -> None:
+        self.minimum, self.maximum, self.may_be_off, self.whole = minimum, maximum, may_be_off, whole
+        self.words = "duration" + " above 0s" * (whole and minimum == 0) + ", or off" * may_be_off
 
     def parse(self, text: str) -> float:
         if self.may_be_off and text.lower() in OFF:
             return 0.0
-        seconds = units.length(text)
+        seconds = units.parse_duration(text)
         if seconds is None:
             raise self.invalid(text, "write it like 100ms, 10s or 1h30m" + ", or off" * self.may_be_off)
-        if not self.least < seconds <= self.most:
-            above = "more than 0s, " * (self.least == 0)
-            raise self.invalid(text, f"must be {above}at most {units.duration(self.most)}" + ", or off" * self.may_be_off)
+        if not self.minimum < seconds <= self.maximum:
+            above = "more than 0s, " * (self.minimum == 0)
+            raise self.invalid(text, f"must be {above}at most {units.format_duration(self.maximum)}" + ", or off" * self.may_be_off)
         if self.whole and seconds != int(seconds):
             raise self.invalid(text, "must be a whole number of seconds")
         return int(seconds) if self.whole else seconds
 
     def written(self, value: float) -> Any:
-        return units.duration(value) if value or not self.may_be_off else False
+        return units.format_duration(value) if value or not self.may_be_off else False
 
     def schema(self) -> dict[str, Any]:
         form = {"type": "string", "pattern": f"^{units.DURATION}$"}
@@ -88,64 +88,64 @@ class Duration(Kind):
 
 
 class Size(Kind):
-    """``32KiB``, ``1MB`` or plain bytes, from `least` to `most` bytes."""
+    """``32KiB``, ``1MB`` or plain bytes, from `minimum` to `maximum` bytes."""
 
     noun = "size"
     words = "size: 32KiB, 1MB or bytes"
 
-    def __init__(self, least: int = 0, most: int = 2**50) -> None:
-        self.least, self.most = least, most
+    def __init__(self, minimum: int = 0, maximum: int = 2**50) -> None:
+        self.minimum, self.maximum = minimum, maximum
 
     def parse(self, text: str) -> int:
-        size = units.size(text)
+        size = units.parse_size(text)
         if size is None:
             raise self.invalid(text, "write it like 512, 32KiB or 1MB")
-        if not self.least <= size <= self.most:
-            raise self.invalid(text, f"must be {units.bytes_text(self.least)} to {units.bytes_text(self.most)}")
+        if not self.minimum <= size <= self.maximum:
+            raise self.invalid(text, f"must be {units.format_size(self.minimum)} to {units.format_size(self.maximum)}")
         return size
 
     def written(self, value: int) -> Any:
-        text = units.bytes_text(value)
+        text = units.format_size(value)
         return value if text.isdigit() else text
 
     def schema(self) -> dict[str, Any]:
-        return {"anyOf": [{"type": "integer", "minimum": self.least}, {"type": "string", "pattern": f"^{units.SIZE}$"}]}
+        return {"anyOf": [{"type": "integer", "minimum": self.minimum}, {"type": "string", "pattern": f"^{units.SIZE}$"}]}
 
 
 class Number(Kind):
-    """A number, a whole one as an int, within bounds where there are any."""
+    """A number from `minimum` to `maximum`; whole numbers are ints."""
 
     noun = "number"
     pattern, type = r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?", "number"
 
-    def __init__(self, least: float = -math.inf, most: float = math.inf) -> None:
-        self.least, self.most = least, most
+    def __init__(self, minimum: float = -math.inf, maximum: float = math.inf) -> None:
+        self.minimum, self.maximum = minimum, maximum
         what = {"number": "number", "integer": "whole number"}[self.type]
-        bounds = "" if least == -math.inf else f"{least} or more" if most == math.inf else f"{least} to {most}"
-        self.words = bounds if most != math.inf else what
+        bounds = "" if minimum == -math.inf else f"{minimum} or more" if maximum == math.inf else f"{minimum} to {maximum}"
+        self.words = bounds if maximum != math.inf else what
         self.rule = f"must be a {what}" + (f", {bounds}" if bounds else "")
 
     def parse(self, text: str) -> Any:
         if not re.fullmatch(self.pattern, text):
             raise self.invalid(text, self.rule)
         number = int(text) if re.fullmatch("[-+]?[0-9]+", text) else float(text)
-        if not self.least <= number <= self.most:
+        if not self.minimum <= number <= self.maximum:
             raise self.invalid(text, self.rule)
         return number
 
     def schema(self) -> dict[str, Any]:
-        bounds = {"minimum": self.least, "maximum": self.most}
+        bounds = {"minimum": self.minimum, "maximum": self.maximum}
         return {"type": self.type, **{key: bound for key, bound in bounds.items() if math.isfinite(bound)}}
 
 
 class Integer(Number):
-    """A whole number within bounds."""
+    """A whole number from `minimum` to `maximum`."""
 
     pattern, type = r"-?[0-9]{1,15}", "integer"
 
 
 class Choice(Kind):
-    """One word of a closed set."""
+    """One of several words."""
 
     def __init__(self, *values: str) -> None:
         self.values = values
@@ -161,7 +161,7 @@ class Choice(Kind):
 
 
 class Flag(Kind):
-    """``true`` or ``false``, also as YAML's on, off, yes, no."""
+    """``true`` or ``false``; YAML's on, off, yes and no are accepted too."""
 
     words = "true or false"
 
@@ -175,7 +175,7 @@ class Flag(Kind):
 
 
 class Text(Kind):
-    """A text that matches a pattern; `rule` says in words what that is. `check` may refuse more (`KindError`), or make something of it."""
+    """A text that matches a regular expression, which `rule` describes in words. `check` may raise `KindError`, or convert the text."""
 
     def __init__(
         self, pattern: str, rule: str, noun: str = "value", *, words: str = "", quoted: bool = False, check: Callable[[str], Any] = str
@@ -193,7 +193,7 @@ class Text(Kind):
 
 
 class File(Kind):
-    """The path of a file; the walker makes a relative one start at the folder of the configuration file."""
+    """The path of a file. The walker resolves relative paths against the folder of the configuration file."""
 
     noun = "path"
     words = "path of a file"
@@ -204,5 +204,5 @@ class File(Kind):
         return text
 
     def written(self, value: str) -> Any:
-        """From the root, so that it is the same file wherever the configuration lies."""
+        """The absolute path, which does not depend on the folder of the configuration."""
         return os.path.abspath(value)

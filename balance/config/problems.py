@@ -1,4 +1,4 @@
-"""What is wrong with a file: gathered, and told at once, each problem with its file, line and key path."""
+"""Collect the problems of a file, each with its file, line and key path, and report all of them at once."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ from balance.errors import BalanceError, Problem
 
 
 class Problems:
-    """The problems of one file. It remembers where each key is, for those who find something wrong once the file is read.
+    """The problems of one file, and the position of each key, for problems that are found after reading.
 
-    `source` is the name of the file in messages; empty: there is none, and key paths alone say where.
+    `source` is the name of the file in messages; without one, problems have a key path only.
     """
 
     def __init__(self, source: str = "") -> None:
         self.source = source
         self.found: list[Problem] = []
         self.places: dict[str, str] = {}
-        """By key path: the file and line, or the name of what was laid over it."""
+        """By key path: the file and line, or the environment variable or option that set the value."""
         self._wrong: list[str] = []
         """Key paths of problems."""
 
-    def complain(self, path: str, what: str, cure: str, place: str = "") -> None:
-        """Note a problem with the key path: at the place, or else where the key or the nearest one above it is."""
+    def add(self, path: str, what: str, cure: str, place: str = "") -> None:
+        """Record a problem of a key path, at `place` or else at the position of the key or of the nearest key above it."""
         self._wrong.append(path)
         above = path
         while above and above not in self.places:
@@ -28,11 +28,11 @@ class Problems:
         where = place or self.places.get(above, self.source)
         self.found.append(Problem(": ".join(filter(None, (where, path))), what, cure))
 
-    def spoiled(self, path: str) -> bool:
-        """Whether something is wrong with the key path or below it: then nothing follows from what is there."""
+    def has_problem(self, path: str) -> bool:
+        """True if there is a problem with the key path or below it."""
         return any(f"{wrong}.".startswith((f"{path}.", f"{path}[")) for wrong in self._wrong)
 
-    def end(self, error: type[BalanceError]) -> None:
-        """Raise `error` if anything is wrong."""
+    def raise_if_any(self, error: type[BalanceError]) -> None:
+        """Raise `error` with all problems, if there are any."""
         if self.found:
             raise error(problems=self.found)

@@ -1,4 +1,4 @@
-"""What the keys of a file are declared with; what reads it, its variables, its JSON Schema and its page follow from that alone."""
+"""Declarations of the keys of a file, from which its reader, environment variables, JSON Schema and reference page follow."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from typing import Any
 from balance.config.kinds import Kind
 
 Complaint = tuple[str, str, str]
-"""What a check of a whole section found: key (or path from there, as in ``routes[0].pool``), what, cure."""
-Check = Callable[[Mapping[str, Any]], Iterator[Complaint]]
+"""A problem that the check of a section found: key (or path below the section, as in ``routes[0].pool``), what is wrong, cure."""
+SectionCheck = Callable[[Mapping[str, Any]], Iterator[Complaint]]
 
 
 def nothing(_values: Mapping[str, Any]) -> Iterator[Complaint]:
-    """Find nothing wrong."""
+    """The check of a section without rules of its own."""
     return iter(())
 
 
 def attributes(value: Any) -> Mapping[str, Any]:
-    """The fields of a dataclass."""
+    """The fields of a dataclass instance, by name."""
     return {each.name: getattr(value, each.name) for each in fields(value)}
 
 
 @dataclass(frozen=True)
 class Field:
-    """One key. `default` is a text of its kind, or ``None`` if the key is required.
+    """A key of a section. `default` is a text of its kind, or ``None`` if the key is required; `doc` describes it on reference pages.
 
-    `many`: a list. `several`: one value or a list; `empty`: which may be empty, as it may where the default is. `inherited`: left out of the values
-    where the file doesn't give it. `only`: another key of the section and its value without which this one means nothing. `attribute`: the name under
-    which the value goes into the section's, if it is not the key.
+    `many`: the value is a list. `several`: one value or a list. `empty`: the list may be empty (implied by an empty default). `inherited`: without a
+    value in the file, the key is left out of the values. `only`: another key and its value, without which this key has no effect. `attribute`: the
+    name of the value, if it differs from the key.
     """
 
     key: str
@@ -45,23 +45,23 @@ class Field:
 
     @property
     def name(self) -> str:
-        """The name of the value among those of the section."""
+        """The name of the value in the section's values."""
         return self.attribute or self.key
 
     @property
     def may_be_empty(self) -> bool:
-        """Whether an empty list will do."""
+        """True if an empty list is valid."""
         return self.empty or (self.several and self.default == "" and not self.inherited)
 
 
 def optional(key: str, kind: Kind | Section | Table, doc: str, **more: Any) -> Field:
-    """A key that is left out of the values where the file doesn't give it: what the section becomes has a default of its own."""
+    """A key that is left out of the values if the file does not have it: the object that the section makes has its own default."""
     return Field(key, kind, "", doc, inherited=True, **more)
 
 
 @dataclass(frozen=True)
 class Table:
-    """A mapping whose keys are the user's own. `make` gets the pairs. `folded`: keys that differ in case alone are the same."""
+    """A mapping whose keys the user chooses. `make` is called with the pairs. `folded`: keys are case-insensitive."""
 
     keys: Kind
     values: Kind | Section
@@ -73,12 +73,12 @@ class Table:
 
 @dataclass(frozen=True)
 class Section:
-    """A mapping of keys that becomes `make(**values)`; ``off`` instead of it becomes ``None`` where `may_be_off`.
+    """A mapping of declared keys, which becomes `make(**values)`.
 
-    Not mentioned at all, it has its defaults, of which `absent` replaces some, or is ``None`` where `on_demand`; ``on`` is then short
-    for an empty mapping. Of the keys in `any_of` at least one must be given, of those in `one_of` exactly one. `refused` are keys that are
-    known and not taken, each with what is wrong and the cure. `check` sees the values once those of the keys `about` (or all) are right.
-    `taken` is the inverse of `make`: the values that it was given.
+    `may_be_off`: ``off`` instead of the mapping becomes ``None``. `on_demand`: absent, it becomes ``None``, and ``on`` means an empty mapping; other
+    absent sections have their defaults, of which `absent` replaces some. `any_of`: at least one of these keys must be given; `one_of`: exactly one.
+    `refused`: keys that are known and invalid, each with what is wrong and the cure. `check` is called with the values if those of the keys
+    `check_keys` (or all) are valid. `arguments` is the inverse of `make`: the values from which an object was made.
     """
 
     make: Callable[..., Any]
@@ -89,19 +89,19 @@ class Section:
     any_of: tuple[str, ...] = ()
     one_of: tuple[str, ...] = ()
     refused: Mapping[str, tuple[str, str]] = field(default_factory=dict)
-    check: Check = nothing
-    about: tuple[str, ...] = ()
-    taken: Callable[[Any], Mapping[str, Any]] = attributes
+    check: SectionCheck = nothing
+    check_keys: tuple[str, ...] = ()
+    arguments: Callable[[Any], Mapping[str, Any]] = attributes
 
     @property
     def partial(self) -> bool:
-        """Whether something can be made of any of its keys alone."""
+        """True if any subset of the keys is enough to make the value."""
         return all(each.inherited for each in self.fields)
 
 
 def variables(section: Section, prefix: str, path: tuple[str, ...] = ()) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """The environment variables that set a scalar outside lists, each with its key path; for a table of scalars the beginning of their names,
-    which ends in an underscore: the rest, in lower case, is the name in the table.
+    """The environment variables that set scalars outside lists, each with its key path. A name that ends in an underscore is the prefix of a
+    table's variables: the rest, in lower case, is the key in the table.
     """
     for each in section.fields:
         here = (*path, each.key)
@@ -115,12 +115,12 @@ def variables(section: Section, prefix: str, path: tuple[str, ...] = ()) -> Iter
 
 
 def json_schema(section: Section, title: str) -> dict[str, Any]:
-    """A file of such keys as JSON Schema 2020-12, for editors and other programs."""
+    """The JSON Schema (2020-12) of a file, for editors and other programs."""
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": title, **object_schema(section)}
 
 
 def object_schema(section: Section) -> dict[str, Any]:
-    """The section as JSON Schema."""
+    """The JSON Schema of a section."""
     groups = {"anyOf": section.any_of, "oneOf": section.one_of}
     return {
         "type": "object",

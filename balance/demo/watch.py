@@ -14,10 +14,10 @@ import aiohttp
 from balance.catalog import standard
 from balance.monitoring.alerts import Alert
 from balance.monitoring.bundle import Bundle
-from balance.monitoring.lifecycle import Labels, Standing, evaluated
+from balance.monitoring.lifecycle import AlertState, Labels, next_states
 from balance.monitoring.routing import Inhibition
 from balance.monitoring.settings import Settings
-from balance.promql.evaluate import Database, evaluate, unnamed
+from balance.promql.evaluate import Database, evaluate, without_name
 from balance.render.rules import filled, places, templates
 from balance.render.templates import expand
 
@@ -69,14 +69,14 @@ class Embedded:
         self._bundle, self._database = bundle, database
         open_places = places(bundle, settings)
         self._summaries = {alert.name: filled(templates(alert, None, settings)["summary"], open_places) for alert in bundle.alerts}
-        self._standing: dict[str, dict[Labels, Standing]] = {}
+        self._standing: dict[str, dict[Labels, AlertState]] = {}
 
     def look(self, at: float) -> dict[Key, Seen]:
         """Evaluate every rule."""
         for alert in self._bundle.alerts:
-            found = {unnamed(labels): value for labels, value in evaluate(alert.condition.whole, self._database, at).items()}
+            found = {without_name(labels): value for labels, value in evaluate(alert.condition.whole, self._database, at).items()}
             before = self._standing.get(alert.name, {})
-            self._standing[alert.name] = evaluated(before, found, at, wait=alert.wait, keep_firing=alert.keep_firing)
+            self._standing[alert.name] = next_states(before, found, at, wait=alert.wait, keep_firing=alert.keep_firing)
         firing = [(name, dict(labels)) for name, all_of_it in self._standing.items() for labels, one in all_of_it.items() if one.firing]
         inhibitions = self._bundle.routing.inhibitions if self._bundle.routing else ()
         return {

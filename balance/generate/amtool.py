@@ -12,7 +12,7 @@ from balance.generate import build
 from balance.generate.tools import ask
 from balance.monitoring.alerts import Alert
 from balance.monitoring.bundle import Bundle
-from balance.monitoring.routing import SYNTHETIC, Routing, applied
+from balance.monitoring.routing import SYNTHETIC, Routing, apply_settings
 from balance.monitoring.settings import Settings
 
 
@@ -34,7 +34,7 @@ def checks(bundle: Bundle, settings: Settings) -> list[Finding]:
             path = Path(folder, artifact.path)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(artifact.text, encoding="utf-8")
-        return check(Path(folder, "alertmanager", "alertmanager.yml"), bundle.alerts, applied(bundle.routing, settings), settings)
+        return check(Path(folder, "alertmanager", "alertmanager.yml"), bundle.alerts, apply_settings(bundle.routing, settings), settings)
 
 
 def check(file: Path, alerts: Sequence[Alert], routing: Routing, settings: Settings) -> list[Finding]:

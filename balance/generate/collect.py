@@ -19,7 +19,7 @@ from balance.monitoring.alerts import Alert
 from balance.monitoring.bundle import Bundle, merge
 from balance.monitoring.dashboards import Dashboard
 from balance.monitoring.renames import bridges
-from balance.monitoring.routing import applied
+from balance.monitoring.routing import apply_settings
 from balance.monitoring.settings import AlertmanagerSettings, Settings
 from balance.promql.text import duration, seconds
 
@@ -44,7 +44,7 @@ def collect(settings: Settings, names: tuple[str, ...] = (), given: Problems | N
     chosen = tuple(_chosen(alert, settings) for alert in bundle.alerts if settings.alert(alert.name).enabled)
     if chosen != bundle.alerts:
         off = tuple(alert for alert in bundle.alerts if not settings.alert(alert.name).enabled)
-        routing = bundle.routing and bundle.routing.among(alert.name for alert in chosen)
+        routing = bundle.routing and bundle.routing.for_alerts(alert.name for alert in chosen)
         bundle = replace(bundle, alerts=chosen, routing=routing, switched_off=off)
     if extra := bridges(bundle.catalog):
         bundle = replace(bundle, recording_rules=(*bundle.recording_rules, *extra))
@@ -56,7 +56,7 @@ def _merged(names: tuple[str, ...], settings: Settings, given: Problems) -> Bund
     try:
         bundle = merge([_load(name, settings) for name in names])
     except BalanceError:
-        given.end(SettingsError)  # which may be why
+        given.raise_if_any(SettingsError)  # which may be why
         raise
     _check(bundle, settings, given)
     return bundle
@@ -134,11 +134,11 @@ def _place(error: BaseException) -> str:
 def _check(bundle: Bundle, settings: Settings, given: Problems) -> None:
     """Raise `SettingsError` with every problem of the settings, those that only the bundle shows included, each where its key is."""
     faults = [_threshold_faults, _unknown, _selector_faults, _interval_faults]
-    if not given.spoiled("alertmanager"):
+    if not given.has_problem("alertmanager"):
         faults.append(_routing_faults)
     for path, what, cure in (found for look in faults for found in look(bundle, settings)):
-        given.complain(path, what, cure)
-    given.end(SettingsError)
+        given.add(path, what, cure)
+    given.raise_if_any(SettingsError)
 
 
 def _threshold_faults(bundle: Bundle, settings: Settings) -> Iterator[Complaint]:
@@ -148,12 +148,12 @@ def _threshold_faults(bundle: Bundle, settings: Settings) -> Iterator[Complaint]
         if name not in thresholds:
             adjustable = [threshold.name for threshold in bundle.catalog.thresholds if not threshold.fixed]
             yield f"thresholds.{name}", "unknown threshold", suggestion(name, adjustable)
-        elif fault := thresholds[name].fault(value):
-            yield f"thresholds.{name}", fault, f"default: {number(thresholds[name].value)}"
+        elif problem := thresholds[name].problem(value):
+            yield f"thresholds.{name}", problem, f"default: {number(thresholds[name].value)}"
         else:
             for histogram in bundle.catalog:
-                if isinstance(histogram, Histogram) and (fault := histogram.fault(thresholds[name], value)):
-                    yield f"thresholds.{name}", f"{fault} of {histogram.name}", f"bounds: {histogram.bounds}"
+                if isinstance(histogram, Histogram) and (problem := histogram.problem(thresholds[name], value)):
+                    yield f"thresholds.{name}", f"{problem} of {histogram.name}", f"bounds: {histogram.bounds}"
 
 
 def _unknown(bundle: Bundle, settings: Settings) -> Iterator[Complaint]:
@@ -191,7 +191,7 @@ def _routing_faults(bundle: Bundle, settings: Settings) -> Iterator[Complaint]:
     """Receivers, routes and mute times that don't fit those that are declared."""
     if bundle.routing and settings.alertmanager != AlertmanagerSettings():
         try:
-            applied(bundle.routing, settings)
+            apply_settings(bundle.routing, settings)
         except SettingsError as error:
             yield from ((problem.where, problem.what, problem.cure) for problem in error.problems)
 

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from balance.config.units import length
+from balance.config.units import parse_duration
 from balance.errors import BalanceError
 from balance.generate import build
 from balance.live.facts import OFF, Addresses, Expected, Wanted
@@ -28,7 +28,7 @@ def expected(bundle: Bundle, settings: Settings) -> Expected:
     """What is generated, as far as running systems can show it."""
     files = [yaml.safe_load(artifact.text) for artifact in build.rule_files(bundle, settings)]
     rules = tuple(rule for file in files for group in file["groups"] for rule in group["rules"])
-    windows = [int(length(window) or 0) for rule in rules for window in _WINDOW.findall(rule["expr"])]
+    windows = [int(parse_duration(window) or 0) for rule in rules for window in _WINDOW.findall(rule["expr"])]
     selected = (selector for _, expr in bundle.expressions() for selector in expr.selectors() if selector.name not in MADE_BY_PROMETHEUS)
     manager = [yaml.safe_load(artifact.text) for artifact in build.alertmanager(bundle, settings) if artifact.path.endswith(".yml")]
     boards = [json.loads(artifact.text) for artifact in build.dashboards(bundle, settings)]

@@ -29,7 +29,7 @@ from balance.monitoring.settings import (
     Settings,
     Severity,
 )
-from balance.promql.selectors import Matcher, MatchOperator, pattern_fault
+from balance.promql.selectors import Matcher, MatchOperator, pattern_problem
 from balance.promql.text import matching
 
 PREFIX = "BALANCE_GEN_"
@@ -40,7 +40,7 @@ _ESCAPES = {"\\\\": "\\", '\\"': '"', "\\n": "\n"}
 def load(file: str | None, assignments: Sequence[str], environment: Mapping[str, str] | None = None) -> Settings:
     """The settings of an optional YAML file, of variables over it, and of assignments over both. Raises `SettingsError` with every problem."""
     settings, problems = read(file, assignments, environment)
-    problems.end(SettingsError)
+    problems.raise_if_any(SettingsError)
     return settings
 
 
@@ -53,19 +53,19 @@ def read(file: str | None, assignments: Sequence[str], environment: Mapping[str,
     if not (file or assignments or any(name.startswith(PREFIX) for name in environment or ())):
         return Settings(), Problems()
     from balance.config import tree  # loads yaml, half of the start of a command without settings
-    from balance.config.walker import WRONG, Walker
+    from balance.config.walker import INVALID, Walker
 
     root = tree.compose(tree.read_text(file, "check the path given with --settings", SettingsError), file, SettingsError) if file else None
     walker = Walker(file or "")
-    root, walker.found = tree.overridden(root, SETTINGS, environment or {}, PREFIX)
+    root, walker.found = tree.with_environment(root, SETTINGS, environment or {}, PREFIX)
     for assignment in assignments:
         try:
-            root = tree.assigned(root, assignment)
+            root = tree.with_assignment(root, assignment)
         except ValueError as error:
             what, cure = error.args
-            walker.complain("", what, cure, f"--set {assignment}")
+            walker.add("", what, cure, f"--set {assignment}")
     settings = walker.section(SETTINGS, root, "")
-    return Settings() if settings is WRONG else settings, walker
+    return Settings() if settings is INVALID else settings, walker
 
 
 def settings_schema() -> dict[str, Any]:
@@ -86,7 +86,7 @@ class _Matchers(Kind):
             matcher = Matcher(label, operator, re.sub(r"\\.", lambda escape: _ESCAPES[escape[0]], quoted))
             if label.startswith("__"):
                 raise KindError(f"reserved label {label!r}", "select by labels such as job, cluster or namespace")
-            if "~" in operator and (fault := pattern_fault(matcher.value)):
+            if "~" in operator and (fault := pattern_problem(matcher.value)):
                 raise KindError(f"{matcher.value!r} {fault}", "write a regular expression that RE2 takes")
             found.append(matcher)
             place = match.end()
@@ -199,4 +199,4 @@ SETTINGS = Section(_settings, (
     optional("alertmanager", Section(AlertmanagerSettings, ALERTMANAGER), "Who is told."),
     optional("kubernetes", _KUBERNETES, "Kubernetes objects."),
     optional("provisioning", _PROVISIONING, "Grafana's provisioning."),
-), check=_one_job, about=("job", "selector"))  # fmt: skip
+), check=_one_job, check_keys=("job", "selector"))  # fmt: skip

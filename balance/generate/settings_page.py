@@ -13,7 +13,7 @@ from balance.config.kinds import Kind
 from balance.config.schema import Field, Section, Table
 from balance.generate.settings import SETTINGS
 from balance.monitoring.bundle import Bundle
-from balance.monitoring.routing import applied
+from balance.monitoring.routing import apply_settings
 from balance.monitoring.settings import Settings
 from balance.promql.text import duration
 
@@ -59,7 +59,7 @@ def _in_force(bundle: Bundle, settings: Settings) -> Settings:
     """The settings with the routes as they are declared where nothing else is chosen."""
     if bundle.routing is None:
         return settings
-    routing = applied(bundle.routing, settings)
+    routing = apply_settings(bundle.routing, settings)
     routes: dict[str, Any] = {route.severity: vars(route) for route in routing.routes}
     return replace(settings, alertmanager=replace(settings.alertmanager, group_by=routing.group_by, routes=routes))
 

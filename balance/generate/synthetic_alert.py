@@ -10,7 +10,7 @@ from balance.errors import SourceError, suggestion
 from balance.generate.amtool import labels
 from balance.live.alertmanager import Alertmanager, Sent
 from balance.monitoring.bundle import Bundle
-from balance.monitoring.routing import SYNTHETIC, Routing, applied
+from balance.monitoring.routing import SYNTHETIC, Routing, apply_settings
 from balance.monitoring.settings import Settings
 
 Say = Callable[[str], object]
@@ -28,7 +28,7 @@ def send(name: str, url: str, patience: float | None, bundle: Bundle, settings: 
     alert = next((alert for alert in bundle.alerts if alert.name == name), None)
     if alert is None:
         raise SourceError(f"no alert {name!r}", cure=suggestion(name, (alert.name for alert in bundle.alerts)))
-    routing = applied(bundle.routing, settings) if bundle.routing else None
+    routing = apply_settings(bundle.routing, settings) if bundle.routing else None
     given = {**labels(alert, settings, SYNTHETIC), SYNTHETIC: "true"}
     if patience is None:
         patience = GRACE_SECONDS + (routing.route(given["severity"]).group_wait if routing else GRACE_SECONDS)

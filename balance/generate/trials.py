@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from balance.catalog.model import Histogram
-from balance.config.units import length
+from balance.config.units import parse_duration
 from balance.errors import BalanceError, suggestion
 from balance.live.backtest import Trial
 from balance.monitoring.bundle import Bundle
@@ -25,8 +25,8 @@ def trials(bundle: Bundle, settings: Settings, names: list[str]) -> list[Trial]:
         Trial(
             name,
             evaluated[name]["expr"],
-            int(length(evaluated[name]["for"]) or 0),
-            int(length(evaluated[name].get("keep_firing_for", "0s")) or 0),
+            int(parse_duration(evaluated[name]["for"]) or 0),
+            int(parse_duration(evaluated[name].get("keep_firing_for", "0s")) or 0),
             text(alert.condition.expr, scope),
             alert.condition.operator,
             alert.condition.threshold,

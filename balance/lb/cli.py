@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 
 import balance
-from balance.commandline import EXIT_OK, Command, Parser, perform
+from balance.commandline import EXIT_OK, Command, Parser, run_command
 
 EXAMPLE = """\
 a configuration that is enough to begin with (balance.yaml):
@@ -29,7 +29,7 @@ then:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns its exit code."""
-    return perform(command_line(), arguments, lambda options: options.chosen.run(options))
+    return run_command(command_line(), arguments, lambda options: options.chosen.run(options))
 
 
 def command_line() -> Parser:

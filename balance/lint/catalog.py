@@ -17,7 +17,7 @@ def _found(inputs: Inputs, metric: Metric, problem: str, cure: str) -> Found:
 def _named(inputs: Inputs, check: str) -> Iterator[Found]:
     """What that check of naming says of the metrics that were named here, not by others."""
     own = (metric for metric in inputs.bundle.catalog if not metric.foreign)
-    return (_found(inputs, metric, problem, cure) for metric in own for found, problem, cure in naming.faults(metric) if found == check)
+    return (_found(inputs, metric, problem, cure) for metric in own for found, problem, cure in naming.naming_problems(metric) if found == check)
 
 
 @check("metric-camel-case", "error")

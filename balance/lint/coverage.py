@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from balance.catalog.model import Threshold
 from balance.lint.check import Found, Inputs, check
-from balance.promql.ast import Scaled
+from balance.promql.ast import Times
 from balance.promql.selectors import Expr
 from balance.promql.text import duration, seconds
 
@@ -24,7 +24,7 @@ def metric_unplotted(inputs: Inputs) -> Iterator[Found]:
     off = (metric for alert in inputs.bundle.switched_off for metric in alert.condition.whole.metrics())
     plotted = inputs.bundle.plotted.union(off)
     for metric in inputs.bundle.catalog:
-        if metric not in plotted and metric not in inputs.bundle.unplotted and not metric.going:
+        if metric not in plotted and metric not in inputs.bundle.unplotted and not metric.to_be_removed:
             yield Found(f"catalog {inputs.bundle.catalog.name}", metric.name, "is on no panel", "plot it, or say why not: Bundle(unplotted={...})")
 
 
@@ -63,7 +63,7 @@ def threshold_undrawn(inputs: Inputs) -> Iterator[Found]:
     drawn: dict[Expr, set[Threshold]] = {}
     for dashboard in inputs.bundle.dashboards:
         for panel in dashboard.panels:
-            lines = {node.threshold for query in panel.queries for node in query.expr.walk() if isinstance(node, Scaled)}
+            lines = {node.threshold for query in panel.queries for node in query.expr.walk() if isinstance(node, Times)}
             for query in panel.queries:
                 drawn.setdefault(query.expr, set()).update(lines, panel.thresholds)
     for alert in inputs.bundle.alerts:

@@ -20,14 +20,14 @@ from balance.promql.ast import (
     Comparison,
     ComparisonOperator,
     Complement,
-    Distance,
     OverTime,
     Quantile,
     Quotient,
     RangeCall,
     Recorded,
-    Scaled,
     SetOperation,
+    Times,
+    TimeSince,
 )
 from balance.promql.selectors import Expr, Selector
 from balance.promql.text import Scope
@@ -57,7 +57,7 @@ def span(expr: Expr, scope: Scope) -> Span:
         case Quotient():
             positive = span(expr.part, scope)[0] >= 0 and span(expr.whole, scope)[0] >= 0
             return (0, 1 if _is_share(expr) else math.inf) if positive else _ANY
-        case Scaled():
+        case Times():
             factor = scope.value(expr.threshold)
             low, high = span(expr.operand, scope)
             return (low * factor, high * factor) if factor > 0 else _ANY
@@ -197,7 +197,7 @@ def equality_of_measured(inputs: Inputs) -> Iterator[Found]:
     Rates, ratios, quantiles and times hardly ever hit a number exactly: the condition flickers or never holds. Ask for more or less. (0 is exact.)
     """
     for where, name, node, value in _comparisons(inputs):
-        if node.operator in ("==", "!=") and value and nodes(node.left, RangeCall, Quotient, Scaled, Distance):
+        if node.operator in ("==", "!=") and value and nodes(node.left, RangeCall, Quotient, Times, TimeSince):
             yield Found(where, name, f"{_said(node, value)}, which is measured", "compare by >, >=, < or <=")
 
 

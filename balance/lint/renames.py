@@ -31,5 +31,5 @@ def deprecated_in_use(inputs: Inputs) -> Iterator[Found]:
     and this is not about it.)
     """
     for where, expr in inputs.bundle.expressions():
-        for metric in sorted((metric for metric in expr.metrics() if metric.going), key=lambda metric: metric.name):
+        for metric in sorted((metric for metric in expr.metrics() if metric.to_be_removed), key=lambda metric: metric.name):
             yield Found(where, metric.name, f"is asked for and is to go after version {metric.remove_after}", "ask for what takes its place")

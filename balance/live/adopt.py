@@ -90,7 +90,7 @@ def _declared(family: Family) -> Metric:
     plain = bool(text) and whole and family.type != "untyped"
     try:
         metric = _metric(family, labels, foreign=not plain)
-        return replace(metric, foreign=True) if any(naming.faults(metric)) else metric
+        return replace(metric, foreign=True) if any(naming.naming_problems(metric)) else metric
     except CatalogError:
         return _metric(family, labels, foreign=True)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from balance.catalog.model import Threshold, Unit
 from balance.live.prometheus import Prometheus, Series
-from balance.monitoring.lifecycle import Labels, Standing, evaluated
+from balance.monitoring.lifecycle import AlertState, Labels, next_states
 
 QUANTILES = (0.5, 0.9, 0.99, 0.999, 1.0)
 MEASURED = 2000
@@ -107,10 +107,10 @@ def _results(pieces: Iterable[Series]) -> dict[int, dict[Labels, float]]:
 
 def firing(results: Mapping[int, Mapping[Labels, float]], period: Period, wait: int, keep_firing: int) -> Iterator[Episode]:
     """When alerts fire whose expression has these results: from an evaluation to the first at which they no longer do."""
-    standing: dict[Labels, Standing] = {}
+    standing: dict[Labels, AlertState] = {}
     since: dict[Labels, int] = {}
     for at in range(period.start, period.end + 1, period.step):
-        standing = evaluated(standing, results.get(at, {}), at, wait=wait, keep_firing=keep_firing)
+        standing = next_states(standing, results.get(at, {}), at, wait=wait, keep_firing=keep_firing)
         now = {labels for labels, one in standing.items() if one.firing}
         for labels in since.keys() - now:
             yield Episode(tuple(sorted(labels)), since.pop(labels), at)
@@ -134,7 +134,7 @@ def suggestion(trial: Trial, ordered: list[float]) -> float | None:
     above = trial.operator in (">", ">=")
     edge = quantile(ordered, 0.999 if above else 0.001)
     chosen = next((bound for bound in trial.bounds if bound >= edge), None) if trial.bounds else rounded(edge, up=above)
-    return None if chosen is None or trial.threshold.fault(chosen) else chosen
+    return None if chosen is None or trial.threshold.problem(chosen) else chosen
 
 
 def rounded(value: float, *, up: bool) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import ip_address
 from typing import Any
 
-from balance.config.units import length
+from balance.config.units import parse_duration
 from balance.finding import Finding
 from balance.live.compare import differences
 from balance.live.facts import OFF, AlertmanagerFacts, Expected, GrafanaFacts, Json, PrometheusFacts, fits, host, of_job
@@ -134,7 +134,7 @@ def datasource(facts: GrafanaFacts, expected: Expected, prometheus: PrometheusFa
             "give it the address of the Prometheus that scrapes the job, or make that one the default",
         )
     told = _interval(source.get("jsonData") or {})
-    slowest = max((length(target.get("scrapeInterval", "")) or 0 for target in own), default=0)
+    slowest = max((parse_duration(target.get("scrapeInterval", "")) or 0 for target in own), default=0)
     if slowest > told:
         problem = f"takes Prometheus to scrape every {duration(int(told))}, and it does every {duration(int(slowest))}: rates have gaps"
         cure = f"set its scrape interval (jsonData.timeInterval) to {duration(int(slowest))}"
@@ -142,4 +142,4 @@ def datasource(facts: GrafanaFacts, expected: Expected, prometheus: PrometheusFa
 
 
 def _interval(chosen: Mapping[str, Any]) -> float:
-    return length(str(chosen.get("timeInterval") or "")) or ASSUMED
+    return parse_duration(str(chosen.get("timeInterval") or "")) or ASSUMED

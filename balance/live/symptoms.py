@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from balance.config.units import length
+from balance.config.units import parse_duration
 from balance.errors import choices
 from balance.finding import Finding, FindingSeverity
 from balance.live.facts import Expected, Json, PrometheusFacts, Wanted, fits, host, of_job
@@ -56,7 +56,7 @@ def targets(facts: PrometheusFacts, expected: Expected, addresses: Iterable[str]
             problem = f"cannot be scraped at {target['scrapeUrl']}: {target['lastError']}"
             cure = "check that the service runs and that the address in the scrape configuration is its admin port"
             yield finding("target-down", facts.where, f"target {instance}", problem, cure)
-        every = length(target.get("scrapeInterval", "")) or 0
+        every = parse_duration(target.get("scrapeInterval", "")) or 0
         if every * 2 > expected.shortest:
             window = duration(expected.shortest)
             problem = f"is scraped every {target['scrapeInterval']}: fewer than two samples in the rules' window of {window}, so no rate"
@@ -85,7 +85,7 @@ def _unknown(facts: PrometheusFacts, expected: Expected, addresses: set[str], su
 
 def _retention(facts: PrometheusFacts, expected: Expected) -> Iterator[Finding]:
     told = str(facts.runtime.get("storageRetention", ""))
-    kept = length(told.partition(" or ")[0])
+    kept = parse_duration(told.partition(" or ")[0])
     if kept is not None and kept < expected.longest:
         problem = f"keeps {told}, shorter than the rules' window of {duration(expected.longest)}: what they say of it is about {told}"
         cure = f"start it with --storage.tsdb.retention.time={duration(expected.longest)} or more"
@@ -156,12 +156,12 @@ def _best(made: Json, loaded: list[tuple[Json, Json]]) -> list[str]:
 
 def _differences(made: Json, loaded: Json) -> list[str]:
     pairs: list[tuple[str, Any, Any]] = [
-        ("for", length(made.get("for", "0s")), loaded.get("duration", 0)),
+        ("for", parse_duration(made.get("for", "0s")), loaded.get("duration", 0)),
         ("labels", made.get("labels", {}), loaded.get("labels") or {}),
         ("annotations", made.get("annotations", {}), loaded.get("annotations") or {}),
     ]
     if "keepFiringFor" in loaded:  # Prometheus 2.42 and later
-        pairs.append(("keep_firing_for", length(made.get("keep_firing_for", "0s")), loaded["keepFiringFor"]))
+        pairs.append(("keep_firing_for", parse_duration(made.get("keep_firing_for", "0s")), loaded["keepFiringFor"]))
     found = [f"{field} made {_brief(one)}, loaded {_brief(other)}" for field, one, other in pairs if one != other]
     if not same(made["expr"], loaded["query"]):
         found.insert(0, f"expr made {_brief(made['expr'])}, loaded {_brief(loaded['query'])}")

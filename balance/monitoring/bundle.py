@@ -1,4 +1,4 @@
-"""A bundle: a catalog with everything that is made from it."""
+"""A bundle: a catalog with its dashboards, alerts, rules, objectives, routing and runbooks."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from balance.monitoring.routing import Routing
 from balance.monitoring.samples import Samples
 from balance.monitoring.slo import Slo
 from balance.monitoring.workload import Workload
-from balance.promql.ast import Comparison, Scaled
+from balance.promql.ast import Comparison, Times
 from balance.promql.selectors import Expr
 
 
 @dataclass(frozen=True)
 class Waiver:
-    """A finding of `balance-gen lint` that is known and accepted: of which check, about what, and the reason why."""
+    """A finding of `balance-gen lint` that is accepted: the id of the check, the subject of the finding, and the reason."""
 
     check: str
     subject: str
@@ -33,12 +33,14 @@ class Waiver:
 
 @dataclass(frozen=True)
 class Bundle:
-    """What one source declares, or several together. Raises `MonitoringError` with every name that is used twice.
+    """The declarations of one source, or of several sources together.
 
-    `routing` says who is told, `folder` where Grafana shows the dashboards; `runbooks` are packages with a folder of prose (see
-    `balance.monitoring.runbooks`), `unplotted` the metrics that no panel shows, and why; `workload` is what runs in containers. `switched_off`
-    are the alerts that settings took out of `alerts`: words may still mention them. `samples` are what previews show without a Prometheus, and
-    `runtimes` the names of the runtimes (`balance.catalog.standard.RUNTIMES`) that the setting `runtime` may choose from.
+    `folder`: Grafana's folder for the dashboards. `runbooks`: packages with a folder of runbooks (see `balance.monitoring.runbooks`).
+    `unplotted`: metrics that no panel shows, with the reason. `switched_off`: alerts that settings removed from `alerts`; texts may still
+    mention them. `workload`: the service in its container. `samples`: synthetic data for previews. `runtimes`: the names from
+    `balance.catalog.standard.RUNTIMES` that the setting `runtime` may choose.
+
+    Raises `MonitoringError` with every duplicate name and every metric or threshold that the catalog does not declare.
     """
 
     catalog: Catalog
@@ -80,7 +82,11 @@ class Bundle:
         ]
         own = {threshold for slo in self.slos for threshold in slo.thresholds}
         problems += [
-            Problem(where, f"uses the threshold {threshold.name!r}, which the catalog {self.catalog.name!r} does not declare so", "use the catalog's")
+            Problem(
+                where,
+                f"uses the threshold {threshold.name!r}, which the catalog {self.catalog.name!r} does not declare with these values",
+                "use the catalog's",
+            )
             for where, threshold in self.thresholds()
             if threshold not in self.catalog and threshold not in own
         ]
@@ -90,18 +96,18 @@ class Bundle:
             if metric not in self.catalog or not reason
         ]
         if self.routing:
-            problems += self.routing.faults({alert.name: alert for alert in self.alerts})
+            problems += self.routing.inhibition_problems({alert.name: alert for alert in self.alerts})
         if problems:
             raise MonitoringError(problems=problems)
 
     @property
     def mentionable(self) -> frozenset[str]:
-        """The names of all alerts, those that are switched off among them."""
+        """The names of all alerts, including those that are switched off."""
         return frozenset(alert.name for alert in (*self.alerts, *self.switched_off))
 
     @property
     def declared_thresholds(self) -> tuple[Threshold, ...]:
-        """The catalog's thresholds and those that follow from objectives."""
+        """The thresholds of the catalog and of the objectives."""
         return (*self.catalog.thresholds, *(threshold for slo in self.slos for threshold in slo.thresholds))
 
     @property
@@ -112,7 +118,7 @@ class Bundle:
         )
 
     def plots(self) -> dict[Expr, tuple[Dashboard, Panel]]:
-        """For every expression that is plotted the panel to look at. One of the main dashboard goes before others."""
+        """By plotted expression, the panel that shows it, preferably on the main dashboard."""
         found: dict[Expr, tuple[Dashboard, Panel]] = {}
         for dashboard in sorted(self.dashboards, key=lambda dashboard: not dashboard.main):
             for panel in dashboard.panels:
@@ -121,10 +127,10 @@ class Bundle:
         return found
 
     def thresholds(self) -> Iterable[tuple[str, Threshold]]:
-        """Every threshold that is compared with, scaled by or drawn, with the place where it is used."""
+        """Every use of a threshold in an expression or a panel, with its place."""
         for where, expr in self.expressions():
             for node in expr.walk():
-                if isinstance(node, (Comparison, Scaled)):
+                if isinstance(node, (Comparison, Times)):
                     yield where, node.threshold
         for dashboard in self.dashboards:
             for panel in dashboard.panels:
@@ -132,7 +138,7 @@ class Bundle:
                     yield f"dashboard {dashboard.name!r}, panel {panel.title!r}", threshold
 
     def expressions(self) -> Iterable[tuple[str, Expr]]:
-        """Every expression with the place where it is used."""
+        """Every expression of panels, alerts and recording rules, with its place."""
         for dashboard in self.dashboards:
             for panel in dashboard.panels:
                 for query in panel.queries:
@@ -144,15 +150,15 @@ class Bundle:
 
 
 def merge(bundles: Iterable[Bundle]) -> Bundle:
-    """Several bundles over one catalog as one."""
+    """Combine bundles over one catalog. Raises `MonitoringError` for two catalogs, workloads or routings."""
     first, *others = bundles
     for other in others:
         if other.catalog is not first.catalog:
             raise MonitoringError(f"sources with two catalogs: {first.catalog.name}, {other.catalog.name}", cure="choose one with --source")
         if first.workload and other.workload:
-            raise MonitoringError("two sources say what runs (workload)", cure="choose one with --source")
+            raise MonitoringError("two sources declare a workload", cure="choose one with --source")
         if first.routing and other.routing:
-            raise MonitoringError("two sources say who is told (routing)", cure="choose one with --source")
+            raise MonitoringError("two sources declare a routing", cure="choose one with --source")
         first = replace(
             first,
             dashboards=first.dashboards + other.dashboards,

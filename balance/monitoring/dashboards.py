@@ -1,4 +1,4 @@
-"""What people look at: dashboards of rows of panels, each panel a picture of typed queries."""
+"""Dashboards: rows of panels, which plot typed queries."""
 
 from __future__ import annotations
 
@@ -28,12 +28,14 @@ class Query:
         require_vector(self.expr)
         for label in _LEGEND_LABEL.findall(self.legend):
             if label not in self.expr.labels:
-                raise MonitoringError(f"legend {self.legend!r} uses {label!r}", cure=f"labels of the expression: {choices(self.expr.labels)}")
+                raise MonitoringError(
+                    f"legend {self.legend!r} uses the unknown label {label!r}", cure=f"labels of the expression: {choices(self.expr.labels)}"
+                )
 
 
 @dataclass(frozen=True)
 class State:
-    """How a value of a state is shown: its word and its colour (a name of Grafana's palette)."""
+    """How a value is shown: a text and a colour (a name of Grafana's palette)."""
 
     value: int
     text: str
@@ -42,8 +44,8 @@ class State:
 
 @dataclass(frozen=True)
 class Link:
-    """A way onwards: to a dashboard (its uid), with time and variables kept, or to the runbook of an alert. With a `label`, each series leads
-    there with its own value of it chosen.
+    """A link to a `dashboard` (its uid), which keeps time range and variables, or to the `runbook` of an alert (its name). With a `label`, each
+    series has its own link, which selects its value of that label.
     """
 
     title: str
@@ -53,18 +55,20 @@ class Link:
 
     def __post_init__(self) -> None:
         if bool(self.dashboard) == bool(self.runbook):
-            raise MonitoringError("leads nowhere, or to two places", where=f"link {self.title!r}", cure="give one of dashboard=, runbook=")
+            raise MonitoringError("needs exactly one target", where=f"link {self.title!r}", cure="give one of dashboard=, runbook=")
 
 
 @dataclass(frozen=True)
 class Panel:
-    """A picture of queries. `kind` is Grafana's panel type; `states` give words and colours to values; `thresholds` are drawn as
-    lines. All queries and thresholds of a panel must have one unit: Grafana's own schema refuses the overrides that a second axis needs.
+    """A panel. `kind` is Grafana's panel type; `states` give texts and colours to values; `thresholds` are drawn as lines. All queries and
+    thresholds must have one unit: Grafana's schema rejects the overrides that a second axis needs.
 
-    A stat shows the last value of each query, coloured by what is wrong: values `alarm` ("above", "below") the threshold. A table has a row for
-    each combination of labels and a column, a sparkline, for each query, headed by its legend. A heatmap shows one query for a
-    histogram's buckets by ``le``. A text shows `text`, which is Markdown. `least` is where the axis begins, None where the data do;
-    `nothing` is shown where there is no data.
+    A stat shows the last value of each query, red if it is `alarm` ("above", "below") the threshold. A table has a row for each combination of
+    labels and a column with a sparkline for each query, headed by its legend. A heatmap shows one query of a histogram's buckets by ``le``. A
+    text shows `text`, which is Markdown. `least` is the start of the axis, None for the minimum of the data; `nothing` is shown when there is
+    no data. `width` is in columns of the grid (24), `height` in its rows.
+
+    Raises `MonitoringError` for contradictions.
     """
 
     title: str
@@ -87,20 +91,20 @@ class Panel:
         if not (self.title.strip() and self.description.strip()):
             raise MonitoringError("needs a title and a description", where=where, cure="say what it shows and what to look for")
         if self.kind not in get_args(PanelKind):
-            raise MonitoringError(f"is of kind {self.kind!r}", where=where, cure=f"choices: {choices(get_args(PanelKind))}")
+            raise MonitoringError(f"unknown kind {self.kind!r}", where=where, cure=f"choices: {choices(get_args(PanelKind))}")
         if (self.kind == "text") != bool(self.text):
-            raise MonitoringError("has text, or no text", where=where, cure="a panel of kind text, and no other, has text")
+            raise MonitoringError('text= and kind="text" need each other', where=where, cure="give both or neither")
         if (self.kind == "text") == bool(self.queries):
             raise MonitoringError(
-                "has no query" if not self.queries else "is a text with queries", where=where, cure="give at least one, but a text none"
+                "has no query" if not self.queries else "is a text panel with queries", where=where, cure="only text panels have no queries"
             )
         if self.kind == "heatmap" and (len(self.queries) > 1 or "le" not in self.queries[0].expr.labels):
-            raise MonitoringError("shows no buckets", where=where, cure="a heatmap has one query, for a histogram's buckets by le")
+            raise MonitoringError("is a heatmap without buckets", where=where, cure="give one query, for a histogram's buckets by le")
         for link in self.links:
             if link.label and any(link.label not in query.expr.labels for query in self.queries):
                 raise MonitoringError(f"link {link.title!r} needs the label {link.label!r}", where=where, cure="keep it in every query")
         if not (1 <= self.width <= WIDTH and self.height >= 2):
-            raise MonitoringError(f"is {self.width} x {self.height}", where=where, cure=f"width 1 to {WIDTH}, height 2 or more")
+            raise MonitoringError(f"invalid size {self.width} x {self.height}", where=where, cure=f"width 1 to {WIDTH}, height 2 or more")
         units = {str(query.expr.unit) for query in self.queries}
         if len(units) > 1:
             raise MonitoringError(f"shows several units: {choices(units)}", where=where, cure="make a panel for each unit")
@@ -110,7 +114,7 @@ class Panel:
 
     @property
     def unit(self) -> Unit:
-        """The unit of all its queries; of a heatmap that of what was observed, of a text none."""
+        """The unit of its queries; for a heatmap the unit of the observations, for a text panel `INFO`."""
         if not self.queries:
             return INFO
         expr = self.queries[0].expr
@@ -119,7 +123,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class Row:
-    """A titled row; its panels flow from left to right and wrap. A `collapsed` one shows its title alone until it is clicked."""
+    """A titled row; its panels flow from left to right and wrap. A `collapsed` row shows only its title until it is clicked."""
 
     title: str
     panels: tuple[Panel, ...]
@@ -128,7 +132,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Variable:
-    """A choice above the dashboard: values of a label, read from a metric. Every query of a metric that has the label is narrowed to it."""
+    """A drop-down of the values of a label, read from a metric. It filters every query of a metric that has the label."""
 
     label: str
     title: str
@@ -140,8 +144,8 @@ class Variable:
 
 @dataclass(frozen=True)
 class Annotation:
-    """Moments marked across all panels: where `expr` is 1 or more. `title` and `words` may use ``{{label}}``. What is said of a `job` as a whole
-    carries no instance.
+    """Marks across all panels at the times when `expr` is 1 or more. `title` and `words` may use ``{{label}}``. An annotation of a `job` as a
+    whole has no instance.
     """
 
     name: str
@@ -154,9 +158,11 @@ class Annotation:
 
 @dataclass(frozen=True)
 class Dashboard:
-    """A dashboard. `name` is how `balance-gen dashboards NAME` calls it, `uid` what links and imports go by. `presence` is a
-    metric that every instance shows at all times: the job and instance to choose from are read from it. Dashboards whose first tag is
-    the same are linked with each other.
+    """A dashboard. `name`: for `balance-gen dashboards NAME`. `uid`: identifies it in links and imports. `presence`: a metric that every instance
+    always exposes; the drop-downs of jobs and instances are read from it. `tags`: dashboards with the same first tag are linked with each
+    other. `main`: the one that `balance-gen dashboards` prints.
+
+    Raises `MonitoringError` for an invalid name or uid, and for duplicate panel titles.
     """
 
     name: str
@@ -174,7 +180,7 @@ class Dashboard:
         where = f"dashboard {self.name!r}"
         for field, value in (("name", self.name), ("uid", self.uid)):
             if not (value.isascii() and value.replace("-", "a").replace("_", "a").isalnum() and len(value) <= 40):
-                raise MonitoringError(f"{field} {value!r}", where=where, cure="1 to 40 letters, digits, - or _")
+                raise MonitoringError(f"invalid {field} {value!r}", where=where, cure="1 to 40 letters, digits, - or _")
         titles = [panel.title for panel in self.panels]
         twice = sorted({title for title in titles if titles.count(title) > 1})
         if twice:

@@ -1,8 +1,8 @@
-"""The life of an alert: what Prometheus makes of the results of a rule, evaluation after evaluation.
+"""The states of alerts: how Prometheus turns the results of a rule into pending and firing alerts, evaluation after evaluation.
 
-Theory. A series of the result is an alert: pending from its first evaluation on, and firing once it has been there for ``for``. Gone, one that was
-pending is forgotten; one that fires goes on for ``keep_firing_for`` and is then over. Back after that, it begins anew (rules/alerting.go of
-Prometheus; promtool is the oracle). Time is an argument.
+Theory. Each series of the result is an alert: pending from its first evaluation on, firing once it has been there for ``for``. When the series
+disappears, a pending alert is dropped; a firing one continues for ``keep_firing_for`` and then ends. If the series returns later, the alert starts
+again (rules/alerting.go of Prometheus; promtool is the oracle). Time is an argument.
 """
 
 from __future__ import annotations
@@ -13,28 +13,30 @@ from typing import NamedTuple
 Labels = frozenset[tuple[str, str]]
 
 
-class Standing(NamedTuple):
-    """An alert that is pending or `firing`: since when it is `active`, in seconds; the last `value` of its expression; and, if it fires though
-    its expression has no result any more, since when there is none (`gone`).
+class AlertState(NamedTuple):
+    """A pending or `firing` alert: `active_since` (seconds), the last `value` of its expression and, for an alert that keeps firing without a
+    result, `absent_since` (seconds).
     """
 
     firing: bool
-    active: float
+    active_since: float
     value: float
-    gone: float | None = None
+    absent_since: float | None = None
 
 
-def evaluated(
-    before: Mapping[Labels, Standing], found: Mapping[Labels, float], now: float, *, wait: float, keep_firing: float = 0
-) -> dict[Labels, Standing]:
-    """All alerts of a rule after an evaluation at `now` that `found` these values."""
+def next_states(
+    before: Mapping[Labels, AlertState], found: Mapping[Labels, float], now: float, *, wait: float, keep_firing: float = 0
+) -> dict[Labels, AlertState]:
+    """The alerts of a rule after an evaluation at `now` (seconds) with the values `found`, from those `before` it. `wait` is the rule's ``for``,
+    `keep_firing` its ``keep_firing_for``, both in seconds.
+    """
     after = {}
     for labels, value in found.items():
         known = before.get(labels)
-        active = known.active if known else now
-        after[labels] = Standing((known is not None and known.firing) or now - active >= wait, active, value)
+        active = known.active_since if known else now
+        after[labels] = AlertState((known is not None and known.firing) or now - active >= wait, active, value)
     for labels, known in before.items():
-        gone = now if known.gone is None else known.gone
-        if labels not in found and known.firing and now - gone < keep_firing:
-            after[labels] = known._replace(gone=gone)
+        absent_since = now if known.absent_since is None else known.absent_since
+        if labels not in found and known.firing and now - absent_since < keep_firing:
+            after[labels] = known._replace(absent_since=absent_since)
     return after

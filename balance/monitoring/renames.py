@@ -1,4 +1,4 @@
-"""Metrics that have got another name: what bridges the time in which both are in use."""
+"""Recording rules for renamed metrics, while both names are in use."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from collections.abc import Iterator
 from balance.catalog.model import Histogram, Metric
 from balance.catalog.registry import Catalog
 from balance.monitoring.alerts import RecordingRule
-from balance.promql.ast import Bridged
+from balance.promql.ast import RenamedSeries
 from balance.promql.selectors import Selector
 
 
 def bridges(catalog: Catalog) -> tuple[RecordingRule, ...]:
-    """For each series of a renamed metric a recording rule that stores it under one name, whichever name an instance shows it by.
+    """Recording rules that store each series of a renamed metric under one name, whichever name an instance exposes.
 
-    So one name has the whole history: from before the rename, of instances that are not upgraded yet, and after the old name is gone.
+    That name has the whole history: before the rename, of instances that are not upgraded yet, and after the removal of the former name.
     """
     return tuple(rule for metric in catalog if metric.renamed_from for rule in _bridges(metric))
 
 
 def _bridges(metric: Metric) -> Iterator[RecordingRule]:
     for suffix in ("_bucket", "_count", "_sum") if isinstance(metric, Histogram) else ("",):
-        expr = Bridged(Selector(metric, suffix=suffix))
+        expr = RenamedSeries(Selector(metric, suffix=suffix))
         labels = sorted(expr.labels | ({"le"} if suffix == "_bucket" else set()))
         yield RecordingRule(f"{'_'.join(labels)}:{metric.name}{suffix}:bridge", expr)

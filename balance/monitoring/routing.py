@@ -1,8 +1,8 @@
-"""Who is told: receivers and what they are made of, routes by severity, what silences what, and when a route is quiet."""
+"""Notifications: receivers and their integrations, routes by severity, inhibitions, and mute times."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import Any, get_args
 
@@ -11,13 +11,13 @@ from balance.monitoring.alerts import Alert
 from balance.monitoring.settings import AlertmanagerSettings, Settings, Severity
 
 SYNTHETIC = "synthetic"
-"""The label of an alert that only tests the channel. No route asks for it, and it silences nothing."""
+"""A label of test alerts. No route or inhibition matches it."""
 WEEK = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 
 
 @dataclass(frozen=True)
 class Slack:
-    """A channel, and the file that holds the URL of its incoming webhook."""
+    """A Slack channel, and the file with the URL of its incoming webhook."""
 
     channel: str
     api_url_file: str
@@ -25,8 +25,8 @@ class Slack:
 
 @dataclass(frozen=True)
 class PagerDuty:
-    """A service by the file that holds its key: `routing_key_file` for Events API v2, `service_key_file` for the older one. `url` is
-    where v2 takes events, if not at PagerDuty's usual address.
+    """A PagerDuty service, by the file with its key: `routing_key_file` for Events API v2, `service_key_file` for v1. `url` is the endpoint of v2
+    (default: PagerDuty's own). Raises `MonitoringError` unless exactly one key is given.
     """
 
     routing_key_file: str = ""
@@ -42,7 +42,7 @@ class PagerDuty:
 
 @dataclass(frozen=True)
 class Email:
-    """Addresses, comma-separated, and the server that takes the mail (host:port)."""
+    """Email: recipients (`to`, comma-separated), `sender`, and the mail server (`smarthost`, host:port)."""
 
     to: str
     sender: str
@@ -54,7 +54,7 @@ class Email:
 
 @dataclass(frozen=True)
 class Webhook:
-    """A URL that gets Alertmanager's own JSON; `credentials_file` holds a bearer token."""
+    """A URL that receives Alertmanager's JSON; `credentials_file` has a bearer token."""
 
     url: str
     credentials_file: str = ""
@@ -63,12 +63,12 @@ class Webhook:
 Integration = Slack | PagerDuty | Email | Webhook
 KINDS: Mapping[str, type[Integration]] = {"pagerduty": PagerDuty, "slack": Slack, "email": Email, "webhook": Webhook}
 _KEYS = ("routing_key_file", "service_key_file")
-"""Of PagerDuty: naming one takes the place of the other."""
+"""PagerDuty's keys: setting one removes the other."""
 
 
 @dataclass(frozen=True)
 class Receiver:
-    """A name and its integrations, by kind."""
+    """A receiver: its name, and integrations by kind (see `KINDS`). Raises `MonitoringError` for other kinds."""
 
     name: str
     integrations: Mapping[str, Integration] = field(default_factory=dict)
@@ -76,12 +76,12 @@ class Receiver:
     def __post_init__(self) -> None:
         for kind, integration in self.integrations.items():
             if kind not in KINDS or not isinstance(integration, KINDS[kind]):
-                raise MonitoringError(f"has no {kind!r}", where=f"receiver {self.name}", cure=f"choices: {choices(KINDS)}")
+                raise MonitoringError(f"unknown integration {kind!r}", where=f"receiver {self.name}", cure=f"choices: {choices(KINDS)}")
 
 
 @dataclass(frozen=True)
 class Hours:
-    """Days of the week and a span of the day in minutes from midnight."""
+    """Days of the week, and a span of the day in minutes from midnight. Raises `MonitoringError` for other values."""
 
     days: tuple[str, ...]
     begin: int = 0
@@ -90,13 +90,13 @@ class Hours:
     def __post_init__(self) -> None:
         if not self.days or set(self.days) - set(WEEK) or not 0 <= self.begin < self.end <= 1440:
             raise MonitoringError(
-                f"no time in {choices(self.days)}, minute {self.begin} to {self.end}", cure=f"choices: {', '.join(WEEK)}; minutes 0 to 1440"
+                f"invalid hours: {choices(self.days)}, minute {self.begin} to {self.end}", cure=f"choices: {', '.join(WEEK)}; minutes 0 to 1440"
             )
 
 
 @dataclass(frozen=True)
 class MuteTime:
-    """When a route is quiet: what begins then is told afterwards, if it still lasts. `location` is a zone of the tz database."""
+    """Times when a route sends no notifications; alerts that still fire are sent afterwards. `location` is a zone of the tz database."""
 
     name: str
     hours: tuple[Hours, ...]
@@ -105,8 +105,8 @@ class MuteTime:
 
 @dataclass(frozen=True)
 class Route:
-    """What becomes of a severity. Times in seconds: until the first message of a group, between messages about news in it, and
-    until what still fires is told again.
+    """The route of a severity: its receiver, and times in seconds. `group_wait`: before the first notification of a group. `group_interval`: between
+    notifications about changes of a group. `repeat_interval`: before a notification is repeated. `mute`: names of mute times.
     """
 
     severity: Severity
@@ -118,13 +118,13 @@ class Route:
 
     def __post_init__(self) -> None:
         if self.group_interval <= 0 or self.repeat_interval <= 0 or self.group_wait < 0:
-            raise MonitoringError("waits no time between messages", where=f"route {self.severity}", cure="give times above 0 s")
+            raise MonitoringError("invalid time", where=f"route {self.severity}", cure="intervals must be above 0 s, group_wait 0 s or more")
 
 
 @dataclass(frozen=True)
 class Inhibition:
-    """While alert `source` fires, `targets` are not told about, where the labels of `equal` have equal values; to Alertmanager a label
-    that is missing equals one that is empty. A label in `source_without` or `targets_without` must be missing there.
+    """While the alert `source` fires, no notifications are sent for `targets` with the same values of the labels `equal`; for Alertmanager a
+    missing label equals an empty one. Labels in `source_without` or `targets_without` must be missing there.
     """
 
     source: str
@@ -136,8 +136,8 @@ class Inhibition:
 
 @dataclass(frozen=True)
 class Routing:
-    """All of it. `fallback` is the receiver of what no route takes, such as other teams' alerts; `group_by` are the labels whose values
-    alerts of one message have in common.
+    """The complete routing. `fallback`: the receiver of alerts that match no route, such as other teams'. `group_by`: labels whose values the alerts
+    of one notification share. Raises `MonitoringError` with all contradictions.
     """
 
     receivers: tuple[Receiver, ...]
@@ -168,7 +168,7 @@ class Routing:
             if name not in receivers
         ]
         problems += [
-            Problem("routing", f"has no route for severity {severity}", "declare one: nobody would be told as meant")
+            Problem("routing", f"has no route for severity {severity}", "declare one: its alerts would go to the fallback")
             for severity in get_args(Severity)
             if severity not in severities
         ]
@@ -176,38 +176,38 @@ class Routing:
             raise MonitoringError(problems=problems)
 
     def route(self, severity: str) -> Route:
-        """The route of a severity."""
+        """The route of a severity. Every severity has one."""
         return next(route for route in self.routes if route.severity == severity)
 
-    def among(self, names: Iterable[str]) -> Routing:
-        """The same for these alerts alone: what silences or would be silenced and is not among them is left out."""
+    def for_alerts(self, names: Iterable[str]) -> Routing:
+        """The same routing without inhibitions by, or of, alerts that are not in `names`."""
         known = set(names)
         inhibitions = [replace(one, targets=tuple(name for name in one.targets if name in known)) for one in self.inhibitions if one.source in known]
         return replace(self, inhibitions=tuple(inhibition for inhibition in inhibitions if inhibition.targets))
 
-    def faults(self, alerts: Mapping[str, Alert]) -> list[Problem]:
-        """Inhibitions that name what is no alert, or that can never match one of their targets."""
+    def inhibition_problems(self, alerts: Mapping[str, Alert]) -> list[Problem]:
+        """Problems of inhibitions that name unknown alerts, or that can never match one of their targets."""
         problems = []
         for inhibition in self.inhibitions:
             where = f"inhibition by {inhibition.source}"
             unknown = [name for name in (inhibition.source, *inhibition.targets) if name not in alerts]
-            problems += [Problem(where, f"{name} is no alert", suggestion(name, alerts)) for name in unknown]
+            problems += [Problem(where, f"unknown alert {name!r}", suggestion(name, alerts)) for name in unknown]
             if inhibition.source in inhibition.targets:
-                problems.append(Problem(where, "would silence itself", "take it out of the targets"))
+                problems.append(Problem(where, "would inhibit itself", "take it out of the targets"))
             if not unknown:
                 problems += [
-                    Problem(where, f"can never silence {target}", "compare other labels: one of them always has this label, the other never")
+                    Problem(where, f"can never inhibit {target}", "compare other labels: one of them always has this label, the other never")
                     for target in inhibition.targets
-                    if not _meet(inhibition, alerts[inhibition.source], alerts[target])
+                    if not _can_match(inhibition, alerts[inhibition.source], alerts[target])
                 ]
         return problems
 
 
-def _meet(inhibition: Inhibition, source: Alert, target: Alert) -> bool:
-    """Whether there are labels with which the source silences the target."""
+def _can_match(inhibition: Inhibition, source: Alert, target: Alert) -> bool:
+    """True if there are labels with which the source inhibits the target."""
 
     def states(alert: Alert, without: tuple[str, ...], label: str) -> set[bool]:
-        """Whether the label can be there (True), whether it can be missing (False)."""
+        """True in the set: the label can be present; False in the set: it can be missing."""
         can = {True} if label in alert.condition.labels else {True, False} if label in alert.condition.some_labels else {False}
         return can & {False} if label in without else can
 
@@ -217,12 +217,28 @@ def _meet(inhibition: Inhibition, source: Alert, target: Alert) -> bool:
     return all(equal) and all(missing)
 
 
-def applied(routing: Routing, settings: Settings) -> Routing:
-    """The routing with what the settings choose; the labels to keep tell alerts apart too. Raises `SettingsError` with every name that
-    does not exist and what is incomplete.
+def apply_settings(routing: Routing, settings: Settings) -> Routing:
+    """The routing with the overrides of the settings; `keep_labels` are added to `group_by` and to every inhibition. Raises `SettingsError` with
+    every unknown name and everything that is incomplete.
     """
-    chosen, kept = settings.alertmanager, settings.keep_labels
+    chosen, keep = settings.alertmanager, settings.keep_labels
     problems: list[Problem] = []
+    receivers = _receivers(routing, chosen, problems)
+    mute_times = _mute_times(routing, chosen, problems)
+    routes = _routes(routing, chosen, receivers, mute_times, problems)
+    if problems:
+        raise SettingsError(problems=problems)
+    return replace(
+        routing,
+        receivers=tuple(receivers.values()),
+        routes=routes,
+        mute_times=tuple(mute_times.values()),
+        group_by=chosen.group_by or (*routing.group_by, *keep),
+        inhibitions=tuple(replace(inhibition, equal=(*inhibition.equal, *keep)) for inhibition in routing.inhibitions),
+    )
+
+
+def _receivers(routing: Routing, chosen: AlertmanagerSettings, problems: list[Problem]) -> dict[str, Receiver]:
     receivers = {receiver.name: receiver for receiver in routing.receivers}
     for name, kinds in chosen.receivers.items():
         receiver = receivers.get(name, Receiver(name))
@@ -237,45 +253,44 @@ def applied(routing: Routing, settings: Settings) -> Routing:
                 problems += [Problem(f"alertmanager.receivers.{name}.{kind}", problem.what, problem.cure) for problem in error.problems]
         receivers[name] = replace(receiver, integrations=integrations)
     problems += [
-        Problem(f"alertmanager.receivers.{name}", "would tell nobody", f"leave one on: {choices(KINDS)}")
+        Problem(f"alertmanager.receivers.{name}", "has no integrations left", f"leave one on: {choices(KINDS)}")
         for name, receiver in receivers.items()
         if not receiver.integrations
     ]
+    return receivers
+
+
+def _mute_times(routing: Routing, chosen: AlertmanagerSettings, problems: list[Problem]) -> dict[str, MuteTime]:
     problems += [
         Problem(f"alertmanager.mute_times.{name}", "has no hours", "write hours: [{days: [monday:friday], times: ['18:00-24:00']}]")
-        for name, fields in chosen.mute_times.items()
-        if not fields.get("hours")
+        for name, changes in chosen.mute_times.items()
+        if not changes.get("hours")
     ]
-    times = {time.name: time for time in (*routing.mute_times, *(MuteTime(name, **fields) for name, fields in _times(chosen)))}
+    added = (
+        MuteTime(name, **{**changes, "hours": tuple(Hours(*span) for span in changes.get("hours", ()))})
+        for name, changes in chosen.mute_times.items()
+    )
+    return {time.name: time for time in (*routing.mute_times, *added)}
+
+
+def _routes(
+    routing: Routing, chosen: AlertmanagerSettings, receivers: Collection[str], mute_times: Collection[str], problems: list[Problem]
+) -> tuple[Route, ...]:
     routes = []
     for route in routing.routes:
-        changes = chosen.routes.get(route.severity, {})
-        for key, names, known in (("receiver", (changes.get("receiver", route.receiver),), receivers), ("mute", changes.get("mute", ()), times)):
+        changed = replace(route, **chosen.routes.get(route.severity, {}))
+        for key, names, known in (("receiver", (changed.receiver,), receivers), ("mute", changed.mute, mute_times)):
             problems += [
                 Problem(f"alertmanager.routes.{route.severity}.{key}", f"{name!r} is not declared", suggestion(name, known))
                 for name in names
                 if name not in known
             ]
-        routes.append((route, changes))
-    if problems:
-        raise SettingsError(problems=problems)
-    return replace(
-        routing,
-        receivers=tuple(receivers.values()),
-        routes=tuple(replace(route, **changes) for route, changes in routes),
-        mute_times=tuple(times.values()),
-        group_by=chosen.group_by or (*routing.group_by, *kept),
-        inhibitions=tuple(replace(inhibition, equal=(*inhibition.equal, *kept)) for inhibition in routing.inhibitions),
-    )
-
-
-def _times(chosen: AlertmanagerSettings) -> Iterator[tuple[str, dict[str, Any]]]:
-    for name, changes in chosen.mute_times.items():
-        yield name, {**changes, "hours": tuple(Hours(*span) for span in changes.get("hours", ()))}
+        routes.append(changed)
+    return tuple(routes)
 
 
 def _integration(kind: str, before: Integration | None, changes: Mapping[str, Any]) -> Integration:
-    """What was declared with some fields changed, or a new one."""
+    """The declared integration with some fields changed, or a new one. Raises `MonitoringError` if fields are missing."""
     made = KINDS[kind]
     declared = {name: value for name, value in vars(before).items() if not (name in _KEYS and set(_KEYS) & set(changes))} if before else {}
     values = {**declared, **changes}

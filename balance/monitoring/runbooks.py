@@ -1,7 +1,7 @@
-"""Runbooks: what people wrote for whoever is woken. The facts come from the rule itself and are added when a runbook is rendered.
+"""Runbooks: hand-written Markdown for the person on call. Facts about the rule are added when a runbook is rendered.
 
-The prose for an alert is a Markdown file named after it, in the folder `runbooks` of a package. It begins with its owner and the day of
-its last review, and may hold queries, which are checked against the catalog and get the job's selector:
+The runbook of an alert is a Markdown file named after it, in the folder `runbooks` of a package. It begins with its owner and the date of
+its last review, and may contain queries, which are checked against the catalog and get the job's selector:
 
     ---
     owner: the team that answers for it
@@ -25,7 +25,7 @@ from balance.errors import BalanceError, MonitoringError, Problem, SourceError, 
 from balance.promql.read import checked
 
 SECTIONS = ("Meaning", "Impact", "Diagnosis", "Remedy")
-"""What every runbook has to say; further sections may follow."""
+"""Sections that every runbook must have; others may follow."""
 FOLDER = "runbooks"
 
 _FRONT = re.compile(r"---\n(.*?)\n---\n", re.DOTALL)
@@ -38,7 +38,7 @@ _KEYS = ("owner", "reviewed")
 
 @dataclass(frozen=True)
 class Runbook:
-    """The prose for one alert. `where` is its file, `sections` are headings with their Markdown; what is missing is empty."""
+    """The runbook of one alert. `where` is its file, `sections` maps headings to Markdown; `owner` and `reviewed` may be empty."""
 
     alert: str
     where: str
@@ -49,9 +49,10 @@ class Runbook:
     def checked(
         self, catalog: Catalog, alerts: Collection[str], recorded: Collection[str] = (), selector: str = "", mentioned: Collection[str] = ()
     ) -> Mapping[str, str]:
-        """The sections, every query in them checked and narrowed by `selector`, every name of an alert a link; those `mentioned` may be named too.
+        """Check the queries and names in the sections. Returns the sections with `selector` in every query and links to other `alerts`.
 
-        Raises `MonitoringError` with every series, label, value and alert that does not exist.
+        `recorded`: names of recording rules, which queries may select. `mentioned`: further alerts that may be named, without a link. Raises
+        `MonitoringError` with every series, label, value and alert that does not exist.
         """
         problems: list[Problem] = []
 
@@ -83,12 +84,12 @@ class Runbook:
 
     @property
     def mentioned(self) -> frozenset[str]:
-        """Everything that stands in the prose as code: names of alerts are among it."""
+        """All inline code in the sections, which includes the names of alerts."""
         return frozenset(word for text in self.sections.values() for word in _CODE.findall(text))
 
 
 def _outside(blocks: re.Pattern[str], text: str, change: Callable[[str], str]) -> str:
-    """The text with what is not in one of the blocks changed."""
+    """Apply `change` to the text outside the blocks."""
     made, end = "", 0
     for block in blocks.finditer(text):
         made += change(text[end : block.start()]) + block[0]
@@ -97,13 +98,13 @@ def _outside(blocks: re.Pattern[str], text: str, change: Callable[[str], str]) -
 
 
 def parse(alert: str, where: str, text: str) -> Runbook:
-    """A runbook from its file. Raises `MonitoringError` for front matter that says anything but owner and review."""
+    """Parse a runbook; `where` is its name in messages. Raises `MonitoringError` for front matter with other keys than owner and reviewed."""
     front = _FRONT.match(text)
     said = {}
     for line in front[1].splitlines() if front else ():
         key, colon, value = (part.strip() for part in line.partition(":"))
         if not colon or key not in _KEYS:
-            raise MonitoringError(f"says {line.strip()!r} before its text", where=where, cure=f"keys: {choices(_KEYS)}")
+            raise MonitoringError(f"invalid front matter {line.strip()!r}", where=where, cure=f"keys: {choices(_KEYS)}")
         said[key] = value
     headings = [match for match in _HEADING.finditer(text) if match["title"]]
     ends = [*(heading.start() for heading in headings[1:]), len(text)]
@@ -112,14 +113,14 @@ def parse(alert: str, where: str, text: str) -> Runbook:
 
 
 def read(packages: Iterable[str]) -> tuple[Runbook, ...]:
-    """All runbooks of the packages, by name. Raises `SourceError` if a package has none."""
-    from importlib.resources import files  # costs two interpreter starts: only for those who read prose
+    """Read the runbooks of the packages, sorted by alert. Raises `SourceError` if a package has no folder of runbooks."""
+    from importlib.resources import files
 
     found = []
     for package in packages:
         folder = files(package).joinpath(FOLDER)
         if not folder.is_dir():
-            raise SourceError(f"has no folder {FOLDER!r}", where=f"package {package}", cure="put one Markdown file for each alert there")
+            raise SourceError(f"has no folder {FOLDER!r}", where=f"package {package}", cure="create it, with one Markdown file for each alert")
         for file in folder.iterdir():
             alert, _, suffix = file.name.rpartition(".")
             if suffix == "md":

@@ -1,4 +1,4 @@
-"""How the metrics of a service behave on a day with an incident, for previews without a Prometheus."""
+"""Synthetic behaviour of the metrics of a service on a day with an incident, for previews without a Prometheus."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from balance.catalog.model import Metric
 
 @dataclass(frozen=True)
 class Shape:
-    """How a metric behaves: `level` is the rate of a counter or a histogram, or the value of a gauge, of each instance. `shares` split it by
-    the values of labels. `during` is what the level is multiplied by in the incident, `values` the same for series with that label value.
-    `wave` is how much of it follows the time of day, `noise` its unrest. `median` and `slower` are of a histogram; `since` says that a
-    gauge holds a moment: so many seconds before the span's end, or after it.
+    """The behaviour of a metric.
+
+    `level`: rate per second of a counter or histogram, or value of a gauge, of each instance. `shares`: shares of the level by label and label
+    value. `during`: factor of the level in the incident; `values`: the same for series with that label value. `wave`: share that follows the
+    time of day; `noise`: relative noise. For histograms, `median` and `spread` (log-normal), and `slower`: factor of the median in the incident.
+    `since`: the gauge is a time, that many seconds before (negative: after) the end of the shown span.
     """
 
     level: float = 1.0
@@ -30,8 +32,8 @@ class Shape:
 
 @dataclass(frozen=True)
 class Samples:
-    """What previews show of a service: the `shapes` of its metrics (others get one by kind and unit), `values` of labels by the label's name,
-    and the names of its `instances` (default: two, named after the job). `victim` is the label value that fails in the incident.
+    """Synthetic data of a service: the `shapes` of its metrics (default: by kind and unit), `values` by label name, and the names of its
+    `instances` (default: two, named after the job). `victim` is the label value that fails in the incident.
     """
 
     shapes: Mapping[Metric, Shape] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""What an operator may choose without touching code: names, thresholds, waiting times, addresses."""
+"""Settings that an operator may choose without changing code: names, thresholds, waiting times, addresses."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ Severity = Literal["critical", "warning"]
 
 @dataclass(frozen=True)
 class AlertSettings:
-    """Overrides for one alert; an empty field keeps what the alert declares. `wait` is its ``for``, `keep_firing` its
-    ``keep_firing_for``, in seconds; an alert that is not `enabled` is in nothing that is generated.
+    """Overrides of one alert; None keeps the declared value. `wait` is its ``for``, `keep_firing` its ``keep_firing_for``, in seconds; an alert
+    that is not `enabled` is left out of all generated files.
     """
 
     wait: int | None = None
@@ -28,8 +28,8 @@ class AlertSettings:
 
 @dataclass(frozen=True)
 class PrometheusSettings:
-    """The scrape configuration: seconds between scrapes and rule evaluations, addresses of the instances (admin port), where rules are read from
-    and where alerts are sent to.
+    """Prometheus' configuration: seconds between scrapes and between rule evaluations, addresses of the instances (`targets`), of the rule files and
+    of the Alertmanagers.
     """
 
     scrape_interval: int = 15
@@ -41,9 +41,9 @@ class PrometheusSettings:
 
 @dataclass(frozen=True)
 class KubernetesSettings:
-    """Names and labels of Kubernetes objects. `name` is by default the catalog's; `labels` are those by which Prometheus' operator
-    picks up rules and monitors; `service_labels` and `service_namespaces` say which Services are scraped, on the port called `port`.
-    `image` (by default the workload's) runs at least `replicas` and at most `max_replicas` times, each asking for so many processors (`cpu`).
+    """Names and labels of Kubernetes objects. `name`: default that of the catalog. `labels`: labels by which the Prometheus operator selects rules
+    and monitors. `service_labels`, `service_namespaces`: the Services that are scraped, on the port named `port`. `image` (default: the
+    workload's) runs with `replicas` to `max_replicas` replicas, each with the CPU request `cpu`.
     """
 
     name: str = ""
@@ -62,8 +62,8 @@ class KubernetesSettings:
 
 @dataclass(frozen=True)
 class ProvisioningSettings:
-    """Where Grafana finds the dashboards (`path`, on its own disk) and Prometheus (`url`), and under which names it shows them: by
-    default a provider named like the main dashboard, and the bundle's folder.
+    """Grafana's provisioning: the `path` of the dashboards on its disk, the `url` of Prometheus and the name of its `datasource`. Default
+    `provider`: the name of the main dashboard; default `folder`: that of the bundle.
     """
 
     provider: str = ""
@@ -76,7 +76,7 @@ class ProvisioningSettings:
 
 @dataclass(frozen=True)
 class Ruler:
-    """What a program that evaluates rules wants otherwise than Prometheus: a `namespace` above the groups, rules without some keys."""
+    """How a ruler's format differs from that of Prometheus: `namespaced`: a namespace above the groups; `unknown`: keys that it does not know."""
 
     namespaced: bool = False
     unknown: frozenset[str] = frozenset()
@@ -89,14 +89,14 @@ RULERS: Mapping[str, Ruler] = {
     "vmalert": Ruler(),
     "vmalert-1.79": Ruler(unknown=frozenset({"keep_firing_for"})),
 }
-"""By name. `mimirtool rules load` wants the namespace; vmalert knows ``keep_firing_for`` from 1.92 on."""
+"""By name. `mimirtool rules load` needs the namespace; vmalert supports ``keep_firing_for`` since 1.92."""
 
 
 @dataclass(frozen=True)
 class AlertmanagerSettings:
-    """What Alertmanager's configuration differs in from what is declared (`balance.monitoring.routing`). `receivers`: fields of an
-    integration by receiver and kind, None to leave that kind out; `routes`: fields of a route by severity; `mute_times`: fields of
-    mute times by name. `secrets` is the folder of the files that hold secrets.
+    """Overrides of the declared routing (`balance.monitoring.routing`). `receivers`: fields of an integration by receiver and kind, None to remove
+    that kind. `routes`: fields of a route by severity. `mute_times`: fields of mute times by name. `group_by`: default as declared. `secrets`:
+    the folder of the files with secrets.
     """
 
     secrets: str = "/etc/alertmanager/secrets"
@@ -108,10 +108,10 @@ class AlertmanagerSettings:
 
 @dataclass(frozen=True)
 class Settings:
-    """All settings with their defaults. `job` is the scrape job, on which rules, dashboards and the scrape configuration agree;
-    where it is not chosen it is the name of the catalog. `matchers` are put into every selector beside it. `keep_labels` are kept by
-    every aggregation that keeps the job, for a Prometheus, Thanos or Mimir that sees several clusters. `rate_window` is that of rates in
-    rules, in seconds, if not as declared. `runbook_base` and `grafana_url` begin the links in annotations.
+    """All settings with their defaults. `job`: the scrape job of rules, dashboards and the scrape configuration (default: the name of the
+    catalog). `matchers`: added to every selector beside the job. `keep_labels`: kept by every aggregation by job, for a Prometheus, Thanos or
+    Mimir with several clusters. `rate_window`: seconds, for adaptive windows in rules (default: as declared). `runbook_base`, `grafana_url`:
+    prefixes of the links in annotations. `thresholds`, `objectives`, `alerts`: overrides by name.
     """
 
     job: str = ""
@@ -132,34 +132,34 @@ class Settings:
 
     @property
     def selector(self) -> str:
-        """The matchers that rules put into every selector."""
+        """The matchers of every selector in rules."""
         return matching((Matcher("job", "=", self.job), *self.matchers))
 
     @property
     def recorded_selector(self) -> str:
-        """The matchers on series of recording rules, which have the job and the labels to keep."""
+        """The matchers for series of recording rules, which have the job and `keep_labels` only."""
         return matching((Matcher("job", "=", self.job), *self.recorded_matchers))
 
     @property
     def recorded_matchers(self) -> tuple[Matcher, ...]:
-        """Those of the matchers beside the job that series of recording rules have labels for."""
+        """The matchers on `keep_labels`, which series of recording rules have too."""
         return tuple(matcher for matcher in self.matchers if matcher.label in self.keep_labels)
 
     @property
     def keep(self) -> str:
-        """The labels to keep, as an aggregation lists them before others."""
+        """`keep_labels` as a prefix of the labels of an aggregation: "cluster, "."""
         return "".join(f"{label}, " for label in self.keep_labels)
 
     @property
     def scope(self) -> Scope:
-        """Where the expressions of rules are used."""
+        """The scope of expressions in rules."""
         window = duration(self.rate_window) if self.rate_window else ""
         return Scope(self.selector, window, self.thresholds, self.keep, self.recorded_selector)
 
     def value(self, threshold: Threshold) -> float:
-        """The value of a threshold under these settings, in the threshold's unit."""
+        """The effective value of a threshold, in its unit: as overridden, or else as declared."""
         return self.scope.value(threshold)
 
     def alert(self, name: str) -> AlertSettings:
-        """What is overridden for an alert."""
+        """The overrides of an alert."""
         return self.alerts.get(name, AlertSettings())

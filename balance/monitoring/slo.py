@@ -1,9 +1,9 @@
-"""Service level objectives: what share of the requests must be good, and who is told when the error budget burns.
+"""Service level objectives: the share of requests that must be good, and alerts on burn rates of the error budget.
 
-Theory. An objective of 99.9 % leaves a budget of 0.1 % for the period. Whoever spends 2 % of the budget of 30 days within one hour burns it
-0.02 x 720 h / 1 h = 14.4 times as fast as it lasts: errors above 14.4 x 0.1 % = 1.44 % over one hour. A second, shorter window sees to it that
-the alert ends soon after the errors do (Site Reliability Workbook, chapter 5). All figures are decimal: 0.0144 and not 0.014399999999999913.
-While less than the long window has been recorded, its ratio is that of a shorter time and would page too early: nobody is told then.
+Theory. An objective of 99.9 % leaves an error budget of 0.1 % for the period. Spending 2 % of the budget of 30 days within one hour is a burn rate
+of 0.02 x 720 h / 1 h = 14.4: errors above 14.4 x 0.1 % = 1.44 % over one hour. A second, shorter window ends the alert soon after the errors end
+(Site Reliability Workbook, chapter 5). All numbers are decimal: 0.0144 and not 0.014399999999999913. Before the long window has been recorded in
+full, its ratio is that of a shorter time and would page too early: the alert does not fire then.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ HOUR, DAY = 3600, 86400
 
 
 @dataclass(frozen=True)
-class Pair:
-    """Two windows, in seconds, and the share of the period's budget that is spent within the long one when somebody is told."""
+class WindowPair:
+    """Two windows, in seconds, and the share of the period's budget that is spent within the long window when the alert fires."""
 
     long: int
     short: int
@@ -35,27 +35,30 @@ class Pair:
 
 @dataclass(frozen=True)
 class Pace:
-    """How fast a budget burns for somebody to be told so: any of the pairs."""
+    """The burn rates of one alert, which fires for any of the pairs of windows. `name` ends the name of the alert."""
 
     name: str
     severity: Severity
-    pairs: tuple[Pair, ...]
+    pairs: tuple[WindowPair, ...]
 
 
 PACES = (
-    Pace("Fast", "critical", (Pair(HOUR, 300, Decimal("0.02")), Pair(6 * HOUR, 1800, Decimal("0.05")))),
-    Pace("Slow", "warning", (Pair(DAY, 2 * HOUR, Decimal("0.1")), Pair(3 * DAY, 6 * HOUR, Decimal("0.1")))),
+    Pace("Fast", "critical", (WindowPair(HOUR, 300, Decimal("0.02")), WindowPair(6 * HOUR, 1800, Decimal("0.05")))),
+    Pace("Slow", "warning", (WindowPair(DAY, 2 * HOUR, Decimal("0.1")), WindowPair(3 * DAY, 6 * HOUR, Decimal("0.1")))),
 )
-"""The pairs of the Site Reliability Workbook."""
+"""The windows and burn rates of the Site Reliability Workbook, chapter 5."""
 
 
 @dataclass(frozen=True)
 class Slo:
-    """An objective for the share of good events among all, over a period of days.
+    """An objective for the share of good events among all events, over a period of `days`.
 
-    Either `bad` or `good` counts within `total`; for latency, `good` is ``series(HISTOGRAM).within(BOUND)``, which is a bucket by
-    construction. `fault` says what is wrong with a bad one ("were answered with server errors"). Alerts, named after `alert`, need more
-    than `least` events in the long window, and a history as long as the window: that there was an increase at its begin, be it 0.
+    `name`: used in recording rules and thresholds. `alert`: prefix of the alerts. `fault`: what is wrong with bad events, for texts ("were
+    answered with server errors"). `objective`: share of good events, between 0 and 1. `total`: all events; either `bad` or `good` counts some of
+    them; for latency, `good` is ``series(HISTOGRAM).within(BOUND)``. `traffic`, `least`: alerts need more than `least` events of `traffic` in the
+    long window, and a history as long as the window: an increase, even of 0, at its start.
+
+    Raises `MonitoringError` for contradictions.
     """
 
     name: str
@@ -72,15 +75,15 @@ class Slo:
     def __post_init__(self) -> None:
         where = f"objective {self.name!r}"
         if not is_name(self.name):
-            raise MonitoringError("is no name", where=where, cure="letters, digits and _")
+            raise MonitoringError("invalid name", where=where, cure="use letters, digits and _")
         if not 0 < self.objective < 1:
-            raise MonitoringError(f"is {self.objective}", where=where, cure="a share between 0 and 1, for example 0.999")
+            raise MonitoringError(f"invalid objective {self.objective}", where=where, cure="must be between 0 and 1, for example 0.999")
         if (self.bad is None) == (self.good is None):
-            raise MonitoringError("needs what is bad, or what is good", where=where, cure="give one of bad=, good=")
+            raise MonitoringError("needs exactly one of bad= and good=", where=where, cure="give one of them")
         burning = max(self.factor(pair) for pace in PACES for pair in pace.pairs) * self.budget
         if burning >= 1:
             raise MonitoringError(
-                f"{self.objective} leaves so large a budget that no share of errors burns it fast enough", where=where, cure="choose a higher one"
+                f"{self.objective} is too low: not even 100% errors would reach the burn rates", where=where, cure="choose a higher objective"
             )
 
     @property
@@ -88,12 +91,12 @@ class Slo:
         """The share of bad events that the objective allows."""
         return 1 - self.objective
 
-    def factor(self, pair: Pair) -> Decimal:
-        """How many times as fast as it lasts the budget burns when the pair's share of it is spent within its long window."""
+    def factor(self, pair: WindowPair) -> Decimal:
+        """The burn rate at which the pair's share of the budget is spent within its long window."""
         return pair.share * self.days * DAY / pair.long
 
-    def threshold(self, pair: Pair) -> Threshold:
-        """The share of bad events from which somebody is told."""
+    def threshold(self, pair: WindowPair) -> Threshold:
+        """The share of bad events above which the alert fires."""
         factor = self.factor(pair)
         return Threshold(
             f"{self.name}_burn_{duration(pair.long)}", float(factor * self.budget), RATIO, maximum=1,
@@ -103,12 +106,12 @@ class Slo:
 
     @property
     def per_budget(self) -> Threshold:
-        """What a share of bad events is multiplied by to be a share of the budget."""
+        """The factor from a share of bad events to a burn rate: one over the budget."""
         return Threshold(f"{self.name}_per_budget", float(1 / self.budget), RATIO, reason=f"One over the budget of {plain(self.budget)}.")
 
     @cached_property
     def thresholds(self) -> tuple[Threshold, ...]:
-        """All thresholds that follow from the objective."""
+        """All thresholds that are derived from the objective."""
         return (*(self.threshold(pair) for pace in PACES for pair in pace.pairs), self.per_budget)
 
     def _errors(self, part: Expr, whole: Expr) -> Expr:
@@ -121,19 +124,19 @@ class Slo:
         return part
 
     def errors(self, seconds: int) -> Recorded:
-        """The share of bad events over a window, as recorded."""
+        """The recorded share of bad events over a window of `seconds`."""
         window = Window(seconds)
         now = self._errors(sum_by(rate(self._part.over(window)), "job"), sum_by(rate(self.total.over(window)), "job"))
         return recorded(f"job:{self.name}_errors:ratio_rate{duration(seconds)}", now)
 
     @property
     def period(self) -> str:
-        """The period as a duration, 30d: windows of rates are written so."""
+        """The period as a duration: 30d."""
         return f"{self.days}d"
 
     @cached_property
     def errors_of_period(self) -> Recorded:
-        """The share of bad events over the period, out of what was recorded every five minutes or oftener."""
+        """The share of bad events over the period, from the recorded rates over five minutes."""
         long = Window(self.days * DAY)
         return recorded(f"job:{self.name}_errors:ratio_rate{self.period}", self._errors(*(over_time(kept, long) for kept in self._kept)))
 
@@ -147,17 +150,17 @@ class Slo:
 
     @property
     def burn_rate(self) -> Recorded:
-        """How many times as fast as it lasts the budget burns, over the last hour."""
+        """The burn rate of the budget over the last hour: at 1 it lasts exactly the period."""
         return recorded(f"job:{self.name}_burn_rate:ratio_rate1h", times(self.errors(HOUR), self.per_budget))
 
     @cached_property
     def remaining(self) -> Recorded:
-        """The share of the period's error budget that is left; below 0 it is overspent."""
+        """The share of the period's error budget that is left; negative when it is overspent."""
         return recorded(f"job:{self.name}_error_budget:remaining{self.period}", complement(times(self.errors_of_period, self.per_budget)))
 
     @cached_property
     def recording_rules(self) -> tuple[RecordingRule, ...]:
-        """All that is recorded, in an order in which each rule finds what it needs."""
+        """All recording rules, in the order of their dependencies."""
         windows = sorted({window for pace in PACES for pair in pace.pairs for window in (pair.long, pair.short)})
         series = (*(self.errors(window) for window in windows), *self._kept, self.errors_of_period, self.burn_rate, self.remaining)
         return tuple(RecordingRule(one.record, one.expr, group=self.name) for one in series)
@@ -181,7 +184,7 @@ class Slo:
             group=self.name,
         )
 
-    def _any(self, pairs: tuple[Pair, ...]) -> Condition:
+    def _any(self, pairs: tuple[WindowPair, ...]) -> Condition:
         pair, *others = pairs
         threshold = self.threshold(pair)
         long, begin = Window(pair.long), Window(pair.short, offset=pair.long - pair.short)
@@ -199,11 +202,11 @@ class Slo:
 
 
 def plain(value: Decimal) -> str:
-    """A decimal number without exponent and without zeros at its end."""
+    """A decimal number without exponent and trailing zeros: "14.4"."""
     text = f"{value:f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def percent(value: Decimal) -> str:
-    """A share in percent: 99.9 %."""
+    """A share as a percentage: 0.999 is "99.9%"."""
     return f"{plain(value * 100)}%"

@@ -1,4 +1,4 @@
-"""What runs in containers: how a service is started and asked, as far as an orchestrator must know it."""
+"""How an orchestrator starts, probes and stops a service."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from balance.errors import MonitoringError
 
 @dataclass(frozen=True)
 class Workload:
-    """A service in a container: the image and its arguments, its ports by name, one of which is `metrics`; the paths on that port that tell
-    whether it lives and whether it takes requests; the folder that its configuration is mounted in; the seconds that it takes at most to
-    stop; and the threshold of its memory, in bytes, from which its limit follows.
+    """A service in a container. `ports`: by name, including `metrics`. `alive`, `ready`: paths of the liveness and readiness probes on that port.
+    `configuration`: folder where its configuration is mounted. `stopping`: seconds that it needs at most to stop. `memory`: the threshold, in
+    bytes, from which its memory limit follows.
     """
 
     image: str
@@ -27,4 +27,4 @@ class Workload:
 
     def __post_init__(self) -> None:
         if "metrics" not in self.ports:
-            raise MonitoringError("has no port called metrics", where=f"workload {self.image}", cure="name the port that answers /metrics")
+            raise MonitoringError("has no port named metrics", where=f"workload {self.image}", cure="name the port that answers /metrics")

@@ -22,7 +22,7 @@ from balance.monitoring.samples import Samples, Shape
 from balance.monitoring.settings import Settings
 from balance.preview.curves import Span
 from balance.promql.ast import OverTime
-from balance.promql.evaluate import STALE, Database, Labels, Series, evaluate, unnamed
+from balance.promql.evaluate import STALE, Database, Labels, Series, evaluate, without_name
 from balance.promql.selectors import Expr
 from balance.promql.text import Scope, quoted
 
@@ -71,7 +71,7 @@ def _fired(alert: Alert, made: Database, job: str) -> Iterator[Series]:
     since: dict[Labels, int] = {}
     firing: dict[Labels, list[tuple[float, float | None]]] = {}
     for at in SPAN.times:
-        held = {unnamed(labels) for labels in evaluate(alert.condition.whole, made, at)}
+        held = {without_name(labels) for labels in evaluate(alert.condition.whole, made, at)}
         since = {labels: since.get(labels, at) for labels in held}
         for labels in held | firing.keys():
             fires = labels in since and at - since[labels] >= alert.wait

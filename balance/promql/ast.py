@@ -1,8 +1,8 @@
-"""Nodes of typed PromQL. Every expression knows the labels of its result and its unit; constructors refuse what cannot be answered.
+"""Nodes of typed PromQL. Every expression knows the labels and the unit of its result; constructors reject invalid queries.
 
 Only queries that the catalog can answer can be built: a selector holds a metric of the catalog and matchers on labels it has,
-an aggregation keeps labels that its operand has, the sides of a division carry the same labels. Authors use `balance.promql`'s
-words; `text.py` is the one place that writes PromQL.
+an aggregation keeps labels that its operand has, the sides of a division carry the same labels. Authors use the functions of
+`balance.promql.build`; `text.py` is the only module that writes PromQL.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar, Literal, get_args
 
-from balance.catalog.model import RATIO, SECONDS, STATE, Gauge, StateSet, Threshold, Unit
+from balance.catalog.model import RATIO, SECONDS, STATE, Gauge, Metric, StateSet, Threshold, Unit
 from balance.errors import QueryError, choices
 from balance.promql.selectors import (
     OBSERVATIONS,
@@ -19,7 +19,7 @@ from balance.promql.selectors import (
     Expr,
     GaugeSeries,
     HistogramSeries,
-    Labels,
+    LabelNames,
     Selector,
     Window,
     require,
@@ -37,14 +37,14 @@ class RangeCall(Expr):
     range: CounterRange
 
     def __post_init__(self) -> None:
-        require(CounterRange, self.range, f"{self.function}()", "takes series(COUNTER).over(WINDOW)")
+        require(CounterRange, self.range, f"{self.function}()", "series(COUNTER).over(WINDOW)")
 
     @property
     def parts(self) -> tuple[Expr, ...]:
         return (self.range.series,)
 
     @property
-    def labels(self) -> Labels:
+    def labels(self) -> LabelNames:
         return self.range.series.labels
 
     @cached_property
@@ -68,18 +68,18 @@ class Aggregation(Expr):
                 raise QueryError(f"{self.operator} by {label!r}: no such label", cure=f"labels: {choices(self.operand.labels)}")
 
     @property
-    def labels(self) -> Labels:
+    def labels(self) -> LabelNames:
         return frozenset(self.by)
 
     @property
     def unit(self) -> Unit:
-        counted = self.operator == "count" and self.operand.unit != STATE  # states are counted, or those that hold added up: one unit
+        counted = self.operator == "count" and self.operand.unit != STATE  # a count of states may be compared with a sum of states
         return Unit.of("series") if counted else self.operand.unit
 
 
 @dataclass(frozen=True)
 class Quantile(Expr):
-    """``histogram_quantile`` over the summed rates of a histogram's buckets, ``le`` kept."""
+    """``histogram_quantile`` over the summed rates of a histogram's buckets, which keep ``le``. `q` is between 0 and 1."""
 
     q: float
     histogram: HistogramSeries
@@ -87,11 +87,13 @@ class Quantile(Expr):
     by: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        require(HistogramSeries, self.histogram, "a quantile", "takes series(HISTOGRAM)")
+        require(HistogramSeries, self.histogram, "quantile()", "series(HISTOGRAM)")
         if not 0 < self.q < 1:
-            raise QueryError(f"quantile {self.q}", where=self.histogram.metric.name, cure="must be between 0 and 1")
+            raise QueryError(f"invalid quantile {self.q}", where=self.histogram.metric.name, cure="must be between 0 and 1")
         if "le" in self.by:
-            raise QueryError("a quantile by 'le'", where=self.histogram.metric.name, cure="the quantile is taken over le: leave it out of by")
+            raise QueryError(
+                "cannot group a quantile by 'le'", where=self.histogram.metric.name, cure="leave it out: the quantile is computed over le"
+            )
         _ = self.summed
 
     @cached_property
@@ -105,7 +107,7 @@ class Quantile(Expr):
         return (self.summed,)
 
     @property
-    def labels(self) -> Labels:
+    def labels(self) -> LabelNames:
         return frozenset(self.by)
 
     @property
@@ -115,8 +117,8 @@ class Quantile(Expr):
 
 @dataclass(frozen=True)
 class Quotient(Expr):
-    """One vector over another with the same labels, in the unit that follows: bytes over requests are bytes per request, seconds over
-    seconds a ratio. What is observed counts as a number: seconds over observations, the mean of a histogram, are seconds.
+    """`part` divided by `whole`, which have the same labels. The units divide too: bytes by requests are bytes per request, seconds by
+    seconds a ratio. Observations count as plain numbers: seconds by observations, the mean of a histogram, are seconds.
     """
 
     part: Expr
@@ -126,12 +128,12 @@ class Quotient(Expr):
         require_vector(self.part, self.whole)
         if self.part.labels != self.whole.labels:
             raise QueryError(
-                f"a ratio of series by ({choices(self.part.labels)}) and by ({choices(self.whole.labels)})",
+                f"divides series by ({choices(self.part.labels)}) by series by ({choices(self.whole.labels)})",
                 cure="aggregate both sides by the same labels",
             )
 
     @property
-    def labels(self) -> Labels:
+    def labels(self) -> LabelNames:
         return self.part.labels
 
     @cached_property
@@ -141,8 +143,8 @@ class Quotient(Expr):
 
 
 @dataclass(frozen=True)
-class Scaled(Expr):
-    """A vector times a threshold that is a ratio: where, in the vector's own unit, the limit lies."""
+class Times(Expr):
+    """A vector times a threshold that is a ratio, in the unit of the vector: the level at which a share of a limit is reached."""
 
     operand: Expr
     threshold: Threshold
@@ -150,10 +152,12 @@ class Scaled(Expr):
     def __post_init__(self) -> None:
         require_vector(self.operand)
         if self.threshold.unit != RATIO:
-            raise QueryError(f"scaling by {self.threshold.name!r}, which is in {self.threshold.unit}", cure="scale by a ratio")
+            raise QueryError(
+                f"times() needs a ratio, got the threshold {self.threshold.name!r} in {self.threshold.unit}", cure="use one that is a ratio"
+            )
 
     @property
-    def labels(self) -> Labels:
+    def labels(self) -> LabelNames:
         return self.operand.labels
 
     @property
@@ -162,21 +166,22 @@ class Scaled(Expr):
 
 
 @dataclass(frozen=True)
-class Distance(Expr):
-    """How far a moment is from now: ``time() - MOMENT`` since it, ``MOMENT - time()`` until it. `moment` is a gauge in seconds since 1970."""
+class TimeSince(Expr):
+    """Seconds since (``time() - MOMENT``) or until (``MOMENT - time()``) a time; `moment` is a gauge in seconds since 1970."""
 
     moment: Expr
     direction: Literal["since", "until"]
 
     def __post_init__(self) -> None:
-        require(Expr, self.moment, f"the time {self.direction}", "takes the series of a gauge that holds a time")
+        function, needs = f"seconds_{self.direction}()", "a gauge in seconds since 1970"
+        require(Expr, self.moment, function, needs)
         metric = getattr(self.moment, "metric", None)
         if not isinstance(metric, Gauge) or metric.unit != SECONDS:
-            what = metric.name if metric is not None else type(self.moment).__name__
-            raise QueryError(f"the time {self.direction} {what}", cure="takes a gauge in seconds since 1970")
+            given = f"a {metric.kind} in {metric.unit}" if isinstance(metric, Metric) else type(self.moment).__name__
+            raise QueryError(f"{function} needs {needs}, got {given}", where=getattr(metric, "name", ""))
 
     @property
-    def labels(self) -> Labels:
+    def labels(self) -> LabelNames:
         return self.moment.labels
 
     @property
@@ -192,10 +197,10 @@ class Changes(Expr):
     window: Window
 
     def __post_init__(self) -> None:
-        require(GaugeSeries, self.series, "changes()", "takes the series of a gauge")
+        require(GaugeSeries, self.series, "changes()", "the series of a gauge")
 
     @property
-    def labels(self) -> Labels:
+    def labels(self) -> LabelNames:
         return self.series.labels
 
     @property
@@ -205,7 +210,7 @@ class Changes(Expr):
 
 @dataclass(frozen=True)
 class Comparison(Expr):
-    """The series whose value compares so with a threshold."""
+    """The series whose value is above, below, equal to ... a threshold of the same unit."""
 
     left: Expr
     operator: ComparisonOperator
@@ -214,15 +219,15 @@ class Comparison(Expr):
     def __post_init__(self) -> None:
         require_vector(self.left)
         if self.operator not in get_args(ComparisonOperator):
-            raise QueryError(f"no operator {self.operator!r}", cure=f"choices: {choices(get_args(ComparisonOperator))}")
+            raise QueryError(f"unknown operator {self.operator!r}", cure=f"choices: {choices(get_args(ComparisonOperator))}")
         if self.left.unit != self.threshold.unit:
             raise QueryError(
                 f"compares {self.left.unit} with the threshold {self.threshold.name!r}, which is in {self.threshold.unit}",
-                cure="use an expression and a threshold of one unit",
+                cure="use an expression and a threshold of the same unit",
             )
 
     @property
-    def labels(self) -> Labels:
+    def labels(self) -> LabelNames:
         return self.left.labels
 
     @property
@@ -232,15 +237,15 @@ class Comparison(Expr):
 
 @dataclass(frozen=True)
 class Absent(Expr):
-    """1 where no such series exists at all; carries the labels that its selector fixes with ``=``."""
+    """1 if no series matches the selector; the result has the labels that the selector fixes with ``=``."""
 
     selector: Selector
 
     def __post_init__(self) -> None:
-        require(Selector, self.selector, "absent()", "takes the series of a metric; of a histogram, its count")
+        require(Selector, self.selector, "absent()", "the series of a metric", "of a histogram take .count")
 
     @property
-    def labels(self) -> Labels:
+    def labels(self) -> LabelNames:
         return frozenset({"job"} | {matcher.label for matcher in self.selector.matchers if matcher.operator == "="})
 
     @property
@@ -250,9 +255,9 @@ class Absent(Expr):
 
 @dataclass(frozen=True)
 class Recorded(Expr):
-    """What a recording rule has stored under a name: the value of `expr` at the last evaluation.
+    """The series that a recording rule stores under the name `record`: the value of `expr` at the last evaluation.
 
-    Raises `QueryError` for a window that settings may choose: the name of the rule goes with the window, and would be another.
+    Raises `QueryError` for an adaptive window, which settings may change: the name of the rule contains the window.
     """
 
     record: str
@@ -260,10 +265,10 @@ class Recorded(Expr):
 
     def __post_init__(self) -> None:
         if any(window.adaptive for window in self.expr.windows()):
-            raise QueryError("reads a recording rule whose window the settings choose", where=self.record, cure="record over a fixed window")
+            raise QueryError("records over an adaptive window", where=self.record, cure="use a fixed one: Window(SECONDS)")
 
     @property
-    def labels(self) -> Labels:
+    def labels(self) -> LabelNames:
         return self.expr.labels
 
     @property
@@ -272,13 +277,13 @@ class Recorded(Expr):
 
 
 @dataclass(frozen=True)
-class Bridged(Expr):
-    """The series of a renamed metric as they are, under whichever of its names they exist; of both, those with the present one."""
+class RenamedSeries(Expr):
+    """The raw series of a renamed metric under its current name or, where there are none, under its former name."""
 
     selector: Selector
 
     @property
-    def labels(self) -> Labels:
+    def labels(self) -> LabelNames:
         metric = self.selector.metric
         return self.selector.labels | ({metric.state_label} if isinstance(metric, StateSet) else frozenset())
 
@@ -289,13 +294,13 @@ class Bridged(Expr):
 
 @dataclass(frozen=True)
 class OverTime(Expr):
-    """``sum_over_time`` of what a recording rule has stored."""
+    """``sum_over_time`` of the series of a recording rule."""
 
     series: Recorded
     window: Window
 
     @property
-    def labels(self) -> Labels:
+    def labels(self) -> LabelNames:
         return self.series.labels
 
     @property
@@ -305,17 +310,17 @@ class OverTime(Expr):
 
 @dataclass(frozen=True)
 class Complement(Expr):
-    """What a share leaves: ``1 - RATIO``."""
+    """``1 - RATIO``."""
 
     operand: Expr
 
     def __post_init__(self) -> None:
         require_vector(self.operand)
         if self.operand.unit != RATIO:
-            raise QueryError(f"what {self.operand.unit} leave of 1", cure="takes a ratio")
+            raise QueryError(f"complement() needs a ratio, got {self.operand.unit}", cure="divide by the total first: ratio()")
 
     @property
-    def labels(self) -> Labels:
+    def labels(self) -> LabelNames:
         return self.operand.labels
 
     @property
@@ -325,7 +330,7 @@ class Complement(Expr):
 
 @dataclass(frozen=True)
 class SetOperation(Expr):
-    """``or``, ``and`` and ``unless`` of two vectors; `on` names the labels that are matched, none means all."""
+    """``or``, ``and`` or ``unless`` of two vectors; `on` names the labels that are matched, empty means all."""
 
     operator: Literal["or", "and", "unless"]
     left: Expr
@@ -337,14 +342,14 @@ class SetOperation(Expr):
     def __post_init__(self) -> None:
         require_vector(self.left, self.right)
         if self.operator == "or" and self.left.unit != self.right.unit:
-            raise QueryError(f"{self.left.unit} or {self.right.unit}", cure="both sides need the same unit")
+            raise QueryError(f"or_() needs operands of one unit, got {self.left.unit} and {self.right.unit}", cure="convert one of them")
         for label in self.on:
             for side in (self.left, self.right):
                 if label not in side.labels:
-                    raise QueryError(f"{self.operator} on {label!r}: no such label on one side", cure=f"labels: {choices(side.labels)}")
+                    raise QueryError(f"{self.operator} on {label!r}: one side has no such label", cure=f"labels: {choices(side.labels)}")
 
     @property
-    def labels(self) -> Labels:
+    def labels(self) -> LabelNames:
         """The labels that every series of the result carries: for ``or`` those of both sides."""
         return self.left.labels & self.right.labels if self.operator == "or" else self.left.labels
 

@@ -1,4 +1,4 @@
-"""The authors' words: from metrics of the catalog to expressions."""
+"""The functions with which authors build expressions from metrics of the catalog."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from balance.promql.ast import (
     Comparison,
     ComparisonOperator,
     Complement,
-    Distance,
     OverTime,
     Quantile,
     Quotient,
     RangeCall,
     Recorded,
-    Scaled,
     SetOperation,
+    Times,
+    TimeSince,
 )
 from balance.promql.selectors import (
     CounterRange,
@@ -39,19 +39,19 @@ from balance.promql.selectors import (
 
 @dataclass(frozen=True)
 class Match:
-    """What a label's value must be, where equality with one value is not enough."""
+    """A matcher other than equality: an operator and the value or regular expression to compare a label with."""
 
     operator: MatchOperator
     value: str
 
 
 def matches(pattern: str) -> Match:
-    """The label matches the regular expression, anchored at both ends: ``status=matches("5..")``."""
+    """Match a regular expression, anchored at both ends, in RE2 syntax: ``status=matches("5..")``."""
     return Match("=~", pattern)
 
 
 def is_not(value: str) -> Match:
-    """The label is anything but `value`."""
+    """Match everything but `value`."""
     return Match("!=", value)
 
 
@@ -64,9 +64,9 @@ def series(metric: Histogram, /, **labels: str | Match) -> HistogramSeries: ...
 @overload
 def series(metric: StateSet, /, **labels: str | Match) -> StateSeries: ...
 def series(metric: Metric, /, **labels: str | Match) -> Selector | HistogramSeries:
-    """The series of a metric, narrowed by its labels. A state set needs the state: ``series(BREAKER, state="open")``.
+    """The series of a metric, filtered by its labels. A state set needs the state: ``series(BREAKER, state="open")``.
 
-    Raises `QueryError` or `CatalogError` for a label that the metric does not have and a value outside its set.
+    Raises `CatalogError` for a label that the metric does not have, `QueryError` for a value that the label cannot have.
     """
     matchers = tuple(Matcher(name, *((m.operator, m.value) if isinstance(m, Match) else ("=", m))) for name, m in sorted(labels.items()))
     if isinstance(metric, Counter):
@@ -75,18 +75,18 @@ def series(metric: Metric, /, **labels: str | Match) -> Selector | HistogramSeri
         return HistogramSeries(metric, matchers)
     if isinstance(metric, StateSet):
         if metric.state_label not in labels:
-            raise QueryError("a state set without a state", where=metric.name, cure=f"give {metric.state_label}= one of: {choices(metric.states)}")
+            raise QueryError("needs a state", where=metric.name, cure=f"give {metric.state_label}= one of: {choices(metric.states)}")
         return StateSeries(metric, matchers)
     return GaugeSeries(metric, matchers)
 
 
 def rate(samples: CounterRange) -> Expr:
-    """Increase per second: ``rate(series(REQUESTS).over(RATE_WINDOW))``."""
+    """Increase per second over a window: ``rate(series(REQUESTS).over(RATE_WINDOW))``."""
     return RangeCall("rate", samples)
 
 
 def increase(samples: CounterRange) -> Expr:
-    """Increase over the window."""
+    """Increase over a window: ``increase(series(REQUESTS).over(Window(900)))``."""
     return RangeCall("increase", samples)
 
 
@@ -116,60 +116,60 @@ def changes(gauge: GaugeSeries, window: Window) -> Expr:
 
 
 def ratio(part: Expr, whole: Expr) -> Expr:
-    """`part` over `whole`; both must have the same labels and unit."""
+    """`part` divided by `whole`. Raises `QueryError` unless both have the same labels and unit."""
     made = Quotient(part, whole)
     if made.unit != RATIO:
-        raise QueryError(f"a ratio of {part.unit} and {whole.unit}", cure="both sides need the same unit; per() divides others")
+        raise QueryError(f"ratio() needs operands of one unit, got {part.unit} and {whole.unit}", cure="per() divides different units")
     return made
 
 
 def per(part: Expr, whole: Expr) -> Expr:
-    """`part` for each of `whole`, in the unit that follows: bytes per request. Both must have the same labels."""
+    """`part` divided by `whole`, which may have another unit: bytes per request. Raises `QueryError` unless both have the same labels."""
     return Quotient(part, whole)
 
 
 def mean(histogram: HistogramSeries, window: Window, *by: str) -> Expr:
-    """The mean of what was observed over the window, for each combination of the labels `by`, in the histogram's unit."""
+    """The mean of the observations of the last `window`, for each combination of the labels `by`, in the histogram's unit."""
     return per(sum_by(rate(histogram.sum.over(window)), *by), sum_by(rate(histogram.count.over(window)), *by))
 
 
 def quantile(q: float, histogram: HistogramSeries, window: Window, *by: str) -> Expr:
-    """The q-quantile (0 < q < 1) of what was observed over the window, for each combination of the labels `by`."""
+    """The q-quantile (0 < q < 1) of the observations of the last `window`, for each combination of the labels `by`."""
     return Quantile(q, histogram, window, tuple(sorted(by)))
 
 
 def times(expr: Expr, threshold: Threshold) -> Expr:
-    """`expr` times a threshold that is a ratio."""
-    return Scaled(expr, threshold)
+    """`expr` times a threshold. Raises `QueryError` unless the threshold is a ratio."""
+    return Times(expr, threshold)
 
 
 def complement(expr: Expr) -> Expr:
-    """One minus a ratio."""
+    """One minus `expr`. Raises `QueryError` unless `expr` is a ratio."""
     return Complement(expr)
 
 
 def recorded(record: str, expr: Expr) -> Recorded:
-    """The series that a recording rule stores under that name: `expr` as of its last evaluation."""
+    """The series that a recording rule stores under the name `record`: `expr` at the last evaluation, over fixed windows."""
     return Recorded(record, expr)
 
 
 def over_time(series: Recorded, window: Window) -> Expr:
-    """The sum of all that was recorded over the window."""
+    """The sum of the samples that a recording rule stored in the last `window`."""
     return OverTime(series, window)
 
 
 def seconds_since(moment: GaugeSeries) -> Expr:
-    """Seconds since a time that a gauge holds."""
-    return Distance(moment, "since")
+    """Seconds since a time, which is a gauge in seconds since 1970."""
+    return TimeSince(moment, "since")
 
 
 def seconds_until(moment: GaugeSeries) -> Expr:
-    """Seconds until a time that a gauge holds."""
-    return Distance(moment, "until")
+    """Seconds until a time, which is a gauge in seconds since 1970."""
+    return TimeSince(moment, "until")
 
 
 def compare(left: Expr, operator: ComparisonOperator, threshold: Threshold) -> Comparison:
-    """The series of `left` that compare so with the threshold; both must be of one unit."""
+    """The series of `left` for which ``left operator threshold`` holds. Raises `QueryError` unless both have the same unit."""
     return Comparison(left, operator, threshold)
 
 
@@ -179,10 +179,10 @@ def absent(selector: Selector) -> Expr:
 
 
 def or_(left: Expr, right: Expr, *on: str) -> Expr:
-    """``left or right``: all of `left`, and of `right` what has no match in `left`."""
+    """``left or right``: all series of `left`, and those of `right` without a match in `left`. `on`: the labels that are matched (default: all)."""
     return SetOperation("or", left, right, tuple(sorted(on)))
 
 
 def unless(left: Expr, right: Expr, *on: str) -> Expr:
-    """``left unless right``: of `left` what has no match in `right`."""
+    """``left unless right``: the series of `left` without a match in `right`. `on`: the labels that are matched (default: all)."""
     return SetOperation("unless", left, right, tuple(sorted(on)))

@@ -1,9 +1,9 @@
-"""What Prometheus answers: our expressions over samples in memory, with its semantics.
+"""Evaluate expressions over samples in memory, with the semantics of Prometheus.
 
 Theory. An instant selector takes a series' last sample of the last five minutes, unless that is a staleness marker. A rate takes all
 samples of its window, adds what was counted before each reset, and extrapolates to the ends of the window if the samples come near
 them (promql/functions.go, extrapolatedRate). Windows contain their left edge in Prometheus 2 and not in Prometheus 3: `Version`
-says which is meant. promtool is the oracle: a test compares every expression of the bundle over random series.
+selects one. promtool is the oracle: a test compares every expression of the bundle over random series.
 
 An expression is evaluated at many instants in one pass: which series are selected, grouped and joined is the same at all of them, only the
 values differ. So every node turns columns (the values of a series, one for each instant) into columns. An instant has a version of its own,
@@ -27,14 +27,14 @@ from balance.promql.ast import (
     Changes,
     Comparison,
     Complement,
-    Distance,
     OverTime,
     Quantile,
     Quotient,
     RangeCall,
     Recorded,
-    Scaled,
     SetOperation,
+    Times,
+    TimeSince,
 )
 from balance.promql.selectors import Expr, Selector
 from balance.promql.text import NO_SCOPE, Scope, seconds
@@ -59,7 +59,7 @@ _COMPARE: dict[str, Callable[[float, float], bool]] = {
 
 
 class Instant(NamedTuple):
-    """When something is asked, in seconds, and of which version of Prometheus."""
+    """An evaluation time in seconds, and the version of Prometheus."""
 
     at: float
     version: Version
@@ -68,7 +68,7 @@ class Instant(NamedTuple):
 class Series:
     """One series: its labels, without the name, and its samples in order of time (seconds). The value `STALE` marks the end of a series.
 
-    `key` is what its labels are in a result; `resets` are the places in `values` of samples smaller than the one before.
+    `key` is its labels as a set of pairs; `resets` are the indices in `values` of samples smaller than the one before.
     """
 
     def __init__(self, name: str, labels: Mapping[str, str], samples: Iterable[tuple[float, float | None]] = ()) -> None:
@@ -81,7 +81,7 @@ class Series:
 
 
 class Database:
-    """Series by name, and what a question means there: the scope of the rules, the version of Prometheus."""
+    """Series by name, with the scope of the rules and the default version of Prometheus."""
 
     def __init__(self, series: Iterable[Series], scope: Scope = NO_SCOPE, version: Version = 2) -> None:
         self.scope, self.version = scope, version
@@ -90,7 +90,7 @@ class Database:
             self.by_name.setdefault(one.name, []).append(one)
 
     def select(self, selector: Selector) -> list[Series]:
-        """The series that a selector means."""
+        """The series that match a selector, within the scope."""
         chosen = (matchers(text) for label, text in self.scope.by_label.items() if label in selector.metric.label_names)
         tests = [*((m.label, m.operator, m.value) for m in selector.matchers), *matchers(self.scope.selector), *chain(*chosen)]
         return [one for one in self.by_name.get(selector.name, ()) if all(agrees(one.labels.get(label, ""), *test) for label, *test in tests)]
@@ -98,14 +98,14 @@ class Database:
 
 @lru_cache
 def matchers(selector: str) -> tuple[tuple[str, str, str], ...]:
-    """Label, operator and value of each matcher of a selector's text."""
+    """Parse the matchers of a selector (``job="a",status=~"5.."``) into label, operator and value."""
     return tuple(
         (label, operator, re.sub(r"\\(.)", lambda m: "\n" if m[1] == "n" else m[1], value)) for label, operator, value in _MATCHER.findall(selector)
     )
 
 
 def agrees(value: str, operator: str, wanted: str) -> bool:
-    """Whether a label's value fits a matcher."""
+    """True if the value of a label satisfies a matcher."""
     equal = value == wanted if operator in ("=", "!=") else _pattern(wanted).fullmatch(value) is not None
     return equal == (operator in ("=", "=~"))
 
@@ -122,13 +122,13 @@ def evaluate(expr: Expr, database: Database, at: float) -> Vector:
 
 
 def evaluate_all(expr: Expr, database: Database, instants: Sequence[Instant]) -> Matrix:
-    """The results of an expression at several instants: a column for each series that has a value at one of them, or more."""
+    """The results of an expression at several instants: a column for each series that has a value at any of them."""
     return _evaluated(expr, _Query(database, instants))
 
 
 class _Query:
-    """Something that is asked at several instants. Labels are looked at once for all of them, and what two parts of an expression want to
-    know of the same series is computed once.
+    """An evaluation at several instants. Labels are compared once for all of them, and the increase of a series that several parts of an
+    expression need is computed once.
     """
 
     def __init__(self, database: Database, instants: Sequence[Instant]) -> None:
@@ -141,11 +141,11 @@ class _Query:
         return [_recent(one, at, version) for at, version in self.instants]
 
     def samples(self, one: Series, length: int) -> list[list[float]]:
-        """The values of the samples in a window of so many seconds."""
+        """The values of the samples in a window of `length` seconds."""
         return [one.values[_window(one, at - length, at, version)] for at, version in self.instants]
 
     def increase(self, one: Series, length: int, offset: int, per: int) -> Column:
-        """The increase of a series over a window of so many seconds that ended `offset` seconds ago, divided by `per`."""
+        """The increase of a series over a window of `length` seconds that ended `offset` seconds ago, divided by `per`."""
         key = (one, length, offset, per)
         if key not in self._increases:
             self._increases[key] = [_increase(one, at - offset - length, at - offset, version, per) for at, version in self.instants]
@@ -157,7 +157,7 @@ def _evaluated(expr: Expr, query: _Query) -> Matrix:
 
 
 def _present(matrix: Mapping[Labels, Column]) -> Matrix:
-    """The series that have a value somewhere."""
+    """The series that have a value at any instant."""
     return {labels: column for labels, column in matrix.items() if column.count(None) < len(column)}
 
 
@@ -173,11 +173,11 @@ def _recent(one: Series, at: float, version: Version) -> float | None:
 
 
 def _window(one: Series, begin: float, end: float, version: Version) -> slice:
-    """Where in `times` and `values` the samples of a window are."""
+    """The slice of `times` and `values` with the samples of a window."""
     return slice((bisect_left if version == 2 else bisect_right)(one.times, begin), bisect_right(one.times, end))
 
 
-def unnamed(labels: Labels) -> Labels:
+def without_name(labels: Labels) -> Labels:
     """The labels without the name of the metric."""
     return frozenset(pair for pair in labels if pair[0] != _NAME)
 
@@ -191,18 +191,18 @@ def _by(matrix: Matrix, key: Callable[[Labels], Labels]) -> Matrix:
     return result
 
 
-def all_unnamed(matrix: Matrix) -> Matrix:
+def without_names(matrix: Matrix) -> Matrix:
     """The series without the names of their metrics."""
-    return _by(matrix, unnamed)
+    return _by(matrix, without_name)
 
 
 def _over(column: Column, below: Column) -> Column:
-    """The values of a column, and those below it where it has none."""
+    """The values of a column, and those of `below` where it has none."""
     return [under if value is None else value for value, under in zip(column, below, strict=True)]
 
 
 def only(labels: Labels, names: Iterable[str]) -> Labels:
-    """Those of the labels."""
+    """The labels with these names."""
     wanted = set(names)
     return frozenset(pair for pair in labels if pair[0] in wanted)
 
@@ -256,7 +256,7 @@ def _changed(before: float, after: float) -> bool:
 
 
 def _aggregation(node: Aggregation, query: _Query) -> Matrix:
-    by = {*node.by, *(kept(query.scope) if "job" in node.by else ())}
+    by = {*node.by, *(kept_labels(query.scope) if "job" in node.by else ())}
     groups: dict[Labels, list[Column]] = {}
     for labels, column in _evaluated(node.operand, query).items():
         groups.setdefault(only(labels, by), []).append(column)
@@ -270,7 +270,7 @@ def _values(columns: list[Column]) -> Iterator[Sequence[Any]]:
     return ([value for value in row if value is not None] for row in rows) if any(None in column for column in columns) else rows
 
 
-def kept(scope: Scope) -> tuple[str, ...]:
+def kept_labels(scope: Scope) -> tuple[str, ...]:
     """The labels that aggregations by job keep in a scope."""
     return tuple(scope.keep.replace(",", " ").split())
 
@@ -348,8 +348,8 @@ def _each(function: Callable[[float], float], column: Column) -> Column:
 
 
 def _quotient(node: Quotient, query: _Query) -> Matrix:
-    whole = all_unnamed(_evaluated(node.whole, query))
-    part = all_unnamed(_evaluated(node.part, query))
+    whole = without_names(_evaluated(node.whole, query))
+    part = without_names(_evaluated(node.part, query))
     return _present({
         labels: [None if a is None or b is None else _divided(a, b) for a, b in zip(column, whole[labels], strict=True)]
         for labels, column in part.items()
@@ -357,16 +357,16 @@ def _quotient(node: Quotient, query: _Query) -> Matrix:
     })  # fmt: skip
 
 
-def _scaled(node: Scaled, query: _Query) -> Matrix:
+def _times(node: Times, query: _Query) -> Matrix:
     factor = query.scope.value(node.threshold)
-    return {labels: _each(lambda value: value * factor, column) for labels, column in all_unnamed(_evaluated(node.operand, query)).items()}
+    return {labels: _each(lambda value: value * factor, column) for labels, column in without_names(_evaluated(node.operand, query)).items()}
 
 
-def _distance(node: Distance, query: _Query) -> Matrix:
+def _time_since(node: TimeSince, query: _Query) -> Matrix:
     sign = 1 if node.direction == "since" else -1
     return {
         labels: [None if moment is None else sign * (at - moment) for moment, (at, _) in zip(column, query.instants, strict=True)]
-        for labels, column in all_unnamed(_evaluated(node.moment, query)).items()
+        for labels, column in without_names(_evaluated(node.moment, query)).items()
     }
 
 
@@ -387,10 +387,10 @@ def _absent(node: Absent, query: _Query) -> Matrix:
 
 
 def _set_operation(node: SetOperation, query: _Query) -> Matrix:
-    on = {*node.on, *(kept(query.scope) if "job" in node.on and node.operator != "or" else ())}
+    on = {*node.on, *(kept_labels(query.scope) if "job" in node.on and node.operator != "or" else ())}
 
     def key(labels: Labels) -> Labels:
-        return only(labels, on) if on else unnamed(labels)
+        return only(labels, on) if on else without_name(labels)
 
     left = _evaluated(node.left, query)
     if not left and node.operator != "or":
@@ -408,7 +408,7 @@ def _set_operation(node: SetOperation, query: _Query) -> Matrix:
 
 
 def _complement(node: Complement, query: _Query) -> Matrix:
-    return {labels: _each(lambda value: 1 - value, column) for labels, column in all_unnamed(_evaluated(node.operand, query)).items()}
+    return {labels: _each(lambda value: 1 - value, column) for labels, column in without_names(_evaluated(node.operand, query)).items()}
 
 
 def _over_time(node: OverTime, query: _Query) -> Matrix:
@@ -425,13 +425,13 @@ def _recorded(node: Recorded, query: _Query) -> Matrix:
     tests = matchers(query.scope.recorded)
     return {
         labels | {(_NAME, node.record)}: column
-        for labels, column in all_unnamed(_evaluated(node.expr, query)).items()
+        for labels, column in without_names(_evaluated(node.expr, query)).items()
         if all(agrees(dict(labels).get(label, ""), *test) for label, *test in tests)
     }
 
 
 _EVALUATORS: dict[type, Callable[[Any, _Query], Matrix]] = {
-    Absent: _absent, Aggregation: _aggregation, Changes: _changes, Comparison: _comparison, Complement: _complement, Distance: _distance,
+    Absent: _absent, Aggregation: _aggregation, Changes: _changes, Comparison: _comparison, Complement: _complement, TimeSince: _time_since,
     OverTime: _over_time, Quantile: _quantile,
-    RangeCall: _range_call, Quotient: _quotient, Recorded: _recorded, Scaled: _scaled, SetOperation: _set_operation,
+    RangeCall: _range_call, Quotient: _quotient, Recorded: _recorded, Times: _times, SetOperation: _set_operation,
 }  # fmt: skip

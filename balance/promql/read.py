@@ -1,6 +1,6 @@
-"""PromQL that people wrote, held against a catalog: which series it selects, by which labels. No parser: only names are looked at.
+"""Check hand-written PromQL against a catalog: the series that it selects, and their labels. Not a parser: it looks at names only.
 
-Whether a text is PromQL at all is for Prometheus to say; whether its names mean anything only the catalog knows.
+Prometheus says whether a text is valid PromQL; only the catalog knows whether its names exist.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _WORDS = {
 
 
 def checked(query: str, catalog: Catalog, selector: str = "", recorded: Collection[str] = ()) -> str:
-    """The query with `selector` (such as ``job="balance"``) put into every selector of a series.
+    """Check a query and return it with `selector` (such as ``job="balance"``) added to every selector.
 
     `recorded` are names of recording rules, which may be selected too. Raises `QueryError` with every series, label and value that the
     catalog does not have.
@@ -55,9 +55,9 @@ def checked(query: str, catalog: Catalog, selector: str = "", recorded: Collecti
         return f"{name}{{{joined}}}" if joined else name
 
     made = _TOKEN.sub(rewrite, query)
-    if not problems:  # of a series that is not known, the labels are not known either
+    if not problems:  # the labels of an unknown series are unknown too
         problems = [
-            Problem("", f"groups by {label!r}, which no series of it carries", f"labels: {choices(known)}") for label in sorted(grouped - known)
+            Problem("", f"groups by {label!r}, which none of its series has", f"labels: {choices(known)}") for label in sorted(grouped - known)
         ]
     if problems:
         raise QueryError(problems=problems)
@@ -69,12 +69,12 @@ def _unquoted(text: str) -> str:
 
 
 def _labels(name: str, matchers: list[Matcher], catalog: Catalog, recorded: Collection[str]) -> set[str]:
-    """The labels that series of that name carry. Raises an error about the first thing that the catalog does not have."""
+    """The labels that series of that name have. Raises `BalanceError` for the first name that the catalog does not have."""
     if name in recorded:
         return set(name.partition(":")[0].split("_"))
     metric = catalog.metric(name)
     if name not in metric.samples:
-        raise QueryError("is no series by itself", where=name, cure=f"series: {choices(metric.samples)}")
+        raise QueryError(f"a {metric.kind} has no series of this name", where=name, cure=f"series: {choices(metric.samples)}")
     carried = {*metric.label_names, *TARGET_LABELS, *({metric.state_label} if isinstance(metric, StateSet) else ())}
     Selector(metric, tuple(matcher for matcher in matchers if matcher.label not in ("le", *TARGET_LABELS)))
     return carried

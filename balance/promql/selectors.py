@@ -1,4 +1,4 @@
-"""Series of the catalog's metrics: what an expression begins with. A selector holds a metric and matchers on labels that it has."""
+"""Series of the catalog's metrics, the leaves of every expression. A selector holds a metric and matchers on labels that it has."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from balance.catalog.model import TARGET_LABELS, Counter, Histogram, Metric, Uni
 from balance.errors import QueryError, choices
 
 MatchOperator = Literal["=", "!=", "=~", "!~"]
-Labels = frozenset[str]
+LabelNames = frozenset[str]
 OBSERVATIONS = Unit.of("observations")
 _NOT_RE2 = re.compile(r"\(\?<?[=!]|\(\?P=|\\[1-9]|[*+?}]\+")
-"""What Python's regular expressions have and Prometheus' have not: lookaround, back references, possessive quantifiers."""
+"""Python syntax that RE2 does not have: lookaround, backreferences, possessive quantifiers."""
 
 
 @dataclass(frozen=True)
 class Window:
-    """How far back a range looks, in seconds. An `adaptive` one follows the resolution where a dashboard draws it; one with an
-    `offset` ends so many seconds ago.
+    """The length of a range in seconds. On a dashboard, an `adaptive` window follows the resolution; a window with an `offset` ends that many
+    seconds ago.
     """
 
     seconds: int
@@ -30,9 +30,9 @@ class Window:
 
     def __post_init__(self) -> None:
         if self.seconds <= 0 or self.seconds % 1:
-            raise QueryError(f"a window of {self.seconds} s", cure="windows are whole seconds, 1 or more")
+            raise QueryError(f"invalid window of {self.seconds} s", cure="must be a whole number of seconds, 1 or more")
         if self.offset < 0 or self.offset % 1:
-            raise QueryError(f"a window that ended {self.offset} s ago", cure="an offset is whole seconds, 0 or more")
+            raise QueryError(f"invalid offset of {self.offset} s", cure="must be a whole number of seconds, 0 or more")
 
 
 RATE_WINDOW = Window(300, adaptive=True)
@@ -48,24 +48,24 @@ class Matcher:
     value: str
 
 
-def pattern_fault(pattern: str) -> str:
-    """What is wrong with a regular expression, for Prometheus; empty if nothing is."""
+def pattern_problem(pattern: str) -> str:
+    """What is wrong with a regular expression as Prometheus reads it (RE2); empty if it is valid."""
     if _NOT_RE2.search(pattern):
-        return "looks around or back, which RE2 cannot: spell it out"
+        return "uses lookaround, backreferences or possessive quantifiers, which RE2 does not support"
     try:
         re.compile(pattern)
     except re.error as error:
-        return f"is no regular expression: {error}"
+        return f"is not a valid regular expression: {error}"
     return ""
 
 
 @dataclass(frozen=True)
 class Expr:
-    """An instant vector."""
+    """An instant vector: the base of all expressions."""
 
     @property
-    def labels(self) -> Labels:
-        """Names of the labels that series of the result can carry."""
+    def labels(self) -> LabelNames:
+        """Names of the labels that series of the result can have."""
         raise NotImplementedError
 
     @property
@@ -75,20 +75,20 @@ class Expr:
 
     @property
     def parts(self) -> tuple[Expr, ...]:
-        """The expressions that this one is made of."""
+        """The direct subexpressions."""
         return tuple(value for value in vars(self).values() if isinstance(value, Expr))
 
     @cached_property
     def nodes(self) -> tuple[Expr, ...]:
-        """This expression and all within it."""
+        """This expression and all its subexpressions, depth first."""
         return (self, *(node for part in self.parts for node in part.nodes))
 
     def walk(self) -> Iterator[Expr]:
-        """This expression and all within it, one by one."""
+        """Iterate over this expression and all its subexpressions, depth first."""
         return iter(self.nodes)
 
     def selectors(self) -> Iterator[Selector]:
-        """Every selection of series within this expression."""
+        """All selectors within this expression."""
         return (node for node in self.walk() if isinstance(node, Selector))
 
     @cached_property
@@ -96,11 +96,11 @@ class Expr:
         return frozenset(selector.metric for selector in self.selectors())
 
     def metrics(self) -> frozenset[Metric]:
-        """The metrics that it selects."""
+        """The metrics that this expression selects."""
         return self._metrics
 
     def windows(self) -> Iterator[Window]:
-        """Every window over which a rate or an increase is taken."""
+        """The windows of all rates and increases within this expression."""
         ranges = (getattr(node, "range", None) for node in self.walk())
         return (samples.window for samples in ranges if isinstance(samples, CounterRange))
 
@@ -123,7 +123,7 @@ class Selector(Expr):
             if not label.allows(matcher.value):
                 raise QueryError(label.refusal(matcher.value), where=self.metric.name)
             return
-        if fault := pattern_fault(matcher.value):
+        if fault := pattern_problem(matcher.value):
             raise QueryError(f"label {label.name!r}: {matcher.value!r} {fault}", where=self.metric.name)
         pattern = re.compile(matcher.value)
         if label.values and not any(pattern.fullmatch(value) for value in label.values):
@@ -135,7 +135,7 @@ class Selector(Expr):
         return self.metric.name + self.suffix
 
     @property
-    def labels(self) -> Labels:
+    def labels(self) -> LabelNames:
         return frozenset((*self.metric.label_names, *TARGET_LABELS))
 
     @property
@@ -143,30 +143,30 @@ class Selector(Expr):
         return self.metric.unit
 
 
-def require(wanted: type, given: object, what: str, cure: str) -> None:
-    """Refuse an operand of another class: what the type checker sees, seen again at run time."""
+def require(wanted: type, given: object, function: str, needs: str, cure: str = "") -> None:
+    """Raise `QueryError` ("FUNCTION needs NEEDS, got ...") unless `given` is a `wanted`: what the type checker says, at run time."""
     if isinstance(given, wanted):
         return
     metric = getattr(given, "metric", given)
-    where, kind = (metric.name, metric.kind) if isinstance(metric, Metric) else (type(given).__name__, "different thing")
-    raise QueryError(f"{what} of a {kind}", where=where, cure=cure)
+    where, kind = (metric.name, f"a {metric.kind}") if isinstance(metric, Metric) else ("", type(given).__name__)
+    raise QueryError(f"{function} needs {needs}, got {kind}", where=where, cure=cure)
 
 
 def require_vector(*operands: object) -> None:
-    """Refuse what is no instant vector, and the raw value of a counter, which says only how long ago the process started."""
+    """Raise `QueryError` for operands that are not instant vectors, and for raw counters, whose value depends on the age of the process."""
     for operand in operands:
         if isinstance(operand, CounterSeries):
-            raise QueryError("the raw value of a counter", where=operand.name, cure="take rate() or increase() first")
-        require(Expr, operand, "the value", "takes an expression; of a histogram, a quantile")
+            raise QueryError("cannot use the raw value of a counter", where=operand.name, cure="take rate() or increase() first")
+        require(Expr, operand, "a query", "an expression", "of a histogram take quantile() or mean()")
 
 
 class _NoRange:
-    """Something over which no range can be taken; the type checker sees no `over` at all."""
+    """Series without ranges: `over` raises at run time, and the type checker does not see it."""
 
     if not TYPE_CHECKING:
 
         def over(self, window: Window) -> None:
-            require(CounterSeries, self, "a range", "takes the series of a counter")
+            require(CounterSeries, self, "over()", "the series of a counter")
 
 
 @dataclass(frozen=True)
@@ -176,31 +176,31 @@ class GaugeSeries(_NoRange, Selector):
 
 @dataclass(frozen=True)
 class CounterSeries(Selector):
-    """Series of a counter: of use only as a rate or an increase over a window."""
+    """Series of a counter, to be used as a rate or an increase over a window."""
 
     of: ClassVar[type[Metric]] = Counter
 
     def __post_init__(self) -> None:
-        require(self.of, self.metric, "counter series", "takes a counter, or a part of a histogram")
+        require(self.of, self.metric, f"{type(self).__name__}()", f"a {self.of.kind}")
         super().__post_init__()
 
     def over(self, window: Window) -> CounterRange:
-        """The samples of the last `window`."""
+        """The samples of the last `window`, for `rate()` and `increase()`."""
         return CounterRange(self, window)
 
 
 @dataclass(frozen=True)
 class StateSeries(GaugeSeries):
-    """Series of a state set: 1 where the chosen state holds."""
+    """Series of one state of a state set: 1 while that state holds, else 0."""
 
     @property
-    def labels(self) -> Labels:
+    def labels(self) -> LabelNames:
         return super().labels | {matcher.label for matcher in self.matchers}
 
 
 @dataclass(frozen=True)
 class PartSeries(CounterSeries):
-    """``_count``, ``_sum`` or ``_bucket`` of a histogram; the buckets carry ``le``."""
+    """``_count``, ``_sum`` or ``_bucket`` of a histogram; the buckets have the label ``le``."""
 
     of: ClassVar[type[Metric]] = Histogram
 
@@ -209,7 +209,7 @@ class PartSeries(CounterSeries):
             super()._check(matcher)
 
     @property
-    def labels(self) -> Labels:
+    def labels(self) -> LabelNames:
         return super().labels | ({"le"} if self.suffix == "_bucket" else frozenset())
 
     @property
@@ -219,7 +219,7 @@ class PartSeries(CounterSeries):
 
 @dataclass(frozen=True)
 class HistogramSeries(_NoRange):
-    """Series of a histogram. It is no vector by itself: take a quantile of it, or one of its parts."""
+    """Series of a histogram. Not a vector by itself: take a quantile of it, or one of its parts."""
 
     metric: Histogram
     matchers: tuple[Matcher, ...] = ()
@@ -233,9 +233,9 @@ class HistogramSeries(_NoRange):
         return PartSeries(self.metric, self.matchers, "_bucket")
 
     def within(self, bound: float) -> PartSeries:
-        """Counts of observations up to one of the bounds, which Prometheus 3 writes as 1.0 and others as 1."""
+        """Counts of observations up to one of the bucket bounds, which Prometheus 3 writes as 1.0 and others as 1. Raises `QueryError`."""
         if bound not in self.metric.buckets:
-            raise QueryError(f"{number(bound)} is no bucket bound", where=self.metric.name, cure=f"bounds: {self.metric.bounds}")
+            raise QueryError(f"{number(bound)} is not a bucket bound", where=self.metric.name, cure=f"bounds: {self.metric.bounds}")
         whole = r"(\.0)?" if float(bound).is_integer() else ""
         return PartSeries(self.metric, (*self.matchers, Matcher("le", "=~", re.escape(number(bound)) + whole)), "_bucket")
 
@@ -252,10 +252,10 @@ class HistogramSeries(_NoRange):
 
 @dataclass(frozen=True)
 class CounterRange:
-    """A range vector of a counter."""
+    """A range vector: the samples of a counter over a window."""
 
     series: CounterSeries
     window: Window
 
     def __post_init__(self) -> None:
-        require(CounterSeries, self.series, "a range", "takes the series of a counter")
+        require(CounterSeries, self.series, "over()", "the series of a counter")

@@ -1,8 +1,8 @@
-"""The inverse of evaluation: series that give an expression a wanted value. Exact arithmetic throughout.
+"""Find series that give an expression a wanted value: the inverse of evaluation, in exact arithmetic.
 
-Theory. The nodes are few, and each can be turned round: a gauge shows the value, the rate of a counter is its slope, a sum is one of its
-members, a ratio is so much of a whole, a quantile is so many observations below a bucket and within it, a time is a distance from now.
-Series are straight lines, so that the value holds from the second sample on, whatever the window.
+Theory. There are few kinds of nodes, and each can be inverted: a gauge shows the value, the rate of a counter is its slope, a sum is one of
+its members, a ratio is that share of a fixed total, a quantile is a number of observations below and within a bucket, a time is a distance
+from now. Series are straight lines, so that the value holds from the second sample on, whatever the window.
 """
 
 from __future__ import annotations
@@ -14,35 +14,35 @@ from itertools import product
 
 from balance.catalog.model import TARGET_LABELS, Label
 from balance.errors import QueryError
-from balance.promql.ast import Absent, Aggregation, Comparison, Complement, Distance, Quantile, Quotient, RangeCall, Recorded, Scaled, SetOperation
-from balance.promql.evaluate import agrees, kept, matchers
+from balance.promql.ast import Absent, Aggregation, Comparison, Complement, Quantile, Quotient, RangeCall, Recorded, SetOperation, Times, TimeSince
+from balance.promql.evaluate import agrees, kept_labels, matchers
 from balance.promql.selectors import CounterSeries, Expr, Selector
 from balance.promql.text import Scope, seconds, text
 
-Key = tuple[str, tuple[tuple[str, str], ...]]
+SeriesKey = tuple[str, tuple[tuple[str, str], ...]]
 """Name and sorted labels of a series."""
 _BASE = 10000
-"""What a whole counts between two samples, so that a hundredth of a percent of it is a whole number."""
+"""Increase of the total of a ratio between two samples: large enough that a hundredth of a percent of it is a whole number."""
 _NAMES = ("one", "two", "three", "four", "a", "b", *map(str, range(10)), "200", "300", "400", "500")
-"""What values of open labels are called: names, numbers, status codes."""
+"""Values for open labels: names, numbers, status codes."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """A straight line: its value at the time 0, and by how much it rises in a second. A counter's goes on from where it is."""
+    """A straight line: its value at time 0 and its increase per second. The line of a `counter` continues from its last value."""
 
     start: Fraction
     slope: Fraction = Fraction(0)
     counter: bool = False
 
 
-Lines = dict[Key, Line]
+Lines = dict[SeriesKey, Line]
 
 
 @dataclass(frozen=True)
 class Solver:
-    """Finds lines within a scope. `step` is the time between samples in seconds; `scale` multiplies what a whole counts.
-    Of the values that a label may have the first is taken, or the `last`.
+    """Finds lines within a scope. `step`: seconds between samples. `scale`: factor for the totals of ratios. `last`: take the last value of each
+    label, not the first.
     """
 
     scope: Scope
@@ -52,10 +52,10 @@ class Solver:
     last: bool = False
 
     def solve(self, expr: Expr, value: Fraction, avoid: tuple[Selector, ...] = ()) -> Lines:
-        """Series for which `expr` has one result, `value`. They match none of the selectors `avoid`. Raises `QueryError` if there are none."""
+        """Series for which `expr` has one result, `value`. They match none of the selectors `avoid`. Raises `QueryError` if it is impossible."""
         match expr:
             case CounterSeries():
-                raise QueryError("the raw value of a counter", where=expr.name)
+                raise QueryError("cannot use the raw value of a counter", where=expr.name)
             case Selector():
                 return {self.series(expr, avoid): Line(value)}
             case RangeCall():
@@ -69,9 +69,9 @@ class Solver:
                 return self._buckets(expr, value, avoid)
             case Quotient():
                 return self._quotient(expr, value, avoid)
-            case Scaled():
+            case Times():
                 return self.solve(expr.operand, value / exact(self.scope.value(expr.threshold)), avoid)
-            case Distance():
+            case TimeSince():
                 return {
                     key: Line(line.start, Fraction(1))
                     for key, line in self.solve(expr.moment, -value if expr.direction == "since" else value).items()
@@ -91,13 +91,17 @@ class Solver:
         raise self.unsolvable(expr, value)
 
     def unsolvable(self, expr: Expr, value: Fraction) -> QueryError:
-        """That no series give the expression that value."""
-        return QueryError(f"no series make it {float(value):g}", where=text(expr, self.scope), cure="choose a value that it can take")
+        """The error for an expression that no series gives that value."""
+        return QueryError(f"no series gives it the value {float(value):g}", where=text(expr, self.scope), cure="choose a value that it can have")
 
-    def series(self, selector: Selector, avoid: Iterable[Selector] = (), **fixed: str) -> Key:
-        """A series that the selector and the scope mean, and none of `avoid`."""
+    def series(self, selector: Selector, avoid: Iterable[Selector] = (), **fixed: str) -> SeriesKey:
+        """A series that matches the selector and the scope, and none of `avoid`. `fixed`: values of labels. Raises `QueryError`."""
         avoided = [other for other in avoid if other.name == selector.name]
-        names = {**dict.fromkeys(TARGET_LABELS), **dict.fromkeys(kept(self.scope)), **{label: None for label, _, _ in matchers(self.scope.selector)}}
+        names = {
+            **dict.fromkeys(TARGET_LABELS),
+            **dict.fromkeys(kept_labels(self.scope)),
+            **{label: None for label, _, _ in matchers(self.scope.selector)},
+        }
         labels = {label.name: label for label in selector.metric.labels}
         bounds = [repr(float(bound)) for bound in getattr(selector.metric, "buckets", ())]
         for matcher in selector.matchers:
@@ -117,10 +121,12 @@ class Solver:
             fits = all(agrees(values[label], operator, value) for label, operator, value in tests)
             if fits and not any(all(agrees(values.get(m.label, ""), m.operator, m.value) for m in other.matchers) for other in avoided):
                 return selector.name, tuple(sorted(values.items()))
-        raise QueryError("no series match it and not others", where=text(selector, self.scope), cure="narrow it by another label")
+        raise QueryError(
+            "every series that matches it matches another selector too", where=text(selector, self.scope), cure="add a matcher on another label"
+        )
 
     def _choices(self, name: str, label: Label | None, tests: list[tuple[str, str, str]], bounds: Iterable[str]) -> Iterator[tuple[str, str]]:
-        """Values that a label may have, by the matchers on it."""
+        """The name with each value that the label may have, by the matchers on it."""
         mine = [(operator, value) for tested, operator, value in tests if tested == name]
         first = (self.instance,) if name == "instance" else (f"{name}-1",) if label is None else ()
         written = [word for operator, value in mine if operator in ("=", "=~") for word in (value, *value.split("|"))]
@@ -146,7 +152,7 @@ class Solver:
 
     @property
     def _whole(self) -> Fraction:
-        """What a whole counts in a second."""
+        """Increase of the total of a ratio per second."""
         return Fraction(_BASE * self.scale, self.step)
 
     def _quotient(self, node: Quotient, value: Fraction, avoid: tuple[Selector, ...]) -> Lines:
@@ -157,7 +163,7 @@ class Solver:
         mine = tuple(inner for inner in node.part.walk() if isinstance(inner, Selector))
         wholes = [inner for inner in node.whole.walk() if isinstance(inner, Selector)]
         inside = sum(
-            (line.slope if line.counter else line.start for key, line in part.items() if any(means(selector, key) for selector in wholes)),
+            (line.slope if line.counter else line.start for key, line in part.items() if any(selects(selector, key) for selector in wholes)),
             Fraction(0),
         )
         if inside > whole:
@@ -183,24 +189,24 @@ class Solver:
         return lines
 
 
-def means(selector: Selector, key: Key) -> bool:
-    """Whether a selector, apart from its scope, means a series."""
+def selects(selector: Selector, key: SeriesKey) -> bool:
+    """True if the selector matches the series (scope matchers ignored)."""
     labels = dict(key[1])
     return selector.name == key[0] and all(agrees(labels.get(m.label, ""), m.operator, m.value) for m in selector.matchers)
 
 
 def exact(value: float) -> Fraction:
-    """The number that the shortest decimal text of a float says: 0.05 is 1/20."""
+    """The exact number of a float's shortest decimal text: 0.05 is 1/20."""
     return Fraction(repr(value))
 
 
 def _some(expr: Expr) -> Fraction:
-    """A value with which an expression has a result."""
+    """A value for which an expression has a result."""
     return inside(expr, exact(expr.threshold.value))[0] if isinstance(expr, Comparison) else Fraction(1)
 
 
 def inside(comparison: Comparison, threshold: Fraction) -> tuple[Fraction, ...]:
-    """Values that compare so with the threshold: the first just does."""
+    """Values that satisfy the comparison with the threshold, just."""
     near = abs(threshold) / 100 or Fraction(1)
     return {
         ">": (threshold + near,), "<": (threshold - near,), ">=": (threshold,), "<=": (threshold,), "==": (threshold,),
@@ -209,7 +215,7 @@ def inside(comparison: Comparison, threshold: Fraction) -> tuple[Fraction, ...]:
 
 
 def outside(comparison: Comparison, threshold: Fraction) -> tuple[Fraction, ...]:
-    """Values that do not compare so with the threshold, the nearest first; a later one is for where arithmetic is not exact."""
+    """Values that do not satisfy the comparison, the nearest first; a later one is for inexact arithmetic."""
     near = abs(threshold) / 100 or Fraction(1)
     little = near / 10
     other = 1 - threshold if threshold in (0, 1) else threshold + near

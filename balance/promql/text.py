@@ -1,4 +1,4 @@
-"""The one place that writes PromQL, in canonical form: what Prometheus itself prints after parsing it."""
+"""Write expressions as PromQL, in canonical form: as Prometheus itself prints it after parsing. No other module writes PromQL."""
 
 from __future__ import annotations
 
@@ -11,29 +11,30 @@ from balance.config import units
 from balance.promql.ast import (
     Absent,
     Aggregation,
-    Bridged,
     Changes,
     Comparison,
     Complement,
-    Distance,
     OverTime,
     Quantile,
     Quotient,
     RangeCall,
     Recorded,
-    Scaled,
+    RenamedSeries,
     SetOperation,
+    Times,
+    TimeSince,
 )
 from balance.promql.selectors import CounterRange, Expr, Matcher, Selector, Window
 
 
 @dataclass(frozen=True)
 class Scope:
-    """Where an expression is used: matchers put into every selector, the text of adaptive windows, thresholds that differ.
+    """What depends on where an expression is used: matchers of every selector, adaptive windows, values of thresholds.
 
-    `selector` is PromQL such as ``job="balance"``; `thresholds` maps names to values that replace the catalog's. `keep` is put
-    before ``job`` and its like in every aggregation or matching by job: ``"cluster, "``. `recorded` are the matchers on series of
-    recording rules, which have fewer labels; `by_label` are those on metrics that have a label: ``{"backend": 'backend=~"$backend"'}``.
+    `selector`: matchers for every selector, such as ``job="balance"``. `rate_window`: text of adaptive windows (default: as declared).
+    `thresholds`: values by name that override the catalog's. `keep`: labels that every aggregation and matching by job keeps too, as a
+    prefix: ``"cluster, "``. `recorded`: matchers for series of recording rules, which have fewer labels. `by_label`: matchers for metrics
+    that have the label: ``{"backend": 'backend=~"$backend"'}``.
     """
 
     selector: str = ""
@@ -44,15 +45,15 @@ class Scope:
     by_label: Mapping[str, str] = field(default_factory=dict)
 
     def value(self, threshold: Threshold) -> float:
-        """The value of a threshold in this scope."""
+        """The effective value of a threshold, in its unit: as overridden, or else as declared."""
         return self.thresholds.get(threshold.name, threshold.value)
 
     def written(self, threshold: Threshold) -> str:
-        """The threshold in PromQL."""
+        """The effective value of a threshold as PromQL."""
         return number(self.value(threshold))
 
     def names(self, labels: tuple[str, ...]) -> str:
-        """A list of labels in PromQL, with those to keep where there is the job."""
+        """A list of labels as PromQL; with the job come the labels to keep."""
         return (self.keep if "job" in labels else "") + ", ".join(labels)
 
 
@@ -60,15 +61,15 @@ NO_SCOPE = Scope()
 
 
 def duration(seconds: int) -> str:
-    """A Prometheus duration: 300 is ``5m``, 90 is ``1m30s``, 0 is ``0s``."""
-    return units.duration(int(seconds))
+    """The Prometheus duration of a number of seconds: 300 is ``5m``, 90 is ``1m30s``, 0 is ``0s``."""
+    return units.format_duration(int(seconds))
 
 
 def seconds(window: Window, scope: Scope) -> int:
-    """The length of a window within a scope."""
+    """The length of a window in seconds, within a scope."""
     if not (window.adaptive and scope.rate_window):
         return window.seconds
-    return int(units.length(scope.rate_window) or 0)
+    return int(units.parse_duration(scope.rate_window) or 0)
 
 
 def quoted(value: str) -> str:
@@ -78,12 +79,12 @@ def quoted(value: str) -> str:
 
 
 def matching(matchers: Iterable[Matcher]) -> str:
-    """What stands between the braces of a selector: ``job="balance",status=~"5.."``."""
+    """The matchers between the braces of a selector: ``job="balance",status=~"5.."``."""
     return ",".join(f"{matcher.label}{matcher.operator}{quoted(matcher.value)}" for matcher in matchers)
 
 
 def text(expr: Expr, scope: Scope = NO_SCOPE) -> str:
-    """The PromQL of an expression within `scope`."""
+    """An expression as PromQL, for use in `scope`."""
     if isinstance(expr, Selector):
         return " or ".join(_selectors(expr, scope))
     return _WRITERS[type(expr)](expr, scope)
@@ -102,13 +103,13 @@ COMPARING, ADDING, MULTIPLYING, ATOM = 2, 3, 4, 9
 def _precedence(expr: Expr) -> int:
     if isinstance(expr, SetOperation):
         return SetOperation.precedence[expr.operator]
-    if isinstance(expr, (Selector, RangeCall, Changes, Absent, Bridged)) and any(selector.metric.renamed_from for selector in expr.selectors()):
+    if isinstance(expr, (Selector, RangeCall, Changes, Absent, RenamedSeries)) and any(selector.metric.renamed_from for selector in expr.selectors()):
         return SetOperation.precedence["and" if isinstance(expr, Absent) else "or"]
     if isinstance(expr, Comparison):
         return COMPARING
-    if isinstance(expr, (Distance, Complement)):
+    if isinstance(expr, (TimeSince, Complement)):
         return ADDING
-    return MULTIPLYING if isinstance(expr, (Quotient, Scaled)) else ATOM
+    return MULTIPLYING if isinstance(expr, (Quotient, Times)) else ATOM
 
 
 def _window(window: Window, scope: Scope) -> str:
@@ -116,9 +117,11 @@ def _window(window: Window, scope: Scope) -> str:
 
 
 def _selectors(node: Selector, scope: Scope) -> Iterator[str]:
-    """The selector under every name of its metric, the present one first."""
+    """The selector under every name of its metric, the current one first."""
     chosen = (matcher for label, matcher in scope.by_label.items() if label in node.metric.label_names)
-    inside = ",".join(filter(None, (matching(node.matchers), *chosen, scope.selector)))  # a mixin's user may leave a comma behind, which is allowed
+    inside = ",".join(
+        filter(None, (matching(node.matchers), *chosen, scope.selector))
+    )  # overrides of a mixin may leave a trailing comma, which is valid
     for name in node.metric.names:
         yield f"{name}{node.suffix}{{{inside}}}" if inside else f"{name}{node.suffix}"
 
@@ -142,7 +145,7 @@ def _set_operation(node: SetOperation, scope: Scope) -> str:
     return _binary(node.left, node.operator + on, node.right, scope, SetOperation.precedence[node.operator])
 
 
-def _distance(node: Distance, scope: Scope) -> str:
+def _time_since(node: TimeSince, scope: Scope) -> str:
     if node.direction == "since":
         return f"time() - {operand(node.moment, scope, ADDING, right=True)}"
     return f"{operand(node.moment, scope, ADDING)} - time()"
@@ -151,14 +154,14 @@ def _distance(node: Distance, scope: Scope) -> str:
 _WRITERS: dict[type, Callable[[Any, Scope], str]] = {
     Absent: lambda node, scope: " and ".join(f"absent({selector})" for selector in _selectors(node.selector, scope)),
     Aggregation: _aggregation,
-    Bridged: lambda node, scope: text(node.selector, scope),
+    RenamedSeries: lambda node, scope: text(node.selector, scope),
     Changes: lambda node, scope: " or ".join(f"changes({chosen}[{duration(node.window.seconds)}])" for chosen in _selectors(node.series, scope)),
     Comparison: lambda node, scope: f"{operand(node.left, scope, COMPARING)} {node.operator} {scope.written(node.threshold)}",
-    Distance: _distance,
+    TimeSince: _time_since,
     Quantile: lambda node, scope: f"histogram_quantile({number(node.q)}, {text(node.summed, scope)})",
     RangeCall: lambda node, scope: " or ".join(f"{node.function}({samples})" for samples in _ranges(node.range, scope)),
     Quotient: lambda node, scope: _binary(node.part, "/", node.whole, scope, MULTIPLYING),
-    Scaled: lambda node, scope: f"{operand(node.operand, scope, MULTIPLYING)} * {scope.written(node.threshold)}",
+    Times: lambda node, scope: f"{operand(node.operand, scope, MULTIPLYING)} * {scope.written(node.threshold)}",
     Complement: lambda node, scope: f"1 - {operand(node.operand, scope, ADDING, right=True)}",
     OverTime: lambda node, scope: f"sum_over_time({text(node.series, scope)}[{duration(node.window.seconds)}])",
     Recorded: lambda node, scope: f"{node.record}{{{scope.recorded}}}" if scope.recorded else node.record,

@@ -19,7 +19,7 @@ from balance.monitoring.routing import (
     Routing,
     Slack,
     Webhook,
-    applied,
+    apply_settings,
 )
 from balance.monitoring.settings import Settings
 from balance.promql.text import duration, quoted
@@ -36,7 +36,7 @@ def templates() -> str:
 
 def configuration(routing: Routing, settings: Settings) -> str:
     """A complete ``alertmanager.yml`` for the routing as the settings change it."""
-    routing = applied(routing, settings)
+    routing = apply_settings(routing, settings)
     muted = [name for route in routing.routes for name in route.mute]
     times = [_time(time) for time in routing.mute_times if time.name in muted]
     document = {

@@ -13,7 +13,7 @@ from balance.errors import BalanceError, Problem, RenderError
 from balance.monitoring.alerts import Alert
 from balance.monitoring.bundle import Bundle
 from balance.monitoring.dashboards import Dashboard, Panel
-from balance.monitoring.routing import applied
+from balance.monitoring.routing import apply_settings
 from balance.monitoring.runbooks import Runbook, read
 from balance.monitoring.settings import Settings
 from balance.promql.ast import Comparison
@@ -65,7 +65,7 @@ class _Around:
     def __init__(self, bundle: Bundle, settings: Settings) -> None:
         self.catalog = bundle.catalog
         self.mentionable = bundle.mentionable
-        self._routing = bundle.routing and applied(bundle.routing, settings)
+        self._routing = bundle.routing and apply_settings(bundle.routing, settings)
         self.plots = bundle.plots()
         self.alerts = {alert.name: alert for alert in bundle.alerts}
         self.recorded = frozenset(rule.record for rule in bundle.recording_rules)

@@ -14,13 +14,13 @@ SEED = {
 }  # fmt: skip
 
 
-def test_the_metrics_of_the_seed_exist_under_their_names() -> None:
+def test_seed_metrics_keep_their_names() -> None:
     assert {metric.name for metric in CATALOG} >= SEED
     for name in ("go_goroutines", "go_memstats_alloc_bytes", "go_memstats_sys_bytes", "up"):
         assert CATALOG.metric(name).name == name
 
 
-def test_a_threshold_of_a_histogram_is_one_of_its_bounds() -> None:
+def test_latency_threshold_is_a_bucket_bound() -> None:
     duration = CATALOG.metric("balance_http_request_duration_seconds")
     assert isinstance(duration, Histogram)
     assert thresholds.LATENCY_P99 in duration.thresholds
@@ -29,7 +29,7 @@ def test_a_threshold_of_a_histogram_is_one_of_its_bounds() -> None:
     assert thresholds.LATENCY_P99.maximum < duration.buckets[-1], "a quantile never exceeds the last bound: an alert on it could not fire"
 
 
-def test_no_label_can_identify_a_client_or_a_url() -> None:
+def test_no_label_identifies_clients_or_urls() -> None:
     names = {label.name for metric in CATALOG for label in metric.labels}
     assert not names & {"path", "host", "url", "client", "client_ip", "remote_addr", "uri", "user_agent"}
 
@@ -37,7 +37,7 @@ def test_no_label_can_identify_a_client_or_a_url() -> None:
 CATALOGS = ("balance/catalog/standard.py", "balance/lb/catalog/metrics.py")
 
 
-def test_a_metric_name_is_written_in_the_catalog_and_nowhere_else(repository: Path) -> None:
+def test_metric_names_are_written_in_catalogs_only(repository: Path) -> None:
     names = {sample for metric in (*CATALOG.metrics, *CATALOG.external) for sample in (metric.name, *metric.samples)} - {
         "up",
         "ALERTS",

@@ -44,13 +44,13 @@ def contents(directory: Path) -> dict[str, bytes]:
         (["dashboards", "--grafana", "9"], "argument --grafana: invalid choice: '9'"),
         (["alerts", "--runtime", "rust"], "argument --runtime: invalid choice: 'rust'"),
         (["alerts", "--settings", "nope.yaml"], "nope.yaml: cannot be read: no such file or directory (check the path given with --settings)"),
-        (["alerts", "--set", "thresholds"], "--set thresholds: assigns nothing (write key.path=value"),
+        (["alerts", "--set", "thresholds"], "--set thresholds: invalid assignment (write key.path=value"),
         (["alerts", "--set", "thresholds.eror_ratio=0.1"], "--set: thresholds.eror_ratio: unknown threshold (did you mean 'error_ratio'?)"),
         (["alerts", "--set", "thresholds.error_ratio=5"], "thresholds.error_ratio: 5 is out of range: must be above 0 and at most 1 (ratio)"),
         (["alerts", "--set", "thresholds.latency_p99=60"], "thresholds.latency_p99: 60 is out of range: must be above 0 and at most 30 (seconds)"),
         (
             ["alerts", "--set", "thresholds.latency_p99=1.7"],
-            "thresholds.latency_p99: 1.7 is no bucket bound of balance_http_request_duration_seconds (bounds:",
+            "thresholds.latency_p99: 1.7 is not a bucket bound of balance_http_request_duration_seconds (bounds:",
         ),
         (["alerts", "--set", "thresholds.memory=.inf"], "--set: thresholds.memory: invalid number '.inf' (must be a number)"),
         (["alerts", "--set", "thresholds.memory=.nan"], "--set: thresholds.memory: invalid number '.nan' (must be a number)"),
@@ -90,7 +90,7 @@ def contents(directory: Path) -> dict[str, bytes]:
         ),
         (
             ["alerts", "--set", "job=a", "--set", "job.x=b"],
-            "--set job.x=b: 'x' is below what is not a mapping (give a key below a mapping)",
+            "--set job.x=b: cannot set 'x': its parent is not a mapping (set the parent instead)",
         ),
         (["alerts", "--set", "alerts.BalanceDown.enabled=maybe"], "--set: alerts.BalanceDown.enabled: invalid value 'maybe' (must be true or false)"),
         (
@@ -114,8 +114,11 @@ def contents(directory: Path) -> dict[str, bytes]:
             ["alerts", "--set", r'selector=a="\x"'],
             '--set: selector: invalid selector \'a="\\\\x"\' (write label="value", with =, !=, =~ or !~ and a comma between two)',
         ),
-        (["alerts", "--set", 'selector=a=~"("'], "selector: '(' is no regular expression"),
-        (["alerts", "--set", 'selector=a=~"(?!x)"'], "selector: '(?!x)' looks around or back, which RE2 cannot"),
+        (["alerts", "--set", 'selector=a=~"("'], "selector: '(' is not a valid regular expression"),
+        (
+            ["alerts", "--set", 'selector=a=~"(?!x)"'],
+            "selector: '(?!x)' uses lookaround, backreferences or possessive quantifiers, which RE2 does not support",
+        ),
         (
             ["alerts", "--set", 'selector=__name__="up"'],
             "--set: selector: reserved label '__name__' (select by labels such as job, cluster or namespace)",
@@ -177,7 +180,7 @@ def test_wrong_use_is_one_clear_line_exit_2_and_nothing_written(arguments: list[
         ("thresholds: {error_ratio: [1}", "s.yaml:1: invalid YAML: expected ',' or ']', but got '}' (fix the syntax)"),
         ("- 1\n", "s.yaml: must be a mapping of keys (indent its keys below it)"),
         ("job: a\nthresholds: {}\njob: b\n", "s.yaml:3: job: is given twice (first in line 1: remove one)"),
-        ("[" * 5000, "s.yaml: is nested too deeply (no file of ours has that many levels)"),
+        ("[" * 5000, "s.yaml: is nested too deeply (reduce the number of levels)"),
         ("job: 2020-99-99\n", "s.yaml:1: job: must be a string (put it in quotes)"),
         ("thresholds: 5\n", "s.yaml:1: thresholds: must be a mapping (write it like {NAME: value})"),
         ("prometheus: {targets: [1]}\n", "s.yaml:1: prometheus.targets[0]: must be a string (put it in quotes)"),
@@ -270,7 +273,7 @@ def test_a_comparison_of_two_units_is_refused_in_one_line(capsys: pytest.Capture
     )  # fmt: skip
     assert main(["lint", "--source", "wrong:bundle"]) == 2
     assert capsys.readouterr().err == (
-        "balance-gen: compares ratio with the threshold 'latency_p99', which is in seconds (use an expression and a threshold of one unit)\n"
+        "balance-gen: compares ratio with the threshold 'latency_p99', which is in seconds (use an expression and a threshold of the same unit)\n"
     )
 
 

@@ -1,4 +1,4 @@
-"""What holds for every file: all problems at once with their places, keys given once, what YAML merges, JSON Schema."""
+"""Properties of all configuration files: every problem with its position, duplicate keys, YAML merges, JSON Schema."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ kubernetes: {labels: {release: prometheus}, max_replicas: 12}
 """
 
 
-def told(text: str, folder: Path, *assignments: str, environment: dict[str, str] | None = None) -> list[str]:
-    """What is wrong with a settings file once the sources are loaded, without the folder."""
+def reported(text: str, folder: Path, *assignments: str, environment: dict[str, str] | None = None) -> list[str]:
+    """All problems of a settings file, after the sources are loaded."""
     file = folder / "settings.yaml"
     file.write_text(text)
     settings, problems = read(str(file), assignments, environment)
@@ -46,7 +46,7 @@ def told(text: str, folder: Path, *assignments: str, environment: dict[str, str]
     return [str(problem).replace(str(file), "settings.yaml") for problem in caught.value.problems]
 
 
-def test_everything_that_is_wrong_is_told_with_its_line(tmp_path: Path) -> None:
+def test_every_problem_has_its_line(tmp_path: Path) -> None:
     text = """\
 alrts: {}
 thresholds:
@@ -65,7 +65,7 @@ alertmanager:
     warning:
       receiver: informs
 """
-    assert told(text, tmp_path, "prometheus.scrape_interval=100ms", environment={"BALANCE_GEN_THRESHOLDS_LATENCY_P99": "60"}) == [
+    assert reported(text, tmp_path, "prometheus.scrape_interval=100ms", environment={"BALANCE_GEN_THRESHOLDS_LATENCY_P99": "60"}) == [
         "settings.yaml:1: alrts: unknown setting (did you mean 'alerts'?)",
         "settings.yaml:10: job: is given twice (first in line 9: remove one)",
         "settings.yaml:7: alerts.BalanceDow.for: invalid duration 'soon' (write it like 100ms, 10s or 1h30m)",
@@ -82,27 +82,27 @@ alertmanager:
     ]
 
 
-def test_what_follows_from_something_wrong_is_not_told(tmp_path: Path) -> None:
-    assert told("alertmanager: {receivers: {new: {email: {to: a@b.test, from: c@d.test, smarthost: mail}}}}\n", tmp_path) == [
+def test_consequences_of_a_problem_are_not_reported(tmp_path: Path) -> None:
+    assert reported("alertmanager: {receivers: {new: {email: {to: a@b.test, from: c@d.test, smarthost: mail}}}}\n", tmp_path) == [
         "settings.yaml:1: alertmanager.receivers.new.email.smarthost: invalid address 'mail' (a port is missing: write it like smtp.example.com:587 or [::1]:8080)",
     ]
 
 
-def test_an_unknown_alert_is_told_beside_an_unknown_key(tmp_path: Path) -> None:
-    assert told("alrts: {}\nthresholds: {eror_ratio: 0.02}\nalerts:\n  BalanceDow: {}\n", tmp_path) == [
+def test_unknown_alerts_and_keys_are_reported_together(tmp_path: Path) -> None:
+    assert reported("alrts: {}\nthresholds: {eror_ratio: 0.02}\nalerts:\n  BalanceDow: {}\n", tmp_path) == [
         "settings.yaml:1: alrts: unknown setting (did you mean 'alerts'?)",
         "settings.yaml:2: thresholds.eror_ratio: unknown threshold (did you mean 'error_ratio'?)",
         "settings.yaml:4: alerts.BalanceDow: unknown alert (did you mean 'BalanceDown'?)",
     ]
 
 
-def test_without_a_file_key_paths_say_where() -> None:
+def test_key_path_alone_without_a_file() -> None:
     with pytest.raises(SettingsError) as caught:
         collect.collect(load(None, ["thresholds.eror_ratio=0.02"]))
     assert str(caught.value) == "thresholds.eror_ratio: unknown threshold (did you mean 'error_ratio'?)"
 
 
-def test_the_rest_of_a_wrong_file_is_still_there(tmp_path: Path) -> None:
+def test_valid_values_survive_invalid_ones(tmp_path: Path) -> None:
     (tmp_path / "s.yaml").write_text("job: edge\nruntime: rust\nalerts: {A: {for: 1m}, B: {for: x}}\nthresholds: {a: 1, b: much}\n")
     settings, problems = read(str(tmp_path / "s.yaml"), [])
     assert (settings.job, settings.runtime, list(settings.alerts), settings.thresholds) == ("edge", "python", ["A", "B"], {"a": 1})
@@ -110,13 +110,13 @@ def test_the_rest_of_a_wrong_file_is_still_there(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["{job: a, job: b}", "thresholds: {a: 1, a: 2}", "alerts: {A: {for: 1m, for: 2m}}", "prometheus: {targets: [a, a]}"])
-def test_what_is_given_twice_is_refused(text: str, tmp_path: Path) -> None:
+def test_duplicates_are_rejected(text: str, tmp_path: Path) -> None:
     (tmp_path / "s.yaml").write_text(text)
     with pytest.raises(SettingsError, match=r"is given twice \(first in line 1: remove one\)"):
         load(str(tmp_path / "s.yaml"), [])
 
 
-def test_what_yaml_merges_is_overridden_by_own_keys(tmp_path: Path) -> None:
+def test_own_keys_override_yaml_merges(tmp_path: Path) -> None:
     text = "alerts:\n  A: &base {for: 1m, severity: critical}\n  B: {<<: *base, for: 2m}\n  C: {<<: [*base, {enabled: false}]}\n"
     (tmp_path / "s.yaml").write_text(text)
     found = load(str(tmp_path / "s.yaml"), ["alerts.A.for=9m"]).alerts
@@ -129,12 +129,12 @@ def test_what_yaml_merges_is_overridden_by_own_keys(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["alerts: &a {A: {<<: *a}}", "alerts: &a {<<: &b {<<: *a}}", "alerts: &a {B: *a}", "thresholds: &a {b: *a}"])
-def test_what_refers_to_itself_comes_to_an_end(text: str, tmp_path: Path) -> None:
+def test_recursive_aliases_terminate(text: str, tmp_path: Path) -> None:
     (tmp_path / "s.yaml").write_text(text)
     read(str(tmp_path / "s.yaml"), [])
 
 
-def test_an_anchor_is_not_changed_by_what_is_laid_over_one_of_its_uses() -> None:
+def test_overriding_an_alias_keeps_its_anchor() -> None:
     text = f"{configs.SMALL}health_check: &same {{interval: 1s}}\nretry: off\nlog: {{}}\n"
     pools = "pools:\n- {name: a, backends: [{name: x, address: 'x:1'}], health_check: *same}\n- {name: b, backends: [{name: y, address: 'y:1'}]}\n"
     found = configs.read(text.partition("backends")[0] + text.partition("9001}\n")[2] + pools, BALANCE_HEALTH_CHECK_INTERVAL="2s")
@@ -145,13 +145,13 @@ SCHEMAS: dict[str, tuple[dict[str, Any], str]] = {"balance.yaml": (json_schema()
 
 
 @pytest.mark.parametrize("name", SCHEMAS)
-def test_the_json_schema_accepts_the_example(name: str) -> None:
+def test_json_schema_accepts_the_example(name: str) -> None:
     schema, example = SCHEMAS[name]
     jsonschema.Draft202012Validator.check_schema(schema)
     jsonschema.validate(yaml.safe_load(example), schema)
 
 
-def test_the_reader_accepts_the_example(tmp_path: Path) -> None:
+def test_reader_accepts_the_example(tmp_path: Path) -> None:
     (tmp_path / "s.yaml").write_text(EXAMPLE)
     collect.collect(load(str(tmp_path / "s.yaml"), []))
 
@@ -176,7 +176,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize("text", WRONG)
-def test_the_json_schema_refuses_what_the_reader_refuses(text: str, tmp_path: Path) -> None:
+def test_json_schema_rejects_what_the_reader_rejects(text: str, tmp_path: Path) -> None:
     (tmp_path / "s.yaml").write_text(text)
     with pytest.raises(SettingsError):
         load(str(tmp_path / "s.yaml"), [])
@@ -185,7 +185,7 @@ def test_the_json_schema_refuses_what_the_reader_refuses(text: str, tmp_path: Pa
 
 
 @pytest.mark.parametrize("section", [CONFIG, SETTINGS], ids=["balance.yaml", "settings.yaml"])
-def test_every_key_is_described(section: Any) -> None:
+def test_every_key_has_a_description(section: Any) -> None:
     def check(schema: dict[str, Any]) -> None:
         for name, value in schema.get("properties", {}).items():
             assert value["description"], name

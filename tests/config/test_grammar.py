@@ -34,7 +34,7 @@ DURATIONS = {
 
 @pytest.mark.parametrize(("text", "seconds"), DURATIONS.items())
 def test_durations_mean_the_same_everywhere(text: str, seconds: float) -> None:
-    assert units.length(text) == seconds
+    assert units.parse_duration(text) == seconds
     assert read(f"{SMALL}timeouts: {{connect: {text}}}\n").timeouts.connect == seconds
     if seconds == int(seconds):
         assert load(None, [f"prometheus.scrape_interval={text}"]).prometheus.scrape_interval == seconds
@@ -44,7 +44,7 @@ def test_durations_mean_the_same_everywhere(text: str, seconds: float) -> None:
 
 
 def refusals(text: str, folder: Path, key: str, setting: str) -> list[str]:
-    """What each file says of a value: the file, the line and the key path taken away."""
+    """The message of each file for a value, without the file, the line and the key path."""
     file = folder / "settings.yaml"
     file.write_text(f"{setting.partition('.')[0]}: {{{setting.partition('.')[2]}: {text}}}\n")
     with pytest.raises(SettingsError) as caught:
@@ -54,22 +54,22 @@ def refusals(text: str, folder: Path, key: str, setting: str) -> list[str]:
 
 
 @pytest.mark.parametrize("text", ["5", "soon", "-1s", "1h30", "30m1h", "1s1s", "1 s", "1.s", "٣s", "1M", "1.5", "''"])
-def test_what_is_no_duration_is_refused_in_the_same_words(text: str, tmp_path: Path) -> None:
+def test_invalid_durations_have_the_same_message(text: str, tmp_path: Path) -> None:
     found = refusals(text, tmp_path, "timeouts.connect", "prometheus.scrape_interval")
     assert found == [f"invalid duration {text.strip(chr(39))!r} (write it like 100ms, 10s or 1h30m)"] * 2
 
 
 @given(st.integers(0, 10**12))
-def test_durations_read_back_as_the_same(milliseconds: int) -> None:
+def test_durations_round_trip(milliseconds: int) -> None:
     seconds = milliseconds / 1000
-    assert units.length(units.duration(seconds)) == seconds
+    assert units.parse_duration(units.format_duration(seconds)) == seconds
 
 
 @pytest.mark.parametrize("text", ["0.000001s", "1.234567s", "0.1ms"])
-def test_shorter_than_milliseconds_read_back_as_the_same(text: str) -> None:
-    seconds = units.length(text)
+def test_durations_below_milliseconds_round_trip(text: str) -> None:
+    seconds = units.parse_duration(text)
     assert seconds is not None
-    assert units.length(units.duration(seconds)) == seconds
+    assert units.parse_duration(units.format_duration(seconds)) == seconds
 
 
 SIZES = {"0": 0, "512": 512, "512B": 512, "32KiB": 32768, "1MB": 1_000_000, "2GiB": 2 * 2**30}
@@ -77,12 +77,12 @@ SIZES = {"0": 0, "512": 512, "512B": 512, "32KiB": 32768, "1MB": 1_000_000, "2Gi
 
 @pytest.mark.parametrize(("text", "size"), SIZES.items())
 def test_sizes(text: str, size: int) -> None:
-    assert units.size(text) == size
+    assert units.parse_size(text) == size
     assert read(f"{SMALL}limits: {{max_request_size: {text}}}\n").limits.max_request_size == size
 
 
 @pytest.mark.parametrize("text", ["1XB", "1.5MB", "-1", "1 KB", "", "kB", "1kb"])
-def test_what_is_no_size(text: str) -> None:
+def test_invalid_sizes(text: str) -> None:
     with pytest.raises(KindError, match="invalid size"):
         Size().parse(text)
 
@@ -103,7 +103,7 @@ def test_addresses_mean_the_same_everywhere(text: str, address: Address) -> None
 
 
 @pytest.mark.parametrize("text", ["host", "host:0", "host:65536", "host:x", "http://a:80", "127.0.0.256:80", "[::g]:80", "a b:80", ":80"])
-def test_what_is_no_address_is_refused_everywhere(text: str) -> None:
+def test_invalid_addresses_are_rejected_everywhere(text: str) -> None:
     (found,) = problems(f"listen: :80\nbackends: [{{name: a, address: '{text}'}}]\n")
     with pytest.raises(SettingsError) as caught:
         load(None, [f"alertmanager.receivers.page.email={{smarthost: '{text}'}}"])
@@ -113,7 +113,7 @@ def test_what_is_no_address_is_refused_everywhere(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["unix:/run/x", ":8080", "127.0.0.1:0"])
-def test_where_one_listens_there_are_more_forms(text: str) -> None:
+def test_more_forms_of_addresses_to_listen_on(text: str) -> None:
     assert str(read(f"listen: '{text}'\nbackends: [{{name: a, address: 'a:1'}}]\n").listen[0]) == text
     with pytest.raises(KindError):
         Endpoint(unix=False).parse(text)
@@ -123,18 +123,18 @@ MISSPELT = {"limts": "limits", "time_out": "timeouts", "healthcheck": "health_ch
 
 
 @pytest.mark.parametrize(("name", "meant"), MISSPELT.items())
-def test_a_misspelt_key_of_balance_yaml(name: str, meant: str) -> None:
+def test_misspelt_keys_of_balance_yaml(name: str, meant: str) -> None:
     assert problems(f"{SMALL}{name}: {{}}\n") == [f"balance.yaml:4: {name}: unknown setting (did you mean {meant!r}?)"]
 
 
 @pytest.mark.parametrize(("name", "meant"), {"treshold": "thresholds", "prometeus": "prometheus", "keep_label": "keep_labels", "JOB": "job"}.items())
-def test_a_misspelt_key_of_settings_yaml(name: str, meant: str) -> None:
+def test_misspelt_keys_of_settings_yaml(name: str, meant: str) -> None:
     with pytest.raises(SettingsError) as caught:
         load(None, [f"{name}=x"])
     assert str(caught.value) == f"--set: {name}: unknown setting (did you mean {meant!r}?)"
 
 
-def test_at_most_five_choices_are_shown_the_nearest_first() -> None:
+def test_at_most_five_choices_nearest_first() -> None:
     names = [f"series_{number}" for number in range(281)]
     assert suggestion("other", names).count(",") == 4
     assert suggestion("other", names).endswith(" and 276 more")
@@ -144,12 +144,12 @@ def test_at_most_five_choices_are_shown_the_nearest_first() -> None:
     assert few(["a", "b"]) == "a, b"
 
 
-def test_a_name_that_only_left_its_unit_out_is_near() -> None:
+def test_names_without_their_unit_are_near() -> None:
     assert nearest("http_wait", ["http_wait_seconds_sum", "https_weight"]) == "http_wait_seconds_sum"
     assert nearest("x", ["alpha"]) == ""
 
 
-def test_both_files_take_variables_in_the_same_way() -> None:
+def test_environment_variables_work_the_same_way() -> None:
     assert read(SMALL, BALANCE_TIMEOUTS_CONNECT="1m30s", BALANCE_GEN_JOB="ignored").timeouts.connect == 90.0
     variables = {
         "BALANCE_GEN_PROMETHEUS_SCRAPE_INTERVAL": "1m30s",
@@ -167,7 +167,7 @@ def test_both_files_take_variables_in_the_same_way() -> None:
     ("name", "value", "expected"),
     [
         ("BALANCE_GEN_RULR", "x", "BALANCE_GEN_RULR: unknown variable (did you mean BALANCE_GEN_RULER?)"),
-        ("BALANCE_GEN_Q", "x", "BALANCE_GEN_Q: unknown variable (unset it: the prefix BALANCE_GEN_ is ours)"),
+        ("BALANCE_GEN_Q", "x", "BALANCE_GEN_Q: unknown variable (unset it: the prefix BALANCE_GEN_ is reserved)"),
         ("BALANCE_GEN_RATE_WINDOW", "5", "BALANCE_GEN_RATE_WINDOW: rate_window: invalid duration '5' (write it like 100ms, 10s or 1h30m)"),
         (
             "BALANCE_GEN_KUBERNETES_MOST_REPLICAS",
@@ -176,13 +176,13 @@ def test_both_files_take_variables_in_the_same_way() -> None:
         ),
     ],
 )
-def test_a_wrong_variable_of_the_settings_is_refused(name: str, value: str, expected: str) -> None:
+def test_invalid_environment_variables_are_rejected(name: str, value: str, expected: str) -> None:
     with pytest.raises(BalanceError) as caught:
         load(None, [], {name: value})
     assert str(caught.value) == expected
 
 
-def test_the_prefixes_are_apart() -> None:
+def test_prefixes_do_not_overlap() -> None:
     assert not {field.key.upper() for field in CONFIG.fields} & {"GEN"}
     assert BALANCE == "BALANCE_"
     assert SETTINGS.fields

@@ -105,7 +105,7 @@ def test_a_secret_is_refused_with_the_cure_and_not_repeated(key: str, secret: st
             "--set: alertmanager.mute_times.nights.location: invalid time zone '../UTC' (write UTC, or a name such as Europe/Berlin)",
         ),
         ("group_by=[alert-name]", "--set: alertmanager.group_by[0]: invalid label 'alert-name' (write names of labels: [alertname, job, cluster])"),
-        ("receivers={page: {pagerduty: off, slack: off}}", "alertmanager.receivers.page: would tell nobody"),
+        ("receivers={page: {pagerduty: off, slack: off}}", "alertmanager.receivers.page: has no integrations left"),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line(assignment: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -212,8 +212,8 @@ def test_the_environment_overrides_the_file(name: str, value: str, key: str, exp
 WRONG_ENVIRONMENT = [
     ("BALANCE_LOG_LEVEL", "loud", "BALANCE_LOG_LEVEL: log.level: invalid value 'loud' (choices: debug, error, info, warning)"),
     ("BALANCE_LOGLEVEL", "info", "BALANCE_LOGLEVEL: unknown variable (did you mean BALANCE_LOG_LEVEL?)"),
-    ("BALANCE_X", "info", "BALANCE_X: unknown variable (unset it: the prefix BALANCE_ is ours)"),
-    ("BALANCE_BACKENDS", "a", "BALANCE_BACKENDS: unknown variable (unset it: the prefix BALANCE_ is ours)"),
+    ("BALANCE_X", "info", "BALANCE_X: unknown variable (unset it: the prefix BALANCE_ is reserved)"),
+    ("BALANCE_BACKENDS", "a", "BALANCE_BACKENDS: unknown variable (unset it: the prefix BALANCE_ is reserved)"),
 ]
 
 

@@ -160,9 +160,12 @@ STORED = recorded(
 
 BAD: dict[str, tuple[Callable[[], Inputs], str]] = {
     "metric-camel-case": (lambda: declared(gauge("shop_rottenGoods")), "shop_rottenGoods is written in camelCase (write 'shop_rotten_goods')"),
-    "metric-type-in-name": (lambda: declared(gauge("shop_gauge_rotten")), "tells the type 'gauge' in its name"),
+    "metric-type-in-name": (lambda: declared(gauge("shop_gauge_rotten")), "has the type 'gauge' in its name"),
     "metric-unit-abbreviated": (lambda: declared(gauge("shop_wait_ms")), "abbreviates a unit in its name: 'ms'"),
-    "metric-base-unit": (lambda: declared(gauge("shop_wait", "milliseconds")), "is in milliseconds (count in seconds, and say so in its name)"),
+    "metric-base-unit": (
+        lambda: declared(gauge("shop_wait", "milliseconds")),
+        "is in milliseconds (use the base unit seconds, and name the metric accordingly)",
+    ),
     "metric-cardinality": (
         lambda: declared(gauge("shop_shelf", "goods", Label("shelf", "Where.", bound=101), Label("row", "Which.", bound=100))),
         "shop_shelf may show 10100 series of an instance, 10000 are its budget",

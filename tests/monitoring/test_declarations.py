@@ -75,33 +75,33 @@ def recording(**changes: Any) -> RecordingRule:
 @pytest.mark.parametrize(
     ("make", "changes", "message"),
     [
-        (alert, {"name": "slow_one"}, "is no CamelCase alert name"),
-        (alert, {"wait": -1}, "waits -1 s"),
-        (alert, {"keep_firing": -1}, "keeps firing for -1 s"),
-        (alert, {"severity": "page"}, "severity 'page' (choices: critical, warning)"),
+        (alert, {"name": "slow_one"}, "alert slow_one: invalid alert name (use CamelCase: letters and digits, a capital first)"),
+        (alert, {"wait": -1}, "invalid wait of -1 s or keep_firing of 0 s (must be 0 s or more)"),
+        (alert, {"keep_firing": -1}, "invalid wait of 0 s or keep_firing of -1 s"),
+        (alert, {"severity": "page"}, "unknown severity 'page' (choices: critical, warning)"),
         (alert, {"summary": " "}, "has no summary"),
         (alert, {"description": ""}, "has no description"),
         (alert, {"summary": "{{ $labels.instance }}"}, "summary uses $labels.instance, which the expression does not keep"),
         (alert, {"condition": conditions.DOWN, "summary": "{{ $labels.instance }}"}, "labels of every result: job; of some: instance, job"),
-        (query, {"legend": "{{instance}}"}, "legend '{{instance}}' uses 'instance' (labels of the expression: job)"),
+        (query, {"legend": "{{instance}}"}, "legend '{{instance}}' uses the unknown label 'instance' (labels of the expression: job)"),
         (panel, {"title": ""}, "needs a title and a description"),
         (panel, {"queries": ()}, "has no query"),
-        (panel, {"kind": "graph"}, "is of kind 'graph' (choices: heatmap, stat, state-timeline, table, text, timeseries)"),
-        (panel, {"kind": "heatmap"}, "shows no buckets"),
-        (panel, {"kind": "text"}, "has text, or no text"),
-        (panel, {"kind": "text", "text": "Words."}, "is a text with queries"),
+        (panel, {"kind": "graph"}, "unknown kind 'graph' (choices: heatmap, stat, state-timeline, table, text, timeseries)"),
+        (panel, {"kind": "heatmap"}, "is a heatmap without buckets (give one query, for a histogram's buckets by le)"),
+        (panel, {"kind": "text"}, 'text= and kind="text" need each other (give both or neither)'),
+        (panel, {"kind": "text", "text": "Words."}, "is a text panel with queries (only text panels have no queries)"),
         (panel, {"links": (Link("Onwards", dashboard="d", label="backend"),)}, "link 'Onwards' needs the label 'backend'"),
-        (link, {"runbook": "Slow"}, "link 'Onwards': leads nowhere, or to two places"),
-        (query, {"expr": series(m.HTTP_REQUESTS)}, "the raw value of a counter"),
-        (panel, {"width": 25}, "is 25 x 8"),
+        (link, {"runbook": "Slow"}, "link 'Onwards': needs exactly one target (give one of dashboard=, runbook=)"),
+        (query, {"expr": series(m.HTTP_REQUESTS)}, "cannot use the raw value of a counter"),
+        (panel, {"width": 25}, "invalid size 25 x 8 (width 1 to 24, height 2 or more)"),
         (panel, {"queries": (query(), query(expr=series(standard.UP), legend="up"))}, "shows several units: requests/seconds, state"),
         (panel, {"thresholds": (t.MEMORY,)}, "shows requests/seconds, its threshold 'memory' is in bytes"),
-        (dashboard, {"uid": "a b"}, "uid 'a b'"),
-        (dashboard, {"name": "../x"}, "name '../x'"),
+        (dashboard, {"uid": "a b"}, "invalid uid 'a b' (1 to 40 letters, digits, - or _)"),
+        (dashboard, {"name": "../x"}, "invalid name '../x'"),
         (dashboard, {"rows": (Row("All", (panel(), panel())),)}, "has several panels titled Requests"),
-        (recording, {"record": "requests"}, "is no name of a recording rule"),
-        (recording, {"record": "job:requests"}, "is no name of a recording rule"),
-        (recording, {"record": "instance:requests:rate5m"}, "keeps the labels job"),
+        (recording, {"record": "requests"}, "requests: invalid name of a recording rule (name it level:metric:operation)"),
+        (recording, {"record": "job:requests"}, "invalid name of a recording rule"),
+        (recording, {"record": "instance:requests:rate5m"}, "has the labels job (name all of them in the level, joined by _)"),
         (make_bundle, {"alerts": (alert(), alert())}, "alert 'Slow': is declared twice"),
         (make_bundle, {"dashboards": (dashboard(), dashboard(name="e"))}, "dashboard uid 'd': is declared twice"),
         (
@@ -114,34 +114,34 @@ def recording(**changes: Any) -> RecordingRule:
         (make_bundle, {"catalog": Catalog("empty", ())}, "which is not in the catalog 'empty'"),
     ],
 )
-def test_a_contradiction_is_refused_with_place_and_cure(make: Callable[..., object], changes: dict[str, Any], message: str) -> None:
+def test_contradictions_are_rejected(make: Callable[..., object], changes: dict[str, Any], message: str) -> None:
     make()
-    with pytest.raises(BalanceError) as refusal:
+    with pytest.raises(BalanceError) as caught:
         make(**changes)
-    assert message in str(refusal.value)
+    assert message in str(caught.value)
 
 
-def test_a_label_that_only_some_results_carry_may_be_used_under_a_guard() -> None:
+def test_labels_of_some_results_need_a_guard() -> None:
     alert(condition=conditions.DOWN, summary="{{ with $labels.instance }}{{ . }}{{ end }}")
 
 
-def test_a_recording_rule_may_keep_a_label_with_an_underscore() -> None:
+def test_recording_rule_keeps_labels_with_underscores() -> None:
     kept = sum_by(rate(series(m.BACKEND_REQUESTS).over(RATE_WINDOW)), "job", "status_class")
     RecordingRule("job_status_class:backend_requests:rate5m", kept)
 
 
-def test_what_is_missing_is_told_in_the_unit_of_the_comparison() -> None:
-    with pytest.raises(BalanceError, match="compares ratio, but tells what is missing in state"):
+def test_missing_has_the_unit_of_the_comparison() -> None:
+    with pytest.raises(BalanceError, match="compares ratio, but missing= is in state"):
         Condition(conditions.HIGH_ERROR_RATE.expr, ">", t.ERROR_RATIO, missing=absent(series(standard.UP)))
 
 
-def test_what_must_hold_as_well_must_hold_for_the_same_labels() -> None:
+def test_also_has_the_labels_of_the_expression() -> None:
     by_instance = compare(sum_by(increase(series(m.HTTP_REQUESTS).over(RATE_WINDOW)), "instance"), ">", t.MIN_REQUESTS)
-    with pytest.raises(BalanceError, match=re.escape("holds by (job) and by (instance)")):
+    with pytest.raises(BalanceError, match=re.escape("combines series by (job) and by (instance)")):
         Condition(conditions.HIGH_ERROR_RATE.expr, ">", t.ERROR_RATIO, also=(by_instance,))
 
 
-def test_a_ratio_of_requests_is_judged_only_where_there_are_enough(bundle: Bundle) -> None:
+def test_ratios_of_requests_need_enough_traffic(bundle: Bundle) -> None:
     for alert in bundle.alerts:
         judged = {m.HTTP_REQUESTS, m.BACKEND_REQUESTS, m.HTTP_REQUEST_DURATION}
         counted = judged & {getattr(node, "metric", None) for node in alert.condition.expr.walk()}
@@ -150,27 +150,27 @@ def test_a_ratio_of_requests_is_judged_only_where_there_are_enough(bundle: Bundl
             assert len(guards) == bool(counted), alert.name
 
 
-def test_a_threshold_of_another_unit_is_refused() -> None:
+def test_threshold_of_another_unit_is_rejected() -> None:
     with pytest.raises(BalanceError, match="compares requests/seconds with the threshold 'error_ratio'"):
         Condition(REQUESTS, ">", t.ERROR_RATIO)
 
 
-def test_bundles_over_two_catalogs_are_not_merged() -> None:
+def test_merge_rejects_two_catalogs() -> None:
     with pytest.raises(MonitoringError, match="two catalogs: balance, other"):
         merge([Bundle(m.CATALOG), Bundle(Catalog("other", ()))])
 
 
-def test_the_nine_alerts_of_the_seed_exist_with_their_severities(bundle: Bundle) -> None:
+def test_seed_alerts_keep_their_severities(bundle: Bundle) -> None:
     assert {alert.name: alert.severity for alert in bundle.alerts}.items() >= SEED_ALERTS.items()
 
 
-def test_the_six_panels_of_the_seed_exist(bundle: Bundle) -> None:
+def test_seed_panels_exist(bundle: Bundle) -> None:
     main = next(dashboard for dashboard in bundle.dashboards if dashboard.main)
     titles = {panel.title for panel in main.panels}
     assert titles >= {"Request Rate", "Response Time", "Error Rate", "Active Connections", "Backend Health", "Resource Usage"}
 
 
-def test_every_metric_is_on_a_panel_or_there_is_a_reason_why_not(bundle: Bundle) -> None:
+def test_every_metric_is_plotted_or_excused(bundle: Bundle) -> None:
     expected = {*bundle.catalog.metrics} - bundle.unplotted.keys()
     assert not [metric.name for metric in expected - bundle.plotted]
     assert not [metric.name for metric in bundle.unplotted.keys() & bundle.plotted], "these need no reason"

@@ -7,7 +7,7 @@ import pytest
 
 from balance.errors import BalanceError, MonitoringError, SettingsError
 from balance.monitoring.bundle import Bundle
-from balance.monitoring.routing import Hours, Inhibition, PagerDuty, Receiver, Route, Routing, Slack, applied
+from balance.monitoring.routing import Hours, Inhibition, PagerDuty, Receiver, Route, Routing, Slack, apply_settings
 from balance.monitoring.settings import AlertmanagerSettings, Settings
 
 GOOD = Routing((Receiver("page"), Receiver("inform")), (Route("critical", "page"), Route("warning", "inform")), "inform")
@@ -23,36 +23,36 @@ GOOD = Routing((Receiver("page"), Receiver("inform")), (Route("critical", "page"
         ({"routes": (GOOD.routes[0], Route("warning", "inform", mute=("night",)))}, "route warning: has no mute time 'night'"),
     ],
 )
-def test_a_routing_that_contradicts_itself_is_refused(changes: dict[str, Any], message: str) -> None:
-    with pytest.raises(MonitoringError) as refused:
+def test_contradictory_routing_is_rejected(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(MonitoringError) as caught:
         replace(GOOD, **changes)
-    assert message in str(refused.value)
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize(
     ("inhibition", "message"),
     [
-        (Inhibition("BalanceDow", ("BalanceBackendDown",)), "inhibition by BalanceDow: BalanceDow is no alert (did you mean 'BalanceDown'?"),
-        (Inhibition("BalanceDown", ("BalanceDown",)), "inhibition by BalanceDown: would silence itself"),
+        (Inhibition("BalanceDow", ("BalanceBackendDown",)), "inhibition by BalanceDow: unknown alert 'BalanceDow' (did you mean 'BalanceDown'?"),
+        (Inhibition("BalanceDown", ("BalanceDown",)), "inhibition by BalanceDown: would inhibit itself"),
         (
             Inhibition("BalanceBackendDown", ("BalanceHighErrorRate",), equal=("job", "instance")),
-            "inhibition by BalanceBackendDown: can never silence BalanceHighErrorRate",
+            "inhibition by BalanceBackendDown: can never inhibit BalanceHighErrorRate",
         ),
         (
             Inhibition("BalanceBackendDown", ("BalanceHighRetryRate",), source_without=("instance",)),
-            "inhibition by BalanceBackendDown: can never silence BalanceHighRetryRate",
+            "inhibition by BalanceBackendDown: can never inhibit BalanceHighRetryRate",
         ),
         (
             Inhibition("BalanceDown", ("BalanceBackendDown",), targets_without=("backend",)),
-            "inhibition by BalanceDown: can never silence BalanceBackendDown",
+            "inhibition by BalanceDown: can never inhibit BalanceBackendDown",
         ),
     ],
 )
-def test_an_inhibition_that_can_never_work_is_refused(bundle: Bundle, inhibition: Inhibition, message: str) -> None:
+def test_impossible_inhibitions_are_rejected(bundle: Bundle, inhibition: Inhibition, message: str) -> None:
     assert bundle.routing
-    with pytest.raises(MonitoringError) as refused:
+    with pytest.raises(MonitoringError) as caught:
         replace(bundle, routing=replace(bundle.routing, inhibitions=(inhibition,)))
-    assert message in str(refused.value)
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -68,12 +68,12 @@ def test_an_inhibition_that_can_never_work_is_refused(bundle: Bundle, inhibition
         lambda: Route("warning", "inform", repeat_interval=0),
     ],
 )
-def test_a_part_that_cannot_be_is_refused(made: object) -> None:
+def test_invalid_parts_are_rejected(made: object) -> None:
     with pytest.raises(BalanceError):
         made()  # type: ignore[operator]
 
 
-def test_settings_change_fields_add_leave_out_and_replace(bundle: Bundle) -> None:
+def test_settings_change_add_and_remove_integrations(bundle: Bundle) -> None:
     assert bundle.routing
     chosen = AlertmanagerSettings(
         receivers={
@@ -83,7 +83,7 @@ def test_settings_change_fields_add_leave_out_and_replace(bundle: Bundle) -> Non
         },
         routes={"warning": {"receiver": "night", "mute": ("off-hours",)}},
     )
-    routing = applied(bundle.routing, Settings(alertmanager=chosen))
+    routing = apply_settings(bundle.routing, Settings(alertmanager=chosen))
     receivers = {receiver.name: dict(receiver.integrations) for receiver in routing.receivers}
     assert receivers["page"] == {"pagerduty": PagerDuty(service_key_file="old")}
     assert receivers["inform"]["slack"] == Slack("#quiet", "slack_api_url")
@@ -94,14 +94,14 @@ def test_settings_change_fields_add_leave_out_and_replace(bundle: Bundle) -> Non
 @pytest.mark.parametrize(
     ("chosen", "message"),
     [
-        ({"receivers": {"page": {"pagerduty": None, "slack": None}}}, "alertmanager.receivers.page: would tell nobody"),
+        ({"receivers": {"page": {"pagerduty": None, "slack": None}}}, "alertmanager.receivers.page: has no integrations left"),
         ({"receivers": {"new": {"email": {"to": "a@b.test"}}}}, "alertmanager.receivers.new.email: needs from, smarthost"),
         ({"routes": {"warning": {"receiver": "informs"}}}, "alertmanager.routes.warning.receiver: 'informs' is not declared (did you mean 'inform'?"),
         ({"routes": {"warning": {"mute": ("of-hours",)}}}, "alertmanager.routes.warning.mute: 'of-hours' is not declared (did you mean 'off-hours'?"),
     ],
 )
-def test_settings_that_cannot_be_applied_are_told(bundle: Bundle, chosen: dict[str, Any], message: str) -> None:
+def test_invalid_routing_settings_are_reported(bundle: Bundle, chosen: dict[str, Any], message: str) -> None:
     assert bundle.routing
-    with pytest.raises(SettingsError) as refused:
-        applied(bundle.routing, Settings(alertmanager=AlertmanagerSettings(**chosen)))
-    assert message in str(refused.value)
+    with pytest.raises(SettingsError) as caught:
+        apply_settings(bundle.routing, Settings(alertmanager=AlertmanagerSettings(**chosen)))
+    assert message in str(caught.value)

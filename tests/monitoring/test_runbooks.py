@@ -28,13 +28,13 @@ up
 ALERTS = ("BalanceDown", "BalanceHighLatency")
 
 
-def test_front_matter_and_sections_are_read() -> None:
+def test_parse_front_matter_and_sections() -> None:
     runbook = parse("BalanceDown", "x.md", TEXT)
     assert (runbook.owner, runbook.reviewed) == ("team edge", "2026-11-22")
     assert list(runbook.sections) == ["Meaning", "Impact"]
 
 
-def test_queries_get_the_selector_and_names_of_other_alerts_become_links_outside_of_code() -> None:
+def test_queries_get_selectors_and_alerts_get_links() -> None:
     sections = parse("BalanceDown", "x.md", TEXT).checked(CATALOG, ALERTS, selector='job="edge"')
     assert sections["Impact"] == '```promql\nup{job="edge"}\n```'
     assert "see [`BalanceHighLatency`](BalanceHighLatency.md), not `BalanceDown`" in sections["Meaning"]
@@ -49,17 +49,17 @@ def test_queries_get_the_selector_and_names_of_other_alerts_become_links_outside
         ("look at `balance_backend_health`", "no metric 'balance_backend_health'"),
     ],
 )
-def test_what_does_not_exist_is_refused_with_its_file(prose: str, message: str) -> None:
-    with pytest.raises(MonitoringError) as refused:
+def test_unknown_names_are_reported_with_the_file(prose: str, message: str) -> None:
+    with pytest.raises(MonitoringError) as caught:
         parse("BalanceDown", "x.md", f"## Meaning\n{prose}\n").checked(CATALOG, ALERTS)
-    assert message in str(refused.value)
+    assert message in str(caught.value)
 
 
-def test_front_matter_says_owner_and_review_only() -> None:
-    with pytest.raises(MonitoringError, match="says 'reviewd: today' before its text"):
+def test_unknown_front_matter_is_rejected() -> None:
+    with pytest.raises(MonitoringError, match="invalid front matter 'reviewd: today'"):
         parse("BalanceDown", "x.md", TEXT.replace("reviewed: 2026-11-22", "reviewd: today"))
 
 
-def test_a_package_without_prose_is_refused() -> None:
+def test_package_without_runbooks_is_rejected() -> None:
     with pytest.raises(SourceError, match="package balance: has no folder 'runbooks'"):
         read(["balance"])

@@ -36,12 +36,12 @@ def slo(**changes: Any) -> Slo:
         ("0.999", 28, ["0.01344", "0.0056", "0.0028", "0.0009333333333333333"]),
     ],
 )
-def test_thresholds_are_exact_decimal_numbers(objective: str, days: int, thresholds: list[str]) -> None:
+def test_thresholds_are_exact_decimals(objective: str, days: int, thresholds: list[str]) -> None:
     chosen = slo(objective=Decimal(objective), days=days)
     assert [number(chosen.threshold(pair).value) for pace in PACES for pair in pace.pairs] == thresholds
 
 
-def test_the_factors_are_those_of_the_workbook() -> None:
+def test_factors_of_the_workbook() -> None:
     assert [AVAILABILITY.factor(pair) for pace in PACES for pair in pace.pairs] == [Decimal("14.4"), 6, Decimal("2.4") * Decimal("1.25"), 1]
     assert [(pace.severity, [(pair.long, pair.short) for pair in pace.pairs]) for pace in PACES] == [
         ("critical", [(3600, 300), (21600, 1800)]),
@@ -52,35 +52,35 @@ def test_the_factors_are_those_of_the_workbook() -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: slo(objective=Decimal("1")), "objective 'availability': is 1 (a share between 0 and 1"),
-        (lambda: slo(objective=Decimal("0")), "objective 'availability': is 0"),
-        (lambda: slo(objective=Decimal("0.93")), "0.93 leaves so large a budget that no share of errors burns it fast enough"),
-        (lambda: slo(bad=None), "needs what is bad, or what is good"),
-        (lambda: slo(good=AVAILABILITY.bad), "needs what is bad, or what is good"),
-        (lambda: slo(name="a-b"), "objective 'a-b': is no name"),
-        (lambda: series(m.HTTP_REQUEST_DURATION).within(1.2), "1.2 is no bucket bound (bounds: 0.001"),
+        (lambda: slo(objective=Decimal("1")), "objective 'availability': invalid objective 1 (must be between 0 and 1"),
+        (lambda: slo(objective=Decimal("0")), "objective 'availability': invalid objective 0"),
+        (lambda: slo(objective=Decimal("0.93")), "0.93 is too low: not even 100% errors would reach the burn rates (choose a higher objective)"),
+        (lambda: slo(bad=None), "needs exactly one of bad= and good="),
+        (lambda: slo(good=AVAILABILITY.bad), "needs exactly one of bad= and good="),
+        (lambda: slo(name="a-b"), "objective 'a-b': invalid name (use letters, digits and _)"),
+        (lambda: series(m.HTTP_REQUEST_DURATION).within(1.2), "1.2 is not a bucket bound (bounds: 0.001"),
     ],
 )
-def test_an_objective_that_cannot_be_is_refused(make: Callable[[], object], message: str) -> None:
-    with pytest.raises(BalanceError) as refusal:
+def test_invalid_objectives_are_rejected(make: Callable[[], object], message: str) -> None:
+    with pytest.raises(BalanceError) as caught:
         make()
-    assert message in str(refusal.value)
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize(
     ("assignment", "message"),
     [
         ("objectives.availabilty=0.99", "--set: objectives.availabilty: unknown objective (did you mean 'availability'?)"),
-        ("objectives.latency=0.5", "objective 'latency': 0.5 leaves so large a budget"),
+        ("objectives.latency=0.5", "objective 'latency': 0.5 is too low: not even 100% errors would reach the burn rates"),
         ("objectives.latency=high", "--set: objectives.latency: invalid number 'high' (must be a number)"),
     ],
 )
-def test_a_setting_that_names_no_objective_is_refused(assignment: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_objective_settings_are_rejected(assignment: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["rules", "--set", assignment]) == 2
     assert message in capsys.readouterr().err
 
 
-def test_the_settings_choose_the_objective(capsys: pytest.CaptureFixture[str]) -> None:
+def test_settings_choose_the_objective(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["rules", "--set", "objectives.availability=0.9995"]) == 0
     printed = capsys.readouterr().out
     assert 'job:availability_errors:ratio_rate1h{job="balance"} > 0.0072 and job:availability_errors:ratio_rate5m{job="balance"} > 0.0072' in printed
@@ -88,7 +88,7 @@ def test_the_settings_choose_the_objective(capsys: pytest.CaptureFixture[str]) -
     assert "where 99.95% over 30 days are to be good" in printed
 
 
-def test_the_bound_of_the_latency_is_found_as_prometheus_2_and_3_write_it() -> None:
+def test_latency_bound_as_prometheus_2_and_3_write_it() -> None:
     fast = series(m.HTTP_REQUEST_DURATION).within(1)
     assert text(fast) == 'balance_http_request_duration_seconds_bucket{le=~"1(\\\\.0)?"}'
     for written, found in (("1", 1), ("1.0", 1), ("1.5", 0), ("10", 0), ("100", 0)):
@@ -97,8 +97,8 @@ def test_the_bound_of_the_latency_is_found_as_prometheus_2_and_3_write_it() -> N
     assert text(series(m.HTTP_REQUEST_DURATION).within(0.25)).endswith('{le=~"0\\\\.25"}')
 
 
-def test_no_page_while_the_history_is_shorter_than_the_window() -> None:
-    """An hour of health, then a fifth of the requests fails: the 6 h window holds an hour only and would page at the second minute."""
+def test_no_page_before_the_window_is_recorded() -> None:
+    """After one good hour, a fifth of the requests fails: the 6 h window has one hour of data and would page in the second minute."""
     alert = AVAILABILITY.alerts[0]
     onset, step = 60, 60
     good = [(minute * step, 80.0 * minute if minute > onset else 100.0 * minute) for minute in range(onset)]
@@ -116,7 +116,7 @@ def test_no_page_while_the_history_is_shorter_than_the_window() -> None:
     assert first(six_hours) is None
 
 
-def test_every_pair_of_windows_is_tested_on_its_own() -> None:
+def test_every_pair_of_windows_has_its_own_tests() -> None:
     for objective in (AVAILABILITY, LATENCY):
         for alert in objective.alerts:
             settings = Settings(job="balance")

@@ -33,14 +33,14 @@ GONE = "stale"
 
 
 def expressions(bundle: Bundle) -> list[Expr]:
-    """Every expression of the bundle and all that it is made of, once."""
+    """Every expression of the bundle and its subexpressions, without duplicates."""
     marks = (annotation.expr for dashboard in bundle.dashboards for annotation in dashboard.annotations)
     every = (*(expr for _, expr in bundle.expressions()), *marks, mean(series(m.HTTP_REQUEST_DURATION), RATE_WINDOW, "job"))
     return list(dict.fromkeys(node for expr in every for node in expr.walk()))
 
 
 def rules(expr: Expr) -> dict[str, Expr]:
-    """What has to be recorded for the expression, each after what it needs itself."""
+    """The recording rules that the expression needs, in the order of their dependencies."""
     found: dict[str, Expr] = {}
     for part in expr.parts:
         found |= rules(part)
@@ -48,7 +48,7 @@ def rules(expr: Expr) -> dict[str, Expr]:
 
 
 def values(chance: random.Random, counter: bool) -> Values:
-    """Values of a series: numbers, None where a scrape brought none, `GONE` where the series ended."""
+    """Values of a series: numbers, None where a scrape had none, `GONE` where the series ended."""
     result: Values = []
     now = float(chance.choice([0, 0, 5, 1000]))
     rise = chance.choice([0, 1, 3, 50, 1000])
@@ -62,7 +62,7 @@ def values(chance: random.Random, counter: bool) -> Values:
     return result
 
 
-def world(expr: Expr, chance: random.Random) -> dict[Key, Values]:
+def random_series(expr: Expr, chance: random.Random) -> dict[Key, Values]:
     """Random series for every selector within the expression: on two instances, sometimes of another job, with several values of each label."""
     made = {}
     for selector in dict.fromkeys(node for node in expr.walk() if isinstance(node, Selector)):
@@ -107,7 +107,7 @@ class Case:
         self.number, self.expr = number, expr
         self.rules = {} if isinstance(expr, OverTime) else rules(expr)
         self.step = expr.window.seconds // 15 if isinstance(expr, OverTime) else STEP
-        self.made = stored(expr, chance) if isinstance(expr, OverTime) else world(expr, chance)
+        self.made = stored(expr, chance) if isinstance(expr, OverTime) else random_series(expr, chance)
         series = (
             Series(name, dict(labels), ((at * self.step, STALE if value == GONE else value) for at, value in enumerate(given) if value is not None))  # type: ignore[misc]
             for (name, labels), given in self.made.items()
@@ -122,7 +122,7 @@ class Case:
         self.ours = [evaluate(expr, database, moment) for moment in self.moments]
 
     def lines(self) -> Iterator[str]:
-        """The case as promtool wants it. Every expected value is wrong on purpose: promtool then tells the right ones."""
+        """The case as a test for promtool. Every expected value is wrong on purpose: promtool then prints the right ones."""
         yield f"- interval: {self.step}s"
         yield "  input_series:" if self.made else "  input_series: []"
         for (name, labels), given in self.made.items():
@@ -135,7 +135,7 @@ class Case:
 
 
 def recordings(node: Recorded, database: Database) -> list[Series]:
-    """The series that a rule makes of samples in memory, evaluated at every step."""
+    """The series that a recording rule stores, evaluated at every step over samples in memory."""
     found: dict[Labels, list[tuple[float, float | None]]] = {}
     for at in range(0, STEPS * STEP + 1, STEP):
         answer = evaluate(node, database, at)
@@ -148,8 +148,8 @@ def quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def test_we_answer_what_prometheus_answers(bundle: Bundle, tmp_path: Path, program: Callable[[str], str]) -> None:
-    """Cases that need the same rules are judged together, for promtool evaluates rules in all of a file's tests."""
+def test_results_equal_those_of_promtool(bundle: Bundle, tmp_path: Path, program: Callable[[str], str]) -> None:
+    """Cases with the same rules share a file, because promtool evaluates the rules in all tests of a file."""
     promtool = program("promtool")
     version: Version = 3 if re.search(r"version 3", subprocess.run([promtool, "--version"], capture_output=True, text=True, check=True).stdout) else 2
     seed = int(os.environ.get("BALANCE_EVALUATIONS_SEED", random.randrange(10**9)))
@@ -175,10 +175,10 @@ def test_we_answer_what_prometheus_answers(bundle: Bundle, tmp_path: Path, progr
         ]
         results += sum(1 for _, _, ours in asked if ours)
     assert not wrong, f"{len(wrong)} of {3 * CASES}:\n" + "\n".join(wrong[:3])
-    assert results > 3 * CASES / 4, "a result is no rarity"
+    assert results > 3 * CASES / 4, "too few results"
 
 
-def test_one_pass_for_all_instants_gives_what_each_gives_alone(bundle: Bundle) -> None:
+def test_one_pass_equals_evaluating_each_instant(bundle: Bundle) -> None:
     seed = random.randrange(10**9)
     chance = random.Random(seed)
     versions: tuple[Version, ...] = (2, 3)
@@ -194,7 +194,7 @@ def test_one_pass_for_all_instants_gives_what_each_gives_alone(bundle: Bundle) -
 
 
 def answers(output: str) -> list[dict[Labels, float]]:
-    """The results that promtool found, in the order in which it was asked."""
+    """The results that promtool printed, in order."""
     got = re.findall(r"^        got: (.*)$", output, flags=re.MULTILINE)
     return [dict(sample(*pair) for pair in re.findall(r"(\{.*?\}) (\S+?)(?:, (?=\{)|$)", line)) for line in got]
 

@@ -33,7 +33,7 @@ JOB = 'job="edge"'
         ("job:http_requests:rate5m > 1e3", 'job:http_requests:rate5m{job="edge"} > 1e3'),
     ],
 )
-def test_every_selector_of_a_query_is_narrowed_and_nothing_else_changes(query: str, narrowed: str) -> None:
+def test_selector_is_added_to_every_series(query: str, narrowed: str) -> None:
     made = checked(query, CATALOG, JOB, ["job:http_requests:rate5m"])
     assert made == narrowed
     promql_parser.parse(made)
@@ -46,23 +46,26 @@ def test_every_selector_of_a_query_is_narrowed_and_nothing_else_changes(query: s
         ("sum(balance_http_request_total)", "no metric 'balance_http_request_total' (did you mean 'balance_http_requests_total'?"),
         (
             "balance_http_request_duration_seconds",
-            "balance_http_request_duration_seconds: is no series by itself (series: balance_http_request_duration_seconds_bucket, ",
+            "balance_http_request_duration_seconds: a histogram has no series of this name (series: balance_http_request_duration_seconds_bucket, ",
         ),
         ('up{code="5"}', "up: no label 'code'"),
         ('balance_http_requests_total{status="5xx"}', "label 'status' cannot be '5xx'"),
         ('balance_http_requests_total{status=~"6.."}', "matches no value"),
         ('balance_circuit_breaker_state{state="ajar"}', "label 'state' cannot be 'ajar'"),
-        ("sum by (code) (rate(balance_http_requests_total[5m]))", "groups by 'code', which no series of it carries"),
+        (
+            "sum by (code) (rate(balance_http_requests_total[5m]))",
+            "groups by 'code', which none of its series has (labels: instance, job, le, method, status)",
+        ),
         ("job:nothing:rate5m", "no metric 'job:nothing:rate5m'"),
     ],
 )
-def test_what_the_catalog_does_not_have_is_refused(query: str, message: str) -> None:
-    with pytest.raises(QueryError) as refused:
+def test_unknown_names_are_rejected(query: str, message: str) -> None:
+    with pytest.raises(QueryError) as caught:
         checked(query, CATALOG, JOB)
-    assert message in str(refused.value)
+    assert message in str(caught.value)
 
 
-def test_all_problems_of_a_query_are_told_at_once() -> None:
-    with pytest.raises(QueryError) as refused:
+def test_all_problems_are_reported() -> None:
+    with pytest.raises(QueryError) as caught:
         checked("nope / nothing", CATALOG)
-    assert [problem.what for problem in refused.value.problems] == ["no metric 'nope'", "no metric 'nothing'"]
+    assert [problem.what for problem in caught.value.problems] == ["no metric 'nope'", "no metric 'nothing'"]

@@ -33,7 +33,7 @@ from balance.promql import (
     times,
     unless,
 )
-from balance.promql.ast import Comparison, Distance, Quotient, Scaled, SetOperation
+from balance.promql.ast import Comparison, Quotient, SetOperation, Times, TimeSince
 from balance.promql.text import duration, quoted
 
 HOUR = Window(3600)
@@ -65,12 +65,12 @@ CASES: list[tuple[Expr, str]] = [
 
 
 @pytest.mark.parametrize(("expr", "expected"), CASES)
-def test_an_expression_has_one_canonical_text(expr: Expr, expected: str) -> None:
+def test_canonical_text(expr: Expr, expected: str) -> None:
     assert text(expr) == expected
 
 
 @pytest.mark.parametrize("expr", [expr for expr, _ in CASES])
-def test_the_parser_reads_the_text_as_it_was_built(expr: Expr) -> None:
+def test_parser_reads_the_text_back(expr: Expr) -> None:
     """Parentheses are where they must be and nowhere else."""
     assert _read(promql_parser.parse(text(expr))) == _built(expr)
     pretty = re.sub(r"(?<=\() | (?=\))", "", " ".join(promql_parser.parse(text(expr)).prettify().split()))
@@ -81,10 +81,10 @@ def _built(expr: Expr) -> object:
     match expr:
         case Quotient():
             return ("/", _built(expr.part), _built(expr.whole))
-        case Distance():
+        case TimeSince():
             moment = _built(expr.moment)
             return ("-", "time()", moment) if expr.direction == "since" else ("-", moment, "time()")
-        case Scaled():
+        case Times():
             return ("*", _built(expr.operand), number(expr.threshold.value))
         case Comparison():
             return (expr.operator, _built(expr.left), number(expr.threshold.value))
@@ -108,7 +108,7 @@ def test_every_expression_of_the_bundle_parses(bundle: Bundle) -> None:
         promql_parser.parse(promql)
 
 
-def test_the_scope_puts_matchers_window_and_thresholds_in_place() -> None:
+def test_scope_sets_matchers_window_and_thresholds() -> None:
     scope = Scope('job=~"$job"', "$__rate_interval", {"error_ratio": 0.02})
     adaptive = sum_by(rate(series(m.HTTP_REQUESTS, method="GET").over(RATE_WINDOW)), "job")
     expected = 'sum by (job) (rate(balance_http_requests_total{method="GET",job=~"$job"}[$__rate_interval]))'
@@ -117,12 +117,12 @@ def test_the_scope_puts_matchers_window_and_thresholds_in_place() -> None:
 
 
 @pytest.mark.parametrize(("seconds", "written"), [(0, "0s"), (15, "15s"), (90, "1m30s"), (300, "5m"), (3600, "1h"), (86400 * 8, "1w1d")])
-def test_durations_are_written_as_prometheus_writes_them(seconds: int, written: str) -> None:
+def test_durations_as_prometheus_writes_them(seconds: int, written: str) -> None:
     assert duration(seconds) == written
 
 
 @pytest.mark.parametrize("value", ['a"b', "a\\b", "a\nb", "ä"])
-def test_a_label_value_survives_quoting(value: str) -> None:
+def test_label_values_survive_quoting(value: str) -> None:
     label = Label("backend", "Backend.", bound=5)
     gauge = replace(m.BACKEND_HEALTHY, labels=(label,))
     parsed = promql_parser.parse(text(series(gauge, backend=value)))

@@ -301,13 +301,13 @@ def test_the_example_of_the_page_shows_both_names(repository: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"deprecated_since": ""}, "says only in part how it is to go"),
-        ({"remove_after": "", "deprecated_since": ""}, "says only in part how it is to go"),
-        ({"remove_after": "1.1"}, "is to go after 1.1, before it is deprecated, in 1.2"),
-        ({"remove_after": "soon"}, "'soon' is no version of a catalog"),
+        ({"deprecated_since": ""}, "has an incomplete deprecation"),
+        ({"remove_after": "", "deprecated_since": ""}, "has an incomplete deprecation"),
+        ({"remove_after": "1.1"}, "is removed after 1.1, before it is deprecated in 1.2"),
+        ({"remove_after": "soon"}, "invalid catalog version 'soon'"),
         ({"renamed_from": "shop_orders_total"}, "is renamed from its own name"),
-        ({"renamed_from": "shop_purchases"}, "was called 'shop_purchases', which is no name of a counter"),
-        ({"renamed_from": "shop purchases_total"}, "is no metric name"),
+        ({"renamed_from": "shop_purchases"}, "was called 'shop_purchases', which is not a valid name of a counter"),
+        ({"renamed_from": "shop purchases_total"}, "invalid metric name"),
         ({"stability": "shaky"}, "has the stability 'shaky'"),
     ],
 )
@@ -317,7 +317,7 @@ def test_what_is_said_about_a_removal_must_fit_together(changes: dict[str, Any],
 
 
 def test_a_catalog_refuses_what_is_deprecated_in_its_future_and_an_old_name_that_is_taken() -> None:
-    with pytest.raises(BalanceError, match=r"shop_orders_total: is deprecated since version 1.2, and the catalog is at 1"):
+    with pytest.raises(BalanceError, match=r"shop_orders_total: is deprecated since version 1.2, but the catalog has version 1"):
         Catalog("shop", (ORDERS,))
     with pytest.raises(BalanceError, match="the series name 'shop_backlog' is already taken"):
         Catalog("shop", (SIZE, Gauge("shop_backlog", "Orders.", Unit.of("orders"))), version="1.2")

@@ -16,7 +16,7 @@ from balance.generate import amtool as routes
 from balance.generate import build, collect
 from balance.generate.settings import load
 from balance.monitoring.bundle import Bundle
-from balance.monitoring.routing import applied
+from balance.monitoring.routing import apply_settings
 from balance.monitoring.settings import AlertSettings, Settings
 
 SETTINGS = Settings(job="balance")
@@ -82,7 +82,7 @@ def test_an_alert_that_is_left_out_is_in_no_inhibition(bundle: Bundle, amtool: s
     assert bundle.routing
     for gone in ("BalanceDown", "BalanceBackendDown", "BalanceHighRetryRate"):
         kept = tuple(alert for alert in bundle.alerts if alert.name != gone)
-        fewer = replace(bundle, alerts=kept, routing=bundle.routing.among(alert.name for alert in kept))
+        fewer = replace(bundle, alerts=kept, routing=bundle.routing.for_alerts(alert.name for alert in kept))
         assert gone not in build.alertmanager(fewer, SETTINGS)[0].text
         assert routes.checks(fewer, SETTINGS) == []
 
@@ -90,7 +90,7 @@ def test_an_alert_that_is_left_out_is_in_no_inhibition(bundle: Bundle, amtool: s
 def test_every_inhibition_is_written_and_none_follows_from_a_test(bundle: Bundle) -> None:
     assert bundle.routing
     made = yaml.safe_load(build.alertmanager(bundle, SETTINGS)[0].text)
-    assert len(made["inhibit_rules"]) == len(applied(bundle.routing, SETTINGS).inhibitions)
+    assert len(made["inhibit_rules"]) == len(apply_settings(bundle.routing, SETTINGS).inhibitions)
     for rule in made["inhibit_rules"]:
         assert 'synthetic=""' in rule["source_matchers"], "a test of the channel silences nothing"
 

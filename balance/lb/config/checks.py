@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from ipaddress import ip_address
 from typing import Any
 
-from balance.config.schema import Check, Complaint
+from balance.config.schema import Complaint, SectionCheck
 from balance.errors import suggestion
 from balance.lb.config import reach
 from balance.lb.config.certificates import use_authorities, use_pair
@@ -62,7 +62,7 @@ def backend(values: Mapping[str, Any]) -> Iterator[Complaint]:
         yield "tls", "has no server_name, and a Unix socket has no host name to verify", "add tls.server_name"
 
 
-def secret_in(key: str) -> Check:
+def secret_in(key: str) -> SectionCheck:
     """The secret in the file that this key names, if it does, can be used."""
 
     def check(values: Mapping[str, Any]) -> Iterator[Complaint]:

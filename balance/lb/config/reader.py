@@ -40,9 +40,9 @@ def parse(text: str, source: str, environment: Mapping[str, str]) -> Config:
     if root is None:
         raise ConfigError("is empty", where=source, cure="at least listen and backends are needed")
     walker = Walker(source)
-    root, walker.found = tree.overridden(root, CONFIG, environment, PREFIX, FOREIGN)
+    root, walker.found = tree.with_environment(root, CONFIG, environment, PREFIX, FOREIGN)
     config: Config = walker.section(CONFIG, root, "")
-    walker.end(ConfigError)
+    walker.raise_if_any(ConfigError)
     return config
 
 
@@ -50,5 +50,5 @@ def parse_backends(text: str, source: str) -> tuple[BackendConfig, ...]:
     """The same for the text of such a file; `source` is its name in messages."""
     walker = Walker(source)
     found: tuple[BackendConfig, ...] = walker.entries(BACKEND, tree.compose(text, source, ConfigError), "backends")
-    walker.end(ConfigError)
+    walker.raise_if_any(ConfigError)
     return found

@@ -51,7 +51,7 @@ MATCH = Section(model.Match, (
 REWRITE = Section(_rewrite, (
     Field("replace_prefix", Prefix(), "", "what stands in place of match.path"),
     Field("strip", Flag(), "false", "take match.path away"),
-), on_demand=True, one_of=("replace_prefix", "strip"), check=checks.rewrite, taken=_rewrite_keys)  # fmt: skip
+), on_demand=True, one_of=("replace_prefix", "strip"), check=checks.rewrite, arguments=_rewrite_keys)  # fmt: skip
 
 EDITS = Section(model.Edits, (
     Field("remove", FieldName(), "", "names of fields to take away", several=True),
@@ -73,4 +73,4 @@ ROUTE = Section(_route, (
     Field("request_headers", EDITS, "", "what backends see"),
     Field("response_headers", EDITS, "", "what clients see"),
     Field("rate_limit", RATE_LIMIT, "", "how many requests may come"),
-), taken=_route_keys)  # fmt: skip
+), arguments=_route_keys)  # fmt: skip

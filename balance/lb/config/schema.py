@@ -106,7 +106,7 @@ CONFIG = Section(_config, (
     Field("forwarding", FORWARDING, "", "what backends are told about clients"),
     Field("metrics", METRICS, "", "the admin server's /metrics"),
     Field("log", LOG, "", "what is written where"),
-), any_of=("listen", "tls"), one_of=("backends", "pools"), check=checks.config, about=("backends", "pools", "routes"))  # fmt: skip
+), any_of=("listen", "tls"), one_of=("backends", "pools"), check=checks.config, check_keys=("backends", "pools", "routes"))  # fmt: skip
 
 
 def json_schema() -> dict[str, Any]:

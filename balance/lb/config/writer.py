@@ -17,7 +17,7 @@ def written(config: Config, *, masked: bool = False) -> dict[str, Any]:
 
 
 def _section(section: Section, value: Any, *, masked: bool) -> dict[str, Any]:
-    values = section.taken(value)
+    values = section.arguments(value)
     return {
         field.key: _field(field, values[field.name], masked=masked)
         for field in section.fields

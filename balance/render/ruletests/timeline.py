@@ -10,9 +10,9 @@ from functools import cached_property
 from itertools import pairwise
 
 from balance.monitoring.alerts import Alert, Condition
-from balance.monitoring.lifecycle import Standing, evaluated
-from balance.promql.evaluate import Database, Instant, Labels, Series, Vector, Version, all_unnamed, evaluate_all
-from balance.promql.solve import Key, Lines
+from balance.monitoring.lifecycle import AlertState, next_states
+from balance.promql.evaluate import Database, Instant, Labels, Series, Vector, Version, evaluate_all, without_names
+from balance.promql.solve import Lines, SeriesKey
 from balance.promql.text import Scope
 from balance.render.templates import expand
 
@@ -47,14 +47,14 @@ class Phase:
     reset: bool = False
 
 
-Samples = dict[Key, list[float | None]]
+Samples = dict[SeriesKey, list[float | None]]
 
 
 def sampled(phases: tuple[Phase, ...], step: int) -> Samples:
     """A value, or none, for each series and each step of the phases."""
     keys = dict.fromkeys(key for phase in phases for key in phase.lines)
     samples: Samples = {key: [] for key in keys}
-    counts: dict[Key, Fraction] = {}
+    counts: dict[SeriesKey, Fraction] = {}
     begin = 0
     for phase in phases:
         for key, values in samples.items():
@@ -97,7 +97,7 @@ class Evaluation:
     `firing` tells of each alert of the first version whether it fires; the versions are `agreed` if it is the same in all of them.
     """
 
-    def __init__(self, number: int, alerts: tuple[Mapping[Labels, Standing], ...]) -> None:
+    def __init__(self, number: int, alerts: tuple[Mapping[Labels, AlertState], ...]) -> None:
         self.number, self.alerts = number, alerts
         self.firing, *others = ({labels: one.firing for labels, one in standing.items()} for standing in alerts)
         self.agreed = all(firing == self.firing for firing in others)
@@ -126,17 +126,17 @@ class Timeline:
         self.tested, self.samples = tested, sampled(phases, step)
         steps = sum(phase.steps for phase in phases)
         instants = [Instant(number * step, version) for version in VERSIONS for number in range(steps)]
-        found = all_unnamed(evaluate_all(tested.condition.whole, database(self.samples, step, tested.scope), instants))
+        found = without_names(evaluate_all(tested.condition.whole, database(self.samples, step, tested.scope), instants))
         results = [{labels: value for labels, column in found.items() if (value := column[place]) is not None} for place in range(len(instants))]
         runs = [self._run(results[begin : begin + steps], step) for begin in range(0, len(instants), steps)]
         self.evaluations = [Evaluation(number, alerts) for number, alerts in enumerate(zip(*runs, strict=True))]
 
-    def _run(self, results: Iterable[Vector], step: int) -> Iterator[dict[Labels, Standing]]:
+    def _run(self, results: Iterable[Vector], step: int) -> Iterator[dict[Labels, AlertState]]:
         """The alerts after each evaluation that has this result."""
         alert = self.tested.alert
-        alerts: dict[Labels, Standing] = {}
+        alerts: dict[Labels, AlertState] = {}
         for number, result in enumerate(results):
-            alerts = evaluated(alerts, result, number * step, wait=alert.wait, keep_firing=alert.keep_firing)
+            alerts = next_states(alerts, result, number * step, wait=alert.wait, keep_firing=alert.keep_firing)
             yield alerts
 
     @property

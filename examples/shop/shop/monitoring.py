@@ -19,7 +19,6 @@ from balance.api import (
     sum_by,
     value_panel,
 )
-
 from shop.catalog import BASKETS, CATALOG, DURATION, ENOUGH, ORDERS, REFUSED, SLOW
 
 ALL = sum_by(rate(series(ORDERS).over(RATE_WINDOW)), "job")

@@ -1,16 +1,15 @@
-"""The house style: words, colours, marks, links and panels that dashboards share."""
+"""Shared style: tags, annotations, links, states with their colours, and panels that several dashboards use."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from balance.api import RATE_WINDOW, Annotation, Dashboard, Link, Panel, Query, State, Window, changes, rate, series, standard, sum_by
-
 from balance.lb.catalog import metrics as m
 
 TAGS = ("balance", "load-balancer")
 RECENT = Window(120)
-"""Twice the step of annotations: no change falls between two looks."""
+"""Twice the step of annotations, so that no change falls between two evaluations."""
 ANNOTATIONS = (
     Annotation("Firing alerts", series(standard.ALERTS, alertstate="firing"), "{{alertname}}", "{{severity}} {{instance}}", "red", job=True),
     Annotation("Reloads", changes(series(m.CONFIG_TIMESTAMP), RECENT), "Configuration loaded", "{{instance}}", "blue"),
@@ -32,7 +31,7 @@ PROCESSOR = Panel(
 
 
 def board(name: str, title: str, description: str, **options: Any) -> Dashboard:
-    """A dashboard with the tags, marks and choices of all others. `options` are those of `Dashboard`, `rows` among them."""
+    """A dashboard with the shared tags, annotations and `presence`. `options` are those of `Dashboard`, including `rows`."""
     uid = "-".join(dict.fromkeys(("balance", name)))
     return Dashboard(
         name=name, title=title, description=description,
