@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import difflib
 import json
-import os
 import re
-from collections.abc import Iterator
+import tarfile
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,6 @@ from balance.render.versions import SCHEMA_VERSIONS
 
 SETTINGS = Settings(job="balance")
 Json = dict[str, Any]
-SCHEMA_FILES = {"state-timeline": "statetimeline"}
 CUSTOM = {"timeseries": "GraphFieldConfig", "state-timeline": "FieldConfig", "table": "TableFieldOptions", "heatmap": "FieldConfig"}
 """The definition that a panel's own settings of fields must fit; those that it refers to are looser."""
 
@@ -45,13 +44,15 @@ def made(dashboard: Dashboard, form: str) -> Json:
     return {key: value for key, value in model.items() if key not in ("__inputs", "__requires")}
 
 
+Schemas = Mapping[str, Json]
+
+
 @pytest.fixture(scope="module")
-def schemas(repository: Path) -> Path:
-    """Grafana's strict schemas, which are no part of this repository: `BALANCE_GRAFANA_SCHEMA` or ../shared/grafana-schema."""
-    directory = Path(os.environ.get("BALANCE_GRAFANA_SCHEMA", repository.parent / "shared" / "grafana-schema"))
-    if not directory.is_dir():
-        pytest.skip(f"Grafana's JSON Schemas are not at {directory}; BALANCE_GRAFANA_SCHEMA names the folder jsonschema of grafana-foundation-sdk")
-    return directory
+def schemas() -> Schemas:
+    """Grafana's strict schemas by name (grafana-schema.md says where they are from)."""
+    with tarfile.open(Path(__file__).with_name("grafana-schema.tar.xz")) as archive:
+        members = {member.name.removesuffix(".jsonschema.json"): archive.extractfile(member) for member in archive}
+        return {name: json.load(file) for name, file in members.items() if file}
 
 
 @pytest.fixture(scope="module")
@@ -71,38 +72,37 @@ def panels(model: Json, *, plots: bool = True) -> list[Json]:
     return [panel for panel in every if panel["type"] not in ("row", *(["text"] if plots else []))]
 
 
-def faults(schema_file: Path, value: Any, definition: str = "") -> Iterator[str]:
-    schema = json.loads(schema_file.read_text())
-    if definition:
-        schema["$ref"] = f"#/definitions/{definition}"
-    for error in Draft7Validator(schema).iter_errors(value):
+def faults(schema: Json, value: Any, definition: str = "") -> Iterator[str]:
+    """What is wrong with a value under a schema, or under one of its definitions."""
+    chosen = {**schema, "$ref": f"#/definitions/{definition}"} if definition else schema
+    for error in Draft7Validator(chosen).iter_errors(value):
         yield f"{'/'.join(map(str, error.absolute_path))}: {error.message}"
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_dashboards_are_valid_under_grafanas_strict_schemas(bundle: Bundle, schemas: Path, form: str) -> None:
+def test_dashboards_are_valid_under_grafanas_strict_schemas(bundle: Bundle, schemas: Schemas, form: str) -> None:
     found: list[str] = []
     for dashboard in bundle.dashboards:
         model = made(dashboard, form)
-        found += faults(schemas / "dashboard.jsonschema.json", model)
+        found += faults(schemas["dashboard"], model)
         for panel in panels(model, plots=False):
-            file = schemas / f"{SCHEMA_FILES.get(panel['type'], panel['type'])}.jsonschema.json"
-            found += faults(schemas / "dashboard.jsonschema.json", panel, "Panel")
-            found += faults(file, panel["options"], "Options")
+            schema = schemas[panel["type"].replace("-", "")]
+            found += faults(schemas["dashboard"], panel, "Panel")
+            found += faults(schema, panel["options"], "Options")
             if panel["type"] in CUSTOM:
-                found += faults(file, panel["fieldConfig"]["defaults"]["custom"], CUSTOM[panel["type"]])
+                found += faults(schema, panel["fieldConfig"]["defaults"]["custom"], CUSTOM[panel["type"]])
             for target in panel.get("targets", ()):
-                found += faults(schemas / "prometheus.jsonschema.json", target)
+                found += faults(schemas["prometheus"], target)
     assert found == []
 
 
-def test_a_fault_in_a_dashboard_would_be_seen(model: Json, schemas: Path) -> None:
+def test_a_fault_in_a_dashboard_would_be_seen(model: Json, schemas: Schemas) -> None:
     broken = {**model, "gnetId": None}
-    assert list(faults(schemas / "dashboard.jsonschema.json", broken))
+    assert list(faults(schemas["dashboard"], broken))
 
 
-def test_units_are_ids_that_grafana_knows(model: Json, schemas: Path) -> None:
-    definitions = json.loads((schemas / "units.jsonschema.json").read_text())["definitions"]
+def test_units_are_ids_that_grafana_knows(model: Json, schemas: Schemas) -> None:
+    definitions = schemas["units"]["definitions"]
     known = {definition.get("const") for definition in definitions.values()}
     used = {panel["fieldConfig"]["defaults"]["unit"] for panel in panels(model)}
     assert {"reqps", "s", "percentunit", "bytes"} <= used
