@@ -53,5 +53,10 @@ def _label(label: Label) -> dict[str, Any]:
 
 
 def _threshold(threshold: Threshold, settings: Settings) -> dict[str, Any]:
-    value = settings.thresholds.get(threshold.name, threshold.value)
-    return {"name": threshold.name, "value": value, "unit": str(threshold.unit), "fixed": threshold.fixed, "reason": threshold.reason}
+    return {
+        "name": threshold.name,
+        "value": settings.value(threshold),
+        "unit": str(threshold.unit),
+        "fixed": threshold.fixed,
+        "reason": threshold.reason,
+    }

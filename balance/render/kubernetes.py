@@ -143,8 +143,7 @@ def _running(name: str, bundle: Bundle, settings: Settings) -> dict[str, Json]:
 def _container(name: str, workload: Workload, settings: Settings, ports: Mapping[str, int]) -> Json:
     """A container that may do nothing but serve. Its memory limit is such that the alert about memory comes at 80 % of it."""
     chosen = settings.kubernetes
-    threshold = settings.thresholds.get(workload.memory.name, workload.memory.value)
-    memory = f"{round(threshold / 0.8 / _MEBI)}Mi"
+    memory = f"{round(settings.value(workload.memory) / 0.8 / _MEBI)}Mi"
 
     def probe(path: str, **times: int) -> Json:
         return {"httpGet": {"path": path, "port": chosen.port}, **times}

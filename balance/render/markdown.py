@@ -114,8 +114,7 @@ def _panel(place: tuple[Dashboard, Panel] | None, rule: dict[str, Any]) -> str:
 
 
 def _threshold(threshold: Threshold, settings: Settings) -> dict[str, str]:
-    value = number(settings.thresholds.get(threshold.name, threshold.value))
-    return {"name": threshold.name, "value": f"{value} ({threshold.unit})", "reason": threshold.reason}
+    return {"name": threshold.name, "value": f"{number(settings.value(threshold))} ({threshold.unit})", "reason": threshold.reason}
 
 
 def _reference(bundle: Bundle) -> dict[str, list[dict[str, Any]]]:
