@@ -12,7 +12,7 @@ from balance.monitoring.dashboards import Link, Panel
 from balance.preview.curves import Curve, Span
 from balance.preview.formats import formatted
 from balance.promql.text import Scope
-from balance.render import units
+from balance.render.grafana_ids import unit_id
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class View:
     @property
     def unit(self) -> str:
         """The unit, as Grafana calls it."""
-        return units.grafana(self.panel.unit)
+        return unit_id(self.panel.unit)
 
     @property
     def limits(self) -> list[float]:

@@ -23,9 +23,8 @@ from balance.monitoring.routing import (
 )
 from balance.monitoring.settings import Settings
 from balance.promql.text import duration, quoted
-from balance.render.rules import HEADER, dump
+from balance.render.artifact import HEADER, Json, yaml_text
 
-Json = dict[str, Any]
 TEMPLATES = "templates/balance.tmpl"
 
 
@@ -52,7 +51,7 @@ def configuration(routing: Routing, settings: Settings) -> str:
             for receiver in routing.receivers
         ],
     }
-    return HEADER + dump(document)
+    return HEADER + yaml_text(document)
 
 
 def _route(route: Route) -> Json:

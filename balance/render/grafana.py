@@ -20,11 +20,8 @@ from balance.monitoring.dashboards import WIDTH, Annotation, Dashboard, Link, Pa
 from balance.monitoring.settings import Settings
 from balance.promql.selectors import Matcher
 from balance.promql.text import Scope, matching, text
-from balance.render import units
-from balance.render.urls import panel_id
-from balance.render.versions import DEFAULT_VERSION, SCHEMA_VERSIONS
-
-Json = dict[str, Any]
+from balance.render.artifact import Json
+from balance.render.grafana_ids import DEFAULT_VERSION, SCHEMA_VERSIONS, panel_id, unit_id
 
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
 INPUT = "DS_PROMETHEUS"
@@ -188,7 +185,7 @@ class _Grid:
         }
         links = [_series_link(panel, link) for link in panel.links if link.label]
         kind, extra = _KINDS[panel.kind](panel)
-        defaults: Json = {"unit": units.grafana(panel.unit), "mappings": _mappings(panel)}
+        defaults: Json = {"unit": unit_id(panel.unit), "mappings": _mappings(panel)}
         defaults |= {"links": links} if links else {}
         defaults |= {"noValue": panel.nothing} if panel.nothing else {}
         defaults |= extra.pop("defaults", {})
@@ -240,7 +237,7 @@ def _heatmap(panel: Panel) -> tuple[Any, Json]:
     options = {
         "calculate": False,
         "cellGap": 1,
-        "cellValues": {"unit": units.grafana(panel.queries[0].expr.unit)},
+        "cellValues": {"unit": unit_id(panel.queries[0].expr.unit)},
         "color": {
             "mode": "scheme",
             "scheme": "Oranges",
@@ -256,7 +253,7 @@ def _heatmap(panel: Panel) -> tuple[Any, Json]:
         "rowsFrame": {"layout": "auto"},
         "showValue": "never",
         "tooltip": {"mode": "single", "yHistogram": True, "showColorScale": True},
-        "yAxis": {"axisPlacement": "left", "reverse": False, "unit": units.grafana(panel.unit)},
+        "yAxis": {"axisPlacement": "left", "reverse": False, "unit": unit_id(panel.unit)},
     }
     custom = {"hideFrom": {"legend": False, "tooltip": False, "viz": False}, "scaleDistribution": linear}
     return lib.Heatmap, {"options": options, "defaults": {"custom": custom}}

@@ -12,8 +12,7 @@ from balance.monitoring.bundle import Bundle
 from balance.monitoring.settings import Settings
 from balance.monitoring.workload import Workload
 from balance.promql.text import duration
-from balance.render.artifact import Artifact
-from balance.render.rules import HEADER, Json, dump
+from balance.render.artifact import HEADER, Artifact, Json, yaml_text
 
 _MEBI = 1024 * 1024
 _GOING = 5
@@ -31,7 +30,7 @@ def objects(bundle: Bundle, settings: Settings, groups: list[Json], dashboards: 
     """
     name = settings.kubernetes.name or _dns(bundle.catalog.name)
     made = {"rules": _rule(name, settings, groups), "servicemonitor": _monitor(name, settings), **_running(name, bundle, settings)}
-    artifacts = [Artifact(f"kubernetes/{file}.yaml", HEADER + dump(document)) for file, document in made.items() if document]
+    artifacts = [Artifact(f"kubernetes/{file}.yaml", HEADER + yaml_text(document)) for file, document in made.items() if document]
     names: dict[str, str] = {}
     for board, text in dashboards.items():
         own = f"{name}-dashboard-{_dns(board)}"
@@ -170,7 +169,7 @@ def _config_map(name: str, settings: Settings, board: str, text: str) -> str:
         raise RenderError(f"has {size} bytes; a ConfigMap holds {LARGEST}", where=f"dashboard {board!r}", cure="make two dashboards of it")
     head = _object("v1", "ConfigMap", name, settings, {}, chosen.dashboard_labels, chosen.dashboard_annotations)
     lines = _NO_YAML.sub(lambda found: f"\\u{ord(found[0]):04x}", text).splitlines(keepends=True)
-    return HEADER + dump(head) + f"data:\n  {board}.json: |\n" + "".join(f"    {line}" for line in lines)
+    return HEADER + yaml_text(head) + f"data:\n  {board}.json: |\n" + "".join(f"    {line}" for line in lines)
 
 
 def _object(version: str, kind: str, name: str, settings: Settings, body: Json, *more: Any) -> Json:

@@ -17,8 +17,7 @@ from balance.monitoring.routing import applied
 from balance.monitoring.runbooks import Runbook, read
 from balance.monitoring.settings import Settings
 from balance.promql.ast import Comparison
-from balance.render import rules
-from balance.render.artifact import Artifact
+from balance.render.artifact import Artifact, Json
 
 _SHOWN = 12
 """So many values of a label are listed one by one."""
@@ -26,7 +25,7 @@ _NEIGHBOURS = 8
 """So many other alerts are pointed at."""
 
 
-def runbooks(bundle: Bundle, settings: Settings, evaluated: rules.Json) -> list[Artifact]:
+def runbooks(bundle: Bundle, settings: Settings, evaluated: Json) -> list[Artifact]:
     """A page for each alert, an index, and the metrics reference; the facts are those of the rules, out of the evaluated mixin.
 
     An alert without prose gets a page with the facts alone. Raises `RenderError` with everything in the prose that does not exist.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from balance.monitoring.settings import Settings
 from balance.promql.text import duration
-from balance.render.rules import HEADER, dump
+from balance.render.artifact import HEADER, yaml_text
 
 
 def configuration(settings: Settings) -> str:
@@ -17,4 +17,4 @@ def configuration(settings: Settings) -> str:
     }
     if chosen.alertmanagers:
         document["alerting"] = {"alertmanagers": [{"static_configs": [{"targets": list(chosen.alertmanagers)}]}]}
-    return HEADER + dump(document)
+    return HEADER + yaml_text(document)

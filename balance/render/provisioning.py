@@ -5,8 +5,7 @@ from __future__ import annotations
 from balance.monitoring.bundle import Bundle
 from balance.monitoring.settings import Settings
 from balance.promql.text import duration
-from balance.render.artifact import Artifact
-from balance.render.rules import HEADER, dump
+from balance.render.artifact import HEADER, Artifact, yaml_text
 
 
 def provisioning(bundle: Bundle, settings: Settings) -> list[Artifact]:
@@ -33,6 +32,6 @@ def provisioning(bundle: Bundle, settings: Settings) -> list[Artifact]:
         "jsonData": {"httpMethod": "POST", "timeInterval": duration(settings.prometheus.scrape_interval)},
     }
     return [
-        Artifact(f"provisioning/dashboards/{bundle.catalog.name}.yaml", HEADER + dump({"apiVersion": 1, "providers": [provider]})),
-        Artifact("provisioning/datasources/prometheus.yaml", HEADER + dump({"apiVersion": 1, "datasources": [datasource]})),
+        Artifact(f"provisioning/dashboards/{bundle.catalog.name}.yaml", HEADER + yaml_text({"apiVersion": 1, "providers": [provider]})),
+        Artifact("provisioning/datasources/prometheus.yaml", HEADER + yaml_text({"apiVersion": 1, "datasources": [datasource]})),
     ]

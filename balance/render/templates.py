@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 
+from balance.catalog.model import BYTES, RATIO, SECONDS, Unit
 from balance.errors import RenderError
 
 _ACTION = re.compile(r"\{\{\s*(.*?)\s*\}\}", re.DOTALL)
@@ -17,6 +18,14 @@ _LARGE, _SMALL, _BINARY = (
     ("m", "u", "n", "p", "f", "a", "z", "y"),
     ("ki", "Mi", "Gi", "Ti", "Pi", "Ei", "Zi", "Yi"),
 )
+_HUMANIZE = {RATIO: ("humanizePercentage", ""), SECONDS: ("humanizeDuration", ""), BYTES: ("humanize1024", "B")}
+"""The function that writes a value of the unit, and what follows it."""
+
+
+def humanized(argument: str, unit: Unit) -> str:
+    """A template that writes `argument` in the unit: ``{{ $value | humanizePercentage }}``."""
+    function, suffix = _HUMANIZE.get(unit, ("humanize", ""))
+    return f"{{{{ {argument} | {function} }}}}{suffix}"
 
 
 def expand(template: str, labels: Mapping[str, str], value: float) -> str:

@@ -22,7 +22,7 @@ from balance.preview.formats import formatted
 from balance.preview.view import View
 from balance.promql.text import NO_SCOPE
 from balance.render.grafana import render
-from balance.render.urls import panel_id
+from balance.render.grafana_ids import panel_id
 
 SCRIPT = Path(__file__).with_name("data.cjs")
 CASES = int(os.environ.get("BALANCE_FORMATS", "3000"))

@@ -21,8 +21,7 @@ from balance.monitoring.settings import Settings
 from balance.promql.selectors import Matcher
 from balance.render import grafana
 from balance.render.grafana import Form, render
-from balance.render.urls import panel_id
-from balance.render.versions import SCHEMA_VERSIONS
+from balance.render.grafana_ids import SCHEMA_VERSIONS, panel_id
 
 SETTINGS = Settings(job="balance")
 Json = dict[str, Any]

@@ -16,8 +16,8 @@ from balance.monitoring.bundle import Bundle
 from balance.monitoring.settings import Settings
 from balance.promql.ast import Recorded
 from balance.promql.text import duration
-from balance.render import rules
-from balance.render.artifact import Artifact
+from balance.render import model, rules
+from balance.render.artifact import HEADER, Artifact
 from balance.render.ruletests.cases import Case, cases
 from balance.render.ruletests.promtool import written
 from balance.render.ruletests.timeline import AlertUnderTest
@@ -29,16 +29,14 @@ FOLDER = "prometheus/tests"
 def alerts(bundle: Bundle, settings: Settings) -> Iterator[AlertUnderTest]:
     """Every alert of the bundle as its rule will be."""
     scope, default = settings.scope, bundle.catalog.name
-    panels, places = rules.plotted(bundle), rules.places(bundle, settings)
+    annotations = model.annotation_texts(bundle, settings)
     recorded = {rule.record: _rule_files(rule.group) for rule in bundle.recording_rules}
     for alert in bundle.alerts:
-        words = rules.templates(alert, panels.get(alert.condition.expr), settings)
-        annotations = tuple((name, rules.filled(template, places)) for name, template in sorted(words.items()))
         used = [file for node in alert.condition.whole.walk() if isinstance(node, Recorded) for file in recorded.get(node.record, ())]
         loaded = tuple(dict.fromkeys([*used, *_rule_files(alert.group)]))
         groups = dict.fromkeys(group or default for group in (*map(_group, loaded), alert.group))
         order = tuple(dict.fromkeys(name for group in groups for name in (f"{group}.rules", group)))
-        yield AlertUnderTest(alert, scope, annotations, loaded, order)
+        yield AlertUnderTest(alert, scope, tuple(annotations[alert.name].items()), loaded, order)
 
 
 def _rule_files(group: str) -> list[str]:
@@ -60,7 +58,7 @@ def texts(tested: AlertUnderTest) -> list[str]:
 
 
 def _lines(tested: AlertUnderTest, step: int, several: list[Case]) -> Iterator[str]:
-    yield from (rules.HEADER.rstrip("\n"), f"rule_files: {json.dumps(tested.rule_files)}", f"evaluation_interval: {duration(step)}")
+    yield from (HEADER.rstrip("\n"), f"rule_files: {json.dumps(tested.rule_files)}", f"evaluation_interval: {duration(step)}")
     yield from (f"group_eval_order: {json.dumps(tested.group_order)}", "tests:")
     for case in several:
         yield from written(tested, case)
