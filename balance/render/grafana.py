@@ -1,6 +1,6 @@
 """Dashboards as Grafana's classic JSON: the only module that uses grafanalib.
 
-grafanalib 0.7.1 builds the skeleton; it writes for Grafana 5 to 9. `normalise` takes out what newer versions refuse or ignore, and
+grafanalib 0.7.1 builds the skeleton; it writes for Grafana 5 to 9. `_plain` takes out what newer versions refuse or ignore, and
 the panels' `extraJson` brings what they want, so that the result is valid under Grafana's own strict schemas and needs no migration.
 """
 
@@ -30,15 +30,19 @@ STEP = "60s"
 LINE_COLOR = "red"
 TIME_AND_VARIABLES = "${__url_time_range}&${__all_variables}"
 
-_DASHBOARD_KEYS = {"__inputs", "gnetId", "hideControls", "rows", "sharedCrosshair", "style", "id", "inputs"}
+_OBSOLETE: dict[str, tuple[str, ...]] = {
+    "": ("__inputs", "hideControls", "rows", "sharedCrosshair", "style"),
+    "list": ("auto", "auto_count", "auto_min", "useTags"),
+    "targets": ("hide", "interval", "intervalFactor", "metric", "query", "step", "target"),
+    "custom": ("displayMode",),
+    "scaleDistribution": ("log",),
+}
+"""Keys that grafanalib writes and newer versions of Grafana refuse or ignore, by the key of the object or list that they are in."""
+_ROW_KEYS = ("type", "id", "title", "collapsed", "panels", "gridPos")
 _PANEL_KEYS = (
     "id", "type", "title", "description", "gridPos", "datasource", "links", "transparent", "targets", "transformations",
     "fieldConfig", "options",
 )  # fmt: skip
-_TARGET_KEYS = {"intervalFactor", "metric", "query", "step", "target", "interval", "hide"}
-_VARIABLE_KEYS = {"useTags", "tagsQuery", "tagValuesQuery", "auto", "auto_min", "auto_count"}
-_CUSTOM_KEYS = {"axisSoftMin", "axisSoftMax", "displayMode"}
-_DEFAULTS_KEYS = {"columns", "decimals"}
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,7 @@ def _dashboard(dashboard: Dashboard, settings: Settings, form: Form) -> Json:
     ids = [panel["id"] for top in model["panels"] for panel in (top, *top.get("panels", ()))]
     if len(set(ids)) != len(ids):
         raise RenderError("two panels get the same id", where=f"dashboard {dashboard.name!r}", cure="change one of the titles")
-    return normalise(model)
+    return _normalised(model)
 
 
 def _chosen(*labels: str, matchers: Iterable[Matcher] = ()) -> str:
@@ -312,60 +316,47 @@ def _mappings(panel: Panel) -> list[Json]:
     return mappings
 
 
-def _plain(value: Any, key: str = "") -> Any:
-    """grafanalib's objects as dictionaries and lists, without nulls but the base threshold's."""
+def _plain(value: Any, place: str = "") -> Any:
+    """grafanalib's objects as dictionaries and lists, without obsolete keys, and without nulls except that of the base threshold.
+
+    `place` is the key of the object or list that holds the value.
+    """
     if isinstance(value, dict):
-        return {name: _plain(item, name) for name, item in value.items() if item is not None or (key == "steps" and name == "value")}
+        kept = ((key, item) for key, item in value.items() if key not in _OBSOLETE.get(place, ()))
+        return {key: _plain(item, key) for key, item in kept if item is not None or (place, key) == ("steps", "value")}
     if isinstance(value, (list, tuple)):
-        return [_plain(item, key) for item in value]
-    return value if isinstance(value, _SCALARS) else _plain(value.to_json_data(), key)
+        return [_plain(item, place) for item in value]
+    return value if isinstance(value, (str, int, float, type(None))) else _plain(value.to_json_data(), place)
 
 
-_SCALARS = (str, int, float, type(None))
-
-
-def normalise(model: Json) -> Json:
-    """grafanalib's JSON as Grafana 10 and later write it: no obsolete keys, no empty choices."""
-    model = {key: value for key, value in model.items() if key not in _DASHBOARD_KEYS}
+def _normalised(model: Json) -> Json:
+    """grafanalib's JSON as Grafana 10 and later write it."""
     model["timepicker"] = {}
-    model["templating"]["list"] = [_variable(variable) for variable in model["templating"]["list"]]
+    model["templating"]["list"] = [_normal_variable(variable) for variable in model["templating"]["list"]]
     model["panels"] = [_normal_panel(panel) for panel in model["panels"]]
     return model
 
 
-def _variable(variable: Json) -> Json:
-    variable = {key: value for key, value in variable.items() if key not in _VARIABLE_KEYS}
-    variable["current"] = _current(variable["current"], multi=variable["multi"])
+def _normal_variable(variable: Json) -> Json:
+    """A variable whose first choice is in the form that Grafana saves: lists where several may be chosen."""
+    text, multi = variable["current"]["text"], variable["multi"]
+    value = "$__all" if text == "All" else variable["current"]["value"]
+    variable["current"] = {"selected": True, "text": [text] if multi else text, "value": [value] if multi else value}
     if variable["type"] == "datasource":
         variable["refresh"] = 1
         variable.pop("sort")
     return variable
 
 
-def _current(current: Json, *, multi: bool) -> Json:
-    """The variable's first choice, in the form that Grafana saves: lists where several may be chosen."""
-    value = "$__all" if current["text"] == "All" else current["value"]
-    chosen = {"text": [current["text"]], "value": [value]} if multi else {"text": current["text"], "value": value}
-    return {"selected": True, **chosen}
-
-
 def _normal_panel(panel: Json) -> Json:
     if panel["type"] == "row":
-        row = {key: panel[key] for key in ("type", "id", "title", "collapsed", "panels", "gridPos")}
-        return {**row, "panels": [_normal_panel(inside) for inside in row["panels"]]}
-    panel = {key: panel[key] for key in _PANEL_KEYS if panel.get(key) not in (None, [], "")}
+        return {**{key: panel[key] for key in _ROW_KEYS}, "panels": [_normal_panel(inside) for inside in panel["panels"]]}
+    panel = {key: panel[key] for key in _PANEL_KEYS if panel.get(key, "") not in ([], "")}
     if panel["type"] == "text":
-        return _without(panel, {"fieldConfig"})
-    panel["targets"] = [{"range": True, **_without(target, _TARGET_KEYS)} for target in panel["targets"]]
-    defaults = panel["fieldConfig"]["defaults"] = _without(panel["fieldConfig"]["defaults"], _DEFAULTS_KEYS)
-    defaults["custom"] = _without(defaults["custom"], _CUSTOM_KEYS)
-    if "scaleDistribution" in defaults["custom"]:
-        defaults["custom"]["scaleDistribution"] = {"type": "linear"}
+        panel.pop("fieldConfig")
+    else:
+        panel["targets"] = [{"range": True, **target} for target in panel["targets"]]
     return panel
-
-
-def _without(mapping: Json, keys: set[str]) -> Json:
-    return {key: value for key, value in mapping.items() if key not in keys}
 
 
 def _shared(model: Json) -> Json:
