@@ -79,7 +79,7 @@ class _Around:
             return ""
         name = self._routing.route(severity).receiver
         receiver = next(receiver for receiver in self._routing.receivers if receiver.name == name)
-        return f": told to `{name}` by {', '.join(receiver.integrations)}"
+        return f", notifies `{name}` via {', '.join(receiver.integrations)}"
 
     def neighbours(self, alert: Alert, prose: Runbook) -> list[Alert]:
         """The alerts that the prose mentions, then those that look at the same metrics; not too many."""
@@ -101,7 +101,7 @@ def _page(around: _Around, settings: Settings, alert: Alert, prose: Runbook, rul
         "fires": "at once" if wait == "0s" else f"after {wait}",
         "keeps": rule.get("keep_firing_for"),
         "thresholds": [_threshold(threshold, settings) for threshold in compared],
-        "labels": ", ".join([*sorted(condition.labels), *(f"{label} (not always)" for label in sorted(optional))]),
+        "labels": ", ".join([*sorted(condition.labels), *(f"{label} (optional)" for label in sorted(optional))]),
         "panel": _panel(around.plots.get(condition.expr), rule),
         "expr": rule["expr"],
         "neighbours": around.neighbours(alert, prose),
@@ -121,7 +121,7 @@ def _reference(bundle: Bundle) -> dict[str, list[dict[str, Any]]]:
     for where, expr in bundle.expressions():
         for metric in expr.metrics():
             used.setdefault(metric.name, {})[where] = None
-    headings = {**bundle.catalog.headings, "Metrics of Prometheus and of other runtimes": bundle.catalog.external}
+    headings = {**bundle.catalog.headings, "External Metrics": bundle.catalog.external}
     return {
         heading: [_metric(metric, bundle.unplotted.get(metric, ""), list(used.get(metric.name, ()))) for metric in metrics]
         for heading, metrics in headings.items()
@@ -146,8 +146,8 @@ def _metric(metric: Metric, unplotted: str, places: list[str]) -> dict[str, Any]
 
 def _going(metric: Metric) -> str:
     """What becomes of a name; empty if it stays."""
-    words = f"deprecated since version {metric.deprecated_since} of the catalog, and shown until version {metric.remove_after}"
-    return f"was called `{metric.renamed_from}`, which is {words}" if metric.renamed_from else words if metric.remove_after else ""
+    words = f"deprecated since version {metric.deprecated_since} of the catalog, exposed until version {metric.remove_after}"
+    return f"formerly `{metric.renamed_from}`: {words}" if metric.renamed_from else words if metric.remove_after else ""
 
 
 def _allowed(label: Label) -> str:

@@ -45,14 +45,14 @@ def test_every_alert_has_a_page_and_a_line_in_the_index(bundle: Bundle, pages: d
 
 def test_the_facts_of_a_page_are_those_of_the_rule_under_the_settings(pages: dict[str, str]) -> None:
     page = pages["runbooks/BalanceHighErrorRate.md"]
-    assert "| Severity | warning: " in page
+    assert "| Severity | warning, notifies " in page
     assert "| Fires | after 1m30s |" in page
     assert "| Threshold | `error_ratio`: 0.02 (ratio). One request in twenty" in page
     assert "> 0.02" in queries(page)[0]
     assert "| Threshold | `min_requests`: 100 (requests). " in page
     assert "| Panel | [Balance: Error Rate](https://graphs.test/d/balance?viewPanel=" in page
-    assert "| Stays | firing for 5m after" in pages["runbooks/BalanceCircuitBreakerOpen.md"]
-    assert "| Labels | job, instance (not always) |" in pages["runbooks/BalanceDown.md"]
+    assert "| Keeps firing | for 5m after the condition has ended |" in pages["runbooks/BalanceCircuitBreakerOpen.md"]
+    assert "| Labels | job, instance (optional) |" in pages["runbooks/BalanceDown.md"]
 
 
 def test_every_query_is_promql_and_asks_for_the_job_alone(pages: dict[str, str]) -> None:
@@ -95,17 +95,17 @@ def test_the_reference_has_every_metric_under_the_headings_of_the_seed(bundle: B
 
 
 def test_a_page_says_who_is_told_as_the_routes_say_it(pages: dict[str, str]) -> None:
-    assert "| Severity | critical: told to `page` by pagerduty, slack |" in pages["runbooks/BalanceDown.md"]
+    assert "| Severity | critical, notifies `page` via pagerduty, slack |" in pages["runbooks/BalanceDown.md"]
     receivers = {"page": {"pagerduty": None}}
     changed = made(*collect.collect(replace(SETTINGS, alertmanager=AlertmanagerSettings(receivers=receivers))))
-    assert "| Severity | critical: told to `page` by slack |" in changed["runbooks/BalanceDown.md"]
+    assert "| Severity | critical, notifies `page` via slack |" in changed["runbooks/BalanceDown.md"]
 
 
 def test_an_alert_without_prose_has_a_page_with_the_facts_alone(bundle: Bundle) -> None:
     pages = made(replace(bundle, runbooks=()), SETTINGS)
     page = pages["runbooks/BalanceHighErrorRate.md"]
     assert "| Threshold | `error_ratio`: 0.02" in page
-    assert "| Owner | nobody |" in page
+    assert "| Owner | none |" in page
     assert "## Meaning" not in page
 
 
