@@ -17,14 +17,14 @@ from balance.render.artifact import Artifact
 def made_up(bundle: Bundle, settings: Settings) -> Stage:
     """Samples that are made up, the same on every machine."""
     database = synthetic.database(bundle, settings)
-    return Stage(bundle.dashboards, asking(database, synthetic.SPAN), synthetic.SPAN, database.scope, settings.runbook_base, "made-up samples")
+    return Stage(bundle.dashboards, asking(database, synthetic.SPAN), synthetic.SPAN, database.scope, settings.runbook_base, "synthetic samples")
 
 
 def measured(bundle: Bundle, settings: Settings, prometheus: str, seconds: int) -> Stage:
     """What the Prometheus at that URL recorded over the last so many seconds."""
     span = recorded.span(int(time.time()), seconds, settings)
     scope = recorded.scope(span, settings)
-    ask = recorded.asking(Prometheus(prometheus, timeout=recorded.PATIENCE), bundle, span, scope)
+    ask = recorded.asking(Prometheus(prometheus, timeout=recorded.QUERY_TIMEOUT), bundle, span, scope)
     return Stage(bundle.dashboards, ask, span, scope, settings.runbook_base, f"from {prometheus}")
 
 

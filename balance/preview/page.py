@@ -57,7 +57,7 @@ def page(dashboard: Dashboard, stage: Stage, refresh: int = 0) -> str:
 
 def problem(title: str, lines: Sequence[str], refresh: int) -> str:
     """A page that says why there is no other."""
-    return _page(title, "Nothing can be drawn.", "", f'<pre class="problem" role="alert">{escape(chr(10).join(lines))}</pre>', refresh)
+    return _page(title, "The dashboards cannot be drawn.", "", f'<pre class="problem" role="alert">{escape(chr(10).join(lines))}</pre>', refresh)
 
 
 def _page(title: str, words: str, links: str, main: str, refresh: int) -> str:

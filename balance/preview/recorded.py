@@ -14,18 +14,18 @@ from balance.preview.curves import Ask, Curve, Span, in_order
 from balance.promql.selectors import Expr
 from balance.promql.text import Scope, duration, text
 
-POINTS = 240
+MAX_POINTS = 240
 """At most so many moments: more than one for every three pixels shows nothing more."""
-AT_ONCE = 4
+CONCURRENT_QUERIES = 4
 """Questions that are open at a time."""
-PATIENCE, BUDGET = 10.0, 60.0
+QUERY_TIMEOUT, TOTAL_TIMEOUT = 10.0, 60.0
 """Seconds for one answer, and for all of them."""
 
 
 def span(now: int, length: int, settings: Settings) -> Span:
     """The last `length` seconds, in steps of the scrape interval or a multiple of it."""
     scrape = settings.prometheus.scrape_interval
-    step = max(1, -(-length // (POINTS * scrape))) * scrape
+    step = max(1, -(-length // (MAX_POINTS * scrape))) * scrape
     end = now // step * step
     return Span(end - length // step * step, end, step)
 
@@ -39,11 +39,11 @@ def scope(span: Span, settings: Settings) -> Scope:
 def asking(server: Prometheus, bundle: Bundle, span: Span, scope: Scope) -> Ask:
     """Answers from a Prometheus: all that the dashboards ask for is asked at once. Raises `LiveError` if the server cannot be asked at all."""
     list(server.range("vector(1)", span.end, span.end, span.step))
-    until = time.monotonic() + BUDGET
+    until = time.monotonic() + TOTAL_TIMEOUT
 
     def answer(query: str) -> tuple[Curve, ...]:
         if time.monotonic() > until:
-            raise LiveError(f"not asked: the server took {BUDGET:g} s for what was asked before", cure="look back less far: --since")
+            raise LiveError(f"query skipped: the earlier ones took {TOTAL_TIMEOUT:g} s", cure="choose a shorter time span: --since")
         return curves(server, query, span)
 
     def written(expr: Expr, *, job: bool = False) -> str:
@@ -52,7 +52,7 @@ def asking(server: Prometheus, bundle: Bundle, span: Span, scope: Scope) -> Ask:
     queries = {written(query.expr) for board in bundle.dashboards for panel in board.panels for query in panel.queries}
     queries |= {written(annotation.expr, job=annotation.job) for board in bundle.dashboards for annotation in board.annotations}
     answers: dict[str, Future[tuple[Curve, ...]]] = {}
-    with ThreadPoolExecutor(AT_ONCE) as pool:
+    with ThreadPoolExecutor(CONCURRENT_QUERIES) as pool:
         answers.update({query: pool.submit(answer, query) for query in sorted(queries)})
     return lambda expr, *, job=False: answers[written(expr, job=job)].result()
 

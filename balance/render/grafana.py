@@ -79,7 +79,7 @@ def _dashboard(dashboard: Dashboard, settings: Settings, form: Form) -> Json:
     model: Json = _plain(skeleton)
     ids = [panel["id"] for top in model["panels"] for panel in (top, *top.get("panels", ()))]
     if len(set(ids)) != len(ids):
-        raise RenderError("two panels get the same id", where=f"dashboard {dashboard.name!r}", cure="change one of the titles")
+        raise RenderError("two panels have the same id", where=f"dashboard {dashboard.name!r}", cure="rename one of them")
     return _normalised(model)
 
 

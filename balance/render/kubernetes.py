@@ -17,7 +17,7 @@ from balance.render.artifact import HEADER, Artifact, Json, yaml_text
 _MEBI = 1024 * 1024
 _GOING = 5
 """Seconds from a pod's end, in which proxies learn that it goes, until it is told to stop."""
-LARGEST = 1024 * 1024
+CONFIG_MAP_LIMIT = 1024 * 1024
 """Bytes that the data of a ConfigMap may have."""
 _NO_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
 """What JSON may hold as it is and YAML may not, or takes for the end of a line."""
@@ -35,7 +35,7 @@ def objects(bundle: Bundle, settings: Settings, groups: list[Json], dashboards: 
     for board, text in dashboards.items():
         own = f"{name}-dashboard-{_dns(board)}"
         if names.setdefault(own, board) != board:
-            raise RenderError(f"the dashboards {names[own]!r} and {board!r} would both be the ConfigMap {own}", cure="rename one of them")
+            raise RenderError(f"dashboards {names[own]!r} and {board!r} have the same ConfigMap name {own}", cure="rename one of them")
         artifacts.append(Artifact(f"kubernetes/dashboard-{board}.yaml", _config_map(own, settings, board, text)))
     return artifacts
 
@@ -81,7 +81,7 @@ def _running(name: str, bundle: Bundle, settings: Settings) -> dict[str, Json]:
     place = replace(settings, kubernetes=replace(chosen, namespace=(*chosen.service_namespaces, chosen.namespace)[0]))
     if chosen.max_replicas < chosen.replicas:
         raise RenderError(
-            f"is {chosen.max_replicas}, fewer than the {chosen.replicas} of kubernetes.replicas", where="kubernetes.max_replicas", cure="raise it"
+            f"must be at least kubernetes.replicas ({chosen.replicas}), got {chosen.max_replicas}", where="kubernetes.max_replicas", cure="raise it"
         )
     ports = {chosen.port if port == "metrics" else port: number for port, number in workload.ports.items()}
 
@@ -165,8 +165,12 @@ def _container(name: str, workload: Workload, settings: Settings, ports: Mapping
 def _config_map(name: str, settings: Settings, board: str, text: str) -> str:
     """The JSON stands as it is in a block of the YAML: a change in a dashboard is the same change here."""
     chosen = settings.kubernetes
-    if (size := len(text.encode())) > LARGEST:
-        raise RenderError(f"has {size} bytes; a ConfigMap holds {LARGEST}", where=f"dashboard {board!r}", cure="make two dashboards of it")
+    if (size := len(text.encode())) > CONFIG_MAP_LIMIT:
+        raise RenderError(
+            f"{size} bytes are too many for a ConfigMap (at most {CONFIG_MAP_LIMIT})",
+            where=f"dashboard {board!r}",
+            cure="split it into two dashboards",
+        )
     head = _object("v1", "ConfigMap", name, settings, {}, chosen.dashboard_labels, chosen.dashboard_annotations)
     lines = _NO_YAML.sub(lambda found: f"\\u{ord(found[0]):04x}", text).splitlines(keepends=True)
     return HEADER + yaml_text(head) + f"data:\n  {board}.json: |\n" + "".join(f"    {line}" for line in lines)

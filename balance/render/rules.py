@@ -7,6 +7,7 @@ rule files, so the two cannot differ.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from importlib.resources import files
 from typing import Literal
 
@@ -39,9 +40,9 @@ def groups(evaluated: Json, *kinds: Kind, only: str = "") -> list[Json]:
     two have one name.
     """
     found = [group for kind in kinds for group in evaluated[kind]["groups"] if only in ("", group["name"].removesuffix(".rules"))]
-    names = [group["name"] for group in found]
-    if len(set(names)) != len(names):
-        raise RenderError(f"two rule groups have one name: {choices(names)}", cure="name the groups of alerts and recording rules differently")
+    counts = Counter(group["name"] for group in found)
+    if repeated := [name for name, count in counts.items() if count > 1]:
+        raise RenderError(f"duplicate rule group: {choices(repeated)}", cure="give the groups of alerts and of recording rules different names")
     return [{"name": group["name"], "rules": [_ordered(rule) for rule in group["rules"]]} for group in found]
 
 
@@ -77,7 +78,7 @@ def evaluate(bundle: Bundle, settings: Settings) -> Json:
     try:
         text = _jsonnet.evaluate_snippet("balance", program, import_callback=read)
     except RuntimeError as error:
-        raise RenderError(str(error).strip().splitlines()[0], where=LIBRARIES[0], cure="mend the mixin or the model it reads") from None
+        raise RenderError(str(error).strip().splitlines()[0], where=LIBRARIES[0], cure="correct the mixin or the model it reads") from None
     result: Json = json.loads(text)
     return result
 

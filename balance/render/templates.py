@@ -33,7 +33,7 @@ def expand(template: str, labels: Mapping[str, str], value: float) -> str:
     pieces = _ACTION.split(template)  # texts at even places, actions at odd ones
     text, end = _block(pieces, 0, labels, value, "")
     if end < len(pieces):
-        raise RenderError(f"{{{{ {pieces[end]} }}}} without a beginning", where=template, cure="mend the template")
+        raise RenderError(f"unexpected {{{{ {pieces[end]} }}}}", where=template, cure="remove it, or open a block before it")
     return text
 
 
@@ -50,7 +50,7 @@ def _block(pieces: list[str], at: int, labels: Mapping[str, str], value: float, 
             if at < len(pieces) and pieces[at] == "else":
                 otherwise, at = _block(pieces, at + 1, labels, value, dot)
             if at >= len(pieces):
-                raise RenderError(f"{{{{ {keyword} {argument} }}}} without an end", cure="mend the template")
+                raise RenderError(f"{{{{ {keyword} {argument} }}}} is not closed", cure="add {{ end }}")
             text += then if given else otherwise
         else:
             text += _value(pieces[at], labels, value, dot)
@@ -70,10 +70,10 @@ def _value(pipeline: str, labels: Mapping[str, str], value: float, dot: str) -> 
     elif argument == "$value" and functions:
         result = repr(value)
     else:
-        raise RenderError(f"{{{{ {pipeline} }}}} in an annotation", cure="use $labels.NAME, or $value and texts with a function")
+        raise RenderError(f"unsupported template action {{{{ {pipeline} }}}}", cure="use $labels.NAME, or $value or a string with a function")
     for function in functions:
         if function not in FUNCTIONS:
-            raise RenderError(f"no template function {function!r}", cure=f"choices: {', '.join(FUNCTIONS)}")
+            raise RenderError(f"unknown template function {function!r}", cure=f"choices: {', '.join(FUNCTIONS)}")
         result = FUNCTIONS[function](float(result))
     return result
 

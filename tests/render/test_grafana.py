@@ -204,7 +204,7 @@ def test_the_diff_of_a_change_to_one_panel_touches_that_panel_alone(main: Dashbo
 
 def test_two_panels_with_one_id_are_refused(main: Dashboard, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(grafana, "panel_id", lambda dashboard, title: 1)
-    with pytest.raises(RenderError, match="two panels get the same id"):
+    with pytest.raises(RenderError, match="two panels have the same id"):
         render(main, SETTINGS)
 
 

@@ -120,14 +120,14 @@ def test_a_bundle_without_rules_makes_no_rule_object(bundle: Bundle) -> None:
 
 
 def test_two_dashboards_that_kubernetes_would_call_the_same_are_refused(bundle: Bundle) -> None:
-    with pytest.raises(RenderError, match="the dashboards 'a_b' and 'a-b' would both be the ConfigMap balance-dashboard-a-b"):
+    with pytest.raises(RenderError, match="dashboards 'a_b' and 'a-b' have the same ConfigMap name balance-dashboard-a-b"):
         kubernetes.objects(bundle, SETTINGS, [], {"a_b": "{}", "a-b": "{}"})
 
 
 def test_a_dashboard_that_no_config_map_can_hold_is_refused(bundle: Bundle) -> None:
-    kubernetes.objects(bundle, SETTINGS, [], {"big": "x" * kubernetes.LARGEST})
-    with pytest.raises(RenderError, match="'big': has 1048577 bytes; a ConfigMap holds 1048576"):
-        kubernetes.objects(bundle, SETTINGS, [], {"big": "x" * (kubernetes.LARGEST + 1)})
+    kubernetes.objects(bundle, SETTINGS, [], {"big": "x" * kubernetes.CONFIG_MAP_LIMIT})
+    with pytest.raises(RenderError, match=r"'big': 1048577 bytes are too many for a ConfigMap \(at most 1048576\)"):
+        kubernetes.objects(bundle, SETTINGS, [], {"big": "x" * (kubernetes.CONFIG_MAP_LIMIT + 1)})
 
 
 @pytest.mark.parametrize("settings", [SETTINGS, CHOSEN])
@@ -180,7 +180,7 @@ def test_how_many_run_and_from_which_image_are_settings(bundle: Bundle) -> None:
     assert (container["image"], container["resources"]["requests"]["cpu"]) == ("images.example/balance:1", "1")
     spec = objects["autoscaler.yaml"]["spec"]
     assert (spec["minReplicas"], spec["maxReplicas"]) == (3, 3)
-    with pytest.raises(RenderError, match=r"kubernetes\.max_replicas: is 2, fewer than the 3 of kubernetes\.replicas"):
+    with pytest.raises(RenderError, match=r"kubernetes\.max_replicas: must be at least kubernetes\.replicas \(3\), got 2"):
         made(bundle, replace(SETTINGS, kubernetes=replace(chosen, max_replicas=2)))
 
 

@@ -46,11 +46,11 @@ def test_values_are_written_as_prometheus_writes_them(tmp_path: Path, program: C
 @pytest.mark.parametrize(
     ("template", "message"),
     [
-        ("{{ $value | shout }}", "no template function 'shout'"),
-        ("{{ $value }}", "{{ $value }} in an annotation"),
-        ("{{ range query }}", "{{ range query }} in an annotation"),
-        ("{{ with $labels.x }}", "without an end"),
-        ("{{ end }}", "{{ end }} without a beginning"),
+        ("{{ $value | shout }}", "unknown template function 'shout'"),
+        ("{{ $value }}", "unsupported template action {{ $value }}"),
+        ("{{ range query }}", "unsupported template action {{ range query }}"),
+        ("{{ with $labels.x }}", "{{ with $labels.x }} is not closed"),
+        ("{{ end }}", "unexpected {{ end }}"),
     ],
 )
 def test_what_we_do_not_know_is_refused(template: str, message: str) -> None:

@@ -252,7 +252,9 @@ class _BranchSeries:
                     trial = self._trial(self._added(trial.lines, other, scale))
             if fits(trial):
                 return trial.lines
-        raise QueryError(f"no series found for the value {float(value):g}", where=f"alert {self.tested.alert.name}", cure="choose another threshold")
+        raise QueryError(
+            f"cannot find series that give the value {float(value):g}", where=f"alert {self.tested.alert.name}", cure="choose another threshold"
+        )
 
     def _added(self, lines: Lines, other: Comparison, scale: int) -> Lines:
         """More series, beside those that the branch's expression looks at, so that something else holds too."""

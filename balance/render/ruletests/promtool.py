@@ -52,8 +52,10 @@ def _judge(tested: AlertUnderTest, case: Case, *, raised: bool, fired: bool) -> 
     """Refuse a case that is to fire and does not, or is to be silent and is not."""
     if case.fires == fired == raised:
         return
-    what = "fires" if fired else "is pending for a moment" if raised else "does not fire"
-    raise RenderError(f"the case {case.name!r} {what}", where=f"alert {tested.alert.name}", cure="mend the condition or its threshold")
+    what = "fires" if fired else "becomes pending" if raised else "does not fire"
+    raise RenderError(
+        f"the alert {what} in test case {case.name!r}", where=f"alert {tested.alert.name}", cure="correct the condition or its threshold"
+    )
 
 
 def _quoted(text: str) -> str:
