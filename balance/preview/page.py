@@ -23,12 +23,12 @@ from balance.preview.draw import draw
 from balance.preview.view import Mark, View
 from balance.promql.text import Scope
 
-MOST = 100
+MAX_SERIES = 100
 """So many series of a query are drawn; more are no picture."""
 
 
 @dataclass(frozen=True)
-class Stage:
+class PageContext:
     """What all panels of a page share. `runbooks` begins the addresses of runbooks, `source` says where the figures are from."""
 
     dashboards: Sequence[Dashboard]
@@ -45,17 +45,17 @@ class Stage:
         return next((f"{dashboard.name}.html" for dashboard in self.dashboards if dashboard.uid == link.dashboard), "")
 
 
-def page(dashboard: Dashboard, stage: Stage, refresh: int = 0) -> str:
+def page(dashboard: Dashboard, stage: PageContext, refresh: int = 0) -> str:
     """The page of a dashboard. With `refresh`, it asks for itself anew every so many seconds."""
     marks, faults = _marks(dashboard, stage)
     rows = "\n".join(_row(row, stage, marks) for row in dashboard.rows)
     begin, end = (datetime.fromtimestamp(at, UTC) for at in (stage.span.start, stage.span.end))
     words = f"{dashboard.description} {begin:%Y-%m-%d %H:%M} to {end:%H:%M} UTC{stage.source and f', {stage.source}'}."
-    links = " ".join(_to(other, current=other is dashboard) for other in stage.dashboards)
-    return _page(dashboard.title, escape(words), links, _told(marks, faults) + rows, refresh)
+    links = " ".join(_nav_link(other, current=other is dashboard) for other in stage.dashboards)
+    return _page(dashboard.title, escape(words), links, _marks_summary(marks, faults) + rows, refresh)
 
 
-def problem(title: str, lines: Sequence[str], refresh: int) -> str:
+def error_page(title: str, lines: Sequence[str], refresh: int) -> str:
     """A page that says why there is no other."""
     return _page(title, "The dashboards cannot be drawn.", "", f'<pre class="problem" role="alert">{escape(chr(10).join(lines))}</pre>', refresh)
 
@@ -71,12 +71,12 @@ def _resource(name: str) -> Template:
     return Template((files(__package__ or "") / name).read_text(encoding="utf-8"))
 
 
-def _to(dashboard: Dashboard, *, current: bool) -> str:
+def _nav_link(dashboard: Dashboard, *, current: bool) -> str:
     here = ' aria-current="page"' if current else ""
     return f'<a href="{dashboard.name}.html"{here}>{escape(dashboard.title)}</a>'
 
 
-def _row(row: Row, stage: Stage, marks: Sequence[Mark]) -> str:
+def _row(row: Row, stage: PageContext, marks: Sequence[Mark]) -> str:
     """A row; one that is collapsed in Grafana can be closed here, and is open at first."""
     title = f"<h2>{escape(row.title)}</h2>"
     panels = "\n".join(_panel(panel, stage, tuple(marks)) for panel in row.panels)
@@ -87,49 +87,49 @@ def _row(row: Row, stage: Stage, marks: Sequence[Mark]) -> str:
     return f'<section aria-label="{escape(row.title)}">{title}\n{inside}</section>'
 
 
-def _panel(panel: Panel, stage: Stage, marks: tuple[Mark, ...]) -> str:
+def _panel(panel: Panel, stage: PageContext, marks: tuple[Mark, ...]) -> str:
     answers: list[tuple[Curve, ...]] = []
     notes: list[str] = []
     try:
         for query in panel.queries:
             found = stage.ask(query.expr)
-            answers.append(found[:MOST])
-            notes += [f"{MOST} of {len(found)} series"] if len(found) > MOST else []
+            answers.append(found[:MAX_SERIES])
+            notes += [f"{MAX_SERIES} of {len(found)} series"] if len(found) > MAX_SERIES else []
         inside = draw(View(panel, stage.span, stage.scope, tuple(answers), marks, stage.lead))
     except BalanceError as error:
         inside = f'<p class="none" role="alert">{escape(str(error))}</p>'
-    links = [_onward(panel, link, address) for link in panel.links if not link.label and (address := stage.lead(link))]
-    beside = "".join((*(f"<small>{escape(note)}</small>" for note in notes), *links, _about(panel)))
+    links = [_panel_link(panel, link, address) for link in panel.links if not link.label and (address := stage.lead(link))]
+    beside = "".join((*(f"<small>{escape(note)}</small>" for note in notes), *links, _panel_help(panel)))
     title = escape(panel.title)
     place = f"grid-column: span {panel.width}; grid-row: span {panel.height}"
     return f'<article style="{place}" aria-label="{title}"><div class="head"><h3>{title}</h3>{beside}</div>{inside}</article>'
 
 
-def _onward(panel: Panel, link: Link, address: str) -> str:
+def _panel_link(panel: Panel, link: Link, address: str) -> str:
     """A link in the head of a panel; an arrow where the panel is too narrow for words."""
     title = escape(link.title)
     words = title if panel.width > 7 else "\u2197"
     return f'<a href="{escape(address)}" title="{title}" aria-label="{title}">{words}</a>'
 
 
-def _about(panel: Panel) -> str:
+def _panel_help(panel: Panel) -> str:
     """What a panel shows and what to look for, behind an i."""
     return f'<details class="about"><summary aria-label="About {escape(panel.title)}">i</summary><p>{escape(panel.description)}</p></details>'
 
 
-def _marks(dashboard: Dashboard, stage: Stage) -> tuple[list[Mark], list[str]]:
+def _marks(dashboard: Dashboard, stage: PageContext) -> tuple[list[Mark], list[str]]:
     """What happened in the span, and what could not be asked."""
     marks: list[Mark] = []
     faults = []
     for annotation in dashboard.annotations:
         try:
-            marks += (mark for curve in stage.ask(annotation.expr, job=annotation.job)[:MOST] for mark in _happened(annotation, curve))
+            marks += (mark for curve in stage.ask(annotation.expr, job=annotation.job)[:MAX_SERIES] for mark in _annotation_marks(annotation, curve))
         except BalanceError as error:
             faults.append(f"{annotation.name}: {error}")
     return sorted(marks, key=lambda mark: (mark.first, mark.name, mark.words)), faults
 
 
-def _happened(annotation: Annotation, curve: Curve) -> Iterator[Mark]:
+def _annotation_marks(annotation: Annotation, curve: Curve) -> Iterator[Mark]:
     words = f"{curve.called(annotation.title)} {curve.called(annotation.words)}".strip()
     first = None
     for place, value in enumerate((*curve.values, None)):
@@ -141,7 +141,7 @@ def _happened(annotation: Annotation, curve: Curve) -> Iterator[Mark]:
             first = None
 
 
-def _told(marks: Sequence[Mark], faults: Sequence[str]) -> str:
+def _marks_summary(marks: Sequence[Mark], faults: Sequence[str]) -> str:
     """The marks in words: a line to open."""
     if not (marks or faults):
         return ""

@@ -37,7 +37,7 @@ def configuration(routing: Routing, settings: Settings) -> str:
     """A complete ``alertmanager.yml`` for the routing as the settings change it."""
     routing = applied(routing, settings)
     muted = [name for route in routing.routes for name in route.mute]
-    times = [_time(time) for time in routing.mute_times if time.name in muted]
+    times = [_mute_time(time) for time in routing.mute_times if time.name in muted]
     document = {
         "templates": [TEMPLATES],
         "route": {"receiver": routing.fallback, "group_by": list(routing.group_by), "routes": [_route(route) for route in routing.routes]},
@@ -46,7 +46,7 @@ def configuration(routing: Routing, settings: Settings) -> str:
         "receivers": [
             {
                 "name": receiver.name,
-                **{f"{kind}_configs": [_written(integration, settings)] for kind, integration in sorted(receiver.integrations.items())},
+                **{f"{kind}_configs": [_integration(integration, settings)] for kind, integration in sorted(receiver.integrations.items())},
             }
             for receiver in routing.receivers
         ],
@@ -56,7 +56,7 @@ def configuration(routing: Routing, settings: Settings) -> str:
 
 def _route(route: Route) -> Json:
     return {
-        "matchers": [_equal("severity", route.severity)],
+        "matchers": [_matcher("severity", route.severity)],
         "receiver": route.receiver,
         "group_wait": duration(route.group_wait),
         "group_interval": duration(route.group_interval),
@@ -68,30 +68,30 @@ def _route(route: Route) -> Json:
 def _inhibition(inhibition: Inhibition) -> Json:
     return {
         "source_matchers": [
-            _equal("alertname", inhibition.source),
-            *(_equal(label, "") for label in inhibition.source_without),
-            _equal(SYNTHETIC, ""),  # a test of the channel silences nothing
+            _matcher("alertname", inhibition.source),
+            *(_matcher(label, "") for label in inhibition.source_without),
+            _matcher(SYNTHETIC, ""),  # a test of the channel silences nothing
         ],
-        "target_matchers": [f"alertname=~{quoted('|'.join(inhibition.targets))}", *(_equal(label, "") for label in inhibition.targets_without)],
+        "target_matchers": [f"alertname=~{quoted('|'.join(inhibition.targets))}", *(_matcher(label, "") for label in inhibition.targets_without)],
         "equal": list(inhibition.equal),
     }
 
 
-def _equal(label: str, value: str) -> str:
+def _matcher(label: str, value: str) -> str:
     return f"{label}={quoted(value)}"
 
 
-def _time(time: MuteTime) -> Json:
+def _mute_time(time: MuteTime) -> Json:
     return {"name": time.name, "time_intervals": [_hours(hours, time.location) for hours in time.hours]}
 
 
 def _hours(hours: Hours, location: str) -> Json:
-    times = [{"start_time": _clock(hours.begin), "end_time": _clock(hours.end)}]
+    times = [{"start_time": _time_of_day(hours.begin), "end_time": _time_of_day(hours.end)}]
     whole = (hours.begin, hours.end) == (0, 1440)
     return {"weekdays": [day for day in WEEK if day in hours.days], **({} if whole else {"times": times}), "location": location}
 
 
-def _clock(minutes: int) -> str:
+def _time_of_day(minutes: int) -> str:
     return f"{minutes // 60:02}:{minutes % 60:02}"
 
 
@@ -147,7 +147,7 @@ def _webhook(webhook: Webhook, secret: Callable[[str], str]) -> Json:
 _WRITERS: dict[type, Callable[[Any, Callable[[str], str]], Json]] = {Slack: _slack, PagerDuty: _pagerduty, Email: _email, Webhook: _webhook}
 
 
-def _written(integration: Integration, settings: Settings) -> Json:
+def _integration(integration: Integration, settings: Settings) -> Json:
     """An integration of a receiver, which is told of the end too; a secret's file is looked for in the folder for secrets."""
 
     def secret(name: str) -> str:

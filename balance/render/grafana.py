@@ -1,6 +1,6 @@
 """Dashboards as Grafana's classic JSON: the only module that uses grafanalib.
 
-grafanalib 0.7.1 builds the skeleton; it writes for Grafana 5 to 9. `_plain` takes out what newer versions refuse or ignore, and
+grafanalib 0.7.1 builds the skeleton; it writes for Grafana 5 to 9. `_as_json` takes out what newer versions refuse or ignore, and
 the panels' `extraJson` brings what they want, so that the result is valid under Grafana's own strict schemas and needs no migration.
 """
 
@@ -25,7 +25,7 @@ from balance.render.grafana_ids import DEFAULT_VERSION, SCHEMA_VERSIONS, panel_i
 
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
 INPUT = "DS_PROMETHEUS"
-STEP = "60s"
+ANNOTATION_STEP = "60s"
 """How often annotations are asked for."""
 LINE_COLOR = "red"
 TIME_AND_VARIABLES = "${__url_time_range}&${__all_variables}"
@@ -56,11 +56,11 @@ class Form:
 def render(dashboard: Dashboard, settings: Settings, form: Form = Form()) -> str:
     """The dashboard as JSON text with a final newline. Raises `RenderError` if two panels would get the same id."""
     model = _dashboard(dashboard, settings, form)
-    return json.dumps(_shared(model) if form.for_import else model, indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(_import_form(model) if form.for_import else model, indent=2, ensure_ascii=False) + "\n"
 
 
 def _dashboard(dashboard: Dashboard, settings: Settings, form: Form) -> Json:
-    scope = _scope(dashboard, settings)
+    scope = _dashboard_scope(dashboard, settings)
     skeleton = lib.Dashboard(
         title=dashboard.title,
         uid=dashboard.uid,
@@ -76,23 +76,24 @@ def _dashboard(dashboard: Dashboard, settings: Settings, form: Form) -> Json:
         annotations=lib.Annotations(list=[_annotation(annotation, scope) for annotation in dashboard.annotations]),
         panels=list(_Grid(dashboard, settings, scope).rows()),
     )
-    model: Json = _plain(skeleton)
+    model: Json = _as_json(skeleton)
     ids = [panel["id"] for top in model["panels"] for panel in (top, *top.get("panels", ()))]
     if len(set(ids)) != len(ids):
         raise RenderError("two panels have the same id", where=f"dashboard {dashboard.name!r}", cure="rename one of them")
     return _normalised(model)
 
 
-def _chosen(*labels: str, matchers: Iterable[Matcher] = ()) -> str:
+def _variable_matchers(*labels: str, matchers: Iterable[Matcher] = ()) -> str:
     """Matchers for what is chosen above the dashboard, and those that the settings add."""
     return ",".join(filter(None, (*(f'{label}=~"${label}"' for label in labels), matching(matchers))))
 
 
-def _scope(dashboard: Dashboard, settings: Settings) -> Scope:
+def _dashboard_scope(dashboard: Dashboard, settings: Settings) -> Scope:
     """Every selector is narrowed to what is chosen above the dashboard."""
     kept = (*settings.keep_labels, "job")
-    selector, recorded = _chosen(*kept, "instance", matchers=settings.matchers), _chosen(*kept, matchers=settings.recorded_matchers)
-    by_label = {variable.label: _chosen(variable.label) for variable in dashboard.variables}
+    selector = _variable_matchers(*kept, "instance", matchers=settings.matchers)
+    recorded = _variable_matchers(*kept, matchers=settings.recorded_matchers)
+    by_label = {variable.label: _variable_matchers(variable.label) for variable in dashboard.variables}
     return Scope(selector, "$__rate_interval", settings.thresholds, settings.keep, recorded, by_label)
 
 
@@ -109,7 +110,7 @@ def _annotation(annotation: Annotation, scope: Scope) -> Json:
         "hide": False,
         "iconColor": annotation.color,
         "expr": text(annotation.expr, replace(scope, selector=scope.recorded) if annotation.job else scope),
-        "step": STEP,
+        "step": ANNOTATION_STEP,
         "titleFormat": annotation.title,
         "textFormat": annotation.words,
     }
@@ -120,16 +121,16 @@ def _variables(dashboard: Dashboard, settings: Settings) -> Iterator[Any]:
     yield lib.Template(name="datasource", label="Data source", type="datasource", query="prometheus", default="default")
     common = {"type": "query", "dataSource": DATASOURCE, "multi": True, "includeAll": True, "allValue": ".+", "refresh": 2}
     everywhere = (*settings.keep_labels, "job", "instance")
-    choices: list[tuple[str, str, Metric]] = [(label, _titled(label), dashboard.presence) for label in everywhere]
+    choices: list[tuple[str, str, Metric]] = [(label, _label_title(label), dashboard.presence) for label in everywhere]
     choices += [(variable.label, variable.title, variable.metric) for variable in dashboard.variables]
     for place, (label, title, metric) in enumerate(choices):
         before = (earlier for earlier, *_ in choices[:place] if earlier in (*everywhere, *metric.label_names))
-        selector = _chosen(*before, matchers=settings.matchers)
-        query = f"label_values({_of_any_name(metric, selector)}, {label})"
+        selector = _variable_matchers(*before, matchers=settings.matchers)
+        query = f"label_values({_any_name_selector(metric, selector)}, {label})"
         yield lib.Template(name=label, label=title, query=query, default=settings.job if label == "job" else "All", **common)
 
 
-def _of_any_name(metric: Metric, selector: str) -> str:
+def _any_name_selector(metric: Metric, selector: str) -> str:
     """One selector for a metric, under all of its names: label_values() takes no `or`."""
     if not metric.renamed_from:
         return f"{metric.name}{{{selector}}}" if selector else metric.name
@@ -137,7 +138,7 @@ def _of_any_name(metric: Metric, selector: str) -> str:
     return f"{{{by_name},{selector}}}" if selector else f"{{{by_name}}}"
 
 
-def _titled(label: str) -> str:
+def _label_title(label: str) -> str:
     return label.replace("_", " ").capitalize()
 
 
@@ -185,7 +186,7 @@ class _Grid:
             "dataSource": DATASOURCE,
             "maxDataPoints": None,
             "targets": [_target(panel, query, _ref_id(index), self.scope) for index, query in enumerate(panel.queries)],
-            "thresholds": _steps(panel, self.scope),
+            "thresholds": _threshold_steps(panel, self.scope),
         }
         links = [_series_link(panel, link) for link in panel.links if link.label]
         kind, extra = _KINDS[panel.kind](panel)
@@ -294,7 +295,7 @@ def _ref_id(index: int) -> str:
     return (_ref_id(before - 1) if before else "") + chr(ord("A") + letter)
 
 
-def _steps(panel: Panel, scope: Scope) -> list[Json]:
+def _threshold_steps(panel: Panel, scope: Scope) -> list[Json]:
     """Grafana's threshold steps, ascending; the first one is the base, below all others, and has the value null.
 
     Where a line is drawn it is red. Where the value itself is coloured, it is green on the right side of all thresholds, red on the wrong
@@ -316,17 +317,17 @@ def _mappings(panel: Panel) -> list[Json]:
     return mappings
 
 
-def _plain(value: Any, place: str = "") -> Any:
+def _as_json(value: Any, place: str = "") -> Any:
     """grafanalib's objects as dictionaries and lists, without obsolete keys, and without nulls except that of the base threshold.
 
     `place` is the key of the object or list that holds the value.
     """
     if isinstance(value, dict):
         kept = ((key, item) for key, item in value.items() if key not in _OBSOLETE.get(place, ()))
-        return {key: _plain(item, key) for key, item in kept if item is not None or (place, key) == ("steps", "value")}
+        return {key: _as_json(item, key) for key, item in kept if item is not None or (place, key) == ("steps", "value")}
     if isinstance(value, (list, tuple)):
-        return [_plain(item, place) for item in value]
-    return value if isinstance(value, (str, int, float, type(None))) else _plain(value.to_json_data(), place)
+        return [_as_json(item, place) for item in value]
+    return value if isinstance(value, (str, int, float, type(None))) else _as_json(value.to_json_data(), place)
 
 
 def _normalised(model: Json) -> Json:
@@ -359,7 +360,7 @@ def _normal_panel(panel: Json) -> Json:
     return panel
 
 
-def _shared(model: Json) -> Json:
+def _import_form(model: Json) -> Json:
     """The form for import by hand: Grafana asks for the data source and puts it in place of ``${DS_PROMETHEUS}``."""
     model["templating"]["list"] = [variable for variable in model["templating"]["list"] if variable["type"] != "datasource"]
     body = json.loads(json.dumps(model).replace("${datasource}", f"${{{INPUT}}}"))

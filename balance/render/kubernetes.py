@@ -14,12 +14,12 @@ from balance.monitoring.workload import Workload
 from balance.promql.text import duration
 from balance.render.artifact import HEADER, Artifact, Json, yaml_text
 
-_MEBI = 1024 * 1024
-_GOING = 5
+_MIB = 1024 * 1024
+_PRE_STOP_SECONDS = 5
 """Seconds from a pod's end, in which proxies learn that it goes, until it is told to stop."""
 CONFIG_MAP_LIMIT = 1024 * 1024
 """Bytes that the data of a ConfigMap may have."""
-_NO_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
+_UNSAFE_IN_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
 """What JSON may hold as it is and YAML may not, or takes for the end of a line."""
 
 
@@ -28,25 +28,29 @@ def objects(bundle: Bundle, settings: Settings, groups: list[Json], dashboards: 
 
     Raises `RenderError` if an object cannot be called or held as Kubernetes demands.
     """
-    name = settings.kubernetes.name or _dns(bundle.catalog.name)
-    made = {"rules": _rule(name, settings, groups), "servicemonitor": _monitor(name, settings), **_running(name, bundle, settings)}
+    name = settings.kubernetes.name or _dns_label(bundle.catalog.name)
+    made = {
+        "rules": _prometheus_rule(name, settings, groups),
+        "servicemonitor": _service_monitor(name, settings),
+        **_workload_objects(name, bundle, settings),
+    }
     artifacts = [Artifact(f"kubernetes/{file}.yaml", HEADER + yaml_text(document)) for file, document in made.items() if document]
     names: dict[str, str] = {}
     for board, text in dashboards.items():
-        own = f"{name}-dashboard-{_dns(board)}"
+        own = f"{name}-dashboard-{_dns_label(board)}"
         if names.setdefault(own, board) != board:
             raise RenderError(f"dashboards {names[own]!r} and {board!r} have the same ConfigMap name {own}", cure="rename one of them")
         artifacts.append(Artifact(f"kubernetes/dashboard-{board}.yaml", _config_map(own, settings, board, text)))
     return artifacts
 
 
-def _rule(name: str, settings: Settings, groups: list[Json]) -> Json | None:
+def _prometheus_rule(name: str, settings: Settings, groups: list[Json]) -> Json | None:
     if not groups:
         return None
     return _object("monitoring.coreos.com/v1", "PrometheusRule", name, settings, {"spec": {"groups": groups}})
 
 
-def _monitor(name: str, settings: Settings) -> Json:
+def _service_monitor(name: str, settings: Settings) -> Json:
     """Scrapes Services under the job that the rules select: the operator would call it after each Service."""
     chosen = settings.kubernetes
     spec: dict[str, Any] = {
@@ -69,7 +73,7 @@ def _service_labels(name: str, settings: Settings) -> dict[str, str]:
     return dict(settings.kubernetes.service_labels) or {"app.kubernetes.io/name": name}
 
 
-def _running(name: str, bundle: Bundle, settings: Settings) -> dict[str, Json]:
+def _workload_objects(name: str, bundle: Bundle, settings: Settings) -> dict[str, Json]:
     """A Deployment, as many replicas as its load wants, of which one at a time may be moved; a Service for its clients, and one for
     Prometheus, since whoever reaches the port of the metrics may read. They live where Services are scraped.
     """
@@ -97,7 +101,7 @@ def _running(name: str, bundle: Bundle, settings: Settings) -> dict[str, Json]:
         "spec": {
             "automountServiceAccountToken": False,
             "securityContext": {"runAsNonRoot": True, "runAsUser": 65532, "runAsGroup": 65532, "seccompProfile": {"type": "RuntimeDefault"}},
-            "terminationGracePeriodSeconds": workload.stopping + _GOING,
+            "terminationGracePeriodSeconds": workload.stopping + _PRE_STOP_SECONDS,
             "topologySpreadConstraints": [
                 {
                     "maxSkew": 1,
@@ -142,7 +146,7 @@ def _running(name: str, bundle: Bundle, settings: Settings) -> dict[str, Json]:
 def _container(name: str, workload: Workload, settings: Settings, ports: Mapping[str, int]) -> Json:
     """A container that may do nothing but serve. Its memory limit is such that the alert about memory comes at 80 % of it."""
     chosen = settings.kubernetes
-    memory = f"{round(settings.value(workload.memory) / 0.8 / _MEBI)}Mi"
+    memory = f"{round(settings.value(workload.memory) / 0.8 / _MIB)}Mi"
 
     def probe(path: str, **times: int) -> Json:
         return {"httpGet": {"path": path, "port": chosen.port}, **times}
@@ -156,7 +160,7 @@ def _container(name: str, workload: Workload, settings: Settings, ports: Mapping
         "startupProbe": probe(workload.alive, periodSeconds=1, failureThreshold=30),
         "livenessProbe": probe(workload.alive, periodSeconds=10, timeoutSeconds=5),
         "readinessProbe": probe(workload.ready, periodSeconds=2, timeoutSeconds=2),
-        "lifecycle": {"preStop": {"exec": {"command": ["sleep", str(_GOING)]}}},
+        "lifecycle": {"preStop": {"exec": {"command": ["sleep", str(_PRE_STOP_SECONDS)]}}},
         "securityContext": {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}},
         "volumeMounts": [{"name": "configuration", "mountPath": workload.configuration, "readOnly": True}],
     }
@@ -172,7 +176,7 @@ def _config_map(name: str, settings: Settings, board: str, text: str) -> str:
             cure="split it into two dashboards",
         )
     head = _object("v1", "ConfigMap", name, settings, {}, chosen.dashboard_labels, chosen.dashboard_annotations)
-    lines = _NO_YAML.sub(lambda found: f"\\u{ord(found[0]):04x}", text).splitlines(keepends=True)
+    lines = _UNSAFE_IN_YAML.sub(lambda found: f"\\u{ord(found[0]):04x}", text).splitlines(keepends=True)
     return HEADER + yaml_text(head) + f"data:\n  {board}.json: |\n" + "".join(f"    {line}" for line in lines)
 
 
@@ -188,6 +192,6 @@ def _object(version: str, kind: str, name: str, settings: Settings, body: Json, 
     return {"apiVersion": version, "kind": kind, "metadata": {key: value for key, value in metadata.items() if value}, **body}
 
 
-def _dns(name: str) -> str:
+def _dns_label(name: str) -> str:
     """A name of ours as a part of a Kubernetes name."""
     return name.lower().replace("_", "-").strip("-")

@@ -19,9 +19,9 @@ from balance.monitoring.settings import Settings
 from balance.promql.ast import Comparison
 from balance.render.artifact import Artifact, Json
 
-_SHOWN = 12
+_LISTED_VALUES = 12
 """So many values of a label are listed one by one."""
-_NEIGHBOURS = 8
+_MAX_NEIGHBOURS = 8
 """So many other alerts are pointed at."""
 
 
@@ -32,12 +32,12 @@ def runbooks(bundle: Bundle, settings: Settings, evaluated: Json) -> list[Artifa
     """
     written = {rule["alert"]: rule for group in evaluated["alerts"]["groups"] for rule in group["rules"]}
     prose = {runbook.alert: runbook for runbook in read(bundle.runbooks)}
-    around = _Around(bundle, settings)
+    index = _BundleIndex(bundle, settings)
     pages: list[dict[str, Any]] = []
     problems: list[Problem] = []
     for alert in sorted(bundle.alerts, key=lambda alert: alert.name):
         try:
-            pages.append(_page(around, settings, alert, prose.get(alert.name, Runbook(alert.name, "", {})), written[alert.name]))
+            pages.append(_page(index, settings, alert, prose.get(alert.name, Runbook(alert.name, "", {})), written[alert.name]))
         except BalanceError as error:
             problems += error.problems
     if problems:
@@ -58,7 +58,7 @@ def _templates() -> jinja2.Environment:
     )  # fmt: skip
 
 
-class _Around:
+class _BundleIndex:
     """What the pages of a bundle have in common, looked up once."""
 
     def __init__(self, bundle: Bundle, settings: Settings) -> None:
@@ -85,26 +85,26 @@ class _Around:
         """The alerts that the prose mentions, then those that look at the same metrics; not too many."""
         near = [self.alerts[name] for name in sorted(prose.mentioned & self.alerts.keys())]
         near += [other for metric in sorted(alert.condition.expr.metrics(), key=lambda metric: metric.name) for other in self._by_metric[metric]]
-        return list(islice((other for other in dict.fromkeys(near) if other is not alert), _NEIGHBOURS))
+        return list(islice((other for other in dict.fromkeys(near) if other is not alert), _MAX_NEIGHBOURS))
 
 
-def _page(around: _Around, settings: Settings, alert: Alert, prose: Runbook, rule: dict[str, Any]) -> dict[str, Any]:
+def _page(index: _BundleIndex, settings: Settings, alert: Alert, prose: Runbook, rule: dict[str, Any]) -> dict[str, Any]:
     condition, wait, severity = alert.condition, rule["for"], rule["labels"]["severity"]
     optional = condition.some_labels - condition.labels
     compared = dict.fromkeys(node.threshold for node in condition.whole.walk() if isinstance(node, Comparison))
     return {
         "alert": alert,
         "prose": prose,
-        "sections": prose.checked(around.catalog, around.alerts, around.recorded, settings.selector, around.mentionable),
+        "sections": prose.checked(index.catalog, index.alerts, index.recorded, settings.selector, index.mentionable),
         "severity": severity,
-        "told": around.told(severity),
+        "told": index.told(severity),
         "fires": "at once" if wait == "0s" else f"after {wait}",
         "keeps": rule.get("keep_firing_for"),
         "thresholds": [_threshold(threshold, settings) for threshold in compared],
         "labels": ", ".join([*sorted(condition.labels), *(f"{label} (optional)" for label in sorted(optional))]),
-        "panel": _panel(around.plots.get(condition.expr), rule),
+        "panel": _panel(index.plots.get(condition.expr), rule),
         "expr": rule["expr"],
-        "neighbours": around.neighbours(alert, prose),
+        "neighbours": index.neighbours(alert, prose),
     }
 
 
@@ -137,24 +137,24 @@ def _metric(metric: Metric, unplotted: str, places: list[str]) -> dict[str, Any]
         "kind": metric.kind,
         "unit": metric.unit,
         "series": f"; series {', '.join(f'`{name}`' for name in metric.samples)}" if metric.samples != (metric.name,) else "",
-        "going": _going(metric),
-        "labels": [{"name": label.name, "allowed": _allowed(label), "help": label.help} for label in labels],
+        "going": _deprecation(metric),
+        "labels": [{"name": label.name, "allowed": _label_values(label), "help": label.help} for label in labels],
         "buckets": metric.bounds if isinstance(metric, Histogram) else "",
         "used": f"used by {'; '.join(places)}" if places else f"not used{': ' + unplotted if unplotted else ''}",
     }
 
 
-def _going(metric: Metric) -> str:
+def _deprecation(metric: Metric) -> str:
     """What becomes of a name; empty if it stays."""
     words = f"deprecated since version {metric.deprecated_since} of the catalog, exposed until version {metric.remove_after}"
     return f"formerly `{metric.renamed_from}`: {words}" if metric.renamed_from else words if metric.remove_after else ""
 
 
-def _allowed(label: Label) -> str:
+def _label_values(label: Label) -> str:
     """The values of a closed label, whole ranges of numbers in short; of an open one, how many there may be."""
     if not label.values:
         return f"at most {label.bound} values"
-    if len(label.values) <= _SHOWN:
+    if len(label.values) <= _LISTED_VALUES:
         return ", ".join(f"`{value}`" for value in label.values)
     runs = []
     for _, group in groupby(enumerate(label.values), lambda item: int(item[1]) - item[0] if item[1].isdecimal() else item[1]):

@@ -85,7 +85,7 @@ def significant(value: float) -> str:
     return f"{value:.4g}" if math.isfinite(value) else "+Inf" if value > 0 else "-Inf"
 
 
-def _plain(value: float) -> bool:
+def _unscaled(value: float) -> bool:
     return value == 0 or not math.isfinite(value)
 
 
@@ -99,7 +99,7 @@ def _scaled(value: float, prefixes: tuple[str, ...], factor: float, enough: Call
 
 
 def _humanize(value: float) -> str:
-    if _plain(value):
+    if _unscaled(value):
         return significant(value)
     if abs(value) >= 1:
         value, prefix = _scaled(value, _LARGE, 1000, lambda size: size < 1000)
@@ -109,7 +109,7 @@ def _humanize(value: float) -> str:
 
 
 def _humanize1024(value: float) -> str:
-    if abs(value) <= 1 or _plain(value):
+    if abs(value) <= 1 or _unscaled(value):
         return significant(value)
     value, prefix = _scaled(value, _BINARY, 1024, lambda size: size < 1024)
     return significant(value) + prefix
@@ -123,10 +123,10 @@ def _humanize_duration(value: float) -> str:
     if abs(value) < 1:
         value, prefix = _scaled(value, _SMALL, 1000, lambda size: size >= 1)
         return f"{significant(value)}{prefix}s"
-    return ("-" if value < 0 else "") + "".join(_parts(abs(value)))
+    return ("-" if value < 0 else "") + "".join(_duration_parts(abs(value)))
 
 
-def _parts(value: float) -> Iterator[str]:
+def _duration_parts(value: float) -> Iterator[str]:
     whole = int(value)
     days, hours, minutes, seconds = whole // 86400, whole // 3600 % 24, whole // 60 % 60, whole % 60
     if whole < 60:

@@ -24,7 +24,7 @@ from balance.monitoring.dashboards import Panel, PanelKind, Query, Row, State
 from balance.monitoring.settings import Settings
 from balance.preview import draw
 from balance.preview.curves import Curve, Span
-from balance.preview.page import MOST, Stage, page
+from balance.preview.page import MAX_SERIES, PageContext, page
 from balance.preview.scale import tick_label, ticks
 from balance.preview.view import View
 from balance.promql import RATE_WINDOW, rate, ratio, series, sum_by
@@ -35,12 +35,12 @@ EMPTY_WHEN_WELL = {"BalanceMetricsMissing"}
 
 
 @pytest.fixture(scope="module")
-def stage() -> Stage:
+def stage() -> PageContext:
     return made_up(*collect.collect(Settings(runbook_base="https://runbooks.example/balance")))
 
 
 @pytest.fixture(scope="module")
-def drawn(stage: Stage) -> dict[str, str]:
+def drawn(stage: PageContext) -> dict[str, str]:
     """The pages by their name."""
     return {page.path: page.text for page in pages(stage)}
 
@@ -66,7 +66,7 @@ def test_a_page_needs_nothing_from_outside(drawn: dict[str, str]) -> None:
         assert set(re.findall(r'href="([^"]*)"', text)) <= {*drawn, *re.findall(r"https://runbooks.example/balance/\w+\.md", text)}
 
 
-def test_links_lead_to_dashboards_and_to_runbooks_that_have_an_address(stage: Stage, drawn: dict[str, str]) -> None:
+def test_links_lead_to_dashboards_and_to_runbooks_that_have_an_address(stage: PageContext, drawn: dict[str, str]) -> None:
     panels = articles(drawn["balance.html"])
     assert 'href="slo.html"' in panels["Error Budget Left"]
     assert '<a href="backend.html" title="This backend in depth: api-1">api-1</a>' in panels["Backends: Traffic"]
@@ -125,14 +125,14 @@ def test_states_are_told_in_their_words_and_colours() -> None:
     assert '<p class="away">Now: all: Broken</p>' in drawn
 
 
-def test_a_value_of_many_series_is_drawn_up_to_a_limit_that_is_told(stage: Stage) -> None:
+def test_a_value_of_many_series_is_drawn_up_to_a_limit_that_is_told(stage: PageContext) -> None:
     span = Span(0, 60, 60)
-    many = tuple(Curve({"instance": str(place)}, (1.0, 2.0)) for place in range(MOST + 5))
+    many = tuple(Curve({"instance": str(place)}, (1.0, 2.0)) for place in range(MAX_SERIES + 5))
     declared = Panel("Many", "Words.", (Query(series(m.HTTP_REQUESTS_IN_FLIGHT), "{{instance}}"),))
     board = replace(stage.dashboards[0], rows=(Row("All", (declared,)),), annotations=())
     text = page(board, replace(stage, span=span, ask=lambda expr, *, job=False: many))
-    assert f"<small>{MOST} of {MOST + 5} series</small>" in text
-    assert text.count('class="again"') == 2 * (MOST - 24), "beyond 24 colours lines are dotted"
+    assert f"<small>{MAX_SERIES} of {MAX_SERIES + 5} series</small>" in text
+    assert text.count('class="again"') == 2 * (MAX_SERIES - 24), "beyond 24 colours lines are dotted"
 
 
 def test_tags_are_closed_in_order(drawn: dict[str, str]) -> None:

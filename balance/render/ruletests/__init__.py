@@ -1,7 +1,7 @@
 """Tests of every alert for promtool, made from its own condition.
 
 Theory. From the condition follow series that just make it true, that just do not, and that have nothing to do with it (`bad`, `edges`,
-`calm`). They are put one after the other into a `Case`, and what Prometheus does with it is computed, a `Timeline`: at every evaluation the
+`healthy`). They are put one after the other into a `Case`, and what Prometheus does with it is computed, a `Timeline`: at every evaluation the
 condition is evaluated over the samples so far, and the alert goes from pending to firing and away again. One pass answers for Prometheus 2
 and for Prometheus 3; what is asserted, before and after every change, is where the two agree. So no minute is guessed, and the files hold
 for both.

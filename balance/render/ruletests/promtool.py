@@ -14,9 +14,9 @@ from balance.render.ruletests.timeline import AlertUnderTest, Timeline
 
 def written(tested: AlertUnderTest, case: Case) -> Iterator[str]:
     """The lines of a case in a test file. Raises `RenderError` if the alert does not do in it what the case is for."""
-    timeline = Timeline(tested, case.phases, case.step)
+    timeline = Timeline(tested, case.segments, case.step)
     expected = timeline.expected()
-    _judge(tested, case, raised=timeline.raised, fired=any(any(one.firing.values()) for one in expected.values()))
+    _check_outcome(tested, case, raised=timeline.raised, fired=any(any(one.firing.values()) for one in expected.values()))
     alert = tested.alert
     yield f"- name: {json.dumps(case.name)}"
     yield f"  interval: {duration(case.step)}"
@@ -48,7 +48,7 @@ def written(tested: AlertUnderTest, case: Case) -> Iterator[str]:
             yield "      value: 1"
 
 
-def _judge(tested: AlertUnderTest, case: Case, *, raised: bool, fired: bool) -> None:
+def _check_outcome(tested: AlertUnderTest, case: Case, *, raised: bool, fired: bool) -> None:
     """Refuse a case that is to fire and does not, or is to be silent and is not."""
     if case.fires == fired == raised:
         return

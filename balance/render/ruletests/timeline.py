@@ -17,7 +17,7 @@ from balance.promql.text import Scope
 from balance.render.templates import expand
 
 VERSIONS: tuple[Version, ...] = (2, 3)
-_LATER = 5
+_AFTER_END = 5
 """So many evaluations after the end of an alert it is asserted that it is still over."""
 
 
@@ -39,8 +39,8 @@ class AlertUnderTest:
 
 
 @dataclass(frozen=True)
-class Phase:
-    """For so many evaluations, the series go along these lines. Counters begin anew at the start of a phase that is a `reset`."""
+class Segment:
+    """For so many evaluations, the series go along these lines. Counters begin anew at the start of a segment that is a `reset`."""
 
     lines: Lines
     steps: int
@@ -50,25 +50,25 @@ class Phase:
 Samples = dict[Key, list[float | None]]
 
 
-def sampled(phases: tuple[Phase, ...], step: int) -> Samples:
-    """A value, or none, for each series and each step of the phases."""
-    keys = dict.fromkeys(key for phase in phases for key in phase.lines)
+def sampled(segments: tuple[Segment, ...], step: int) -> Samples:
+    """A value, or none, for each series and each step of the segments."""
+    keys = dict.fromkeys(key for segment in segments for key in segment.lines)
     samples: Samples = {key: [] for key in keys}
     counts: dict[Key, Fraction] = {}
     begin = 0
-    for phase in phases:
+    for segment in segments:
         for key, values in samples.items():
-            line = phase.lines.get(key)
+            line = segment.lines.get(key)
             if line is None:
-                values += [None] * phase.steps
+                values += [None] * segment.steps
             elif line.counter:
                 rise = line.slope * step
-                first = rise if phase.reset else counts[key] + rise if key in counts else Fraction(0)
-                values += _line(first, rise, range(phase.steps))
-                counts[key] = first + rise * (phase.steps - 1)
+                first = rise if segment.reset else counts[key] + rise if key in counts else Fraction(0)
+                values += _line(first, rise, range(segment.steps))
+                counts[key] = first + rise * (segment.steps - 1)
             else:
-                values += _line(line.start, line.slope * step, range(begin, begin + phase.steps))
-        begin += phase.steps
+                values += _line(line.start, line.slope * step, range(begin, begin + segment.steps))
+        begin += segment.steps
     return samples
 
 
@@ -112,7 +112,7 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
-class Expected:
+class ExpectedAlerts:
     """What is asserted of one evaluation: the alerts, True for those that fire, and their annotations, None where the versions differ."""
 
     firing: Mapping[Labels, bool]
@@ -122,9 +122,9 @@ class Expected:
 class Timeline:
     """The life of an alert, evaluation by evaluation, as rules/alerting.go has it in each version of Prometheus."""
 
-    def __init__(self, tested: AlertUnderTest, phases: tuple[Phase, ...], step: int) -> None:
-        self.tested, self.samples = tested, sampled(phases, step)
-        steps = sum(phase.steps for phase in phases)
+    def __init__(self, tested: AlertUnderTest, segments: tuple[Segment, ...], step: int) -> None:
+        self.tested, self.samples = tested, sampled(segments, step)
+        steps = sum(segment.steps for segment in segments)
         instants = [Instant(number * step, version) for version in VERSIONS for number in range(steps)]
         found = all_unnamed(evaluate_all(tested.condition.whole, database(self.samples, step, tested.scope), instants))
         results = [{labels: value for labels, column in found.items() if (value := column[place]) is not None} for place in range(len(instants))]
@@ -161,13 +161,13 @@ class Timeline:
         )
         return max(run.index(True) if True in run else len(run) for run in firing)
 
-    def expected(self) -> dict[int, Expected]:
+    def expected(self) -> dict[int, ExpectedAlerts]:
         """What is asserted, by evaluation: before and after every change, as late as it can be while an alert lasts, and at the end."""
         told = {number for change in self.changes for number in change} | {self._latest(after) for _, after in self.changes}
         last, end = max(told, default=0), max(self.agreed, default=0)
         over = told and not self.agreed[last].firing
-        told.add(min(end, last + _LATER) if over else end)  # what is over stays over for a while
-        return {number: Expected(self.agreed[number].firing, self._annotations(number)) for number in sorted(told) if number in self.agreed}
+        told.add(min(end, last + _AFTER_END) if over else end)  # what is over stays over for a while
+        return {number: ExpectedAlerts(self.agreed[number].firing, self._annotations(number)) for number in sorted(told) if number in self.agreed}
 
     def _latest(self, begin: int) -> int:
         """The last evaluation with the same alerts as at `begin` whose annotations can be asserted; `begin` if there is none."""
