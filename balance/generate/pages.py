@@ -29,9 +29,9 @@ def measured(bundle: Bundle, settings: Settings, prometheus: str, seconds: int) 
     return PageContext(bundle.dashboards, ask, span, scope, settings.runbook_base, f"from {prometheus}")
 
 
-def pages(stage: PageContext, refresh: int = 0) -> Iterator[Artifact]:
+def pages(context: PageContext, refresh: int = 0) -> Iterator[Artifact]:
     """Every dashboard, and an index that leads to the main one."""
-    first = next((dashboard for dashboard in stage.dashboards if dashboard.main), stage.dashboards[0])
+    first = next((dashboard for dashboard in context.dashboards if dashboard.main), context.dashboards[0])
     yield Artifact("index.html", f'<!DOCTYPE html><title>{first.name}</title><meta http-equiv="refresh" content="0; url={first.name}.html">\n')
-    for dashboard in stage.dashboards:
-        yield Artifact(f"{dashboard.name}.html", page(dashboard, stage, refresh))
+    for dashboard in context.dashboards:
+        yield Artifact(f"{dashboard.name}.html", page(dashboard, context, refresh))

@@ -1,4 +1,4 @@
-"""One drawing for each kind of panel: shapes in SVG, words in HTML, so that lines stretch with the window and letters do not."""
+"""Draws each kind of panel: shapes as SVG, text as HTML, so that lines stretch with the window and letters do not."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from balance.preview.scale import tick_label, ticks
 from balance.preview.view import View
 
 WIDTH, HEIGHT = 1000, 400
-"""The size of a plot in its own coordinates."""
+"""The size of a plot in SVG units."""
 _SHADES = 12
-"""So many strengths of colour a heatmap has."""
+"""Number of colour intensities in a heatmap."""
 Values = Sequence[float | None]
 
 
 def draw(view: View) -> str:
-    """The inside of a panel's frame."""
+    """The HTML inside a panel's frame."""
     if not view.named and view.panel.kind != "text":
         return f'<p class="none">{escape(view.panel.nothing or "No data")}</p>'
     return _DRAW[view.panel.kind](view)
 
 
 def _svg(view: View, inside: str, *, about: str = "") -> str:
-    """A picture with its title and a description for those who do not see it."""
+    """An SVG with a title and a description for screen readers."""
     title, words = escape(about or view.panel.title), escape(view.panel.description)
     frame = f'viewBox="0 0 {WIDTH} {HEIGHT}" preserveAspectRatio="none" role="img" aria-label="{title}"'
     return f"<svg {frame}><desc>{words}</desc>{inside}</svg>"
 
 
 def _lines(values: Values, least: float, most: float, base: Sequence[float] | None = None) -> tuple[str, str]:
-    """The path of a curve and that of the area below it, down to `base`; a gap where there is no value."""
+    """The SVG paths of a curve and of the area between it and `base`, with gaps where there is no value."""
     scale, across = HEIGHT / (most - least), WIDTH / max(1, len(values) - 1)
     line, area = [], []
     for run in _runs(values):
@@ -60,7 +60,7 @@ def _runs(values: Values) -> Iterator[list[tuple[int, float]]]:
 
 
 def _without_level_points(points: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Points without those in the middle of a level stretch."""
+    """The points without those inside horizontal stretches."""
     return [
         point for place, point in enumerate(points)
         if not (0 < place < len(points) - 1 and points[place - 1][1] == point[1] == points[place + 1][1])
@@ -97,7 +97,7 @@ def _dash_class(index: int) -> str:
 
 
 def _stacked(curves: Sequence[Values]) -> tuple[list[Values], list[Sequence[float] | None]]:
-    """Curves on top of each other, and what each stands on."""
+    """Stacked curves, and the base of each."""
     base = [0.0] * len(curves[0])
     tops: list[Values] = []
     bases: list[Sequence[float] | None] = []
@@ -114,7 +114,7 @@ def _horizontal_line(value: float, marks: Sequence[float], kind: str) -> str:
 
 
 def _clock_ticks(view: View) -> Iterator[tuple[float, str]]:
-    """Round times within the span: where, as a share of the width, and what the clock shows."""
+    """Round times within the span: position as a share of the width, and the time in UTC."""
     length = view.span.end - view.span.start
     most = 3 if view.panel.width < 9 else 6
     step = next((step for step in (60, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200) if length / step <= most), 86400)
@@ -129,7 +129,7 @@ def _time_grid(view: View) -> str:
 
 
 def _mark_bands(view: View) -> str:
-    """What is marked across all panels, behind the curves: for each colour a band wherever something lasts."""
+    """Bands behind the curves where marked events last, one set per colour."""
     across = WIDTH / max(1, len(view.span.times) - 1)
     shades = dict.fromkeys(mark.color for mark in view.marks)
     lasting = {shade: {place for mark in view.marks if mark.color == shade for place in range(mark.first, mark.end)} for shade in shades}
@@ -142,7 +142,7 @@ def _mark_bands(view: View) -> str:
 
 
 def _mark_lines(view: View) -> str:
-    """Lines where what is marked begins."""
+    """Vertical lines where marked events begin."""
     across = WIDTH / max(1, len(view.span.times) - 1)
     return "".join(
         f'<line class="mark" x1="{mark.first * across:.1f}" x2="{mark.first * across:.1f}" y1="0" y2="{HEIGHT}" style="stroke:var(--{mark.color})">'
@@ -152,7 +152,7 @@ def _mark_lines(view: View) -> str:
 
 
 def _plot(view: View, labels: Iterable[str], picture: str, kind: str = "y") -> str:
-    """A picture between what is written beside it (`labels`, as HTML) and the clock."""
+    """A picture with labels (HTML) beside it and times below it."""
     beside = "".join(f"<span>{label}</span>" for label in labels)
     below = "".join(f'<span style="left:{100 * share:.2f}%">{clock}</span>' for share, clock in _clock_ticks(view))
     return f'<div class="plot"><div class="{kind}">{beside}</div>{picture}<div class="x">{below}</div></div>'
@@ -161,7 +161,7 @@ def _plot(view: View, labels: Iterable[str], picture: str, kind: str = "y") -> s
 def _legend(view: View) -> str:
     rows = "".join(
         f'<tr><th scope="row"><i style="color:{color(index)}"{_dash_class(index)}></i>{view.linked(name, curve)}</th>'
-        f"<td>{view.figure(curve.last_number)}</td><td>{view.figure(curve.most)}</td></tr>"
+        f"<td>{view.figure(curve.last_number)}</td><td>{view.figure(curve.maximum)}</td></tr>"
         for index, (name, curve) in enumerate(view.named)
     )
     head = '<tr><th scope="col">Name</th><th scope="col">Last</th><th scope="col">Max</th></tr>'
@@ -169,7 +169,7 @@ def _legend(view: View) -> str:
 
 
 def _scrolling_table(kind: str, about: str, head: str, body: str) -> str:
-    """A table that may be longer than its place: the keyboard gets there to scroll it."""
+    """A table that can be scrolled, with the keyboard too."""
     table = f"<table><thead>{head}</thead><tbody>{body}</tbody></table>"
     return f'<div class="{kind}" tabindex="0" role="group" aria-label="{escape(about)}">{table}</div>'
 
@@ -179,22 +179,22 @@ def _timeline(view: View) -> str:
     shapes, words = [], []
     for index, (name, curve) in enumerate(view.named):
         for first, last, value in stretches(curve.values):
-            text, shade = view.judged(value)
+            text, shade = view.text_and_color(value)
             box = f'x="{first * across:.1f}" y="{lane * (index + 0.08):.1f}" width="{(last - first) * across:.1f}" height="{lane * 0.84:.1f}"'
             shapes.append(f'<rect {box} class="state" style="fill:var(--{shade})"><title>{escape(name)}: {text}</title></rect>')
             left, top, wide = first * across / WIDTH, (index + 0.5) / len(view.named), (last - first) * across / WIDTH
             words.append(f'<b aria-hidden="true" style="left:{left:.2%};top:{top:.2%};width:{wide:.2%}">{text}</b>' if len(view.named) < 17 else "")
-    now = ", ".join(f"{escape(name)}: {view.judged(curve.last)[0]}" for name, curve in view.named)
+    now = ", ".join(f"{escape(name)}: {view.text_and_color(curve.last)[0]}" for name, curve in view.named)
     picture = f'<div class="lanes">{_svg(view, "".join(shapes) + _mark_lines(view))}{"".join(words)}</div>'
     return _plot(view, (view.linked(name, curve) for name, curve in view.named), picture, "names") + f'<p class="away">Now: {now}</p>'
 
 
 def _stat(view: View) -> str:
-    """Each figure above its own curve; with a colour that judges, on its tint."""
+    """Each figure above its sparkline, tinted where a threshold or state gives it a colour."""
     told = []
     several = len(view.named) > 1
     for name, curve in view.named:
-        text, shade = view.judged(curve.last)
+        text, shade = view.text_and_color(curve.last)
         tinted = " tinted" if shade in ("green", "orange", "red") else ""
         below = f"<small>{escape(name)}</small>" if several else ""
         told.append(f'<div class="stat{tinted}" style="--own:var(--{shade})"><p>{text}{below}</p>{_spark(view, curve, name)}</div>')
@@ -223,13 +223,13 @@ def _table(view: View) -> str:
 def _cell(view: View, curve: Curve | None, name: str) -> str:
     if curve is None:
         return "<td></td>"
-    text, shade = view.judged(curve.last_number)
+    text, shade = view.text_and_color(curve.last_number)
     about = " ".join((*curve.labels.values(), name))
     return f'<td style="--own:var(--{shade})">{_spark(view, curve, about)}<span>{text}</span></td>'
 
 
 def _heatmap(view: View) -> str:
-    """What fell into each bucket: each is less the one below it, for buckets count all that is smaller."""
+    """Observations per bucket: buckets are cumulative, so the next lower one is subtracted from each."""
     curves = sorted((curve for _, curve in view.named), key=lambda curve: float(curve.labels["le"]))
     rows = []
     below: Values = [0.0] * len(view.span.times)
@@ -257,7 +257,7 @@ def _heatmap(view: View) -> str:
 
 
 def _text(view: View) -> str:
-    """The small part of Markdown that texts use: paragraphs, lists, code, bold, links."""
+    """The subset of Markdown that text panels use: paragraphs, lists, code, bold, links."""
     blocks = []
     for block in view.panel.text.strip().split("\n\n"):
         lines = [_inline(line) for line in block.splitlines()]

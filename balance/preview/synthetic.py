@@ -1,8 +1,8 @@
-"""Synthetic samples for previews: a service over some hours, with its daily wave and an incident, the same on every machine.
+"""Synthetic samples for previews: a service over some hours, with a daily wave and an incident, the same on every machine.
 
-Theory. Each series draws from a generator of its own, seeded with its name and labels, so that a metric more changes no other. A counter adds up a
-rate, a gauge follows a level, a histogram counts a log-normal distribution; all follow the wave, and leave it in the incident as their `Shape`
-says. A metric for which the bundle's `Samples` have no shape gets a plain one by its kind and unit.
+Theory. Each series has its own random generator, seeded with its name and labels, so a new metric changes no other. Counters add up a rate,
+gauges follow a level, histograms count a log-normal distribution. All follow the wave, and deviate in the incident as their `Shape` says. A
+metric without a shape in the bundle's `Samples` gets a default one by its kind and unit.
 """
 
 from __future__ import annotations
@@ -27,10 +27,11 @@ from balance.promql.selectors import Expr
 from balance.promql.text import Scope, quoted
 
 SPAN = Span(1768467600, 1768489200, 120)
-"""Six hours of a winter's day, 09:00 to 15:00 UTC."""
+"""Six hours of 2026-01-15, 09:00 to 15:00 UTC."""
 LEAD, SCRAPE = 7200, 30
-"""Seconds of samples before the span, and between two of them."""
+"""Seconds of samples before the span, and seconds between samples."""
 INCIDENT = (SPAN.start + 13500, SPAN.start + 16200)
+"""Start and end of the incident, in seconds since 1970."""
 
 _STANDARD: dict[Metric, Shape] = {
     standard.PROCESS_CPU: Shape(0.42, during=1.5),
@@ -43,11 +44,11 @@ _STANDARD: dict[Metric, Shape] = {
     standard.PYTHON_GC_COLLECTIONS: Shape(1.6, {"generation": {"0": 0.9, "1": 0.09, "2": 0.01}}),
     standard.UP: Shape(1, wave=0, noise=0),
 }
-"""The shapes of metrics that any service may have."""
+"""Shapes of the metrics that any service may have."""
 
 
 def database(bundle: Bundle, settings: Settings) -> Database:
-    """Samples of every metric that is asked for, of what is taken from recording rules, and of the alerts that fire over all this."""
+    """Samples of every queried metric and recorded series, and of ``ALERTS`` for the alerts that fire over them."""
     exprs = tuple(_expressions(bundle))
     metrics = {metric.name: metric for expr in exprs for metric in expr.metrics() if metric is not standard.ALERTS}
     series = (one for _, metric in sorted(metrics.items()) for one in _series(metric, settings.job, bundle.samples or Samples()))
@@ -61,13 +62,13 @@ def database(bundle: Bundle, settings: Settings) -> Database:
 
 
 def _expressions(bundle: Bundle) -> Iterator[Expr]:
-    """What panels, alerts and annotations ask for."""
+    """The expressions of panels, rules and annotations."""
     yield from (expr for _, expr in bundle.expressions())
     yield from (annotation.expr for dashboard in bundle.dashboards for annotation in dashboard.annotations)
 
 
 def _alert_series(alert: Alert, made: Database, job: str) -> Iterator[Series]:
-    """When an alert fires over the span: its condition has held for as long as it waits."""
+    """The ``ALERTS`` series of an alert: it fires once its condition has held for its ``for``."""
     since: dict[Labels, int] = {}
     firing: dict[Labels, list[tuple[float, float | None]]] = {}
     for at in SPAN.times:
@@ -83,7 +84,7 @@ def _alert_series(alert: Alert, made: Database, job: str) -> Iterator[Series]:
 
 
 def _recorded_series(node: OverTime, made: Database) -> Iterator[Series]:
-    """What a rule has recorded every five minutes: before there are samples, as in their first hour."""
+    """A recorded series, one sample every five minutes. Before the raw samples begin it has the mean of their first hour."""
     moments = range(SPAN.start - 3600, SPAN.end + 1, 300)
     found: dict[frozenset[tuple[str, str]], list[tuple[float, float]]] = {}
     for at in moments:
@@ -110,7 +111,7 @@ def _series(metric: Metric, job: str, samples: Samples) -> Iterator[Series]:
 
 
 def _shares(label: Label, shape: Shape, samples: Samples) -> list[tuple[str, float]]:
-    """The values that a label has, and the share of each in the level of a metric that is split."""
+    """The values of a label, and the share of each in the level of a metric."""
     if label.name in shape.shares:
         return list(shape.shares[label.name].items())
     names = samples.values.get(label.name) or label.values[:3] or (f"{label.name}-1", f"{label.name}-2")
@@ -145,7 +146,7 @@ def _metric_series(metric: Metric, labels: Mapping[str, str], shape: Shape, vict
 
 
 def _timestamp(since: float, at: int) -> float:
-    """A moment some time before the end of the span; one within it was another, three hours earlier, until then. A short distance stays."""
+    """A timestamp `since` seconds before the end of the span, and three hours earlier before that time. Less than a minute counts from `at`."""
     if 0 < since < 60:
         return at - since
     moment = SPAN.end - since
@@ -162,7 +163,7 @@ def _levels(metric: Metric, labels: Mapping[str, str], shape: Shape, times: rang
 
 
 def _incident_depth(at: int, *, sudden: bool) -> float:
-    """How deep in the incident: it comes and goes within minutes."""
+    """The intensity of the incident from 0 to 1; it rises and falls within minutes unless `sudden`."""
     if not INCIDENT[0] <= at < INCIDENT[1]:
         return 0.0
     return 1.0 if sudden else min(1.0, (at - INCIDENT[0]) / 240 + 0.1, (INCIDENT[1] - at) / 600)

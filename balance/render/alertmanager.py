@@ -1,4 +1,4 @@
-"""Alertmanager's configuration (0.25 and later) and the templates of its messages. Secrets are paths of files; nothing else is written."""
+"""Alertmanager's configuration (0.25 and later) and its notification templates. Secrets are written as paths of files, never as values."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ TEMPLATES = "templates/balance.tmpl"
 
 
 def templates() -> str:
-    """The templates of all messages."""
+    """The notification templates of all integrations, as text."""
     return files("balance.render").joinpath("messages.tmpl").read_text(encoding="utf-8")
 
 
 def configuration(routing: Routing, settings: Settings) -> str:
-    """A complete ``alertmanager.yml`` for the routing as the settings change it."""
+    """The text of ``alertmanager.yml`` for the routing with the settings applied."""
     routing = applied(routing, settings)
     muted = [name for route in routing.routes for name in route.mute]
     times = [_mute_time(time) for time in routing.mute_times if time.name in muted]
@@ -70,7 +70,7 @@ def _inhibition(inhibition: Inhibition) -> Json:
         "source_matchers": [
             _matcher("alertname", inhibition.source),
             *(_matcher(label, "") for label in inhibition.source_without),
-            _matcher(SYNTHETIC, ""),  # a test of the channel silences nothing
+            _matcher(SYNTHETIC, ""),  # a test alert inhibits nothing
         ],
         "target_matchers": [f"alertname=~{quoted('|'.join(inhibition.targets))}", *(_matcher(label, "") for label in inhibition.targets_without)],
         "equal": list(inhibition.equal),
@@ -148,7 +148,7 @@ _WRITERS: dict[type, Callable[[Any, Callable[[str], str]], Json]] = {Slack: _sla
 
 
 def _integration(integration: Integration, settings: Settings) -> Json:
-    """An integration of a receiver, which is told of the end too; a secret's file is looked for in the folder for secrets."""
+    """An entry of a receiver's ``KIND_configs``, resolved alerts included. Relative paths of secrets are below `alertmanager.secrets`."""
 
     def secret(name: str) -> str:
         return name if name.startswith("/") else f"{settings.alertmanager.secrets.rstrip('/')}/{name}"

@@ -20,7 +20,7 @@ class Artifact:
 
 def yaml_text(document: Json) -> str:
     """The document as YAML: keys in the given order, no folded lines, without `HEADER`."""
-    import yaml  # dashboards need none of it
+    import yaml  # not loaded for dashboards alone
 
     text: str = yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=10_000)
     return text

@@ -26,7 +26,7 @@ from balance.render.grafana_ids import DEFAULT_VERSION, SCHEMA_VERSIONS, panel_i
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
 INPUT = "DS_PROMETHEUS"
 ANNOTATION_STEP = "60s"
-"""How often annotations are asked for."""
+"""Resolution of annotation queries."""
 LINE_COLOR = "red"
 TIME_AND_VARIABLES = "${__url_time_range}&${__all_variables}"
 
@@ -47,14 +47,14 @@ _PANEL_KEYS = (
 
 @dataclass(frozen=True)
 class Form:
-    """Which form of JSON: for which Grafana, and whether for import by hand (``__inputs``) or for provisioning."""
+    """The form of the JSON: the Grafana version it is for, and whether it is for manual import (with ``__inputs``) or for provisioning."""
 
     version: str = DEFAULT_VERSION
     for_import: bool = False
 
 
 def render(dashboard: Dashboard, settings: Settings, form: Form = Form()) -> str:
-    """The dashboard as JSON text with a final newline. Raises `RenderError` if two panels would get the same id."""
+    """The dashboard as JSON text with a final newline. Raises `RenderError` if two panels have the same id."""
     model = _dashboard(dashboard, settings, form)
     return json.dumps(_import_form(model) if form.for_import else model, indent=2, ensure_ascii=False) + "\n"
 
@@ -84,12 +84,12 @@ def _dashboard(dashboard: Dashboard, settings: Settings, form: Form) -> Json:
 
 
 def _variable_matchers(*labels: str, matchers: Iterable[Matcher] = ()) -> str:
-    """Matchers for what is chosen above the dashboard, and those that the settings add."""
+    """Matchers on the dashboard variables of these labels, followed by the given ones."""
     return ",".join(filter(None, (*(f'{label}=~"${label}"' for label in labels), matching(matchers))))
 
 
 def _dashboard_scope(dashboard: Dashboard, settings: Settings) -> Scope:
-    """Every selector is narrowed to what is chosen above the dashboard."""
+    """A scope that narrows every selector to the values of the dashboard's variables."""
     kept = (*settings.keep_labels, "job")
     selector = _variable_matchers(*kept, "instance", matchers=settings.matchers)
     recorded = _variable_matchers(*kept, matchers=settings.recorded_matchers)
@@ -98,7 +98,7 @@ def _dashboard_scope(dashboard: Dashboard, settings: Settings) -> Scope:
 
 
 def _dashboard_links(dashboard: Dashboard) -> list[Any]:
-    """To the dashboards with the same first tag, with time and variables kept."""
+    """A link to the dashboards with the same first tag that keeps time range and variables."""
     return [lib.DashboardLink(title=tag, tags=[tag], includeVars=True, keepTime=True) for tag in dashboard.tags[:1]]
 
 
@@ -117,7 +117,7 @@ def _annotation(annotation: Annotation, scope: Scope) -> Json:
 
 
 def _variables(dashboard: Dashboard, settings: Settings) -> Iterator[Any]:
-    """The data source; the labels to keep; job and instance; the dashboard's own: each offers what fits those before it."""
+    """The variables in order: data source, kept labels, job, instance, the dashboard's own. Each offers only values that fit those before it."""
     yield lib.Template(name="datasource", label="Data source", type="datasource", query="prometheus", default="default")
     common = {"type": "query", "dataSource": DATASOURCE, "multi": True, "includeAll": True, "allValue": ".+", "refresh": 2}
     everywhere = (*settings.keep_labels, "job", "instance")
@@ -131,7 +131,7 @@ def _variables(dashboard: Dashboard, settings: Settings) -> Iterator[Any]:
 
 
 def _any_name_selector(metric: Metric, selector: str) -> str:
-    """One selector for a metric, under all of its names: label_values() takes no `or`."""
+    """One selector that matches a metric under all of its names, because label_values() does not accept `or`."""
     if not metric.renamed_from:
         return f"{metric.name}{{{selector}}}" if selector else metric.name
     by_name = f'__name__=~"{"|".join(metric.names)}"'
@@ -144,14 +144,14 @@ def _label_title(label: str) -> str:
 
 @dataclass(frozen=True)
 class _Grid:
-    """Rows and panels in their place: panels flow from left to right and wrap."""
+    """Lays out rows and panels: panels flow from left to right and wrap."""
 
     dashboard: Dashboard
     settings: Settings
     scope: Scope
 
     def rows(self) -> Iterator[Any]:
-        """Rows and panels in order; those of a collapsed row are within it and take no room."""
+        """Rows and panels in order. The panels of a collapsed row are nested in it and take no space."""
         top = 0
         for row in self.dashboard.rows:
             panels, bottom = self._panels(row, top + 1)
@@ -218,7 +218,7 @@ def _state_timeline(_: Panel) -> tuple[Any, Json]:
 
 
 def _stat(panel: Panel) -> tuple[Any, Json]:
-    """Reduced by `last`: ``lastNotNull`` would pass over NaN, and show a share of requests from before there were none."""
+    """Reduced by `last`: ``lastNotNull`` would skip NaN and show a ratio from the time before traffic stopped."""
     judged = bool(panel.thresholds or panel.states)
     kind = partial(lib.Stat, reduceCalc="last", colorMode="background" if judged else "value", noValue="No data")
     options = {"showPercentChange": False, "percentChangeColorMode": "standard", "wideLayout": True}
@@ -226,7 +226,7 @@ def _stat(panel: Panel) -> tuple[Any, Json]:
 
 
 def _table(panel: Panel) -> tuple[Any, Json]:
-    """Each series becomes a cell with its curve and last value; the queries are joined by their labels."""
+    """Each series is a cell with a sparkline and its last value; the queries are joined by their labels."""
     several = bool(panel.queries[1:])
     names = {f"Trend #{_ref_id(index)}" if several else "Trend": query.legend for index, query in enumerate(panel.queries)}
     steps: list[Json] = [{"id": "timeSeriesTable", "options": {}}]
@@ -267,7 +267,7 @@ def _heatmap(panel: Panel) -> tuple[Any, Json]:
 _KINDS: dict[str, Callable[[Panel], tuple[Any, Json]]] = {
     "timeseries": _timeseries, "state-timeline": _state_timeline, "stat": _stat, "table": _table, "heatmap": _heatmap,
 }  # fmt: skip
-"""For each kind grafanalib's class, and what has to be said beyond it: ``defaults`` of the fields, `options`, `transformations`."""
+"""By kind: grafanalib's class, and what it cannot write itself (field ``defaults``, `options`, `transformations`)."""
 
 
 def _panel_link(link: Link, settings: Settings) -> Any:
@@ -275,7 +275,7 @@ def _panel_link(link: Link, settings: Settings) -> Any:
 
 
 def _series_link(panel: Panel, link: Link) -> Any:
-    """In a table the labels are columns beside the value, elsewhere they are the field's own."""
+    """A link with the value of a label. In tables labels are columns; elsewhere they belong to the field."""
     place = "__data.fields" if panel.kind == "table" else "__field.labels"
     return _link(link, f"/d/{link.dashboard}?{TIME_AND_VARIABLES}&var-{link.label}=${{{place}.{link.label}}}")
 
@@ -296,10 +296,10 @@ def _ref_id(index: int) -> str:
 
 
 def _threshold_steps(panel: Panel, scope: Scope) -> list[Json]:
-    """Grafana's threshold steps, ascending; the first one is the base, below all others, and has the value null.
+    """Grafana's threshold steps, ascending. The first is the base step with the value null.
 
-    Where a line is drawn it is red. Where the value itself is coloured, it is green on the right side of all thresholds, red on the wrong
-    side of all, and orange between; blue without any.
+    Threshold lines are red. Stats and tables colour the value: green if no threshold is exceeded, red if all are, orange between; blue
+    without thresholds.
     """
     values = sorted(scope.value(threshold) for threshold in panel.thresholds)
     colors = ["green"] + [LINE_COLOR] * len(values)
@@ -312,7 +312,7 @@ def _threshold_steps(panel: Panel, scope: Scope) -> list[Json]:
 def _mappings(panel: Panel) -> list[Json]:
     options = {str(state.value): {"text": state.text, "color": state.color, "index": index} for index, state in enumerate(panel.states)}
     mappings: list[Json] = [{"type": "value", "options": options}] if options else []
-    if panel.kind == "stat":  # what is divided by no traffic
+    if panel.kind == "stat":  # a ratio without traffic is NaN
         mappings.append({"type": "special", "options": {"match": "nan", "result": {"text": "No traffic", "color": "text", "index": len(options)}}})
     return mappings
 
@@ -361,7 +361,7 @@ def _normal_panel(panel: Json) -> Json:
 
 
 def _import_form(model: Json) -> Json:
-    """The form for import by hand: Grafana asks for the data source and puts it in place of ``${DS_PROMETHEUS}``."""
+    """The form for manual import: Grafana asks for the data source and substitutes it for ``${DS_PROMETHEUS}``."""
     model["templating"]["list"] = [variable for variable in model["templating"]["list"] if variable["type"] != "datasource"]
     body = json.loads(json.dumps(model).replace("${datasource}", f"${{{INPUT}}}"))
     return {

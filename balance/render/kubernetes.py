@@ -1,4 +1,4 @@
-"""Objects for Kubernetes: a PrometheusRule and a ServiceMonitor for Prometheus' operator, a ConfigMap for each dashboard, and what runs."""
+"""Kubernetes objects: PrometheusRule and ServiceMonitor for Prometheus' operator, a ConfigMap for each dashboard, and the workload."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from balance.render.artifact import HEADER, Artifact, Json, yaml_text
 
 _MIB = 1024 * 1024
 _PRE_STOP_SECONDS = 5
-"""Seconds from a pod's end, in which proxies learn that it goes, until it is told to stop."""
+"""Seconds that a terminating pod keeps serving before SIGTERM, while proxies learn that it is going away."""
 CONFIG_MAP_LIMIT = 1024 * 1024
-"""Bytes that the data of a ConfigMap may have."""
+"""Maximum bytes of data in a ConfigMap."""
 _UNSAFE_IN_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
-"""What JSON may hold as it is and YAML may not, or takes for the end of a line."""
+"""Characters that JSON allows unescaped, and that YAML forbids or reads as line breaks."""
 
 
 def objects(bundle: Bundle, settings: Settings, groups: list[Json], dashboards: dict[str, str]) -> list[Artifact]:
-    """A file for each object. `groups` are rule groups as Prometheus wants them, `dashboards` maps names to JSON.
+    """One file per object. `groups` are rule groups in Prometheus' format; `dashboards` maps names to JSON text.
 
-    Raises `RenderError` if an object cannot be called or held as Kubernetes demands.
+    Raises `RenderError` if two dashboards have the same ConfigMap name, one is too large, or there are fewer maximum than minimum replicas.
     """
     name = settings.kubernetes.name or _dns_label(bundle.catalog.name)
     made = {
@@ -51,7 +51,7 @@ def _prometheus_rule(name: str, settings: Settings, groups: list[Json]) -> Json 
 
 
 def _service_monitor(name: str, settings: Settings) -> Json:
-    """Scrapes Services under the job that the rules select: the operator would call it after each Service."""
+    """A ServiceMonitor that sets the job label that the rules select. By default the operator uses the name of each Service."""
     chosen = settings.kubernetes
     spec: dict[str, Any] = {
         "selector": {"matchLabels": _service_labels(name, settings)},
@@ -74,8 +74,8 @@ def _service_labels(name: str, settings: Settings) -> dict[str, str]:
 
 
 def _workload_objects(name: str, bundle: Bundle, settings: Settings) -> dict[str, Json]:
-    """A Deployment, as many replicas as its load wants, of which one at a time may be moved; a Service for its clients, and one for
-    Prometheus, since whoever reaches the port of the metrics may read. They live where Services are scraped.
+    """A Deployment with an autoscaler and a disruption budget of one pod, a Service for clients, and a headless one for Prometheus alone,
+    because anyone who reaches the metrics port may read it. All are in the first of the scraped namespaces.
     """
     workload = bundle.workload
     if workload is None:
@@ -144,7 +144,7 @@ def _workload_objects(name: str, bundle: Bundle, settings: Settings) -> dict[str
 
 
 def _container(name: str, workload: Workload, settings: Settings, ports: Mapping[str, int]) -> Json:
-    """A container that may do nothing but serve. Its memory limit is such that the alert about memory comes at 80 % of it."""
+    """An unprivileged container. The memory alert fires at 80 % of its memory limit."""
     chosen = settings.kubernetes
     memory = f"{round(settings.value(workload.memory) / 0.8 / _MIB)}Mi"
 
@@ -167,7 +167,7 @@ def _container(name: str, workload: Workload, settings: Settings, ports: Mapping
 
 
 def _config_map(name: str, settings: Settings, board: str, text: str) -> str:
-    """The JSON stands as it is in a block of the YAML: a change in a dashboard is the same change here."""
+    """A ConfigMap with the JSON in a literal block, so that a change of the dashboard gives the same diff here."""
     chosen = settings.kubernetes
     if (size := len(text.encode())) > CONFIG_MAP_LIMIT:
         raise RenderError(
@@ -181,7 +181,7 @@ def _config_map(name: str, settings: Settings, board: str, text: str) -> str:
 
 
 def _object(version: str, kind: str, name: str, settings: Settings, body: Json, *more: Any) -> Json:
-    """An object with its metadata; `more` are labels and annotations of its own."""
+    """An object with its metadata. `more`: further labels, then annotations."""
     labels, annotations = (*more, {}, {})[:2]
     metadata = {
         "name": name,
@@ -193,5 +193,5 @@ def _object(version: str, kind: str, name: str, settings: Settings, body: Json, 
 
 
 def _dns_label(name: str) -> str:
-    """A name of ours as a part of a Kubernetes name."""
+    """A name as part of a DNS label, as Kubernetes requires."""
     return name.lower().replace("_", "-").strip("-")

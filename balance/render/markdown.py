@@ -20,15 +20,15 @@ from balance.promql.ast import Comparison
 from balance.render.artifact import Artifact, Json
 
 _LISTED_VALUES = 12
-"""So many values of a label are listed one by one."""
+"""Maximum number of label values that are listed one by one."""
 _MAX_NEIGHBOURS = 8
-"""So many other alerts are pointed at."""
+"""Maximum number of related alerts on a page."""
 
 
 def runbooks(bundle: Bundle, settings: Settings, evaluated: Json) -> list[Artifact]:
-    """A page for each alert, an index, and the metrics reference; the facts are those of the rules, out of the evaluated mixin.
+    """A page for each alert, their index, and the metrics reference. The facts come from the rules in `evaluated`, the evaluated mixin.
 
-    An alert without prose gets a page with the facts alone. Raises `RenderError` with everything in the prose that does not exist.
+    An alert without prose gets a page with the facts alone. Raises `RenderError` with every unknown name in the prose.
     """
     written = {rule["alert"]: rule for group in evaluated["alerts"]["groups"] for rule in group["rules"]}
     prose = {runbook.alert: runbook for runbook in read(bundle.runbooks)}
@@ -59,7 +59,7 @@ def _templates() -> jinja2.Environment:
 
 
 class _BundleIndex:
-    """What the pages of a bundle have in common, looked up once."""
+    """Lookups that all pages of a bundle share."""
 
     def __init__(self, bundle: Bundle, settings: Settings) -> None:
         self.catalog = bundle.catalog
@@ -73,8 +73,8 @@ class _BundleIndex:
             for metric in alert.condition.expr.metrics():
                 self._by_metric.setdefault(metric, []).append(alert)
 
-    def told(self, severity: str) -> str:
-        """Who is told, and by what; nothing if the bundle does not say."""
+    def notified(self, severity: str) -> str:
+        """The receiver of a severity and its integrations, as words; empty without routing."""
         if self._routing is None:
             return ""
         name = self._routing.route(severity).receiver
@@ -82,7 +82,7 @@ class _BundleIndex:
         return f", notifies `{name}` via {', '.join(receiver.integrations)}"
 
     def neighbours(self, alert: Alert, prose: Runbook) -> list[Alert]:
-        """The alerts that the prose mentions, then those that look at the same metrics; not too many."""
+        """Related alerts: those that the prose mentions, then those on the same metrics, at most `_MAX_NEIGHBOURS`."""
         near = [self.alerts[name] for name in sorted(prose.mentioned & self.alerts.keys())]
         near += [other for metric in sorted(alert.condition.expr.metrics(), key=lambda metric: metric.name) for other in self._by_metric[metric]]
         return list(islice((other for other in dict.fromkeys(near) if other is not alert), _MAX_NEIGHBOURS))
@@ -97,7 +97,7 @@ def _page(index: _BundleIndex, settings: Settings, alert: Alert, prose: Runbook,
         "prose": prose,
         "sections": prose.checked(index.catalog, index.alerts, index.recorded, settings.selector, index.mentionable),
         "severity": severity,
-        "told": index.told(severity),
+        "notified": index.notified(severity),
         "fires": "at once" if wait == "0s" else f"after {wait}",
         "keeps": rule.get("keep_firing_for"),
         "thresholds": [_threshold(threshold, settings) for threshold in compared],
@@ -137,7 +137,7 @@ def _metric(metric: Metric, unplotted: str, places: list[str]) -> dict[str, Any]
         "kind": metric.kind,
         "unit": metric.unit,
         "series": f"; series {', '.join(f'`{name}`' for name in metric.samples)}" if metric.samples != (metric.name,) else "",
-        "going": _deprecation(metric),
+        "deprecation": _deprecation(metric),
         "labels": [{"name": label.name, "allowed": _label_values(label), "help": label.help} for label in labels],
         "buckets": metric.bounds if isinstance(metric, Histogram) else "",
         "used": f"used by {'; '.join(places)}" if places else f"not used{': ' + unplotted if unplotted else ''}",
@@ -145,13 +145,13 @@ def _metric(metric: Metric, unplotted: str, places: list[str]) -> dict[str, Any]
 
 
 def _deprecation(metric: Metric) -> str:
-    """What becomes of a name; empty if it stays."""
+    """The deprecation or renaming of a metric, as words; empty if there is none."""
     words = f"deprecated since version {metric.deprecated_since} of the catalog, exposed until version {metric.remove_after}"
     return f"formerly `{metric.renamed_from}`: {words}" if metric.renamed_from else words if metric.remove_after else ""
 
 
 def _label_values(label: Label) -> str:
-    """The values of a closed label, whole ranges of numbers in short; of an open one, how many there may be."""
+    """The allowed values of a label, with ranges of numbers shortened; for an open label the maximum number of values."""
     if not label.values:
         return f"at most {label.bound} values"
     if len(label.values) <= _LISTED_VALUES:

@@ -8,7 +8,7 @@ from balance.render.artifact import HEADER, yaml_text
 
 
 def configuration(settings: Settings) -> str:
-    """A complete ``prometheus.yml``; the job's name is the one that rules and dashboards select."""
+    """The text of ``prometheus.yml``. Its job has the name that rules and dashboards select."""
     chosen = settings.prometheus
     document = {
         "global": {"scrape_interval": duration(chosen.scrape_interval), "evaluation_interval": duration(chosen.evaluation_interval)},

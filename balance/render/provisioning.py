@@ -1,4 +1,4 @@
-"""What Grafana reads when it starts: where the dashboards are, and where Prometheus is."""
+"""Grafana's provisioning files: where the dashboards are, and where Prometheus is."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from balance.render.artifact import HEADER, Artifact, yaml_text
 
 
 def provisioning(bundle: Bundle, settings: Settings) -> list[Artifact]:
-    """A provider of the dashboards and a data source, in the folders that Grafana looks in.
+    """A dashboard provider and a data source, below the folders that Grafana reads.
 
-    The data source tells Grafana the scrape interval: without it `$__rate_interval` could be too short for a rate.
+    The data source tells Grafana the scrape interval: without it `$__rate_interval` can be too short for a rate.
     """
     chosen = settings.provisioning
     titles = [dashboard.title for dashboard in bundle.dashboards if dashboard.main]

@@ -23,7 +23,10 @@ FOLDER, ALERTS, RECORDING = "prometheus/rules", "alerts.yaml", "recording.yaml"
 
 
 def rule_files(bundle: Bundle, evaluated: Json, ruler: Ruler, namespace: str) -> list[Artifact]:
-    """The rules as Prometheus loads them: a file for the alerts, one for the recording rules, and one for each group that is named otherwise."""
+    """The rule files: one for the alerts, one for the recording rules, and one for each group with a name of its own.
+
+    `namespace` is written only if the `ruler` wants one.
+    """
     groups = (*(rule.group for rule in bundle.recording_rules), *(alert.group for alert in bundle.alerts))
     own = dict.fromkeys(group for group in groups if group)
     plain = bundle.catalog.name
@@ -36,8 +39,8 @@ def rule_files(bundle: Bundle, evaluated: Json, ruler: Ruler, namespace: str) ->
 
 
 def groups(evaluated: Json, *kinds: Kind, only: str = "") -> list[Json]:
-    """The rule groups of the given kinds, in that order, out of the evaluated mixin; or `only` those of that name. Raises `RenderError` if
-    two have one name.
+    """The rule groups of the given kinds from the evaluated mixin, in that order; with `only`, those of that name. Raises `RenderError` if
+    two groups have the same name.
     """
     found = [group for kind in kinds for group in evaluated[kind]["groups"] if only in ("", group["name"].removesuffix(".rules"))]
     counts = Counter(group["name"] for group in found)
@@ -47,7 +50,7 @@ def groups(evaluated: Json, *kinds: Kind, only: str = "") -> list[Json]:
 
 
 def rule_file(evaluated: Json, *kinds: Kind, only: str = "", ruler: Ruler = Ruler(), namespace: str = "") -> str:  # noqa: B008 (immutable)
-    """A rule file with the groups of the given kinds, or `only` those of that name, as the program wants it that evaluates the rules."""
+    """A rule file for the `ruler` with the groups of the given kinds; with `only`, those of that name. Raises as `groups` does."""
     wanted = groups(evaluated, *kinds, only=only)
     for rule in (rule for group in wanted for rule in group["rules"]):
         for key in ruler.unknown:
@@ -56,7 +59,7 @@ def rule_file(evaluated: Json, *kinds: Kind, only: str = "", ruler: Ruler = Rule
 
 
 def mixin(bundle: Bundle, settings: Settings, dashboards: dict[str, str]) -> list[Artifact]:
-    """The mixin for others to import, with the model and the dashboards (file name -> JSON) that it reads."""
+    """The files of the mixin, with the model and the dashboards (file name -> JSON text) that it imports."""
     imported = {name: json.loads(text) for name, text in dashboards.items()}
     return [
         *(Artifact(f"mixin/{name}", library(name)) for name in LIBRARIES),
@@ -66,8 +69,11 @@ def mixin(bundle: Bundle, settings: Settings, dashboards: dict[str, str]) -> lis
 
 
 def evaluate(bundle: Bundle, settings: Settings) -> Json:
-    """The mixin's `prometheusAlerts` and `prometheusRules` over our model. Raises `RenderError` with jsonnet's message."""
-    import _jsonnet  # only for rules: dashboards do not pay for it
+    """Evaluate the mixin over the bundle's model: `alerts` is its `prometheusAlerts`, `rules` its `prometheusRules`.
+
+    Raises `RenderError` with the first line of jsonnet's message.
+    """
+    import _jsonnet  # not loaded for dashboards alone
 
     exported = json.dumps(model(bundle, settings)).encode()
 
@@ -84,7 +90,7 @@ def evaluate(bundle: Bundle, settings: Settings) -> Json:
 
 
 def library(name: str) -> str:
-    """A file of the mixin, out of the installed package."""
+    """The text of a file of the mixin, from the package's data."""
     return files(__package__).joinpath("mixin", name).read_text(encoding="utf-8")
 
 

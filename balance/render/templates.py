@@ -1,6 +1,6 @@
-"""Prometheus' templates, as far as alerts use them: ``{{ $value | humanize }}``, ``{{ $labels.x }}``, ``{{ with ... }}...{{ else }}...{{ end }}``.
+"""The subset of Prometheus' templates that alerts use: ``{{ $value | humanize }}``, ``{{ $labels.x }}``, ``{{ with ... }}...{{ else }}...{{ end }}``.
 
-The functions follow Prometheus' template/template.go to the letter; promtool is the oracle.
+The functions follow Prometheus' template/template.go; the tests compare them with promtool.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ def humanized(argument: str, unit: Unit) -> str:
 
 
 def expand(template: str, labels: Mapping[str, str], value: float) -> str:
-    """The text of an annotation. Raises `RenderError` for what is no part of the subset."""
-    pieces = _ACTION.split(template)  # texts at even places, actions at odd ones
+    """Expand an annotation for an alert with these labels and this value. Raises `RenderError` for anything outside the subset."""
+    pieces = _ACTION.split(template)  # text at even indexes, actions at odd ones
     text, end = _block(pieces, 0, labels, value, "")
     if end < len(pieces):
         raise RenderError(f"unexpected {{{{ {pieces[end]} }}}}", where=template, cure="remove it, or open a block before it")
@@ -38,7 +38,7 @@ def expand(template: str, labels: Mapping[str, str], value: float) -> str:
 
 
 def _block(pieces: list[str], at: int, labels: Mapping[str, str], value: float, dot: str) -> tuple[str, int]:
-    """The text up to the ``else`` or ``end`` that closes the block, and its place."""
+    """The expanded text up to the ``else`` or ``end`` that closes the block, and the index of that action."""
     text = pieces[at]
     at += 1
     while at < len(pieces) and pieces[at] not in ("else", "end"):
@@ -79,7 +79,7 @@ def _value(pipeline: str, labels: Mapping[str, str], value: float, dot: str) -> 
 
 
 def significant(value: float) -> str:
-    """Four significant digits, as Go prints ``%.4g``."""
+    """A value with four significant digits, as Go prints ``%.4g``."""
     if math.isnan(value):
         return "NaN"
     return f"{value:.4g}" if math.isfinite(value) else "+Inf" if value > 0 else "-Inf"

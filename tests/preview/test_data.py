@@ -32,7 +32,7 @@ JUDGED = ("stat", "table", "state-timeline")
 REDUCED: dict[str, Callable[[Curve], float | None]] = {
     "last": lambda curve: curve.last,
     "lastNotNull": lambda curve: curve.last_number,
-    "max": lambda curve: curve.most,
+    "max": lambda curve: curve.maximum,
 }
 """Grafana's reducers, and what the preview has for each."""
 Json = dict[str, Any]
@@ -154,7 +154,7 @@ def test_thresholds_colour_values_as_grafana_does(panels: list[Shown], ask: Call
     colored = [panel for panel in panels if panel.panel.kind in ("stat", "table") and not panel.panel.states]
     cases = [(panel, value) for panel in colored for value in around(panel, chosen)]
     active = ask(active=[(panel.steps, value) for panel, value in cases])["active"]
-    own = [panel.view.judged(value)[1] for panel, value in cases]
+    own = [panel.view.text_and_color(value)[1] for panel, value in cases]
     assert {"green", "red", "blue"} <= set(own)
     assert own == active
 
@@ -170,7 +170,7 @@ def test_values_are_told_in_the_words_and_colours_of_grafana(panels: list[Shown]
             cases += [(panel, value) for value in around(panel, chosen)]
         if panel.panel.kind == "stat":
             cases += [(panel, math.nan)]
-    own = [panel.view.judged(value) for panel, value in cases]
+    own = [panel.view.text_and_color(value) for panel, value in cases]
     shown = ask(shown=[(panel.config, told(value), color) for (panel, value), (_, color) in zip(cases, own, strict=True)])["shown"]
     assert {"No traffic", "Healthy"} <= {words for words, _ in own}
     assert shown == [[html.unescape(words), True] for words, _ in own]

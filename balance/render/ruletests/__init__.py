@@ -1,10 +1,9 @@
-"""Tests of every alert for promtool, made from its own condition.
+"""Tests of every alert for promtool, generated from its condition.
 
-Theory. From the condition follow series that just make it true, that just do not, and that have nothing to do with it (`bad`, `edges`,
-`healthy`). They are put one after the other into a `Case`, and what Prometheus does with it is computed, a `Timeline`: at every evaluation the
-condition is evaluated over the samples so far, and the alert goes from pending to firing and away again. One pass answers for Prometheus 2
-and for Prometheus 3; what is asserted, before and after every change, is where the two agree. So no minute is guessed, and the files hold
-for both.
+Theory. The condition is solved for series that just make it true (`bad`), that just do not (`edges`), and that are far from it (`healthy`).
+A `Case` puts them one after the other, and a `Timeline` computes what Prometheus does with it: at every evaluation the condition is
+evaluated over the samples so far, and the alert becomes pending, fires and ends. One pass computes this for Prometheus 2 and 3. The tests
+assert the evaluations before and after every change at which both versions agree, so no time is guessed and the files hold for both.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ FOLDER = "prometheus/tests"
 
 
 def alerts(bundle: Bundle, settings: Settings) -> Iterator[AlertUnderTest]:
-    """Every alert of the bundle as its rule will be."""
+    """Every alert of the bundle as its rule will be under the settings."""
     scope, default = settings.scope, bundle.catalog.name
     annotations = model.annotation_texts(bundle, settings)
     recorded = {rule.record: _rule_files(rule.group) for rule in bundle.recording_rules}
@@ -40,7 +39,7 @@ def alerts(bundle: Bundle, settings: Settings) -> Iterator[AlertUnderTest]:
 
 
 def _rule_files(group: str) -> list[str]:
-    """Where a group's rules are, recording rules first."""
+    """The rule files of a group, relative to the tests, recording rules first."""
     return [f"../rules/{name}" for name in ([f"{group}.yaml"] if group else [rules.RECORDING, rules.ALERTS])]
 
 
@@ -50,7 +49,9 @@ def _group(path: str) -> str:
 
 
 def texts(tested: AlertUnderTest) -> list[str]:
-    """The test files of one alert, one for each interval. Raises `RenderError` if a case that is to fire does not, or one that is not to does."""
+    """The texts of an alert's test files, one per interval. Raises `RenderError` if the alert does not fire in a case where it should, or does
+    where it should not.
+    """
     made: dict[int, list[Case]] = {}
     for case in cases(tested):
         made.setdefault(case.step, []).append(case)
@@ -65,8 +66,9 @@ def _lines(tested: AlertUnderTest, step: int, several: list[Case]) -> Iterator[s
 
 
 def artifacts(bundle: Bundle, settings: Settings, make: Callable[[AlertUnderTest], list[str]] = texts) -> Iterator[Artifact]:
-    """A test file for each alert, or several for one whose cases need several intervals. They name the rule files as `write` places them.
-    `make` makes the texts of an alert: `texts`, or the same with a memory.
+    """The test files of all alerts: one per alert and interval. They refer to rule files where `write` puts them.
+
+    `make` returns the texts of an alert: `texts`, or a cached version of it.
     """
     for tested in alerts(bundle, settings):
         for number, text in enumerate(make(tested), 1):

@@ -1,4 +1,4 @@
-"""The cases of an alert: which series make its condition just true, just not, or have nothing to do with it."""
+"""The test cases of an alert: series for which its condition just holds, just does not, or is far from holding."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from balance.render.ruletests.timeline import VERSIONS, AlertUnderTest, Segment,
 
 _STEP = 60
 _SAMPLES, _FEW = 5, 3
-"""Samples in the shortest window of a condition; and in one that also looks at a window more than `_LONG` times as long."""
+"""Samples in the shortest window of a condition; `_FEW` if another window is more than `_LONG` times as long."""
 _LONG = 10
 _NEARLY = Fraction(97, 100)
 _SCALES = (*range(1, 33), 100, 10_000, 1_000_000, 100_000_000)
-"""What a whole is multiplied by until arithmetic is exact, or there is enough traffic."""
+"""Factors to multiply traffic by until arithmetic is exact and there is enough of it."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """A test: segments, one after the other, of `step` seconds between samples and evaluations."""
+    """A test case: consecutive segments with `step` seconds between samples and evaluations, and whether the alert fires in it."""
 
     name: str
     step: int
@@ -38,7 +38,7 @@ class Case:
 
 
 def cases(tested: AlertUnderTest) -> Iterator[Case]:
-    """All cases of an alert, every name once."""
+    """All cases of an alert, with unique names. Raises `QueryError` if no series are found for one."""
     condition, scope = tested.condition, tested.scope
     for number, branch in enumerate(condition.branches, 1):
         which = f", way {number} of {len(condition.branches)}" if condition.otherwise else ""
@@ -75,51 +75,51 @@ def cases(tested: AlertUnderTest) -> Iterator[Case]:
 
 
 def _alternatives(expr: Expr) -> list[Expr]:
-    """The alternatives of an ``or``."""
+    """The operands of a chain of ``or``."""
     return [*_alternatives(expr.left), *_alternatives(expr.right)] if isinstance(expr, SetOperation) and expr.operator == "or" else [expr]
 
 
 def _windows(condition: Condition, scope: Scope) -> list[tuple[int, int]]:
-    """Length and age of every window that one branch looks at."""
+    """Length and offset in seconds of every window of a branch."""
     exprs = (condition.expr, *condition.also)
     return [(seconds(window, scope), window.offset) for expr in exprs for window in expr.windows()]
 
 
 def _step(branch: Condition, scope: Scope) -> int:
-    """Seconds between samples: a part of the shortest window, a minute for what looks at none."""
+    """Seconds between samples: a fraction of the shortest window, a minute without windows."""
     lengths = [length for length, _ in _windows(branch, scope)] or [_STEP * _SAMPLES]
     return max(1, min(lengths) // (_FEW if max(lengths) > _LONG * min(lengths) else _SAMPLES))
 
 
 def _warm_up(branch: Condition, step: int, scope: Scope) -> int:
-    """Evaluations until every window is full."""
+    """The number of evaluations until every window is full."""
     return math.ceil(max((length + offset for length, offset in _windows(branch, scope)), default=0) / step) + 1
 
 
 class _Candidate:
-    """Series, and what a branch makes of them in each version of Prometheus until `at` (seconds)."""
+    """Series to try, with the results of a branch over them in each version of Prometheus up to `at` (seconds)."""
 
     def __init__(self, branch: Expr, lines: Lines, step: int, at: int, scope: Scope) -> None:
         self.branch, self.lines, self.step, self.at = branch, lines, step, at
         self._database = database(sampled((Segment(lines, at // step + 1),), step), step, scope)
 
     def values(self, expr: Expr) -> list[set[float]]:
-        """The values of an expression at the end, for each version."""
+        """The values of an expression at the end, per version."""
         found = evaluate_all(expr, self._database, [Instant(self.at, version) for version in VERSIONS])
         return [{value for column in found.values() if (value := column[place]) is not None} for place in range(len(VERSIONS))]
 
     def holds(self) -> bool:
-        """Whether the branch holds at the end, in all versions."""
+        """True if the branch holds at the end in all versions."""
         return all(self.values(self.branch))
 
     def never(self) -> bool:
-        """Whether the branch holds at no evaluation at all, in any version."""
+        """True if the branch never holds in any version."""
         instants = [Instant(at, version) for version in VERSIONS for at in range(0, self.at + 1, self.step)]
         return not evaluate_all(self.branch, self._database, instants)
 
 
 class _BranchSeries:
-    """Finds series for one branch of a condition: such as make it hold, such as do not."""
+    """Finds series for which one branch of a condition holds, and series for which it does not."""
 
     def __init__(self, tested: AlertUnderTest, branch: Condition, step: int, *, instance: str = "a", last: bool = False) -> None:
         self.tested, self.branch, self.step, self.scope = tested, branch, step, tested.scope
@@ -134,21 +134,21 @@ class _BranchSeries:
         return self._holding(inside(self.branch.comparison, self.threshold)[0])
 
     def far_beyond(self) -> Lines:
-        """Series for which the branch holds by far, if they can."""
+        """Series far beyond the threshold if possible, else just beyond it."""
         near = inside(self.branch.comparison, self.threshold)[0]
         far = near * {">": Fraction(8), ">=": Fraction(8), "<": Fraction(1, 8), "<=": Fraction(1, 8)}.get(self.branch.operator, Fraction(1))
         return self._first_possible(self._holding, (far, near))
 
     @cached_property
     def healthy(self) -> Lines:
-        """Series that are well."""
+        """Series far from the threshold, with everything that the condition expects to be present."""
         usual = outside(self.branch.comparison, self.threshold)
         far = {"<": Fraction(2), "<=": Fraction(2), ">": Fraction(1, 2), ">=": Fraction(1, 2)}.get(self.branch.operator, Fraction(1))
         lines = self._first_possible(lambda value: self._search(value, lambda found: not self._comparison_holds(found)), (far * usual[0], *usual))
         return {**lines, **self._excluding_series(), **self._required_series()}
 
     def edges(self) -> Iterator[tuple[str, Lines]]:
-        """Series for which the branch just does not hold, each for another reason."""
+        """Series for which the branch just does not hold, each for a different reason, with a name."""
         values = outside(self.branch.comparison, self.threshold)
         lines = self._first_possible(lambda value: self._search(value, lambda found: self._exactly_at(found, value)), values)
         yield "just not beyond the threshold", lines
@@ -159,27 +159,27 @@ class _BranchSeries:
                 yield f"beyond it, but requirement {number} just does not hold", less
 
     def with_least_traffic(self, lines: Lines) -> Lines:
-        """The series with just as much of all that is counted as must be."""
+        """The series scaled to the least traffic that the condition requires."""
         for other in self.branch.also:
             if isinstance(other, Comparison) and other.unit != self.branch.expr.unit:
                 lines = self._times(lines, other, inside(other, exact(self.scope.value(other.threshold)))[0])
         return lines
 
     def windows(self) -> Iterator[tuple[str, tuple[Segment, ...], bool]]:
-        """For a branch that compares two windows with one threshold: segments in which one of them is beyond it and the other is not."""
+        """Cases for a branch that compares two windows with one threshold: in each only one of them is beyond it. Name, segments, fires."""
         full = _warm_up(self.branch, self.step, self.scope) - 1
         for other in self.branch.also:
             if not (isinstance(other, Comparison) and other.threshold == self.branch.threshold and other.operator == ">"):
                 continue
             few = math.ceil(max(seconds(window, self.scope) for window in other.windows()) / self.step) + 1
-            rate = (_NEARLY * full - (full - few) * Fraction(1, 2)) / few  # so that the average over the long window is nearly there
+            rate = (_NEARLY * full - (full - few) * Fraction(1, 2)) / few  # the average over the long window comes close to the threshold
             lines = [self._search(self.threshold * share, lambda _: True) for share in (Fraction(1, 2), rate, Fraction(3, 2), _NEARLY)]
             healthy, burst, bad, nearly = lines
             yield "silent: beyond it over the short window only", (Segment(healthy, full + 2), Segment(burst, few)), False
             yield "over when it is not beyond it over the short window", (Segment(bad, full + 4), Segment(nearly, few + 2)), True
 
     def _just_failing(self, other: Comparison) -> Lines:
-        """Series for which the branch's own comparison holds, and something that must hold as well just does not, if there are any."""
+        """Series for which the branch's own comparison holds but the requirement `other` just does not; empty if there are none."""
         limit = exact(self.scope.value(other.threshold))
         for value in (Fraction(1, 2), inside(self.branch.comparison, self.threshold)[0]):
             with suppress(QueryError):
@@ -191,13 +191,13 @@ class _BranchSeries:
         return {}
 
     def _times(self, lines: Lines, other: Comparison, wanted: Fraction) -> Lines:
-        """The series, with all that is counted multiplied so that the left side of a comparison has the wanted value."""
+        """The series with their counters scaled so that the left side of the comparison has the wanted value."""
         now = max(map(exact, self._candidate(lines).values(other.left)[0]), default=Fraction(0))
         share = wanted / now if now else Fraction(0)
         return {key: replace(line, slope=line.slope * share) if line.counter else line for key, line in lines.items()}
 
     def _first_possible(self, make: Callable[[Fraction], Lines], values: tuple[Fraction, ...]) -> Lines:
-        """The first that can be made."""
+        """The series for the first value that has a solution. Raises `QueryError` if none has."""
         for value in values[:-1]:
             try:
                 return make(value)
@@ -209,16 +209,16 @@ class _BranchSeries:
         return _Candidate(self.whole, lines, self.step, self.at, self.scope)
 
     def _comparison_holds(self, candidate: _Candidate) -> bool:
-        """Whether the branch's own comparison holds, in any version."""
+        """True if the branch's own comparison holds in any version."""
         return any(candidate.values(self.branch.comparison))
 
     def _exactly_at(self, candidate: _Candidate, value: Fraction) -> bool:
-        """Whether the series give exactly that value, and never more than it."""
+        """True if the series give exactly that value and the branch never holds."""
         nearest = value == outside(self.branch.comparison, self.threshold)[0]
         return (not nearest or set().union(*candidate.values(self.branch.expr)) == {float(value)}) and candidate.never()
 
     def among_others(self, lines: Lines) -> Lines:
-        """The series beside those of an instance that is well, and of another job that is as bad."""
+        """The series with those of a healthy instance and of an equally bad foreign job added."""
         others = _BranchSeries(self.tested, self.branch, self.step, instance="b").healthy if "instance" in self.branch.labels else {}
         chosen = any(label == "job" for label, _, _ in matchers(self.scope.selector))
         foreign = {(name, _with(labels, "job", "another")): line for (name, labels), line in self.bad.items()} if chosen else {}
@@ -228,22 +228,22 @@ class _BranchSeries:
         return Solver(self.scope, self.step, self.instance, scale, self.last)
 
     def _excluding_series(self) -> Lines:
-        """The series that exclude a result: the right sides of ``unless``."""
+        """Series for the right sides of ``unless``, which exclude a result."""
         excluded = [node.right for node in self.branch.expr.walk() if isinstance(node, SetOperation) and node.operator == "unless"]
         return {key: line for expr in excluded for key, line in self._solver().solve(expr, Fraction(1)).items()}
 
     def _required_series(self) -> Lines:
-        """The series whose lack of others would be told: the left sides of ``unless`` in what is missing."""
+        """Series for the left sides of ``unless`` in the condition on missing series."""
         missing = self.tested.condition.missing
         lefts = [node.left for node in missing.walk() if isinstance(node, SetOperation) and node.operator == "unless"] if missing else []
         return {key: line for expr in lefts for key, line in self._solver().solve(expr, Fraction(1)).items()}
 
     def _holding(self, value: Fraction) -> Lines:
-        """Series that give the branch's expression that value, and for which all of the branch holds."""
+        """Series that give the branch's expression that value and for which the whole branch holds."""
         return self._search(value, _Candidate.holds)
 
     def _search(self, value: Fraction, fits: Callable[[_Candidate], bool]) -> Lines:
-        """Series that give the branch's expression that value, with those that make hold what must hold as well."""
+        """Series that give the branch's expression that value, meet its other requirements and satisfy `fits`. Raises `QueryError` without any."""
         for scale in _SCALES:
             candidate = self._candidate(self._solver(scale).solve(self.branch.expr, value))
             for other in self.branch.also:
@@ -256,7 +256,7 @@ class _BranchSeries:
         )
 
     def _with_requirement(self, lines: Lines, other: Comparison, scale: int) -> Lines:
-        """More series, beside those that the branch's expression looks at, so that something else holds too."""
+        """The series with more added, outside the branch's own expression, so that the requirement `other` holds."""
         mine = tuple(node for node in self.branch.expr.walk() if isinstance(node, Selector))
         wanted = inside(other, exact(self.scope.value(other.threshold)))[0] * 2
         try:
