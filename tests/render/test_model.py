@@ -41,6 +41,6 @@ def test_annotation_texts_are_those_of_the_rules() -> None:
     assert model.annotation_texts(bundle, settings) == {rule["alert"]: rule["annotations"] for group in evaluated for rule in group["rules"]}
 
 
-def test_a_placeholder_without_a_value_is_refused() -> None:
+def test_unknown_placeholder_is_refused() -> None:
     with pytest.raises(KeyError, match="none"):
         model.filled([["up > ", "none"], ["", ""]], {"": ""})
