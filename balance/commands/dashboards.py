@@ -8,7 +8,7 @@ from argparse import Namespace
 from balance.commandline import EXIT_OK, Command, Parser
 from balance.monitoring.bundle import Bundle
 from balance.monitoring.settings import Settings
-from balance.render.versions import DEFAULT_VERSION, SCHEMA_VERSIONS
+from balance.render.grafana_ids import DEFAULT_VERSION, SCHEMA_VERSIONS
 
 
 def arguments(parser: Parser) -> None:

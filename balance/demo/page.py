@@ -46,7 +46,7 @@ def page(dashboard: Dashboard, history: History, scope: Scope, board: Board, act
         quiet=f'<span title="{escape(", ".join(quiet))}">{len(quiet)} inactive: {escape(", ".join(quiet))}</span>',
         events="".join(map(_event, list(board.events)[:SHOWN])) or "<li>Nothing yet.</li>",
     )
-    text = preview.page(dashboard, preview.Stage((), history.ask, history.period, scope, source=words.source))
+    text = preview.page(dashboard, preview.PageContext((), history.ask, history.period, scope, source=words.source))
     head, header, rest = text.partition("</header>\n")
     return head.replace("</style>", _resource("top.css").template + "</style>", 1) + header + top + rest
 

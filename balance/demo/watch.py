@@ -18,7 +18,7 @@ from balance.monitoring.lifecycle import AlertState, Labels, next_states
 from balance.monitoring.routing import Inhibition
 from balance.monitoring.settings import Settings
 from balance.promql.evaluate import Database, evaluate, without_name
-from balance.render.rules import filled, places, templates
+from balance.render.model import annotation_texts
 from balance.render.templates import expand
 
 LATELY = 30
@@ -67,8 +67,7 @@ class Embedded:
 
     def __init__(self, bundle: Bundle, settings: Settings, database: Database) -> None:
         self._bundle, self._database = bundle, database
-        open_places = places(bundle, settings)
-        self._summaries = {alert.name: filled(templates(alert, None, settings)["summary"], open_places) for alert in bundle.alerts}
+        self._summaries = {alert: texts["summary"] for alert, texts in annotation_texts(bundle, settings).items()}
         self._standing: dict[str, dict[Labels, AlertState]] = {}
 
     def look(self, at: float) -> dict[Key, Seen]:

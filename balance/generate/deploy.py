@@ -21,8 +21,8 @@ from balance.live.prometheus import Prometheus
 from balance.live.symptoms import few, stale
 from balance.monitoring.bundle import Bundle
 from balance.monitoring.settings import Settings
-from balance.render.artifact import Artifact
-from balance.render.rules import FOLDER, HEADER
+from balance.render.artifact import HEADER, Artifact
+from balance.render.rules import FOLDER
 
 Words = str | None
 

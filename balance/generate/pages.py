@@ -10,27 +10,28 @@ from balance.monitoring.bundle import Bundle
 from balance.monitoring.settings import Settings
 from balance.preview import recorded, synthetic
 from balance.preview.curves import asking
-from balance.preview.page import Stage, page
+from balance.preview.page import PageContext, page
 from balance.render.artifact import Artifact
 
 
-def made_up(bundle: Bundle, settings: Settings) -> Stage:
+def made_up(bundle: Bundle, settings: Settings) -> PageContext:
     """Samples that are made up, the same on every machine."""
     database = synthetic.database(bundle, settings)
-    return Stage(bundle.dashboards, asking(database, synthetic.SPAN), synthetic.SPAN, database.scope, settings.runbook_base, "made-up samples")
+    ask = asking(database, synthetic.SPAN)
+    return PageContext(bundle.dashboards, ask, synthetic.SPAN, database.scope, settings.runbook_base, "synthetic samples")
 
 
-def measured(bundle: Bundle, settings: Settings, prometheus: str, seconds: int) -> Stage:
+def measured(bundle: Bundle, settings: Settings, prometheus: str, seconds: int) -> PageContext:
     """What the Prometheus at that URL recorded over the last so many seconds."""
     span = recorded.span(int(time.time()), seconds, settings)
     scope = recorded.scope(span, settings)
-    ask = recorded.asking(Prometheus(prometheus, timeout=recorded.PATIENCE), bundle, span, scope)
-    return Stage(bundle.dashboards, ask, span, scope, settings.runbook_base, f"from {prometheus}")
+    ask = recorded.asking(Prometheus(prometheus, timeout=recorded.QUERY_TIMEOUT), bundle, span, scope)
+    return PageContext(bundle.dashboards, ask, span, scope, settings.runbook_base, f"from {prometheus}")
 
 
-def pages(stage: Stage, refresh: int = 0) -> Iterator[Artifact]:
+def pages(context: PageContext, refresh: int = 0) -> Iterator[Artifact]:
     """Every dashboard, and an index that leads to the main one."""
-    first = next((dashboard for dashboard in stage.dashboards if dashboard.main), stage.dashboards[0])
+    first = next((dashboard for dashboard in context.dashboards if dashboard.main), context.dashboards[0])
     yield Artifact("index.html", f'<!DOCTYPE html><title>{first.name}</title><meta http-equiv="refresh" content="0; url={first.name}.html">\n')
-    for dashboard in stage.dashboards:
-        yield Artifact(f"{dashboard.name}.html", page(dashboard, stage, refresh))
+    for dashboard in context.dashboards:
+        yield Artifact(f"{dashboard.name}.html", page(dashboard, context, refresh))

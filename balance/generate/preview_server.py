@@ -25,7 +25,7 @@ from urllib.parse import urlsplit
 
 from balance.errors import BalanceError
 from balance.generate import collect
-from balance.preview.page import problem
+from balance.preview.page import error_page
 
 REFRESH = 5
 """Seconds after which a page asks for itself anew."""
@@ -71,7 +71,7 @@ def made(options: Namespace) -> dict[str, str]:
         words += [word for name in ("set", "source") for value in getattr(options, name) for word in (f"--{name}", value)]
         ended = subprocess.run(words, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)  # noqa: S603 (ourselves)
         pages = {file.name: file.read_text(encoding="utf-8") for file in Path(directory).glob("*.html")}
-    return pages if ended.returncode == 0 else {"": problem("Preview", ended.stderr.splitlines(), REFRESH)}
+    return pages if ended.returncode == 0 else {"": error_page("Preview", ended.stderr.splitlines(), REFRESH)}
 
 
 def stamp(options: Namespace) -> object:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from balance.errors import BalanceError
 from balance.generate.store import MARK
+from balance.render import model
 
 Json = Any
 Key = tuple[str, str]
@@ -21,7 +22,6 @@ Facts = dict[str, Any]
 
 _TOKEN = re.compile(
     r"""(?P<string>"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')
-      | \x01(?P<threshold>[^\x01]*)\x01
       | (?P<duration>(?:[0-9]+(?:ms|[smhdwy]))+)
       | (?P<number>[0-9][0-9.]*(?:e[-+]?[0-9]+)?)
       | (?P<word>\$?[a-zA-Z_:][a-zA-Z0-9_:]*)
@@ -91,13 +91,9 @@ def _recognised(path: str, text: str) -> Iterator[tuple[str, Json]]:
         yield from ((kind, document) for kind, keys in marks if keys <= document.keys())
 
 
-def tokens(expression: str, named: Callable[[str], tuple[str, str]] = lambda name: (name, "")) -> tuple[Token, ...]:
-    """An expression in pieces. `named` gives value and unit of a threshold, which stands between two marks."""
-    made = []
-    for match in _TOKEN.finditer(expression):
-        kind = match.lastgroup or ""
-        made.append(Token("number", *named(match[kind])) if kind == "threshold" else Token(kind, match[kind]))
-    return tuple(made)
+def tokens(expression: str) -> tuple[Token, ...]:
+    """The tokens of an expression."""
+    return tuple(Token(match.lastgroup or "", match[0]) for match in _TOKEN.finditer(expression))
 
 
 def _catalog(document: Json, _: Mapping[str, str]) -> Iterator[tuple[Key, Facts]]:
@@ -126,17 +122,24 @@ def _catalog(document: Json, _: Mapping[str, str]) -> Iterator[tuple[Key, Facts]
 
 def _model(document: Json, units: Mapping[str, str]) -> Iterator[tuple[Key, Facts]]:
     """The alerts of the mixin's model, which knows the thresholds by name."""
-    config = document["config"]
-    given = {"$selector": config["selector"], "$recorded": config["recorded_selector"], "$keep": "".join(f"{at}, " for at in config["keep_labels"])}
+    values, thresholds = model.values(document["config"]), document["config"]["thresholds"]
 
-    def named(name: str) -> tuple[str, str]:
-        return config["thresholds"][name], units.get(name, "ratio" if units else "")  # those that follow from objectives are ratios
+    def expression(template: model.Template) -> Iterator[Token]:
+        text = ""
+        for piece, name in template:
+            text += piece
+            if name in thresholds:
+                yield from tokens(text)
+                yield Token("number", thresholds[name], units.get(name, "ratio" if units else ""))  # those that follow from objectives are ratios
+                text = ""
+            else:
+                text += values[name]
+        yield from tokens(text)
 
     for group in document["alerts"]:
         for alert in group["alerts"]:
-            text = "".join(piece + (given.get(hole, f"\x01{hole}\x01") if hole else "") for piece, hole in alert["expr"])
             waits = {"for": alert["for"], "keep_firing_for": alert["keep_firing_for"] or "0s"}
-            yield ("alert", alert["name"]), {**waits, "labels": {"severity": alert["severity"]}, "expr": tokens(text, named)}
+            yield ("alert", alert["name"]), {**waits, "labels": {"severity": alert["severity"]}, "expr": tuple(expression(alert["expr"]))}
 
 
 class _Names:

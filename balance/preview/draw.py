@@ -1,4 +1,4 @@
-"""One drawing for each kind of panel: shapes in SVG, words in HTML, so that lines stretch with the window and letters do not."""
+"""Draws each kind of panel: shapes as SVG, text as HTML, so that lines stretch with the window and letters do not."""
 
 from __future__ import annotations
 
@@ -13,36 +13,37 @@ from balance.preview.palette import color, dashed
 from balance.preview.scale import tick_label, ticks
 from balance.preview.view import View
 
-WIDE, HIGH = 1000, 400
-"""The size of a plot in its own coordinates."""
+WIDTH, HEIGHT = 1000, 400
+"""The size of a plot in SVG units."""
 _SHADES = 12
-"""So many strengths of colour a heatmap has."""
+"""Number of colour intensities in a heatmap."""
 Values = Sequence[float | None]
 
 
 def draw(view: View) -> str:
-    """The inside of a panel's frame."""
+    """The HTML inside a panel's frame."""
     if not view.named and view.panel.kind != "text":
         return f'<p class="none">{escape(view.panel.nothing or "No data")}</p>'
     return _DRAW[view.panel.kind](view)
 
 
 def _svg(view: View, inside: str, *, about: str = "") -> str:
-    """A picture with its title and a description for those who do not see it."""
+    """An SVG with a title and a description for screen readers."""
     title, words = escape(about or view.panel.title), escape(view.panel.description)
-    frame = f'viewBox="0 0 {WIDE} {HIGH}" preserveAspectRatio="none" role="img" aria-label="{title}"'
+    frame = f'viewBox="0 0 {WIDTH} {HEIGHT}" preserveAspectRatio="none" role="img" aria-label="{title}"'
     return f"<svg {frame}><desc>{words}</desc>{inside}</svg>"
 
 
 def _lines(values: Values, least: float, most: float, base: Sequence[float] | None = None) -> tuple[str, str]:
-    """The path of a curve and that of the area below it, down to `base`; a gap where there is no value."""
-    scale, across = HIGH / (most - least), WIDE / max(1, len(values) - 1)
+    """The SVG paths of a curve and of the area between it and `base`, with gaps where there is no value."""
+    scale, across = HEIGHT / (most - least), WIDTH / max(1, len(values) - 1)
     line, area = [], []
     for run in _runs(values):
-        points = _needed([(f"{place * across:.1f}", f"{HIGH - (value - least) * scale:.1f}") for place, value in run])
+        points = _without_level_points([(f"{place * across:.1f}", f"{HEIGHT - (value - least) * scale:.1f}") for place, value in run])
         line.append("M" + "L".join(" ".join(point) for point in points) + ("h2" if not run[1:] else ""))
-        floor = [(f"{place * across:.1f}", f"{HIGH - ((base[place] if base else max(0, least)) - least) * scale:.1f}") for place, _ in reversed(run)]
-        area.append(f"{line[-1]}L{'L'.join(' '.join(point) for point in _needed(floor))}Z")
+        bottom = ((place, base[place] if base else max(0, least)) for place, _ in reversed(run))
+        floor = [(f"{place * across:.1f}", f"{HEIGHT - (value - least) * scale:.1f}") for place, value in bottom]
+        area.append(f"{line[-1]}L{'L'.join(' '.join(point) for point in _without_level_points(floor))}Z")
     return "".join(line), "".join(area)
 
 
@@ -58,15 +59,15 @@ def _runs(values: Values) -> Iterator[list[tuple[int, float]]]:
         yield run
 
 
-def _needed(points: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Points without those in the middle of a level stretch."""
+def _without_level_points(points: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The points without those inside horizontal stretches."""
     return [
         point for place, point in enumerate(points)
         if not (0 < place < len(points) - 1 and points[place - 1][1] == point[1] == points[place + 1][1])
     ]  # fmt: skip
 
 
-def _finite(curves: Iterable[Values]) -> list[float]:
+def _finite_values(curves: Iterable[Values]) -> list[float]:
     return [value for values in curves for value in values if value is not None and math.isfinite(value)] or [0.0]
 
 
@@ -75,7 +76,7 @@ def _timeseries(view: View) -> str:
     bases: list[Sequence[float] | None] = [None] * len(curves)
     if view.panel.stacked:
         curves, bases = _stacked(curves)
-    shown, least = _finite(curves), view.panel.least
+    shown, least = _finite_values(curves), view.panel.least
     low = min(shown) if least is None else min(float(least), *shown)
     marks = ticks(low, max(shown), view.unit, max(2, min(5, view.panel.height - 3)))
     filled = 0.6 if view.panel.stacked else 0.12 if len(curves) < 3 else 0
@@ -84,18 +85,19 @@ def _timeseries(view: View) -> str:
         line, area = _lines(values, marks[0], marks[-1], bases[index])
         if filled:
             paths.append(f'<path d="{area}" style="fill:{color(index)};fill-opacity:{filled};stroke:none"/>')
-        paths.append(f'<path d="{line}" style="stroke:{color(index)}"{_again(index)}/>')
-    limits = "".join(_level(limit, marks, "limit") for limit in view.limits if marks[0] <= limit <= marks[-1])
-    inside = _bands(view) + "".join(_level(mark, marks, "grid") for mark in marks) + _upright(view) + "".join(paths) + limits + _marks(view)
+        paths.append(f'<path d="{line}" style="stroke:{color(index)}"{_dash_class(index)}/>')
+    limits = "".join(_horizontal_line(limit, marks, "limit") for limit in view.limits if marks[0] <= limit <= marks[-1])
+    grid = "".join(_horizontal_line(mark, marks, "grid") for mark in marks) + _time_grid(view)
+    inside = _mark_bands(view) + grid + "".join(paths) + limits + _mark_lines(view)
     return _plot(view, [tick_label(mark, view.unit) for mark in marks], _svg(view, inside)) + _legend(view)
 
 
-def _again(index: int) -> str:
+def _dash_class(index: int) -> str:
     return ' class="again"' if dashed(index) else ""
 
 
 def _stacked(curves: Sequence[Values]) -> tuple[list[Values], list[Sequence[float] | None]]:
-    """Curves on top of each other, and what each stands on."""
+    """Stacked curves, and the base of each."""
     base = [0.0] * len(curves[0])
     tops: list[Values] = []
     bases: list[Sequence[float] | None] = []
@@ -106,13 +108,13 @@ def _stacked(curves: Sequence[Values]) -> tuple[list[Values], list[Sequence[floa
     return tops, bases
 
 
-def _level(value: float, marks: Sequence[float], kind: str) -> str:
-    height = HIGH * (1 - (value - marks[0]) / (marks[-1] - marks[0]))
-    return f'<line class="{kind}" x1="0" x2="{WIDE}" y1="{height:.1f}" y2="{height:.1f}"/>'
+def _horizontal_line(value: float, marks: Sequence[float], kind: str) -> str:
+    height = HEIGHT * (1 - (value - marks[0]) / (marks[-1] - marks[0]))
+    return f'<line class="{kind}" x1="0" x2="{WIDTH}" y1="{height:.1f}" y2="{height:.1f}"/>'
 
 
-def _hours(view: View) -> Iterator[tuple[float, str]]:
-    """Round times within the span: where, as a share of the width, and what the clock shows."""
+def _clock_ticks(view: View) -> Iterator[tuple[float, str]]:
+    """Round times within the span: position as a share of the width, and the time in UTC."""
     length = view.span.end - view.span.start
     most = 3 if view.panel.width < 9 else 6
     step = next((step for step in (60, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200) if length / step <= most), 86400)
@@ -122,77 +124,77 @@ def _hours(view: View) -> Iterator[tuple[float, str]]:
             yield share, f"{datetime.fromtimestamp(at, UTC):%H:%M}"
 
 
-def _upright(view: View) -> str:
-    return "".join(f'<line class="grid" x1="{share * WIDE:.1f}" x2="{share * WIDE:.1f}" y1="0" y2="{HIGH}"/>' for share, _ in _hours(view))
+def _time_grid(view: View) -> str:
+    return "".join(f'<line class="grid" x1="{share * WIDTH:.1f}" x2="{share * WIDTH:.1f}" y1="0" y2="{HEIGHT}"/>' for share, _ in _clock_ticks(view))
 
 
-def _bands(view: View) -> str:
-    """What is marked across all panels, behind the curves: for each colour a band wherever something lasts."""
-    across = WIDE / max(1, len(view.span.times) - 1)
+def _mark_bands(view: View) -> str:
+    """Bands behind the curves where marked events last, one set per colour."""
+    across = WIDTH / max(1, len(view.span.times) - 1)
     shades = dict.fromkeys(mark.color for mark in view.marks)
     lasting = {shade: {place for mark in view.marks if mark.color == shade for place in range(mark.first, mark.end)} for shade in shades}
     return "".join(
-        f'<rect class="band" x="{first * across:.1f}" y="0" width="{(end - first) * across:.1f}" height="{HIGH}" style="fill:var(--{shade})"/>'
+        f'<rect class="band" x="{first * across:.1f}" y="0" width="{(end - first) * across:.1f}" height="{HEIGHT}" style="fill:var(--{shade})"/>'
         for shade, places in lasting.items()
         for first, end, held in stretches([place in places for place in range(len(view.span.times))])
         if held
     )
 
 
-def _marks(view: View) -> str:
-    """Lines where what is marked begins."""
-    across = WIDE / max(1, len(view.span.times) - 1)
+def _mark_lines(view: View) -> str:
+    """Vertical lines where marked events begin."""
+    across = WIDTH / max(1, len(view.span.times) - 1)
     return "".join(
-        f'<line class="mark" x1="{mark.first * across:.1f}" x2="{mark.first * across:.1f}" y1="0" y2="{HIGH}" style="stroke:var(--{mark.color})">'
+        f'<line class="mark" x1="{mark.first * across:.1f}" x2="{mark.first * across:.1f}" y1="0" y2="{HEIGHT}" style="stroke:var(--{mark.color})">'
         f"<title>{escape(mark.name)}: {escape(mark.words)}</title></line>"
         for mark in view.marks
     )
 
 
 def _plot(view: View, labels: Iterable[str], picture: str, kind: str = "y") -> str:
-    """A picture between what is written beside it (`labels`, as HTML) and the clock."""
+    """A picture with labels (HTML) beside it and times below it."""
     beside = "".join(f"<span>{label}</span>" for label in labels)
-    below = "".join(f'<span style="left:{100 * share:.2f}%">{clock}</span>' for share, clock in _hours(view))
+    below = "".join(f'<span style="left:{100 * share:.2f}%">{clock}</span>' for share, clock in _clock_ticks(view))
     return f'<div class="plot"><div class="{kind}">{beside}</div>{picture}<div class="x">{below}</div></div>'
 
 
 def _legend(view: View) -> str:
     rows = "".join(
-        f'<tr><th scope="row"><i style="color:{color(index)}"{_again(index)}></i>{view.linked(name, curve)}</th>'
-        f"<td>{view.figure(curve.last_number)}</td><td>{view.figure(curve.most)}</td></tr>"
+        f'<tr><th scope="row"><i style="color:{color(index)}"{_dash_class(index)}></i>{view.linked(name, curve)}</th>'
+        f"<td>{view.figure(curve.last_number)}</td><td>{view.figure(curve.maximum)}</td></tr>"
         for index, (name, curve) in enumerate(view.named)
     )
     head = '<tr><th scope="col">Name</th><th scope="col">Last</th><th scope="col">Max</th></tr>'
-    return _scrolling("legend", f"{view.panel.title}: figures", head, rows)
+    return _scrolling_table("legend", f"{view.panel.title}: figures", head, rows)
 
 
-def _scrolling(kind: str, about: str, head: str, body: str) -> str:
-    """A table that may be longer than its place: the keyboard gets there to scroll it."""
+def _scrolling_table(kind: str, about: str, head: str, body: str) -> str:
+    """A table that can be scrolled, with the keyboard too."""
     table = f"<table><thead>{head}</thead><tbody>{body}</tbody></table>"
     return f'<div class="{kind}" tabindex="0" role="group" aria-label="{escape(about)}">{table}</div>'
 
 
 def _timeline(view: View) -> str:
-    lane, across = HIGH / len(view.named), WIDE / max(1, len(view.span.times))
+    lane, across = HEIGHT / len(view.named), WIDTH / max(1, len(view.span.times))
     shapes, words = [], []
     for index, (name, curve) in enumerate(view.named):
         for first, last, value in stretches(curve.values):
-            text, shade = view.judged(value)
+            text, shade = view.text_and_color(value)
             box = f'x="{first * across:.1f}" y="{lane * (index + 0.08):.1f}" width="{(last - first) * across:.1f}" height="{lane * 0.84:.1f}"'
             shapes.append(f'<rect {box} class="state" style="fill:var(--{shade})"><title>{escape(name)}: {text}</title></rect>')
-            left, top, wide = first * across / WIDE, (index + 0.5) / len(view.named), (last - first) * across / WIDE
+            left, top, wide = first * across / WIDTH, (index + 0.5) / len(view.named), (last - first) * across / WIDTH
             words.append(f'<b aria-hidden="true" style="left:{left:.2%};top:{top:.2%};width:{wide:.2%}">{text}</b>' if len(view.named) < 17 else "")
-    now = ", ".join(f"{escape(name)}: {view.judged(curve.last)[0]}" for name, curve in view.named)
-    picture = f'<div class="lanes">{_svg(view, "".join(shapes) + _marks(view))}{"".join(words)}</div>'
+    now = ", ".join(f"{escape(name)}: {view.text_and_color(curve.last)[0]}" for name, curve in view.named)
+    picture = f'<div class="lanes">{_svg(view, "".join(shapes) + _mark_lines(view))}{"".join(words)}</div>'
     return _plot(view, (view.linked(name, curve) for name, curve in view.named), picture, "names") + f'<p class="away">Now: {now}</p>'
 
 
 def _stat(view: View) -> str:
-    """Each figure above its own curve; with a colour that judges, on its tint."""
+    """Each figure above its sparkline, tinted where a threshold or state gives it a colour."""
     told = []
     several = len(view.named) > 1
     for name, curve in view.named:
-        text, shade = view.judged(curve.last)
+        text, shade = view.text_and_color(curve.last)
         tinted = " tinted" if shade in ("green", "orange", "red") else ""
         below = f"<small>{escape(name)}</small>" if several else ""
         told.append(f'<div class="stat{tinted}" style="--own:var(--{shade})"><p>{text}{below}</p>{_spark(view, curve, name)}</div>')
@@ -200,7 +202,7 @@ def _stat(view: View) -> str:
 
 
 def _spark(view: View, curve: Curve, name: str) -> str:
-    shown = _finite([curve.values])
+    shown = _finite_values([curve.values])
     low, high = min(0.0, *shown), max(shown)
     line, area = _lines(curve.values, low, high if high > low else low + 1)
     return _svg(view, f'<path class="area" d="{area}"/><path d="{line}"/>', about=f"{view.panel.title}: {name}")
@@ -215,30 +217,30 @@ def _table(view: View) -> str:
         + "".join(_cell(view, column.get(key), query.legend) for column, query in zip(columns, view.panel.queries, strict=True)) + "</tr>"
         for key in sorted(set().union(*columns))
     )  # fmt: skip
-    return _scrolling("cells", f"{view.panel.title}: table", f"<tr>{head}</tr>", body)
+    return _scrolling_table("cells", f"{view.panel.title}: table", f"<tr>{head}</tr>", body)
 
 
 def _cell(view: View, curve: Curve | None, name: str) -> str:
     if curve is None:
         return "<td></td>"
-    text, shade = view.judged(curve.last_number)
+    text, shade = view.text_and_color(curve.last_number)
     about = " ".join((*curve.labels.values(), name))
     return f'<td style="--own:var(--{shade})">{_spark(view, curve, about)}<span>{text}</span></td>'
 
 
 def _heatmap(view: View) -> str:
-    """What fell into each bucket: each is less the one below it, for buckets count all that is smaller."""
+    """Observations per bucket: buckets are cumulative, so the next lower one is subtracted from each."""
     curves = sorted((curve for _, curve in view.named), key=lambda curve: float(curve.labels["le"]))
     rows = []
     below: Values = [0.0] * len(view.span.times)
     for curve in curves:
         rows.append([max(0.0, (value or 0) - (under or 0)) for value, under in zip(curve.values, below, strict=True)])
         below = curve.values
-    most = max(_finite(rows)) or 1
-    lane, across = HIGH / len(rows), WIDE / len(view.span.times)
+    most = max(_finite_values(rows)) or 1
+    lane, across = HEIGHT / len(rows), WIDTH / len(view.span.times)
     shades: dict[int, list[str]] = {}
     for index, row in enumerate(rows):
-        top = HIGH - (index + 1) * lane
+        top = HEIGHT - (index + 1) * lane
         levels = [math.ceil(_SHADES * math.sqrt(value / most)) if value > most * 1e-4 else None for value in row]
         for first, last, shade in stretches(levels):
             shades.setdefault(int(shade), []).append(
@@ -251,11 +253,11 @@ def _heatmap(view: View) -> str:
     bounds = [tick_label(float(curve.labels["le"]), view.unit) if not index % every else "" for index, curve in enumerate(curves)]
     busiest = max(zip(curves, rows, strict=True), key=lambda pair: pair[1][-1])[0].labels["le"]
     told = f'<p class="away">Now most are in the bucket up to {tick_label(float(busiest), view.unit)}.</p>'
-    return _plot(view, reversed(bounds), _svg(view, shapes + _marks(view)), "names") + told
+    return _plot(view, reversed(bounds), _svg(view, shapes + _mark_lines(view)), "names") + told
 
 
 def _text(view: View) -> str:
-    """The small part of Markdown that texts use: paragraphs, lists, code, bold, links."""
+    """The subset of Markdown that text panels use: paragraphs, lists, code, bold, links."""
     blocks = []
     for block in view.panel.text.strip().split("\n\n"):
         lines = [_inline(line) for line in block.splitlines()]

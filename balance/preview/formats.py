@@ -1,8 +1,8 @@
 """Numbers with their units, as Grafana writes them.
 
 Theory. Grafana scales a number to its unit's prefix or to the largest unit of time that fits, and then shows three significant digits, or all digits
-of an integer (@grafana/data, valueFormats/baseFormatters and dateTimeFormatters). The tests ask @grafana/data itself where Node is, and have a
-table of what version 13 answers where it is not.
+of an integer (@grafana/data, valueFormats/baseFormatters and dateTimeFormatters). The tests compare this with @grafana/data 13 itself and with a
+table of its results.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ _SCALED: dict[str, tuple[int, tuple[str, ...], int]] = {
     "bytes": (1024, tuple(f" {prefix}B" for prefix in _BINARY), 0),
     "Bps": (1000, tuple(f" {prefix}B/s" for prefix in _SI), _SI.index("")),
 }
-"""Per unit: the factor between prefixes, what follows the number, and which of it stands for 1."""
+"""By unit: the factor between prefixes, the suffixes, and the index of the one without a prefix."""
 _TIMES = (
     (1e-6, 1e-9, " ns"), (1e-3, 1e-6, " µs"), (1, 1e-3, " ms"), (60, 1, " s"),
     (3600, 60, " min"), (86400, 3600, " hour"), (604800, 86400, " day"), (31536000, 604800, " week"), (math.inf, 31556900, " year"),
 )  # fmt: skip
-"""Below how many seconds, what is one of it, its name."""
+"""Upper limit in seconds, length of the unit in seconds, its suffix."""
 
 
 def formatted(value: float | None, unit: str, decimals: int | None = None) -> str:
-    """A value in a unit of Grafana's: ``1234, "reqps"`` is ``1.23K req/s``. Nothing for no value."""
+    """A value with the Grafana unit id `unit`: ``1234, "reqps"`` is ``1.23K req/s``. Empty for None."""
     if value is None:
         return ""
     if math.isnan(value):
@@ -43,7 +43,7 @@ def formatted(value: float | None, unit: str, decimals: int | None = None) -> st
 
 
 def scaled(value: float, unit: str) -> tuple[float, str]:
-    """The number to show for a finite value, and what follows it."""
+    """The number to show for a finite value, and its suffix."""
     if unit == "percentunit":
         return 100 * value, "%"
     if unit == "s":
@@ -65,7 +65,7 @@ def _time(value: float) -> tuple[float, str]:
 
 
 def digits(number: float, decimals: int | None = None) -> str:
-    """A number with so many decimals, or with as many as three significant digits need; far from 1 with an exponent, as JavaScript does."""
+    """A number with `decimals`, by default as many as three significant digits need; very large and small ones with an exponent, as in JavaScript."""
     if decimals is None:
         decimals = _decimals(number)
     if decimals > 300:

@@ -1,7 +1,7 @@
 """A dashboard as one self-contained HTML page.
 
-The colours follow what the reader's system prefers, or the switch (CSS `light-dark()`); beside each picture is a table with the figures, for those
-who do not see it. Without scripts all is there but the switch, and what is live stands still.
+The colours follow the reader's system or the switch (CSS `light-dark()`). Tables beside the pictures have the same figures for readers who cannot
+see them. Without scripts the page is complete except for the switch and live updates.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from balance.preview.draw import draw
 from balance.preview.view import Mark, View
 from balance.promql.text import Scope
 
-MOST = 100
-"""So many series of a query are drawn; more are no picture."""
+MAX_SERIES = 100
+"""Maximum number of series of a query that are drawn."""
 
 
 @dataclass(frozen=True)
-class Stage:
-    """What all panels of a page share. `runbooks` begins the addresses of runbooks, `source` says where the figures are from."""
+class PageContext:
+    """What all panels of a page share. `ask` runs their queries, `runbooks` is the base address of runbooks, `source` says where the data is from."""
 
     dashboards: Sequence[Dashboard]
     ask: Ask
@@ -38,26 +38,26 @@ class Stage:
     runbooks: str = ""
     source: str = ""
 
-    def lead(self, link: Link) -> str:
-        """The address of a link; empty where there is none that a browser could follow."""
+    def address(self, link: Link) -> str:
+        """The address of a link; empty if a browser could not follow it."""
         if link.runbook:
             return f"{self.runbooks}/{link.runbook}.md" if re.match("https?:", self.runbooks) else ""
         return next((f"{dashboard.name}.html" for dashboard in self.dashboards if dashboard.uid == link.dashboard), "")
 
 
-def page(dashboard: Dashboard, stage: Stage, refresh: int = 0) -> str:
-    """The page of a dashboard. With `refresh`, it asks for itself anew every so many seconds."""
-    marks, faults = _marks(dashboard, stage)
-    rows = "\n".join(_row(row, stage, marks) for row in dashboard.rows)
-    begin, end = (datetime.fromtimestamp(at, UTC) for at in (stage.span.start, stage.span.end))
-    words = f"{dashboard.description} {begin:%Y-%m-%d %H:%M} to {end:%H:%M} UTC{stage.source and f', {stage.source}'}."
-    links = " ".join(_to(other, current=other is dashboard) for other in stage.dashboards)
-    return _page(dashboard.title, escape(words), links, _told(marks, faults) + rows, refresh)
+def page(dashboard: Dashboard, context: PageContext, refresh: int = 0) -> str:
+    """The page of a dashboard, which reloads itself every `refresh` seconds unless that is 0."""
+    marks, faults = _marks(dashboard, context)
+    rows = "\n".join(_row(row, context, marks) for row in dashboard.rows)
+    begin, end = (datetime.fromtimestamp(at, UTC) for at in (context.span.start, context.span.end))
+    words = f"{dashboard.description} {begin:%Y-%m-%d %H:%M} to {end:%H:%M} UTC{context.source and f', {context.source}'}."
+    links = " ".join(_nav_link(other, current=other is dashboard) for other in context.dashboards)
+    return _page(dashboard.title, escape(words), links, _marks_summary(marks, faults) + rows, refresh)
 
 
-def problem(title: str, lines: Sequence[str], refresh: int) -> str:
-    """A page that says why there is no other."""
-    return _page(title, "Nothing can be drawn.", "", f'<pre class="problem" role="alert">{escape(chr(10).join(lines))}</pre>', refresh)
+def error_page(title: str, lines: Sequence[str], refresh: int) -> str:
+    """A page that says why the dashboards cannot be drawn, which reloads itself every `refresh` seconds."""
+    return _page(title, "The dashboards cannot be drawn.", "", f'<pre class="problem" role="alert">{escape(chr(10).join(lines))}</pre>', refresh)
 
 
 def _page(title: str, words: str, links: str, main: str, refresh: int) -> str:
@@ -71,15 +71,15 @@ def _resource(name: str) -> Template:
     return Template((files(__package__ or "") / name).read_text(encoding="utf-8"))
 
 
-def _to(dashboard: Dashboard, *, current: bool) -> str:
+def _nav_link(dashboard: Dashboard, *, current: bool) -> str:
     here = ' aria-current="page"' if current else ""
     return f'<a href="{dashboard.name}.html"{here}>{escape(dashboard.title)}</a>'
 
 
-def _row(row: Row, stage: Stage, marks: Sequence[Mark]) -> str:
-    """A row; one that is collapsed in Grafana can be closed here, and is open at first."""
+def _row(row: Row, context: PageContext, marks: Sequence[Mark]) -> str:
+    """A row. One that is collapsed in Grafana can be closed here; it is open at first."""
     title = f"<h2>{escape(row.title)}</h2>"
-    panels = "\n".join(_panel(panel, stage, tuple(marks)) for panel in row.panels)
+    panels = "\n".join(_panel(panel, context, tuple(marks)) for panel in row.panels)
     inside = f'<div class="row">\n{panels}\n</div>'
     if row.collapsed:
         inside = f"<details open><summary>{title}</summary>\n{inside}</details>"
@@ -87,50 +87,52 @@ def _row(row: Row, stage: Stage, marks: Sequence[Mark]) -> str:
     return f'<section aria-label="{escape(row.title)}">{title}\n{inside}</section>'
 
 
-def _panel(panel: Panel, stage: Stage, marks: tuple[Mark, ...]) -> str:
+def _panel(panel: Panel, context: PageContext, marks: tuple[Mark, ...]) -> str:
     answers: list[tuple[Curve, ...]] = []
     notes: list[str] = []
     try:
         for query in panel.queries:
-            found = stage.ask(query.expr)
-            answers.append(found[:MOST])
-            notes += [f"{MOST} of {len(found)} series"] if len(found) > MOST else []
-        inside = draw(View(panel, stage.span, stage.scope, tuple(answers), marks, stage.lead))
+            found = context.ask(query.expr)
+            answers.append(found[:MAX_SERIES])
+            notes += [f"{MAX_SERIES} of {len(found)} series"] if len(found) > MAX_SERIES else []
+        inside = draw(View(panel, context.span, context.scope, tuple(answers), marks, context.address))
     except BalanceError as error:
         inside = f'<p class="none" role="alert">{escape(str(error))}</p>'
-    links = [_onward(panel, link, address) for link in panel.links if not link.label and (address := stage.lead(link))]
-    beside = "".join((*(f"<small>{escape(note)}</small>" for note in notes), *links, _about(panel)))
+    links = [_panel_link(panel, link, address) for link in panel.links if not link.label and (address := context.address(link))]
+    beside = "".join((*(f"<small>{escape(note)}</small>" for note in notes), *links, _panel_help(panel)))
     title = escape(panel.title)
     place = f"grid-column: span {panel.width}; grid-row: span {panel.height}"
     return f'<article style="{place}" aria-label="{title}"><div class="head"><h3>{title}</h3>{beside}</div>{inside}</article>'
 
 
-def _onward(panel: Panel, link: Link, address: str) -> str:
-    """A link in the head of a panel; an arrow where the panel is too narrow for words."""
+def _panel_link(panel: Panel, link: Link, address: str) -> str:
+    """A link in the header of a panel; an arrow where the panel is too narrow for its title."""
     title = escape(link.title)
     words = title if panel.width > 7 else "\u2197"
     return f'<a href="{escape(address)}" title="{title}" aria-label="{title}">{words}</a>'
 
 
-def _about(panel: Panel) -> str:
-    """What a panel shows and what to look for, behind an i."""
+def _panel_help(panel: Panel) -> str:
+    """The description of a panel, behind an i."""
     return f'<details class="about"><summary aria-label="About {escape(panel.title)}">i</summary><p>{escape(panel.description)}</p></details>'
 
 
-def _marks(dashboard: Dashboard, stage: Stage) -> tuple[list[Mark], list[str]]:
-    """What happened in the span, and what could not be asked."""
+def _marks(dashboard: Dashboard, context: PageContext) -> tuple[list[Mark], list[str]]:
+    """The marks of all annotations, and the errors of queries that failed."""
     marks: list[Mark] = []
     faults = []
     for annotation in dashboard.annotations:
         try:
-            marks += (mark for curve in stage.ask(annotation.expr, job=annotation.job)[:MOST] for mark in _happened(annotation, curve))
+            marks += (
+                mark for curve in context.ask(annotation.expr, job=annotation.job)[:MAX_SERIES] for mark in _annotation_marks(annotation, curve)
+            )
         except BalanceError as error:
             faults.append(f"{annotation.name}: {error}")
     return sorted(marks, key=lambda mark: (mark.first, mark.name, mark.words)), faults
 
 
-def _happened(annotation: Annotation, curve: Curve) -> Iterator[Mark]:
-    words = f"{curve.called(annotation.title)} {curve.called(annotation.words)}".strip()
+def _annotation_marks(annotation: Annotation, curve: Curve) -> Iterator[Mark]:
+    words = f"{curve.title(annotation.title)} {curve.title(annotation.words)}".strip()
     first = None
     for place, value in enumerate((*curve.values, None)):
         holds = value is not None and value >= 1
@@ -141,8 +143,8 @@ def _happened(annotation: Annotation, curve: Curve) -> Iterator[Mark]:
             first = None
 
 
-def _told(marks: Sequence[Mark], faults: Sequence[str]) -> str:
-    """The marks in words: a line to open."""
+def _marks_summary(marks: Sequence[Mark], faults: Sequence[str]) -> str:
+    """A summary of the marks that opens into a list."""
     if not (marks or faults):
         return ""
     names = dict.fromkeys((mark.name, mark.color) for mark in marks)

@@ -1,7 +1,7 @@
-"""The colours of curves: 24, so that no panel of ours uses one twice, each for a light and for a dark page.
+"""The colours of curves: 24, so that no panel of the load balancer uses one twice, each in a light and a dark variant.
 
-The first seven are Grafana's; the others were chosen one after the other, each as far as possible (in OKLab, the lesser of the distances in light
-and in dark) from all before it. Each stands out from its background by 3:1 or more; a test measures both.
+The first seven are Grafana's. Each of the others is as far as possible (in OKLab, the lesser of the distances in light and dark) from all
+before it. The contrast to the background is at least 3:1. A test measures both.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ COLORS = (
     ("#b5627d", "#cf7a95"), ("#748862", "#bed3aa"), ("#065f74", "#32a8c7"), ("#7c3a68", "#fbaee1"),
     ("#463d00", "#908126"), ("#7a5230", "#d3a37c"), ("#c841a5", "#e45cbe"), ("#9b2014", "#fdb6aa"),
 )  # fmt: skip
-"""In light, in dark."""
+"""Light and dark variant of each."""
 
 
 def color(index: int) -> str:
-    """The colour of a curve, in CSS. Beyond the last they begin anew: `dashed` tells those apart."""
+    """The colour of a curve, as CSS. After the last they repeat; `dashed` tells those apart."""
     return f"var(--c{index % len(COLORS)})"
 
 
 def dashed(index: int) -> bool:
-    """Whether the colour has been used before."""
+    """True if the colour repeats an earlier one."""
     return index >= len(COLORS)
 
 
 def css() -> str:
-    """The colours as custom properties."""
+    """The colours as CSS custom properties."""
     return " ".join(f"--c{index}: light-dark({light}, {dark});" for index, (light, dark) in enumerate(COLORS))

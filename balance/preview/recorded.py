@@ -1,4 +1,4 @@
-"""What a Prometheus has recorded over a span of time: asked within bounds of points, time and questions at once; what it lacks stays empty."""
+"""Dashboard data from a Prometheus, with limits on points, time and concurrent queries. What the server lacks stays empty."""
 
 from __future__ import annotations
 
@@ -14,36 +14,36 @@ from balance.preview.curves import Ask, Curve, Span, in_order
 from balance.promql.selectors import Expr
 from balance.promql.text import Scope, duration, text
 
-POINTS = 240
-"""At most so many moments: more than one for every three pixels shows nothing more."""
-AT_ONCE = 4
-"""Questions that are open at a time."""
-PATIENCE, BUDGET = 10.0, 60.0
-"""Seconds for one answer, and for all of them."""
+MAX_POINTS = 240
+"""Maximum number of points: more than one for every three pixels would not be visible."""
+CONCURRENT_QUERIES = 4
+"""Queries that run at a time."""
+QUERY_TIMEOUT, TOTAL_TIMEOUT = 10.0, 60.0
+"""Seconds for one query, and for all of them."""
 
 
 def span(now: int, length: int, settings: Settings) -> Span:
-    """The last `length` seconds, in steps of the scrape interval or a multiple of it."""
+    """The last `length` seconds before `now` (seconds since 1970), in steps of the scrape interval or a multiple of it."""
     scrape = settings.prometheus.scrape_interval
-    step = max(1, -(-length // (POINTS * scrape))) * scrape
+    step = max(1, -(-length // (MAX_POINTS * scrape))) * scrape
     end = now // step * step
     return Span(end - length // step * step, end, step)
 
 
 def scope(span: Span, settings: Settings) -> Scope:
-    """The window of rates follows the step, as Grafana's `$__rate_interval` does."""
+    """A scope whose rate window follows the step of the span, as Grafana's `$__rate_interval` does."""
     scrape = settings.prometheus.scrape_interval
     return replace(settings.scope, rate_window=duration(max(span.step + scrape, 4 * scrape)))
 
 
 def asking(server: Prometheus, bundle: Bundle, span: Span, scope: Scope) -> Ask:
-    """Answers from a Prometheus: all that the dashboards ask for is asked at once. Raises `LiveError` if the server cannot be asked at all."""
+    """Run all queries of the dashboards; the function returned has their results. Raises `LiveError` if the server cannot be reached."""
     list(server.range("vector(1)", span.end, span.end, span.step))
-    until = time.monotonic() + BUDGET
+    until = time.monotonic() + TOTAL_TIMEOUT
 
     def answer(query: str) -> tuple[Curve, ...]:
         if time.monotonic() > until:
-            raise LiveError(f"not asked: the server took {BUDGET:g} s for what was asked before", cure="look back less far: --since")
+            raise LiveError(f"query skipped: the earlier ones took {TOTAL_TIMEOUT:g} s", cure="choose a shorter time span: --since")
         return curves(server, query, span)
 
     def written(expr: Expr, *, job: bool = False) -> str:
@@ -52,13 +52,13 @@ def asking(server: Prometheus, bundle: Bundle, span: Span, scope: Scope) -> Ask:
     queries = {written(query.expr) for board in bundle.dashboards for panel in board.panels for query in panel.queries}
     queries |= {written(annotation.expr, job=annotation.job) for board in bundle.dashboards for annotation in board.annotations}
     answers: dict[str, Future[tuple[Curve, ...]]] = {}
-    with ThreadPoolExecutor(AT_ONCE) as pool:
+    with ThreadPoolExecutor(CONCURRENT_QUERIES) as pool:
         answers.update({query: pool.submit(answer, query) for query in sorted(queries)})
     return lambda expr, *, job=False: answers[written(expr, job=job)].result()
 
 
 def curves(server: Prometheus, query: str, span: Span) -> tuple[Curve, ...]:
-    """The answer to a query over the span: nothing where the server has nothing."""
+    """The result of a query over the span. Raises `LiveError`."""
     found: dict[tuple[tuple[str, str], ...], list[float | None]] = {}
     for piece in server.range(query, span.start, span.end, span.step):
         for labels, samples in piece.items():

@@ -1,4 +1,4 @@
-"""Where the ticks of an axis are, and what is written beside them."""
+"""The ticks of an axis and their labels."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from balance.preview.formats import formatted, scaled
 _TIMES = (60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800, 604800, 1209600, 2592000, 7776000, 31556900)
 
 
-def ticks(least: float, most: float, unit: str, count: int = 5) -> list[float]:
-    """Round values in equal steps, from at most `least` to at least `most`."""
-    if most <= least:
-        most = least + (abs(least) or 1)
-    step = _step((most - least) / count, unit)
-    first, last = math.floor(least / step + 1e-9), math.ceil(most / step - 1e-9)
+def ticks(low: float, high: float, unit: str, count: int = 5) -> list[float]:
+    """About `count` round values in equal steps that cover `low` to `high`, in the unit (Grafana's id)."""
+    if high <= low:
+        high = low + (abs(low) or 1)
+    step = _step((high - low) / count, unit)
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     return [place * step for place in range(first, last + 1)]
 
 
@@ -28,7 +28,7 @@ def _step(rough: float, unit: str) -> float:
 
 
 def tick_label(value: float, unit: str) -> str:
-    """A tick in as few decimals as tell it exactly."""
+    """The label of a tick, with as few decimals as are exact."""
     if math.isinf(value):
         return formatted(value, unit)
     number, _ = scaled(value, unit)

@@ -1,8 +1,8 @@
-"""Synthetic samples for previews: a service over some hours, with its daily wave and an incident, the same on every machine.
+"""Synthetic samples for previews: a service over some hours, with a daily wave and an incident, the same on every machine.
 
-Theory. Each series draws from a generator of its own, seeded with its name and labels, so that a metric more changes no other. A counter adds up a
-rate, a gauge follows a level, a histogram counts a log-normal distribution; all follow the wave, and leave it in the incident as their `Shape`
-says. A metric for which the bundle's `Samples` have no shape gets a plain one by its kind and unit.
+Theory. Each series has its own random generator, seeded with its name and labels, so a new metric changes no other. Counters add up a rate,
+gauges follow a level, histograms count a log-normal distribution. All follow the wave, and deviate in the incident as their `Shape` says. A
+metric without a shape in the bundle's `Samples` gets a default one by its kind and unit.
 """
 
 from __future__ import annotations
@@ -27,10 +27,11 @@ from balance.promql.selectors import Expr
 from balance.promql.text import Scope, quoted
 
 SPAN = Span(1768467600, 1768489200, 120)
-"""Six hours of a winter's day, 09:00 to 15:00 UTC."""
+"""Six hours of 2026-01-15, 09:00 to 15:00 UTC."""
 LEAD, SCRAPE = 7200, 30
-"""Seconds of samples before the span, and between two of them."""
+"""Seconds of samples before the span, and seconds between samples."""
 INCIDENT = (SPAN.start + 13500, SPAN.start + 16200)
+"""Start and end of the incident, in seconds since 1970."""
 
 _STANDARD: dict[Metric, Shape] = {
     standard.PROCESS_CPU: Shape(0.42, during=1.5),
@@ -43,31 +44,31 @@ _STANDARD: dict[Metric, Shape] = {
     standard.PYTHON_GC_COLLECTIONS: Shape(1.6, {"generation": {"0": 0.9, "1": 0.09, "2": 0.01}}),
     standard.UP: Shape(1, wave=0, noise=0),
 }
-"""The shapes of metrics that any service may have."""
+"""Shapes of the metrics that any service may have."""
 
 
 def database(bundle: Bundle, settings: Settings) -> Database:
-    """Samples of every metric that is asked for, of what is taken from recording rules, and of the alerts that fire over all this."""
-    exprs = tuple(_asked(bundle))
+    """Samples of every queried metric and recorded series, and of ``ALERTS`` for the alerts that fire over them."""
+    exprs = tuple(_expressions(bundle))
     metrics = {metric.name: metric for expr in exprs for metric in expr.metrics() if metric is not standard.ALERTS}
     series = (one for _, metric in sorted(metrics.items()) for one in _series(metric, settings.job, bundle.samples or Samples()))
     scope = Scope(f"job={quoted(settings.job)}", "", settings.thresholds, settings.keep, f"job={quoted(settings.job)}")
     made = Database(series, scope, 3)
     stored = {node.series.record: node for expr in exprs for node in expr.walk() if isinstance(node, OverTime)}
     for record, node in sorted(stored.items()):
-        made.by_name[record] = list(_recorded(node, made))
-    made.by_name[standard.ALERTS.name] = [series for alert in bundle.alerts for series in _fired(alert, made, settings.job)]
+        made.by_name[record] = list(_recorded_series(node, made))
+    made.by_name[standard.ALERTS.name] = [series for alert in bundle.alerts for series in _alert_series(alert, made, settings.job)]
     return made
 
 
-def _asked(bundle: Bundle) -> Iterator[Expr]:
-    """What panels, alerts and annotations ask for."""
+def _expressions(bundle: Bundle) -> Iterator[Expr]:
+    """The expressions of panels, rules and annotations."""
     yield from (expr for _, expr in bundle.expressions())
     yield from (annotation.expr for dashboard in bundle.dashboards for annotation in dashboard.annotations)
 
 
-def _fired(alert: Alert, made: Database, job: str) -> Iterator[Series]:
-    """When an alert fires over the span: its condition has held for as long as it waits."""
+def _alert_series(alert: Alert, made: Database, job: str) -> Iterator[Series]:
+    """The ``ALERTS`` series of an alert: it fires once its condition has held for its ``for``."""
     since: dict[Labels, int] = {}
     firing: dict[Labels, list[tuple[float, float | None]]] = {}
     for at in SPAN.times:
@@ -82,8 +83,8 @@ def _fired(alert: Alert, made: Database, job: str) -> Iterator[Series]:
         yield Series(standard.ALERTS.name, {"job": job, **dict(labels), **fixed}, samples)
 
 
-def _recorded(node: OverTime, made: Database) -> Iterator[Series]:
-    """What a rule has recorded every five minutes: before there are samples, as in their first hour."""
+def _recorded_series(node: OverTime, made: Database) -> Iterator[Series]:
+    """A recorded series, one sample every five minutes. Before the raw samples begin it has the mean of their first hour."""
     moments = range(SPAN.start - 3600, SPAN.end + 1, 300)
     found: dict[frozenset[tuple[str, str]], list[tuple[float, float]]] = {}
     for at in moments:
@@ -97,7 +98,7 @@ def _recorded(node: OverTime, made: Database) -> Iterator[Series]:
 
 
 def _series(metric: Metric, job: str, samples: Samples) -> Iterator[Series]:
-    shape = samples.shapes.get(metric) or _STANDARD.get(metric) or _plain(metric)
+    shape = samples.shapes.get(metric) or _STANDARD.get(metric) or _default_shape(metric)
     for values in product(*(_shares(label, shape, samples) for label in metric.labels)):
         labels = {label.name: value for label, (value, _) in zip(metric.labels, values, strict=True)}
         if labels.get("from", "") == labels.get("to"):
@@ -106,18 +107,18 @@ def _series(metric: Metric, job: str, samples: Samples) -> Iterator[Series]:
         factor = shape.during * math.prod(shape.values.get(value, 1) for value in labels.values())
         for instance in samples.instances or (f"{job}-1", f"{job}-2"):
             everything = {**labels, "job": job, "instance": instance}
-            yield from _made(metric, everything, replace(shape, level=shape.level * share, during=factor), samples.victim)
+            yield from _metric_series(metric, everything, replace(shape, level=shape.level * share, during=factor), samples.victim)
 
 
 def _shares(label: Label, shape: Shape, samples: Samples) -> list[tuple[str, float]]:
-    """The values that a label has, and the share of each in the level of a metric that is split."""
+    """The values of a label, and the share of each in the level of a metric."""
     if label.name in shape.shares:
         return list(shape.shares[label.name].items())
     names = samples.values.get(label.name) or label.values[:3] or (f"{label.name}-1", f"{label.name}-2")
     return [(name, 1.0 if not shape.shares and shape.wave == 0 else 1 / len(names)) for name in names]
 
 
-def _plain(metric: Metric) -> Shape:
+def _default_shape(metric: Metric) -> Shape:
     if isinstance(metric, Counter):
         return Shape(2)
     if isinstance(metric, Histogram):
@@ -125,27 +126,27 @@ def _plain(metric: Metric) -> Shape:
     return Shape(1 if metric.unit in (STATE, INFO) else 50, wave=0 if metric.unit in (STATE, INFO) else 0.35, noise=0.03)
 
 
-def _made(metric: Metric, labels: Mapping[str, str], shape: Shape, victim: str) -> Iterator[Series]:
+def _metric_series(metric: Metric, labels: Mapping[str, str], shape: Shape, victim: str) -> Iterator[Series]:
     times = range(SPAN.start - LEAD, SPAN.end + 1, SCRAPE)
     levels = list(_levels(metric, labels, shape, times))
     if isinstance(metric, Histogram):
         yield from _histogram(metric, labels, shape, times, levels)
     elif isinstance(metric, Counter):
-        yield Series(metric.name, labels, zip(times, _added(levels), strict=True))
+        yield Series(metric.name, labels, zip(times, _running_total(levels), strict=True))
     elif isinstance(metric, StateSet):
         failing = victim in labels.values()
         for place, state in enumerate(metric.states):
             held = (1.0 if (place == (1 if failing and INCIDENT[0] <= at < INCIDENT[1] else 0)) else 0.0 for at in times)
             yield Series(metric.name, {**labels, metric.state_label: state}, zip(times, held, strict=True))
     elif shape.since is not None:
-        yield Series(metric.name, labels, ((at, _moment(shape.since, at)) for at in times))
+        yield Series(metric.name, labels, ((at, _timestamp(shape.since, at)) for at in times))
     else:
         whole = not dict(metric.unit.powers).get("seconds") and shape.level >= 1
         yield Series(metric.name, labels, ((at, float(round(level)) if whole else level) for at, level in zip(times, levels, strict=True)))
 
 
-def _moment(since: float, at: int) -> float:
-    """A moment some time before the end of the span; one within it was another, three hours earlier, until then. A short distance stays."""
+def _timestamp(since: float, at: int) -> float:
+    """A timestamp `since` seconds before the end of the span, and three hours earlier before that time. Less than a minute counts from `at`."""
     if 0 < since < 60:
         return at - since
     moment = SPAN.end - since
@@ -158,17 +159,17 @@ def _levels(metric: Metric, labels: Mapping[str, str], shape: Shape, times: rang
     for at in times:
         wave = 1 + shape.wave * math.sin(2 * math.pi * (at % 86400 / 86400 - 0.36))
         unrest = 0.94 * unrest + 0.34 * shape.noise * drawn.gauss(0, 1)
-        yield max(0.0, shape.level * own * wave * (1 + unrest) * (1 + (shape.during - 1) * _trouble(at, sudden=not shape.noise)))
+        yield max(0.0, shape.level * own * wave * (1 + unrest) * (1 + (shape.during - 1) * _incident_depth(at, sudden=not shape.noise)))
 
 
-def _trouble(at: int, *, sudden: bool) -> float:
-    """How deep in the incident: it comes and goes within minutes."""
+def _incident_depth(at: int, *, sudden: bool) -> float:
+    """The intensity of the incident from 0 to 1; it rises and falls within minutes unless `sudden`."""
     if not INCIDENT[0] <= at < INCIDENT[1]:
         return 0.0
     return 1.0 if sudden else min(1.0, (at - INCIDENT[0]) / 240 + 0.1, (INCIDENT[1] - at) / 600)
 
 
-def _added(levels: Iterable[float]) -> Iterator[float]:
+def _running_total(levels: Iterable[float]) -> Iterator[float]:
     total = 0.0
     for level in levels:
         total += level * SCRAPE
@@ -180,7 +181,7 @@ def _histogram(metric: Histogram, labels: Mapping[str, str], shape: Shape, times
     rows: list[list[float]] = [[] for _ in bounds]
     totals = [0.0] * len(bounds)
     for at, level in zip(times, levels, strict=True):
-        median = shape.median * (1 + (shape.slower - 1) * _trouble(at, sudden=False)) * (1 + 0.1 * math.sin(at / 900))
+        median = shape.median * (1 + (shape.slower - 1) * _incident_depth(at, sudden=False)) * (1 + 0.1 * math.sin(at / 900))
         for place, bound in enumerate(bounds):
             below = 1.0 if bound == math.inf else 0.5 * math.erfc(-math.log(bound / median) / (shape.spread * math.sqrt(2)))
             totals[place] += level * SCRAPE * below

@@ -1,4 +1,4 @@
-"""Alertmanager's configuration (0.25 and later) and the templates of its messages. Secrets are paths of files; nothing else is written."""
+"""Alertmanager's configuration (0.25 and later) and its notification templates. Secrets are written as paths of files, never as values."""
 
 from __future__ import annotations
 
@@ -23,22 +23,21 @@ from balance.monitoring.routing import (
 )
 from balance.monitoring.settings import Settings
 from balance.promql.text import duration, quoted
-from balance.render.rules import HEADER, dump
+from balance.render.artifact import HEADER, Json, yaml_text
 
-Json = dict[str, Any]
 TEMPLATES = "templates/balance.tmpl"
 
 
 def templates() -> str:
-    """The templates of all messages."""
+    """The notification templates of all integrations, as text."""
     return files("balance.render").joinpath("messages.tmpl").read_text(encoding="utf-8")
 
 
 def configuration(routing: Routing, settings: Settings) -> str:
-    """A complete ``alertmanager.yml`` for the routing as the settings change it."""
+    """The text of ``alertmanager.yml`` for the routing with the settings applied."""
     routing = apply_settings(routing, settings)
     muted = [name for route in routing.routes for name in route.mute]
-    times = [_time(time) for time in routing.mute_times if time.name in muted]
+    times = [_mute_time(time) for time in routing.mute_times if time.name in muted]
     document = {
         "templates": [TEMPLATES],
         "route": {"receiver": routing.fallback, "group_by": list(routing.group_by), "routes": [_route(route) for route in routing.routes]},
@@ -47,17 +46,17 @@ def configuration(routing: Routing, settings: Settings) -> str:
         "receivers": [
             {
                 "name": receiver.name,
-                **{f"{kind}_configs": [_written(integration, settings)] for kind, integration in sorted(receiver.integrations.items())},
+                **{f"{kind}_configs": [_integration(integration, settings)] for kind, integration in sorted(receiver.integrations.items())},
             }
             for receiver in routing.receivers
         ],
     }
-    return HEADER + dump(document)
+    return HEADER + yaml_text(document)
 
 
 def _route(route: Route) -> Json:
     return {
-        "matchers": [_equal("severity", route.severity)],
+        "matchers": [_matcher("severity", route.severity)],
         "receiver": route.receiver,
         "group_wait": duration(route.group_wait),
         "group_interval": duration(route.group_interval),
@@ -69,30 +68,30 @@ def _route(route: Route) -> Json:
 def _inhibition(inhibition: Inhibition) -> Json:
     return {
         "source_matchers": [
-            _equal("alertname", inhibition.source),
-            *(_equal(label, "") for label in inhibition.source_without),
-            _equal(SYNTHETIC, ""),  # a test of the channel silences nothing
+            _matcher("alertname", inhibition.source),
+            *(_matcher(label, "") for label in inhibition.source_without),
+            _matcher(SYNTHETIC, ""),  # a test alert inhibits nothing
         ],
-        "target_matchers": [f"alertname=~{quoted('|'.join(inhibition.targets))}", *(_equal(label, "") for label in inhibition.targets_without)],
+        "target_matchers": [f"alertname=~{quoted('|'.join(inhibition.targets))}", *(_matcher(label, "") for label in inhibition.targets_without)],
         "equal": list(inhibition.equal),
     }
 
 
-def _equal(label: str, value: str) -> str:
+def _matcher(label: str, value: str) -> str:
     return f"{label}={quoted(value)}"
 
 
-def _time(time: MuteTime) -> Json:
+def _mute_time(time: MuteTime) -> Json:
     return {"name": time.name, "time_intervals": [_hours(hours, time.location) for hours in time.hours]}
 
 
 def _hours(hours: Hours, location: str) -> Json:
-    times = [{"start_time": _clock(hours.begin), "end_time": _clock(hours.end)}]
+    times = [{"start_time": _time_of_day(hours.begin), "end_time": _time_of_day(hours.end)}]
     whole = (hours.begin, hours.end) == (0, 1440)
     return {"weekdays": [day for day in WEEK if day in hours.days], **({} if whole else {"times": times}), "location": location}
 
 
-def _clock(minutes: int) -> str:
+def _time_of_day(minutes: int) -> str:
     return f"{minutes // 60:02}:{minutes % 60:02}"
 
 
@@ -148,8 +147,8 @@ def _webhook(webhook: Webhook, secret: Callable[[str], str]) -> Json:
 _WRITERS: dict[type, Callable[[Any, Callable[[str], str]], Json]] = {Slack: _slack, PagerDuty: _pagerduty, Email: _email, Webhook: _webhook}
 
 
-def _written(integration: Integration, settings: Settings) -> Json:
-    """An integration of a receiver, which is told of the end too; a secret's file is looked for in the folder for secrets."""
+def _integration(integration: Integration, settings: Settings) -> Json:
+    """An entry of a receiver's ``KIND_configs``, resolved alerts included. Relative paths of secrets are below `alertmanager.secrets`."""
 
     def secret(name: str) -> str:
         return name if name.startswith("/") else f"{settings.alertmanager.secrets.rstrip('/')}/{name}"

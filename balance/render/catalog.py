@@ -1,4 +1,4 @@
-"""The catalog as JSON, for programs in other languages and for people who look things up."""
+"""The catalog as JSON, for programs in other languages."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from balance.monitoring.slo import Slo
 
 
 def catalog_json(catalog: Catalog, settings: Settings, slos: Iterable[Slo] = ()) -> str:
-    """Metrics, thresholds and objectives, the thresholds with the values that the settings choose."""
+    """The catalog's metrics, thresholds (with their values under the settings) and objectives as JSON text."""
     document = {
         "name": catalog.name,
         "version": catalog.version,
@@ -53,5 +53,10 @@ def _label(label: Label) -> dict[str, Any]:
 
 
 def _threshold(threshold: Threshold, settings: Settings) -> dict[str, Any]:
-    value = settings.thresholds.get(threshold.name, threshold.value)
-    return {"name": threshold.name, "value": value, "unit": str(threshold.unit), "fixed": threshold.fixed, "reason": threshold.reason}
+    return {
+        "name": threshold.name,
+        "value": settings.value(threshold),
+        "unit": str(threshold.unit),
+        "fixed": threshold.fixed,
+        "reason": threshold.reason,
+    }

@@ -1,6 +1,6 @@
 """Dashboards as Grafana's classic JSON: the only module that uses grafanalib.
 
-grafanalib 0.7.1 builds the skeleton; it writes for Grafana 5 to 9. `normalise` takes out what newer versions refuse or ignore, and
+grafanalib 0.7.1 builds the skeleton; it writes for Grafana 5 to 9. `_as_json` takes out what newer versions refuse or ignore, and
 the panels' `extraJson` brings what they want, so that the result is valid under Grafana's own strict schemas and needs no migration.
 """
 
@@ -20,46 +20,47 @@ from balance.monitoring.dashboards import WIDTH, Annotation, Dashboard, Link, Pa
 from balance.monitoring.settings import Settings
 from balance.promql.selectors import Matcher
 from balance.promql.text import Scope, matching, text
-from balance.render import units
-from balance.render.urls import panel_id
-from balance.render.versions import DEFAULT_VERSION, SCHEMA_VERSIONS
-
-Json = dict[str, Any]
+from balance.render.artifact import Json
+from balance.render.grafana_ids import DEFAULT_VERSION, SCHEMA_VERSIONS, panel_id, unit_id
 
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
 INPUT = "DS_PROMETHEUS"
-STEP = "60s"
-"""How often annotations are asked for."""
+ANNOTATION_STEP = "60s"
+"""Resolution of annotation queries."""
 LINE_COLOR = "red"
 TIME_AND_VARIABLES = "${__url_time_range}&${__all_variables}"
 
-_DASHBOARD_KEYS = {"__inputs", "gnetId", "hideControls", "rows", "sharedCrosshair", "style", "id", "inputs"}
+_OBSOLETE: dict[str, tuple[str, ...]] = {
+    "": ("__inputs", "hideControls", "rows", "sharedCrosshair", "style"),
+    "list": ("auto", "auto_count", "auto_min", "useTags"),
+    "targets": ("hide", "interval", "intervalFactor", "metric", "query", "step", "target"),
+    "custom": ("displayMode",),
+    "scaleDistribution": ("log",),
+}
+"""Keys that grafanalib writes and newer versions of Grafana refuse or ignore, by the key of the object or list that they are in."""
+_ROW_KEYS = ("type", "id", "title", "collapsed", "panels", "gridPos")
 _PANEL_KEYS = (
     "id", "type", "title", "description", "gridPos", "datasource", "links", "transparent", "targets", "transformations",
     "fieldConfig", "options",
 )  # fmt: skip
-_TARGET_KEYS = {"intervalFactor", "metric", "query", "step", "target", "interval", "hide"}
-_VARIABLE_KEYS = {"useTags", "tagsQuery", "tagValuesQuery", "auto", "auto_min", "auto_count"}
-_CUSTOM_KEYS = {"axisSoftMin", "axisSoftMax", "displayMode"}
-_DEFAULTS_KEYS = {"columns", "decimals"}
 
 
 @dataclass(frozen=True)
 class Form:
-    """Which form of JSON: for which Grafana, and whether for import by hand (``__inputs``) or for provisioning."""
+    """The form of the JSON: the Grafana version it is for, and whether it is for manual import (with ``__inputs``) or for provisioning."""
 
     version: str = DEFAULT_VERSION
     for_import: bool = False
 
 
 def render(dashboard: Dashboard, settings: Settings, form: Form = Form()) -> str:
-    """The dashboard as JSON text with a final newline. Raises `RenderError` if two panels would get the same id."""
+    """The dashboard as JSON text with a final newline. Raises `RenderError` if two panels have the same id."""
     model = _dashboard(dashboard, settings, form)
-    return json.dumps(_shared(model) if form.for_import else model, indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(_import_form(model) if form.for_import else model, indent=2, ensure_ascii=False) + "\n"
 
 
 def _dashboard(dashboard: Dashboard, settings: Settings, form: Form) -> Json:
-    scope = _scope(dashboard, settings)
+    scope = _dashboard_scope(dashboard, settings)
     skeleton = lib.Dashboard(
         title=dashboard.title,
         uid=dashboard.uid,
@@ -75,28 +76,29 @@ def _dashboard(dashboard: Dashboard, settings: Settings, form: Form) -> Json:
         annotations=lib.Annotations(list=[_annotation(annotation, scope) for annotation in dashboard.annotations]),
         panels=list(_Grid(dashboard, settings, scope).rows()),
     )
-    model: Json = _plain(skeleton)
+    model: Json = _as_json(skeleton)
     ids = [panel["id"] for top in model["panels"] for panel in (top, *top.get("panels", ()))]
     if len(set(ids)) != len(ids):
-        raise RenderError("two panels get the same id", where=f"dashboard {dashboard.name!r}", cure="change one of the titles")
-    return normalise(model)
+        raise RenderError("two panels have the same id", where=f"dashboard {dashboard.name!r}", cure="rename one of them")
+    return _normalised(model)
 
 
-def _chosen(*labels: str, matchers: Iterable[Matcher] = ()) -> str:
-    """Matchers for what is chosen above the dashboard, and those that the settings add."""
+def _variable_matchers(*labels: str, matchers: Iterable[Matcher] = ()) -> str:
+    """Matchers on the dashboard variables of these labels, followed by the given ones."""
     return ",".join(filter(None, (*(f'{label}=~"${label}"' for label in labels), matching(matchers))))
 
 
-def _scope(dashboard: Dashboard, settings: Settings) -> Scope:
-    """Every selector is narrowed to what is chosen above the dashboard."""
+def _dashboard_scope(dashboard: Dashboard, settings: Settings) -> Scope:
+    """A scope that narrows every selector to the values of the dashboard's variables."""
     kept = (*settings.keep_labels, "job")
-    selector, recorded = _chosen(*kept, "instance", matchers=settings.matchers), _chosen(*kept, matchers=settings.recorded_matchers)
-    by_label = {variable.label: _chosen(variable.label) for variable in dashboard.variables}
+    selector = _variable_matchers(*kept, "instance", matchers=settings.matchers)
+    recorded = _variable_matchers(*kept, matchers=settings.recorded_matchers)
+    by_label = {variable.label: _variable_matchers(variable.label) for variable in dashboard.variables}
     return Scope(selector, "$__rate_interval", settings.thresholds, settings.keep, recorded, by_label)
 
 
 def _dashboard_links(dashboard: Dashboard) -> list[Any]:
-    """To the dashboards with the same first tag, with time and variables kept."""
+    """A link to the dashboards with the same first tag that keeps time range and variables."""
     return [lib.DashboardLink(title=tag, tags=[tag], includeVars=True, keepTime=True) for tag in dashboard.tags[:1]]
 
 
@@ -108,48 +110,48 @@ def _annotation(annotation: Annotation, scope: Scope) -> Json:
         "hide": False,
         "iconColor": annotation.color,
         "expr": text(annotation.expr, replace(scope, selector=scope.recorded) if annotation.job else scope),
-        "step": STEP,
+        "step": ANNOTATION_STEP,
         "titleFormat": annotation.title,
         "textFormat": annotation.words,
     }
 
 
 def _variables(dashboard: Dashboard, settings: Settings) -> Iterator[Any]:
-    """The data source; the labels to keep; job and instance; the dashboard's own: each offers what fits those before it."""
+    """The variables in order: data source, kept labels, job, instance, the dashboard's own. Each offers only values that fit those before it."""
     yield lib.Template(name="datasource", label="Data source", type="datasource", query="prometheus", default="default")
     common = {"type": "query", "dataSource": DATASOURCE, "multi": True, "includeAll": True, "allValue": ".+", "refresh": 2}
     everywhere = (*settings.keep_labels, "job", "instance")
-    choices: list[tuple[str, str, Metric]] = [(label, _titled(label), dashboard.presence) for label in everywhere]
+    choices: list[tuple[str, str, Metric]] = [(label, _label_title(label), dashboard.presence) for label in everywhere]
     choices += [(variable.label, variable.title, variable.metric) for variable in dashboard.variables]
     for place, (label, title, metric) in enumerate(choices):
         before = (earlier for earlier, *_ in choices[:place] if earlier in (*everywhere, *metric.label_names))
-        selector = _chosen(*before, matchers=settings.matchers)
-        query = f"label_values({_of_any_name(metric, selector)}, {label})"
+        selector = _variable_matchers(*before, matchers=settings.matchers)
+        query = f"label_values({_any_name_selector(metric, selector)}, {label})"
         yield lib.Template(name=label, label=title, query=query, default=settings.job if label == "job" else "All", **common)
 
 
-def _of_any_name(metric: Metric, selector: str) -> str:
-    """One selector for a metric, under all of its names: label_values() takes no `or`."""
+def _any_name_selector(metric: Metric, selector: str) -> str:
+    """One selector that matches a metric under all of its names, because label_values() does not accept `or`."""
     if not metric.renamed_from:
         return f"{metric.name}{{{selector}}}" if selector else metric.name
     by_name = f'__name__=~"{"|".join(metric.names)}"'
     return f"{{{by_name},{selector}}}" if selector else f"{{{by_name}}}"
 
 
-def _titled(label: str) -> str:
+def _label_title(label: str) -> str:
     return label.replace("_", " ").capitalize()
 
 
 @dataclass(frozen=True)
 class _Grid:
-    """Rows and panels in their place: panels flow from left to right and wrap."""
+    """Lays out rows and panels: panels flow from left to right and wrap."""
 
     dashboard: Dashboard
     settings: Settings
     scope: Scope
 
     def rows(self) -> Iterator[Any]:
-        """Rows and panels in order; those of a collapsed row are within it and take no room."""
+        """Rows and panels in order. The panels of a collapsed row are nested in it and take no space."""
         top = 0
         for row in self.dashboard.rows:
             panels, bottom = self._panels(row, top + 1)
@@ -184,11 +186,11 @@ class _Grid:
             "dataSource": DATASOURCE,
             "maxDataPoints": None,
             "targets": [_target(panel, query, _ref_id(index), self.scope) for index, query in enumerate(panel.queries)],
-            "thresholds": _steps(panel, self.scope),
+            "thresholds": _threshold_steps(panel, self.scope),
         }
         links = [_series_link(panel, link) for link in panel.links if link.label]
         kind, extra = _KINDS[panel.kind](panel)
-        defaults: Json = {"unit": units.grafana(panel.unit), "mappings": _mappings(panel)}
+        defaults: Json = {"unit": unit_id(panel.unit), "mappings": _mappings(panel)}
         defaults |= {"links": links} if links else {}
         defaults |= {"noValue": panel.nothing} if panel.nothing else {}
         defaults |= extra.pop("defaults", {})
@@ -216,7 +218,7 @@ def _state_timeline(_: Panel) -> tuple[Any, Json]:
 
 
 def _stat(panel: Panel) -> tuple[Any, Json]:
-    """Reduced by `last`: ``lastNotNull`` would pass over NaN, and show a share of requests from before there were none."""
+    """Reduced by `last`: ``lastNotNull`` would skip NaN and show a ratio from the time before traffic stopped."""
     judged = bool(panel.thresholds or panel.states)
     kind = partial(lib.Stat, reduceCalc="last", colorMode="background" if judged else "value", noValue="No data")
     options = {"showPercentChange": False, "percentChangeColorMode": "standard", "wideLayout": True}
@@ -224,7 +226,7 @@ def _stat(panel: Panel) -> tuple[Any, Json]:
 
 
 def _table(panel: Panel) -> tuple[Any, Json]:
-    """Each series becomes a cell with its curve and last value; the queries are joined by their labels."""
+    """Each series is a cell with a sparkline and its last value; the queries are joined by their labels."""
     several = bool(panel.queries[1:])
     names = {f"Trend #{_ref_id(index)}" if several else "Trend": query.legend for index, query in enumerate(panel.queries)}
     steps: list[Json] = [{"id": "timeSeriesTable", "options": {}}]
@@ -240,7 +242,7 @@ def _heatmap(panel: Panel) -> tuple[Any, Json]:
     options = {
         "calculate": False,
         "cellGap": 1,
-        "cellValues": {"unit": units.grafana(panel.queries[0].expr.unit)},
+        "cellValues": {"unit": unit_id(panel.queries[0].expr.unit)},
         "color": {
             "mode": "scheme",
             "scheme": "Oranges",
@@ -256,7 +258,7 @@ def _heatmap(panel: Panel) -> tuple[Any, Json]:
         "rowsFrame": {"layout": "auto"},
         "showValue": "never",
         "tooltip": {"mode": "single", "yHistogram": True, "showColorScale": True},
-        "yAxis": {"axisPlacement": "left", "reverse": False, "unit": units.grafana(panel.unit)},
+        "yAxis": {"axisPlacement": "left", "reverse": False, "unit": unit_id(panel.unit)},
     }
     custom = {"hideFrom": {"legend": False, "tooltip": False, "viz": False}, "scaleDistribution": linear}
     return lib.Heatmap, {"options": options, "defaults": {"custom": custom}}
@@ -265,7 +267,7 @@ def _heatmap(panel: Panel) -> tuple[Any, Json]:
 _KINDS: dict[str, Callable[[Panel], tuple[Any, Json]]] = {
     "timeseries": _timeseries, "state-timeline": _state_timeline, "stat": _stat, "table": _table, "heatmap": _heatmap,
 }  # fmt: skip
-"""For each kind grafanalib's class, and what has to be said beyond it: ``defaults`` of the fields, `options`, `transformations`."""
+"""By kind: grafanalib's class, and what it cannot write itself (field ``defaults``, `options`, `transformations`)."""
 
 
 def _panel_link(link: Link, settings: Settings) -> Any:
@@ -273,7 +275,7 @@ def _panel_link(link: Link, settings: Settings) -> Any:
 
 
 def _series_link(panel: Panel, link: Link) -> Any:
-    """In a table the labels are columns beside the value, elsewhere they are the field's own."""
+    """A link with the value of a label. In tables labels are columns; elsewhere they belong to the field."""
     place = "__data.fields" if panel.kind == "table" else "__field.labels"
     return _link(link, f"/d/{link.dashboard}?{TIME_AND_VARIABLES}&var-{link.label}=${{{place}.{link.label}}}")
 
@@ -293,11 +295,11 @@ def _ref_id(index: int) -> str:
     return (_ref_id(before - 1) if before else "") + chr(ord("A") + letter)
 
 
-def _steps(panel: Panel, scope: Scope) -> list[Json]:
-    """Grafana's threshold steps, ascending; the first one is the base, below all others, and has the value null.
+def _threshold_steps(panel: Panel, scope: Scope) -> list[Json]:
+    """Grafana's threshold steps, ascending. The first is the base step with the value null.
 
-    Where a line is drawn it is red. Where the value itself is coloured, it is green on the right side of all thresholds, red on the wrong
-    side of all, and orange between; blue without any.
+    Threshold lines are red. Stats and tables colour the value: green if no threshold is exceeded, red if all are, orange between; blue
+    without thresholds.
     """
     values = sorted(scope.value(threshold) for threshold in panel.thresholds)
     colors = ["green"] + [LINE_COLOR] * len(values)
@@ -310,69 +312,56 @@ def _steps(panel: Panel, scope: Scope) -> list[Json]:
 def _mappings(panel: Panel) -> list[Json]:
     options = {str(state.value): {"text": state.text, "color": state.color, "index": index} for index, state in enumerate(panel.states)}
     mappings: list[Json] = [{"type": "value", "options": options}] if options else []
-    if panel.kind == "stat":  # what is divided by no traffic
+    if panel.kind == "stat":  # a ratio without traffic is NaN
         mappings.append({"type": "special", "options": {"match": "nan", "result": {"text": "No traffic", "color": "text", "index": len(options)}}})
     return mappings
 
 
-def _plain(value: Any, key: str = "") -> Any:
-    """grafanalib's objects as dictionaries and lists, without nulls but the base threshold's."""
+def _as_json(value: Any, place: str = "") -> Any:
+    """grafanalib's objects as dictionaries and lists, without obsolete keys, and without nulls except that of the base threshold.
+
+    `place` is the key of the object or list that holds the value.
+    """
     if isinstance(value, dict):
-        return {name: _plain(item, name) for name, item in value.items() if item is not None or (key == "steps" and name == "value")}
+        kept = ((key, item) for key, item in value.items() if key not in _OBSOLETE.get(place, ()))
+        return {key: _as_json(item, key) for key, item in kept if item is not None or (place, key) == ("steps", "value")}
     if isinstance(value, (list, tuple)):
-        return [_plain(item, key) for item in value]
-    return value if isinstance(value, _SCALARS) else _plain(value.to_json_data(), key)
+        return [_as_json(item, place) for item in value]
+    return value if isinstance(value, (str, int, float, type(None))) else _as_json(value.to_json_data(), place)
 
 
-_SCALARS = (str, int, float, type(None))
-
-
-def normalise(model: Json) -> Json:
-    """grafanalib's JSON as Grafana 10 and later write it: no obsolete keys, no empty choices."""
-    model = {key: value for key, value in model.items() if key not in _DASHBOARD_KEYS}
+def _normalised(model: Json) -> Json:
+    """grafanalib's JSON as Grafana 10 and later write it."""
     model["timepicker"] = {}
-    model["templating"]["list"] = [_variable(variable) for variable in model["templating"]["list"]]
+    model["templating"]["list"] = [_normal_variable(variable) for variable in model["templating"]["list"]]
     model["panels"] = [_normal_panel(panel) for panel in model["panels"]]
     return model
 
 
-def _variable(variable: Json) -> Json:
-    variable = {key: value for key, value in variable.items() if key not in _VARIABLE_KEYS}
-    variable["current"] = _current(variable["current"], multi=variable["multi"])
+def _normal_variable(variable: Json) -> Json:
+    """A variable whose first choice is in the form that Grafana saves: lists where several may be chosen."""
+    text, multi = variable["current"]["text"], variable["multi"]
+    value = "$__all" if text == "All" else variable["current"]["value"]
+    variable["current"] = {"selected": True, "text": [text] if multi else text, "value": [value] if multi else value}
     if variable["type"] == "datasource":
         variable["refresh"] = 1
         variable.pop("sort")
     return variable
 
 
-def _current(current: Json, *, multi: bool) -> Json:
-    """The variable's first choice, in the form that Grafana saves: lists where several may be chosen."""
-    value = "$__all" if current["text"] == "All" else current["value"]
-    chosen = {"text": [current["text"]], "value": [value]} if multi else {"text": current["text"], "value": value}
-    return {"selected": True, **chosen}
-
-
 def _normal_panel(panel: Json) -> Json:
     if panel["type"] == "row":
-        row = {key: panel[key] for key in ("type", "id", "title", "collapsed", "panels", "gridPos")}
-        return {**row, "panels": [_normal_panel(inside) for inside in row["panels"]]}
-    panel = {key: panel[key] for key in _PANEL_KEYS if panel.get(key) not in (None, [], "")}
+        return {**{key: panel[key] for key in _ROW_KEYS}, "panels": [_normal_panel(inside) for inside in panel["panels"]]}
+    panel = {key: panel[key] for key in _PANEL_KEYS if panel.get(key, "") not in ([], "")}
     if panel["type"] == "text":
-        return _without(panel, {"fieldConfig"})
-    panel["targets"] = [{"range": True, **_without(target, _TARGET_KEYS)} for target in panel["targets"]]
-    defaults = panel["fieldConfig"]["defaults"] = _without(panel["fieldConfig"]["defaults"], _DEFAULTS_KEYS)
-    defaults["custom"] = _without(defaults["custom"], _CUSTOM_KEYS)
-    if "scaleDistribution" in defaults["custom"]:
-        defaults["custom"]["scaleDistribution"] = {"type": "linear"}
+        panel.pop("fieldConfig")
+    else:
+        panel["targets"] = [{"range": True, **target} for target in panel["targets"]]
     return panel
 
 
-def _without(mapping: Json, keys: set[str]) -> Json:
-    return {key: value for key, value in mapping.items() if key not in keys}
-
-
-def _shared(model: Json) -> Json:
-    """The form for import by hand: Grafana asks for the data source and puts it in place of ``${DS_PROMETHEUS}``."""
+def _import_form(model: Json) -> Json:
+    """The form for manual import: Grafana asks for the data source and substitutes it for ``${DS_PROMETHEUS}``."""
     model["templating"]["list"] = [variable for variable in model["templating"]["list"] if variable["type"] != "datasource"]
     body = json.loads(json.dumps(model).replace("${datasource}", f"${{{INPUT}}}"))
     return {

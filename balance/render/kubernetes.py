@@ -1,4 +1,4 @@
-"""Objects for Kubernetes: a PrometheusRule and a ServiceMonitor for Prometheus' operator, a ConfigMap for each dashboard, and what runs."""
+"""Kubernetes objects: PrometheusRule and ServiceMonitor for Prometheus' operator, a ConfigMap for each dashboard, and the workload."""
 
 from __future__ import annotations
 
@@ -12,43 +12,46 @@ from balance.monitoring.bundle import Bundle
 from balance.monitoring.settings import Settings
 from balance.monitoring.workload import Workload
 from balance.promql.text import duration
-from balance.render.artifact import Artifact
-from balance.render.rules import HEADER, Json, dump
+from balance.render.artifact import HEADER, Artifact, Json, yaml_text
 
-_MEBI = 1024 * 1024
-_GOING = 5
-"""Seconds from a pod's end, in which proxies learn that it goes, until it is told to stop."""
-LARGEST = 1024 * 1024
-"""Bytes that the data of a ConfigMap may have."""
-_NO_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
-"""What JSON may hold as it is and YAML may not, or takes for the end of a line."""
+_MIB = 1024 * 1024
+_PRE_STOP_SECONDS = 5
+"""Seconds that a terminating pod keeps serving before SIGTERM, while proxies learn that it is going away."""
+CONFIG_MAP_LIMIT = 1024 * 1024
+"""Maximum bytes of data in a ConfigMap."""
+_UNSAFE_IN_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
+"""Characters that JSON allows unescaped, and that YAML forbids or reads as line breaks."""
 
 
 def objects(bundle: Bundle, settings: Settings, groups: list[Json], dashboards: dict[str, str]) -> list[Artifact]:
-    """A file for each object. `groups` are rule groups as Prometheus wants them, `dashboards` maps names to JSON.
+    """One file per object. `groups` are rule groups in Prometheus' format; `dashboards` maps names to JSON text.
 
-    Raises `RenderError` if an object cannot be called or held as Kubernetes demands.
+    Raises `RenderError` if two dashboards have the same ConfigMap name, one is too large, or there are fewer maximum than minimum replicas.
     """
-    name = settings.kubernetes.name or _dns(bundle.catalog.name)
-    made = {"rules": _rule(name, settings, groups), "servicemonitor": _monitor(name, settings), **_running(name, bundle, settings)}
-    artifacts = [Artifact(f"kubernetes/{file}.yaml", HEADER + dump(document)) for file, document in made.items() if document]
+    name = settings.kubernetes.name or _dns_label(bundle.catalog.name)
+    made = {
+        "rules": _prometheus_rule(name, settings, groups),
+        "servicemonitor": _service_monitor(name, settings),
+        **_workload_objects(name, bundle, settings),
+    }
+    artifacts = [Artifact(f"kubernetes/{file}.yaml", HEADER + yaml_text(document)) for file, document in made.items() if document]
     names: dict[str, str] = {}
     for board, text in dashboards.items():
-        own = f"{name}-dashboard-{_dns(board)}"
+        own = f"{name}-dashboard-{_dns_label(board)}"
         if names.setdefault(own, board) != board:
-            raise RenderError(f"the dashboards {names[own]!r} and {board!r} would both be the ConfigMap {own}", cure="rename one of them")
+            raise RenderError(f"dashboards {names[own]!r} and {board!r} have the same ConfigMap name {own}", cure="rename one of them")
         artifacts.append(Artifact(f"kubernetes/dashboard-{board}.yaml", _config_map(own, settings, board, text)))
     return artifacts
 
 
-def _rule(name: str, settings: Settings, groups: list[Json]) -> Json | None:
+def _prometheus_rule(name: str, settings: Settings, groups: list[Json]) -> Json | None:
     if not groups:
         return None
     return _object("monitoring.coreos.com/v1", "PrometheusRule", name, settings, {"spec": {"groups": groups}})
 
 
-def _monitor(name: str, settings: Settings) -> Json:
-    """Scrapes Services under the job that the rules select: the operator would call it after each Service."""
+def _service_monitor(name: str, settings: Settings) -> Json:
+    """A ServiceMonitor that sets the job label that the rules select. By default the operator uses the name of each Service."""
     chosen = settings.kubernetes
     spec: dict[str, Any] = {
         "selector": {"matchLabels": _service_labels(name, settings)},
@@ -70,9 +73,9 @@ def _service_labels(name: str, settings: Settings) -> dict[str, str]:
     return dict(settings.kubernetes.service_labels) or {"app.kubernetes.io/name": name}
 
 
-def _running(name: str, bundle: Bundle, settings: Settings) -> dict[str, Json]:
-    """A Deployment, as many replicas as its load wants, of which one at a time may be moved; a Service for its clients, and one for
-    Prometheus, since whoever reaches the port of the metrics may read. They live where Services are scraped.
+def _workload_objects(name: str, bundle: Bundle, settings: Settings) -> dict[str, Json]:
+    """A Deployment with an autoscaler and a disruption budget of one pod, a Service for clients, and a headless one for Prometheus alone,
+    because anyone who reaches the metrics port may read it. All are in the first of the scraped namespaces.
     """
     workload = bundle.workload
     if workload is None:
@@ -82,7 +85,7 @@ def _running(name: str, bundle: Bundle, settings: Settings) -> dict[str, Json]:
     place = replace(settings, kubernetes=replace(chosen, namespace=(*chosen.service_namespaces, chosen.namespace)[0]))
     if chosen.max_replicas < chosen.replicas:
         raise RenderError(
-            f"is {chosen.max_replicas}, fewer than the {chosen.replicas} of kubernetes.replicas", where="kubernetes.max_replicas", cure="raise it"
+            f"must be at least kubernetes.replicas ({chosen.replicas}), got {chosen.max_replicas}", where="kubernetes.max_replicas", cure="raise it"
         )
     ports = {chosen.port if port == "metrics" else port: number for port, number in workload.ports.items()}
 
@@ -98,7 +101,7 @@ def _running(name: str, bundle: Bundle, settings: Settings) -> dict[str, Json]:
         "spec": {
             "automountServiceAccountToken": False,
             "securityContext": {"runAsNonRoot": True, "runAsUser": 65532, "runAsGroup": 65532, "seccompProfile": {"type": "RuntimeDefault"}},
-            "terminationGracePeriodSeconds": workload.stopping + _GOING,
+            "terminationGracePeriodSeconds": workload.stopping + _PRE_STOP_SECONDS,
             "topologySpreadConstraints": [
                 {
                     "maxSkew": 1,
@@ -141,10 +144,9 @@ def _running(name: str, bundle: Bundle, settings: Settings) -> dict[str, Json]:
 
 
 def _container(name: str, workload: Workload, settings: Settings, ports: Mapping[str, int]) -> Json:
-    """A container that may do nothing but serve. Its memory limit is such that the alert about memory comes at 80 % of it."""
+    """An unprivileged container. The memory alert fires at 80 % of its memory limit."""
     chosen = settings.kubernetes
-    threshold = settings.thresholds.get(workload.memory.name, workload.memory.value)
-    memory = f"{round(threshold / 0.8 / _MEBI)}Mi"
+    memory = f"{round(settings.value(workload.memory) / 0.8 / _MIB)}Mi"
 
     def probe(path: str, **times: int) -> Json:
         return {"httpGet": {"path": path, "port": chosen.port}, **times}
@@ -158,24 +160,28 @@ def _container(name: str, workload: Workload, settings: Settings, ports: Mapping
         "startupProbe": probe(workload.alive, periodSeconds=1, failureThreshold=30),
         "livenessProbe": probe(workload.alive, periodSeconds=10, timeoutSeconds=5),
         "readinessProbe": probe(workload.ready, periodSeconds=2, timeoutSeconds=2),
-        "lifecycle": {"preStop": {"exec": {"command": ["sleep", str(_GOING)]}}},
+        "lifecycle": {"preStop": {"exec": {"command": ["sleep", str(_PRE_STOP_SECONDS)]}}},
         "securityContext": {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}},
         "volumeMounts": [{"name": "configuration", "mountPath": workload.configuration, "readOnly": True}],
     }
 
 
 def _config_map(name: str, settings: Settings, board: str, text: str) -> str:
-    """The JSON stands as it is in a block of the YAML: a change in a dashboard is the same change here."""
+    """A ConfigMap with the JSON in a literal block, so that a change of the dashboard gives the same diff here."""
     chosen = settings.kubernetes
-    if (size := len(text.encode())) > LARGEST:
-        raise RenderError(f"has {size} bytes; a ConfigMap holds {LARGEST}", where=f"dashboard {board!r}", cure="make two dashboards of it")
+    if (size := len(text.encode())) > CONFIG_MAP_LIMIT:
+        raise RenderError(
+            f"{size} bytes are too many for a ConfigMap (at most {CONFIG_MAP_LIMIT})",
+            where=f"dashboard {board!r}",
+            cure="split it into two dashboards",
+        )
     head = _object("v1", "ConfigMap", name, settings, {}, chosen.dashboard_labels, chosen.dashboard_annotations)
-    lines = _NO_YAML.sub(lambda found: f"\\u{ord(found[0]):04x}", text).splitlines(keepends=True)
-    return HEADER + dump(head) + f"data:\n  {board}.json: |\n" + "".join(f"    {line}" for line in lines)
+    lines = _UNSAFE_IN_YAML.sub(lambda found: f"\\u{ord(found[0]):04x}", text).splitlines(keepends=True)
+    return HEADER + yaml_text(head) + f"data:\n  {board}.json: |\n" + "".join(f"    {line}" for line in lines)
 
 
 def _object(version: str, kind: str, name: str, settings: Settings, body: Json, *more: Any) -> Json:
-    """An object with its metadata; `more` are labels and annotations of its own."""
+    """An object with its metadata. `more`: further labels, then annotations."""
     labels, annotations = (*more, {}, {})[:2]
     metadata = {
         "name": name,
@@ -186,6 +192,6 @@ def _object(version: str, kind: str, name: str, settings: Settings, body: Json, 
     return {"apiVersion": version, "kind": kind, "metadata": {key: value for key, value in metadata.items() if value}, **body}
 
 
-def _dns(name: str) -> str:
-    """A name of ours as a part of a Kubernetes name."""
+def _dns_label(name: str) -> str:
+    """A name as part of a DNS label, as Kubernetes requires."""
     return name.lower().replace("_", "-").strip("-")

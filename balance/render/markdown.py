@@ -17,28 +17,27 @@ from balance.monitoring.routing import apply_settings
 from balance.monitoring.runbooks import Runbook, read
 from balance.monitoring.settings import Settings
 from balance.promql.ast import Comparison
-from balance.render import rules
-from balance.render.artifact import Artifact
+from balance.render.artifact import Artifact, Json
 
-_SHOWN = 12
-"""So many values of a label are listed one by one."""
-_NEIGHBOURS = 8
-"""So many other alerts are pointed at."""
+_LISTED_VALUES = 12
+"""Maximum number of label values that are listed one by one."""
+_MAX_NEIGHBOURS = 8
+"""Maximum number of related alerts on a page."""
 
 
-def runbooks(bundle: Bundle, settings: Settings, evaluated: rules.Json) -> list[Artifact]:
-    """A page for each alert, an index, and the metrics reference; the facts are those of the rules, out of the evaluated mixin.
+def runbooks(bundle: Bundle, settings: Settings, evaluated: Json) -> list[Artifact]:
+    """A page for each alert, their index, and the metrics reference. The facts come from the rules in `evaluated`, the evaluated mixin.
 
-    An alert without prose gets a page with the facts alone. Raises `RenderError` with everything in the prose that does not exist.
+    An alert without prose gets a page with the facts alone. Raises `RenderError` with every unknown name in the prose.
     """
     written = {rule["alert"]: rule for group in evaluated["alerts"]["groups"] for rule in group["rules"]}
     prose = {runbook.alert: runbook for runbook in read(bundle.runbooks)}
-    around = _Around(bundle, settings)
+    index = _BundleIndex(bundle, settings)
     pages: list[dict[str, Any]] = []
     problems: list[Problem] = []
     for alert in sorted(bundle.alerts, key=lambda alert: alert.name):
         try:
-            pages.append(_page(around, settings, alert, prose.get(alert.name, Runbook(alert.name, "", {})), written[alert.name]))
+            pages.append(_page(index, settings, alert, prose.get(alert.name, Runbook(alert.name, "", {})), written[alert.name]))
         except BalanceError as error:
             problems += error.problems
     if problems:
@@ -59,8 +58,8 @@ def _templates() -> jinja2.Environment:
     )  # fmt: skip
 
 
-class _Around:
-    """What the pages of a bundle have in common, looked up once."""
+class _BundleIndex:
+    """Lookups that all pages of a bundle share."""
 
     def __init__(self, bundle: Bundle, settings: Settings) -> None:
         self.catalog = bundle.catalog
@@ -74,38 +73,38 @@ class _Around:
             for metric in alert.condition.expr.metrics():
                 self._by_metric.setdefault(metric, []).append(alert)
 
-    def told(self, severity: str) -> str:
-        """Who is told, and by what; nothing if the bundle does not say."""
+    def notified(self, severity: str) -> str:
+        """The receiver of a severity and its integrations, as words; empty without routing."""
         if self._routing is None:
             return ""
         name = self._routing.route(severity).receiver
         receiver = next(receiver for receiver in self._routing.receivers if receiver.name == name)
-        return f": told to `{name}` by {', '.join(receiver.integrations)}"
+        return f", notifies `{name}` via {', '.join(receiver.integrations)}"
 
     def neighbours(self, alert: Alert, prose: Runbook) -> list[Alert]:
-        """The alerts that the prose mentions, then those that look at the same metrics; not too many."""
+        """Related alerts: those that the prose mentions, then those on the same metrics, at most `_MAX_NEIGHBOURS`."""
         near = [self.alerts[name] for name in sorted(prose.mentioned & self.alerts.keys())]
         near += [other for metric in sorted(alert.condition.expr.metrics(), key=lambda metric: metric.name) for other in self._by_metric[metric]]
-        return list(islice((other for other in dict.fromkeys(near) if other is not alert), _NEIGHBOURS))
+        return list(islice((other for other in dict.fromkeys(near) if other is not alert), _MAX_NEIGHBOURS))
 
 
-def _page(around: _Around, settings: Settings, alert: Alert, prose: Runbook, rule: dict[str, Any]) -> dict[str, Any]:
+def _page(index: _BundleIndex, settings: Settings, alert: Alert, prose: Runbook, rule: dict[str, Any]) -> dict[str, Any]:
     condition, wait, severity = alert.condition, rule["for"], rule["labels"]["severity"]
     optional = condition.some_labels - condition.labels
     compared = dict.fromkeys(node.threshold for node in condition.whole.walk() if isinstance(node, Comparison))
     return {
         "alert": alert,
         "prose": prose,
-        "sections": prose.checked(around.catalog, around.alerts, around.recorded, settings.selector, around.mentionable),
+        "sections": prose.checked(index.catalog, index.alerts, index.recorded, settings.selector, index.mentionable),
         "severity": severity,
-        "told": around.told(severity),
+        "notified": index.notified(severity),
         "fires": "at once" if wait == "0s" else f"after {wait}",
         "keeps": rule.get("keep_firing_for"),
         "thresholds": [_threshold(threshold, settings) for threshold in compared],
-        "labels": ", ".join([*sorted(condition.labels), *(f"{label} (not always)" for label in sorted(optional))]),
-        "panel": _panel(around.plots.get(condition.expr), rule),
+        "labels": ", ".join([*sorted(condition.labels), *(f"{label} (optional)" for label in sorted(optional))]),
+        "panel": _panel(index.plots.get(condition.expr), rule),
         "expr": rule["expr"],
-        "neighbours": around.neighbours(alert, prose),
+        "neighbours": index.neighbours(alert, prose),
     }
 
 
@@ -114,8 +113,7 @@ def _panel(place: tuple[Dashboard, Panel] | None, rule: dict[str, Any]) -> str:
 
 
 def _threshold(threshold: Threshold, settings: Settings) -> dict[str, str]:
-    value = number(settings.thresholds.get(threshold.name, threshold.value))
-    return {"name": threshold.name, "value": f"{value} ({threshold.unit})", "reason": threshold.reason}
+    return {"name": threshold.name, "value": f"{number(settings.value(threshold))} ({threshold.unit})", "reason": threshold.reason}
 
 
 def _reference(bundle: Bundle) -> dict[str, list[dict[str, Any]]]:
@@ -123,7 +121,7 @@ def _reference(bundle: Bundle) -> dict[str, list[dict[str, Any]]]:
     for where, expr in bundle.expressions():
         for metric in expr.metrics():
             used.setdefault(metric.name, {})[where] = None
-    headings = {**bundle.catalog.headings, "Metrics of Prometheus and of other runtimes": bundle.catalog.external}
+    headings = {**bundle.catalog.headings, "External Metrics": bundle.catalog.external}
     return {
         heading: [_metric(metric, bundle.unplotted.get(metric, ""), list(used.get(metric.name, ()))) for metric in metrics]
         for heading, metrics in headings.items()
@@ -139,24 +137,24 @@ def _metric(metric: Metric, unplotted: str, places: list[str]) -> dict[str, Any]
         "kind": metric.kind,
         "unit": metric.unit,
         "series": f"; series {', '.join(f'`{name}`' for name in metric.samples)}" if metric.samples != (metric.name,) else "",
-        "going": _going(metric),
-        "labels": [{"name": label.name, "allowed": _allowed(label), "help": label.help} for label in labels],
+        "deprecation": _deprecation(metric),
+        "labels": [{"name": label.name, "allowed": _label_values(label), "help": label.help} for label in labels],
         "buckets": metric.bounds if isinstance(metric, Histogram) else "",
         "used": f"used by {'; '.join(places)}" if places else f"not used{': ' + unplotted if unplotted else ''}",
     }
 
 
-def _going(metric: Metric) -> str:
-    """What becomes of a name; empty if it stays."""
-    words = f"deprecated since version {metric.deprecated_since} of the catalog, and shown until version {metric.remove_after}"
-    return f"was called `{metric.renamed_from}`, which is {words}" if metric.renamed_from else words if metric.remove_after else ""
+def _deprecation(metric: Metric) -> str:
+    """The deprecation or renaming of a metric, as words; empty if there is none."""
+    words = f"deprecated since version {metric.deprecated_since} of the catalog, exposed until version {metric.remove_after}"
+    return f"formerly `{metric.renamed_from}`: {words}" if metric.renamed_from else words if metric.remove_after else ""
 
 
-def _allowed(label: Label) -> str:
-    """The values of a closed label, whole ranges of numbers in short; of an open one, how many there may be."""
+def _label_values(label: Label) -> str:
+    """The allowed values of a label, with ranges of numbers shortened; for an open label the maximum number of values."""
     if not label.values:
         return f"at most {label.bound} values"
-    if len(label.values) <= _SHOWN:
+    if len(label.values) <= _LISTED_VALUES:
         return ", ".join(f"`{value}`" for value in label.values)
     runs = []
     for _, group in groupby(enumerate(label.values), lambda item: int(item[1]) - item[0] if item[1].isdecimal() else item[1]):

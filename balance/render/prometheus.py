@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from balance.monitoring.settings import Settings
 from balance.promql.text import duration
-from balance.render.rules import HEADER, dump
+from balance.render.artifact import HEADER, yaml_text
 
 
 def configuration(settings: Settings) -> str:
-    """A complete ``prometheus.yml``; the job's name is the one that rules and dashboards select."""
+    """The text of ``prometheus.yml``. Its job has the name that rules and dashboards select."""
     chosen = settings.prometheus
     document = {
         "global": {"scrape_interval": duration(chosen.scrape_interval), "evaluation_interval": duration(chosen.evaluation_interval)},
@@ -17,4 +17,4 @@ def configuration(settings: Settings) -> str:
     }
     if chosen.alertmanagers:
         document["alerting"] = {"alertmanagers": [{"static_configs": [{"targets": list(chosen.alertmanagers)}]}]}
-    return HEADER + dump(document)
+    return HEADER + yaml_text(document)

@@ -1,18 +1,17 @@
-"""What Grafana reads when it starts: where the dashboards are, and where Prometheus is."""
+"""Grafana's provisioning files: where the dashboards are, and where Prometheus is."""
 
 from __future__ import annotations
 
 from balance.monitoring.bundle import Bundle
 from balance.monitoring.settings import Settings
 from balance.promql.text import duration
-from balance.render.artifact import Artifact
-from balance.render.rules import HEADER, dump
+from balance.render.artifact import HEADER, Artifact, yaml_text
 
 
 def provisioning(bundle: Bundle, settings: Settings) -> list[Artifact]:
-    """A provider of the dashboards and a data source, in the folders that Grafana looks in.
+    """A dashboard provider and a data source, below the folders that Grafana reads.
 
-    The data source tells Grafana the scrape interval: without it `$__rate_interval` could be too short for a rate.
+    The data source tells Grafana the scrape interval: without it `$__rate_interval` can be too short for a rate.
     """
     chosen = settings.provisioning
     titles = [dashboard.title for dashboard in bundle.dashboards if dashboard.main]
@@ -33,6 +32,6 @@ def provisioning(bundle: Bundle, settings: Settings) -> list[Artifact]:
         "jsonData": {"httpMethod": "POST", "timeInterval": duration(settings.prometheus.scrape_interval)},
     }
     return [
-        Artifact(f"provisioning/dashboards/{bundle.catalog.name}.yaml", HEADER + dump({"apiVersion": 1, "providers": [provider]})),
-        Artifact("provisioning/datasources/prometheus.yaml", HEADER + dump({"apiVersion": 1, "datasources": [datasource]})),
+        Artifact(f"provisioning/dashboards/{bundle.catalog.name}.yaml", HEADER + yaml_text({"apiVersion": 1, "providers": [provider]})),
+        Artifact("provisioning/datasources/prometheus.yaml", HEADER + yaml_text({"apiVersion": 1, "datasources": [datasource]})),
     ]

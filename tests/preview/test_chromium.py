@@ -68,19 +68,19 @@ def browser(program: Callable[[str], str]) -> Iterator[Browser]:
         yield opened
 
 
-def test_every_dashboard_is_looked_at(bundle: Bundle) -> None:
+def test_every_dashboard_is_tested(bundle: Bundle) -> None:
     assert {dashboard.name for dashboard in bundle.dashboards} == set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (1920, "light"), (1280, "dark"), (1920, "dark")])
-def test_panels_fit_their_place(bundle: Bundle, browser: Browser, written: Path, name: str, width: int, scheme: str) -> None:
+def test_panels_do_not_overflow(bundle: Bundle, browser: Browser, written: Path, name: str, width: int, scheme: str) -> None:
     browser.open((written / f"{name}.html").as_uri(), width, scheme=scheme)
     panels = next(len(dashboard.panels) for dashboard in bundle.dashboards if dashboard.name == name)
     assert browser.run(MEASURE) == {"panels": panels, "width": width, "faults": []}
 
 
-def test_what_does_not_fit_is_found(browser: Browser, written: Path) -> None:
+def test_overflow_is_found(browser: Browser, written: Path) -> None:
     browser.open((written / "balance.html").as_uri())
     browser.run('document.querySelector(".stat p").textContent = "1234567890 requests per second"')
     browser.run('document.querySelectorAll("article")[9].style.marginTop = "-60px"')
@@ -110,13 +110,13 @@ def test_axe_finds_nothing_serious(browser: Browser, written: Path, axe: Path, n
     assert serious(browser, axe) == []
 
 
-def test_axe_finds_what_is_wrong(browser: Browser, written: Path, axe: Path) -> None:
+def test_axe_finds_broken_page(browser: Browser, written: Path, axe: Path) -> None:
     browser.open((written / "slo.html").as_uri())
     browser.run('document.querySelector("h1").style.color = "#eee"; document.querySelector("nav a").textContent = ""')
     assert {finding[1] for finding in serious(browser, axe)} == {"color-contrast", "link-name"}
 
 
-def test_the_keyboard_gets_everywhere_in_the_order_of_the_page(browser: Browser, written: Path) -> None:
+def test_tab_order_follows_page(browser: Browser, written: Path) -> None:
     browser.open((written / "slo.html").as_uri())
     places = browser.run(f"(window.places = [...document.querySelectorAll({FOCUSABLE!r})]).length")
     assert places > 30
@@ -127,7 +127,7 @@ def test_the_keyboard_gets_everywhere_in_the_order_of_the_page(browser: Browser,
     assert reached == [[place, "solid"] for place in range(places)], "in order, and seen to be there"
 
 
-def test_what_a_panel_is_about_opens_and_closes_with_keys(browser: Browser, written: Path) -> None:
+def test_description_opens_and_closes_with_keys(browser: Browser, written: Path) -> None:
     browser.open((written / "slo.html").as_uri())
     opened = 'document.querySelector("details.about p").checkVisibility()'
     browser.run('document.querySelector("details.about summary").focus()')
@@ -139,7 +139,7 @@ def test_what_a_panel_is_about_opens_and_closes_with_keys(browser: Browser, writ
 
 
 @pytest.mark.parametrize(("scheme", "other"), [("light", "dark"), ("dark", "light")])
-def test_the_switch_turns_light_to_dark_and_back(browser: Browser, written: Path, scheme: str, other: str) -> None:
+def test_theme_switch_turns_and_returns(browser: Browser, written: Path, scheme: str, other: str) -> None:
     shade = "getComputedStyle(document.body).backgroundColor"
     browser.open((written / "workers.html").as_uri(), scheme=scheme)
     first = browser.run(shade)

@@ -22,7 +22,7 @@ from balance.preview.formats import formatted
 from balance.preview.view import View
 from balance.promql.text import NO_SCOPE
 from balance.render.grafana import render
-from balance.render.urls import panel_id
+from balance.render.grafana_ids import panel_id
 
 SCRIPT = Path(__file__).with_name("data.cjs")
 CASES = int(os.environ.get("BALANCE_FORMATS", "3000"))
@@ -32,7 +32,7 @@ JUDGED = ("stat", "table", "state-timeline")
 REDUCED: dict[str, Callable[[Curve], float | None]] = {
     "last": lambda curve: curve.last,
     "lastNotNull": lambda curve: curve.last_number,
-    "max": lambda curve: curve.most,
+    "max": lambda curve: curve.maximum,
 }
 """Grafana's reducers, and what the preview has for each."""
 Json = dict[str, Any]
@@ -114,17 +114,17 @@ def number(chosen: random.Random) -> float:
     return value if chosen.random() < 0.8 else -value
 
 
-def test_units_and_reducers_of_the_dashboards_are_known(panels: list[Shown], ask: Callable[..., Json]) -> None:
+def test_grafana_knows_units_and_reducers(panels: list[Shown], ask: Callable[..., Json]) -> None:
     known = ask()
     assert units(panels) <= set(known["units"])
     assert calcs(panels) <= set(known["reducers"])
 
 
-def test_the_preview_has_every_reducer_of_the_dashboards(panels: list[Shown]) -> None:
+def test_preview_has_every_reducer(panels: list[Shown]) -> None:
     assert calcs(panels) == set(REDUCED)
 
 
-def test_random_numbers_are_written_as_grafana_does(panels: list[Shown], ask: Callable[..., Json]) -> None:
+def test_random_numbers_match_grafana(panels: list[Shown], ask: Callable[..., Json]) -> None:
     chosen = random.Random(7)
     cases = [(unit, number(chosen), chosen.choice((None, None, 0, 1, 2, 3))) for unit in sorted(units(panels)) for _ in range(CASES)]
     written = ask(written=cases)["written"]
@@ -132,7 +132,7 @@ def test_random_numbers_are_written_as_grafana_does(panels: list[Shown], ask: Ca
     assert wrong == []
 
 
-def test_series_are_reduced_as_grafana_does(ask: Callable[..., Json]) -> None:
+def test_reducers_match_grafana(ask: Callable[..., Json]) -> None:
     chosen = random.Random(8)
     cases = []
     for _ in range(500):
@@ -149,17 +149,17 @@ def around(panel: Shown, chosen: random.Random) -> list[float]:
     return [*(limit + part * (abs(limit) or 1) for limit in limits for part in (-1e-12, 0, 1e-12)), *(number(chosen) for _ in range(50))]
 
 
-def test_thresholds_colour_values_as_grafana_does(panels: list[Shown], ask: Callable[..., Json]) -> None:
+def test_threshold_colours_match_grafana(panels: list[Shown], ask: Callable[..., Json]) -> None:
     chosen = random.Random(9)
     colored = [panel for panel in panels if panel.panel.kind in ("stat", "table") and not panel.panel.states]
     cases = [(panel, value) for panel in colored for value in around(panel, chosen)]
     active = ask(active=[(panel.steps, value) for panel, value in cases])["active"]
-    own = [panel.view.judged(value)[1] for panel, value in cases]
+    own = [panel.view.text_and_color(value)[1] for panel, value in cases]
     assert {"green", "red", "blue"} <= set(own)
     assert own == active
 
 
-def test_values_are_told_in_the_words_and_colours_of_grafana(panels: list[Shown], ask: Callable[..., Json]) -> None:
+def test_texts_and_colours_match_grafana(panels: list[Shown], ask: Callable[..., Json]) -> None:
     """Numbers, states, and in a stat what is no number."""
     chosen = random.Random(10)
     cases: list[tuple[Shown, float]] = []
@@ -170,13 +170,13 @@ def test_values_are_told_in_the_words_and_colours_of_grafana(panels: list[Shown]
             cases += [(panel, value) for value in around(panel, chosen)]
         if panel.panel.kind == "stat":
             cases += [(panel, math.nan)]
-    own = [panel.view.judged(value) for panel, value in cases]
+    own = [panel.view.text_and_color(value) for panel, value in cases]
     shown = ask(shown=[(panel.config, told(value), color) for (panel, value), (_, color) in zip(cases, own, strict=True)])["shown"]
     assert {"No traffic", "Healthy"} <= {words for words, _ in own}
     assert shown == [[html.unescape(words), True] for words, _ in own]
 
 
-def test_a_wrong_answer_would_be_seen(panels: list[Shown], ask: Callable[..., Json]) -> None:
+def test_differences_are_found(panels: list[Shown], ask: Callable[..., Json]) -> None:
     panel = next(panel for panel in panels if panel.panel.kind == "stat" and len(panel.steps) == 2)
     limit = panel.steps[1]["value"]
     upper = panel.steps[1]["color"]

@@ -24,7 +24,7 @@ from balance.monitoring.dashboards import Panel, PanelKind, Query, Row, State
 from balance.monitoring.settings import Settings
 from balance.preview import draw
 from balance.preview.curves import Curve, Span
-from balance.preview.page import MOST, Stage, page
+from balance.preview.page import MAX_SERIES, PageContext, page
 from balance.preview.scale import tick_label, ticks
 from balance.preview.view import View
 from balance.promql import RATE_WINDOW, rate, ratio, series, sum_by
@@ -35,12 +35,12 @@ EMPTY_WHEN_WELL = {"BalanceMetricsMissing"}
 
 
 @pytest.fixture(scope="module")
-def stage() -> Stage:
+def stage() -> PageContext:
     return made_up(*collect.collect(Settings(runbook_base="https://runbooks.example/balance")))
 
 
 @pytest.fixture(scope="module")
-def drawn(stage: Stage) -> dict[str, str]:
+def drawn(stage: PageContext) -> dict[str, str]:
     """The pages by their name."""
     return {page.path: page.text for page in pages(stage)}
 
@@ -66,7 +66,8 @@ def test_a_page_needs_nothing_from_outside(drawn: dict[str, str]) -> None:
         assert set(re.findall(r'href="([^"]*)"', text)) <= {*drawn, *re.findall(r"https://runbooks.example/balance/\w+\.md", text)}
 
 
-def test_links_lead_to_dashboards_and_to_runbooks_that_have_an_address(stage: Stage, drawn: dict[str, str]) -> None:
+def test_links_lead_to_dashboards_and_runbooks(stage: PageContext, drawn: dict[str, str]) -> None:
+    """Runbooks without an absolute URL are not linked."""
     panels = articles(drawn["balance.html"])
     assert 'href="slo.html"' in panels["Error Budget Left"]
     assert '<a href="backend.html" title="This backend in depth: api-1">api-1</a>' in panels["Backends: Traffic"]
@@ -75,7 +76,7 @@ def test_links_lead_to_dashboards_and_to_runbooks_that_have_an_address(stage: St
     assert ".md" not in local, "a browser would not find it"
 
 
-def test_what_happens_is_marked_across_panels_and_told_in_words(drawn: dict[str, str]) -> None:
+def test_annotations_are_marked_and_listed(drawn: dict[str, str]) -> None:
     text = drawn["balance.html"]
     told = re.findall(r"<li>(.*?)</li>", text)
     assert "Firing alerts: BalanceHighLatency critical" not in told
@@ -94,7 +95,7 @@ def panel(values: tuple[float | None, ...], **options: Any) -> str:
     return draw.draw(View(declared, span, NO_SCOPE, ((Curve({"instance": "a"}, values),),), (), lambda _: ""))
 
 
-def test_a_gap_is_no_line_and_one_sample_is_a_dot() -> None:
+def test_gaps_and_single_samples() -> None:
     (line,) = re.findall(r'<path d="([^"]*)" style="stroke:', panel((1, 2, None, 3, math.nan, 2, 2)))
     assert [part.split()[0] for part in line.split("M")[1:]] == ["0.0", "500.0", "833.3"]
     assert line.count("h2") == 1
@@ -104,7 +105,7 @@ def test_a_gap_is_no_line_and_one_sample_is_a_dot() -> None:
     ("value", "alarm", "colour"),
     [(0.1, "above", "green"), (0.6, "above", "red"), (0.5, "above", "red"), (0.1, "below", "red"), (0.6, "below", "green")],
 )
-def test_a_figure_is_judged_by_the_threshold(value: float, alarm: str, colour: str) -> None:
+def test_threshold_colours_stat(value: float, alarm: str, colour: str) -> None:
     limit = Threshold("limit", 0.5, RATIO, reason="It is one.")
     ratio_of = ratio(sum_by(rate(series(m.HTTP_REQUESTS).over(RATE_WINDOW))), sum_by(rate(series(m.HTTP_REQUESTS).over(RATE_WINDOW))))
     drawn = panel((value,), kind="stat", thresholds=(limit,), alarm=alarm, expr=ratio_of)
@@ -112,27 +113,27 @@ def test_a_figure_is_judged_by_the_threshold(value: float, alarm: str, colour: s
     assert "No traffic" in panel((math.nan,), kind="stat", expr=ratio_of)
 
 
-def test_what_is_no_number_counts_in_a_stat_and_is_passed_over_elsewhere() -> None:
+def test_nan_counts_in_stats_only() -> None:
     """As Grafana's reducers do: `last` in stats, `lastNotNull` in legends and in cells."""
     assert "No traffic" in panel((3, math.nan), kind="stat")
     assert "<td>3</td><td>3</td>" in panel((3, math.nan))
     assert "<span>3</span>" in panel((3, math.nan), kind="table")
 
 
-def test_states_are_told_in_their_words_and_colours() -> None:
+def test_states_have_text_and_colour() -> None:
     drawn = panel((1, 1, 0), kind="state-timeline", states=(State(1, "Fine", "green"), State(0, "Broken", "red")))
     assert re.findall(r"fill:var\(--(\w+)\)", drawn) == ["green", "red"]
     assert '<p class="away">Now: all: Broken</p>' in drawn
 
 
-def test_a_value_of_many_series_is_drawn_up_to_a_limit_that_is_told(stage: Stage) -> None:
+def test_number_of_series_is_limited(stage: PageContext) -> None:
     span = Span(0, 60, 60)
-    many = tuple(Curve({"instance": str(place)}, (1.0, 2.0)) for place in range(MOST + 5))
+    many = tuple(Curve({"instance": str(place)}, (1.0, 2.0)) for place in range(MAX_SERIES + 5))
     declared = Panel("Many", "Words.", (Query(series(m.HTTP_REQUESTS_IN_FLIGHT), "{{instance}}"),))
     board = replace(stage.dashboards[0], rows=(Row("All", (declared,)),), annotations=())
     text = page(board, replace(stage, span=span, ask=lambda expr, *, job=False: many))
-    assert f"<small>{MOST} of {MOST + 5} series</small>" in text
-    assert text.count('class="again"') == 2 * (MOST - 24), "beyond 24 colours lines are dotted"
+    assert f"<small>{MAX_SERIES} of {MAX_SERIES + 5} series</small>" in text
+    assert text.count('class="again"') == 2 * (MAX_SERIES - 24), "beyond 24 colours lines are dotted"
 
 
 def test_tags_are_closed_in_order(drawn: dict[str, str]) -> None:

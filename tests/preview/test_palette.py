@@ -50,13 +50,13 @@ def test_colours_stand_out(theme: int) -> None:
     assert min(math.dist(seen(one[theme]), seen(other[theme])) for one, other in combinations(COLORS, 2)) > 0.08
 
 
-def test_each_colour_has_its_place_in_the_style() -> None:
+def test_every_colour_is_in_style() -> None:
     assert [color(index) in css().replace("--", "var(--").replace(":", "):") for index in (0, 23, 24)] == [True] * 3
     assert (color(24), dashed(23), dashed(24)) == (color(0), False, True)
     assert len(COLORS) == len(set(COLORS)) == 24
 
 
-def test_no_panel_of_ours_uses_a_colour_twice(bundle: Bundle) -> None:
+def test_no_panel_uses_a_colour_twice(bundle: Bundle) -> None:
     from balance.generate import collect
     from balance.monitoring.settings import Settings
 

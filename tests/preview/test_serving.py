@@ -80,7 +80,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, program: Callable[[str], st
         yield f"http://127.0.0.1:{port}"
 
 
-def test_pages_show_what_prometheus_has_and_what_it_lacks(server: str, tmp_path: Path) -> None:
+def test_pages_show_prometheus_data_and_gaps(server: str, tmp_path: Path) -> None:
     ended = previewed("--out", str(tmp_path), "--prometheus", server, "--since", "1h")
     assert (ended.returncode, ended.stderr) == (0, "")
     assert f"from {server}" in (tmp_path / "balance.html").read_text()
@@ -93,7 +93,7 @@ def test_pages_show_what_prometheus_has_and_what_it_lacks(server: str, tmp_path:
     assert "No data" in panels["Error Budget Left"], "no rule has recorded it"
 
 
-def test_what_prometheus_refuses_is_told_where_it_would_be_drawn(server: str, tmp_path: Path) -> None:
+def test_query_error_is_shown_in_panel(server: str, tmp_path: Path) -> None:
     text = SHOP.replace("shop_open_baskets", "up").replace("shop_orders", "balance_http_requests")
     slow = 'Panel("Slow", "Too much.", (Query(sum_by(rate(series(ORDERS).over(Window(7200)))), "all"),))'
     text = text.replace(
@@ -109,7 +109,7 @@ def test_what_prometheus_refuses_is_told_where_it_would_be_drawn(server: str, tm
 
 
 @pytest.mark.process
-def test_a_server_that_is_none_ends_in_one_line(tmp_path: Path) -> None:
+def test_unreachable_server_is_one_line(tmp_path: Path) -> None:
     for url, told in ((f"http://127.0.0.1:{free_port()}", "cannot be reached"), ("prometheus", "is no address of a Prometheus")):
         ended = previewed("--out", str(tmp_path / "pages"), "--prometheus", url)
         assert (ended.returncode, ended.stderr.count("\n")) == (2, 1)
@@ -129,7 +129,7 @@ def test_a_server_that_is_none_ends_in_one_line(tmp_path: Path) -> None:
         (("--out", "pages", "--prometheus", "http://127.0.0.1:1", "--since", "soon"), "write a number with its unit"),
     ],
 )
-def test_wrong_use_ends_in_one_line(words: tuple[str, ...], told: str, tmp_path: Path) -> None:
+def test_usage_error_is_one_line(words: tuple[str, ...], told: str, tmp_path: Path) -> None:
     ended = previewed(*words, cwd=tmp_path)
     assert (ended.returncode, ended.stderr.count("\n")) == (2, 1)
     assert told in ended.stderr
@@ -161,7 +161,8 @@ def asked(port: int, path: str, **headers: str) -> tuple[int, dict[str, str], st
         connection.close()
 
 
-def test_pages_that_are_served_follow_their_sources_and_tell_what_is_wrong_with_them(tmp_path: Path, program: Callable[[str], str]) -> None:
+def test_served_pages_follow_sources(tmp_path: Path, program: Callable[[str], str]) -> None:
+    """An error in the sources is shown until it is corrected."""
     source = tmp_path / "shop.py"
     source.write_text(SHOP)
     with served(tmp_path, "--source", "shop:bundle") as (_, port), Browser(program("chromium-headless-shell")) as browser:
@@ -179,7 +180,7 @@ def test_pages_that_are_served_follow_their_sources_and_tell_what_is_wrong_with_
 
 
 @pytest.mark.process
-def test_what_is_served_is_for_this_machine_and_not_sent_twice(tmp_path: Path) -> None:
+def test_server_checks_host_and_etag(tmp_path: Path) -> None:
     (tmp_path / "shop.py").write_text(SHOP)
     with served(tmp_path, "--source", "shop:bundle") as (_, port):
         status, headers, text = asked(port, "/shop.html")
@@ -194,13 +195,14 @@ def test_what_is_served_is_for_this_machine_and_not_sent_twice(tmp_path: Path) -
         assert "in use" in taken.stderr
 
 
-def test_addresses_are_of_this_machine_unless_told() -> None:
+def test_default_address_is_loopback() -> None:
     assert [address(given) for given in ("8300", "0.0.0.0:80", "[::]:81", ":82")] == [
         ("127.0.0.1", 8300), ("0.0.0.0", 80), ("::", 81), ("127.0.0.1", 82),
     ]  # fmt: skip
 
 
-def test_pages_are_made_once_for_all_who_ask_and_anew_when_they_are_old_or_have_changed() -> None:
+def test_pages_are_cached_until_old_or_changed() -> None:
+    """Concurrent readers wait for one rendering."""
     made: list[int] = []
     stamps = ["first"]
 

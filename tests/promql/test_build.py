@@ -60,9 +60,9 @@ SIZES = rate(series(m.HTTP_RESPONSE_SIZE).sum.over(RATE_WINDOW))
         ),
         (lambda: increase(5), "increase() needs series(COUNTER).over(WINDOW), got int"),  # type: ignore[arg-type]
         (
-            lambda: quantile(0.9, series(m.HTTP_REQUESTS), RATE_WINDOW),
+            lambda: quantile(0.9, series(m.HTTP_REQUESTS), RATE_WINDOW),  # type: ignore[arg-type]
             "balance_http_requests_total: quantile() needs series(HISTOGRAM), got a counter",
-        ),  # type: ignore[arg-type]
+        ),
         (lambda: quantile(99, series(m.HTTP_REQUEST_DURATION), RATE_WINDOW), "invalid quantile 99 (must be between 0 and 1)"),
         (
             lambda: quantile(0.9, series(m.HTTP_REQUEST_DURATION), RATE_WINDOW, "le"),
@@ -104,9 +104,9 @@ SIZES = rate(series(m.HTTP_RESPONSE_SIZE).sum.over(RATE_WINDOW))
         (lambda: Window(90.5), "invalid window of 90.5 s"),  # type: ignore[arg-type]
         (lambda: rate(series(m.BACKEND_HEALTHY).over(RATE_WINDOW)), "balance_backend_healthy: over() needs the series of a counter, got a gauge"),  # type: ignore[attr-defined]
         (
-            lambda: rate(series(m.HTTP_REQUEST_SIZE).over(RATE_WINDOW)),
+            lambda: rate(series(m.HTTP_REQUEST_SIZE).over(RATE_WINDOW)),  # type: ignore[attr-defined]
             "balance_http_request_size_bytes: over() needs the series of a counter, got a histogram",
-        ),  # type: ignore[attr-defined]
+        ),
         (lambda: rate(CounterSeries(m.BACKEND_HEALTHY).over(RATE_WINDOW)), "balance_backend_healthy: CounterSeries() needs a counter, got a gauge"),
         (lambda: rate(CounterRange(series(standard.UP), RATE_WINDOW)), "up: over() needs the series of a counter, got a gauge"),  # type: ignore[arg-type]
         (lambda: compare(series(standard.PROCESS_CPU), ">", t.LATENCY_P99), "process_cpu_seconds_total: cannot use the raw value of a counter"),
@@ -114,13 +114,13 @@ SIZES = rate(series(m.HTTP_RESPONSE_SIZE).sum.over(RATE_WINDOW))
         (lambda: times(series(m.HTTP_REQUESTS), t.RETRY_RATIO), "cannot use the raw value of a counter"),
         (lambda: or_(series(m.HTTP_REQUESTS), series(m.HTTP_REQUESTS)), "cannot use the raw value of a counter"),
         (
-            lambda: sum_by(series(m.HTTP_REQUEST_SIZE)),
+            lambda: sum_by(series(m.HTTP_REQUEST_SIZE)),  # type: ignore[arg-type]
             "balance_http_request_size_bytes: a query needs an expression, got a histogram (of a histogram take quantile() or mean())",
-        ),  # type: ignore[arg-type]
+        ),
         (
-            lambda: absent(series(m.HTTP_REQUEST_SIZE)),
+            lambda: absent(series(m.HTTP_REQUEST_SIZE)),  # type: ignore[arg-type]
             "balance_http_request_size_bytes: absent() needs the series of a metric, got a histogram (of a histogram take .count)",
-        ),  # type: ignore[arg-type]
+        ),
         (lambda: absent(REQUESTS), "absent() needs the series of a metric, got RangeCall"),  # type: ignore[arg-type]
         (lambda: compare(series(standard.UP), "=>", t.TARGET_UP), "unknown operator '=>' (choices: !=, <, <=, ==, >, >=)"),  # type: ignore[arg-type]
         (lambda: or_(series(standard.UP), series(standard.PROCESS_RESIDENT)), "or_() needs operands of one unit, got state and bytes"),

@@ -86,7 +86,7 @@ def rules(bundle: Bundle) -> str:
 
 
 @pytest.mark.parametrize(("name", "alert", "given", "firing"), ROWS, ids=[row[0] for row in ROWS])
-def test_an_alert_fires_when_it_should_and_only_then(
+def test_alert_fires_as_expected(
     name: str,
     alert: str,
     given: dict[str, str],
@@ -118,7 +118,7 @@ def _labels(labels: dict[str, str]) -> str:
     return f"ALERTS{{{','.join(f'{name}={value!r}' for name, value in labels.items())}}}".replace("'", '"')
 
 
-def test_the_rules_are_clean_for_promtool(bundle: Bundle, tmp_path: Path, program: Callable[[str], str]) -> None:
+def test_promtool_accepts_rules(bundle: Bundle, tmp_path: Path, program: Callable[[str], str]) -> None:
     for runtime in ("python", "go"):
         file = tmp_path / f"{runtime}.yaml"
         file.write_text(rule_file(evaluate(bundle, Settings(job="balance", runtime=runtime)), "rules", "alerts"))
@@ -127,7 +127,7 @@ def test_the_rules_are_clean_for_promtool(bundle: Bundle, tmp_path: Path, progra
         assert f"{len(bundle.alerts) + len(bundle.recording_rules)} rules found" in run.stdout
 
 
-def test_the_words_of_an_alert_give_value_and_threshold_in_their_unit(bundle: Bundle, tmp_path: Path, program: Callable[[str], str]) -> None:
+def test_annotations_have_value_and_threshold_with_unit(bundle: Bundle, tmp_path: Path, program: Callable[[str], str]) -> None:
     expected = {
         "summary": "6.25% of the responses of job balance are server errors",
         "description": "Over 5m, 6.25% of all responses had a 5xx status; the threshold is 2%. "
@@ -153,7 +153,7 @@ def test_the_words_of_an_alert_give_value_and_threshold_in_their_unit(bundle: Bu
     assert run.returncode == 0, run.stdout + run.stderr
 
 
-def test_the_scrape_configuration_is_clean_for_promtool(repository: Path, program: Callable[[str], str]) -> None:
+def test_promtool_accepts_scrape_configuration(repository: Path, program: Callable[[str], str]) -> None:
     run = subprocess.run(
         [program("promtool"), "check", "config", repository / "generated" / "prometheus" / "prometheus.yml"],
         capture_output=True,

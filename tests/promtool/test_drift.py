@@ -10,12 +10,12 @@ from tools.mutants.drift import RULES, main
 from tools.mutants.faults import FAULTS, MADE, Fault
 
 
-def test_there_are_faults_of_many_kinds() -> None:
+def test_faults_are_of_many_kinds() -> None:
     assert len({fault.kind for fault in FAULTS}) == len(FAULTS) > 60
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=[fault.kind for fault in FAULTS])
-def test_there_is_something_to_change(fault: Fault, repository: Path) -> None:
+def test_fault_applies_to_its_file(fault: Fault, repository: Path) -> None:
     kind, path, old, new, plain = fault
     file = repository / path
     assert file.exists() == (old is not None or new is None), f"{kind}: {path}"
@@ -24,7 +24,7 @@ def test_there_is_something_to_change(fault: Fault, repository: Path) -> None:
 
 
 @pytest.mark.process
-def test_a_fault_in_any_file_is_caught(capsys: pytest.CaptureFixture[str]) -> None:
+def test_fault_in_any_file_is_caught(capsys: pytest.CaptureFixture[str]) -> None:
     first = {fault.path: fault.kind for fault in reversed(FAULTS)}
     assert main(["--first", *first.values()]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == f"faults caught: {len(first)} / {len(first)}"

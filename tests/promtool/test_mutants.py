@@ -11,9 +11,7 @@ from tools.mutants.__main__ import main
 from tools.mutants.mutate import mutants
 
 
-def test_every_wrong_version_of_a_rule_fails_its_tests(
-    program: Callable[[str], str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_mutated_rules_fail_their_tests(program: Callable[[str], str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("PATH", str(Path(program("promtool")).parent), prepend=":")
     assert main(["BalanceDown", "BalanceHighErrorRate", "BalanceHighConnections"]) == 0
     caught, _, total = capsys.readouterr().out.removeprefix("wrong rules caught: ").split()
@@ -21,7 +19,7 @@ def test_every_wrong_version_of_a_rule_fails_its_tests(
     assert int(total) > 60
 
 
-def test_rules_are_changed_in_every_part() -> None:
+def test_mutations_cover_every_part_of_rules() -> None:
     rule = {
         "alert": "A", "expr": 'sum by (job) (rate(x{job="a"}[5m])) > 0.5 and y == 1 or absent(z)', "for": "5m", "keep_firing_for": "1m",
         "labels": {"severity": "critical"}, "annotations": {"summary": "The value is {{ $value | humanizePercentage }}"},

@@ -88,7 +88,7 @@ BUNDLE = Bundle(
         ),
     ],
 )  # fmt: skip
-def test_queries_read_the_new_name_or_the_old(expr: object, promql: str) -> None:
+def test_queries_read_new_or_old_name(expr: object, promql: str) -> None:
     assert text(expr) == promql  # type: ignore[arg-type]
 
 
@@ -105,7 +105,7 @@ def exposed() -> tuple[Instruments, str]:
     return instruments, "".join(Exposition(CATALOG).slices(instruments.snapshot(), openmetrics=False))
 
 
-def test_the_service_shows_both_names_with_the_same_values(exposed: tuple[Instruments, str], program: Callable[[str], str]) -> None:
+def test_service_exposes_both_names(exposed: tuple[Instruments, str], program: Callable[[str], str]) -> None:
     instruments, shown = exposed
     assert shown == generate_latest(instruments.registry).decode()
     for metric in METRICS:
@@ -121,7 +121,8 @@ def test_the_service_shows_both_names_with_the_same_values(exposed: tuple[Instru
     assert (checked.returncode, checked.stderr) == (0, "")
 
 
-def test_the_scrape_is_what_the_catalog_says_and_lacks_the_old_name_if_it_is_not_shown(exposed: tuple[Instruments, str]) -> None:
+def test_verify_finds_missing_old_name(exposed: tuple[Instruments, str]) -> None:
+    """A scrape with both names matches the catalog; without the old one it does not."""
     _, shown = exposed
     assert verify(scrape.parse(shown), CATALOG).findings == []
     without = "".join(line for line in shown.splitlines(keepends=True) if "shop_purchases_total" not in line)
@@ -156,7 +157,7 @@ tests:
 """
 
 
-def test_alerts_and_history_go_on_across_the_rename(collected: tuple[Bundle, Settings], tmp_path: Path, program: Callable[[str], str]) -> None:
+def test_alerts_and_history_survive_rename(collected: tuple[Bundle, Settings], tmp_path: Path, program: Callable[[str], str]) -> None:
     (rules,) = build.all_rules(*collected)
     (tmp_path / "rules.yaml").write_text(rules.text)
     labels = {"ShopOrdersFail": "severity: critical, job: shop", "ShopOrdersWait": "severity: warning, job: shop, instance: a"}
@@ -186,9 +187,7 @@ def _link(rules: str) -> str:
     return next(line for line in rules.splitlines() if "dashboard_url" in line).partition(": ")[2]
 
 
-def test_generated_rules_and_their_tests_pass(
-    collected: tuple[Bundle, Settings], program: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_generated_rules_pass_their_tests(collected: tuple[Bundle, Settings], program: Callable[[str], str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(Path(program("promtool")).parent), prepend=":")
     bundle, settings = collected
     made = (*build.rule_files(bundle, settings), *build.prometheus(bundle, settings), *build.ruletests(bundle, settings))
@@ -197,7 +196,7 @@ def test_generated_rules_and_their_tests_pass(
     assert proof.tested == 2
 
 
-def test_each_series_of_a_renamed_metric_has_a_bridge(collected: tuple[Bundle, Settings]) -> None:
+def test_every_renamed_series_has_bridge(collected: tuple[Bundle, Settings]) -> None:
     assert [rule.record for rule in collected[0].recording_rules] == [
         BRIDGE,
         "instance_job:shop_queue_length:bridge",
@@ -209,7 +208,7 @@ def test_each_series_of_a_renamed_metric_has_a_bridge(collected: tuple[Bundle, S
     ]
 
 
-def test_a_dashboard_finds_its_job_and_instances_by_either_name(collected: tuple[Bundle, Settings]) -> None:
+def test_variables_query_both_names(collected: tuple[Bundle, Settings]) -> None:
     bundle, settings = collected
     board = render(bundle.dashboards[0], settings)
     assert 'label_values({__name__=~\\"shop_queue_length|shop_backlog\\"}, job)' in board
@@ -233,7 +232,7 @@ PROMISE = ', renamed_from="shop_old", deprecated_since="1", remove_after="1.9"'
         (', deprecated_since="1", remove_after="1.9"', "shop_other", "shop_new"),
     ],
 )
-def test_a_promised_name_cannot_go_before_its_version(
+def test_deprecated_name_stays_until_its_version(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], going: str, later: str, removal: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -257,7 +256,7 @@ def test_a_promised_name_cannot_go_before_its_version(
     assert balance_gen("write", "1.10", later, "") == 0
 
 
-def test_a_name_that_is_gone_can_be_asked_for_no_longer() -> None:
+def test_removed_name_cannot_be_queried() -> None:
     gone = Catalog("shop", [replace(metric, renamed_from="", deprecated_since="", remove_after="") for metric in METRICS], thresholds=(FAILED, MANY))
     with pytest.raises(BalanceError, match="shop_orders_total, which is not in the catalog"):
         Bundle(gone, alerts=BUNDLE.alerts)
@@ -274,7 +273,7 @@ def found(bundle: Bundle, check: str) -> list[str]:
     return [finding.subject for finding in run(Inputs(bundle, Settings()))[0] if finding.check == check]
 
 
-def test_lint_tells_when_a_name_is_due_and_who_asks_for_what_goes() -> None:
+def test_lint_finds_due_and_deprecated_names() -> None:
     due = Catalog("shop", METRICS, thresholds=(FAILED, MANY), external=(UP,), version="2.1")
     assert found(BUNDLE, "removal-due") == []
     assert found(replace(BUNDLE, catalog=due), "removal-due") == [metric.renamed_from for metric in METRICS]
@@ -287,7 +286,7 @@ def test_lint_tells_when_a_name_is_due_and_who_asks_for_what_goes() -> None:
     assert found(replace(BUNDLE, dashboards=()), "metric-unplotted") == [metric.name for metric in METRICS]
 
 
-def test_the_example_of_the_page_shows_both_names(repository: Path) -> None:
+def test_documented_example_shows_both_names(repository: Path) -> None:
     page = (repository / "docs" / "changes.md").read_text()
     example = page.partition("```python\n")[2].partition("```")[0]
     names: dict[str, object] = {"Counter": Counter, "Catalog": Catalog, "Unit": Unit, "OUTCOME": OUTCOME}
@@ -311,12 +310,13 @@ def test_the_example_of_the_page_shows_both_names(repository: Path) -> None:
         ({"stability": "shaky"}, "has the stability 'shaky'"),
     ],
 )
-def test_what_is_said_about_a_removal_must_fit_together(changes: dict[str, Any], message: str) -> None:
+def test_inconsistent_removal_is_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(BalanceError, match=message):
         Catalog("shop", (replace(ORDERS, **changes),), version="1.2")
 
 
-def test_a_catalog_refuses_what_is_deprecated_in_its_future_and_an_old_name_that_is_taken() -> None:
+def test_catalog_refuses_bad_deprecation() -> None:
+    """Deprecated in a future version, or with an old name that is already taken."""
     with pytest.raises(BalanceError, match=r"shop_orders_total: is deprecated since version 1.2, but the catalog has version 1"):
         Catalog("shop", (ORDERS,))
     with pytest.raises(BalanceError, match="the series name 'shop_backlog' is already taken"):

@@ -32,19 +32,19 @@ def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 
 
 @pytest.mark.parametrize("ruler", ["prometheus", "thanos", "vmalert"])
-def test_most_programs_take_one_and_the_same_file(ruler: str, capsys: pytest.CaptureFixture[str], program: Program) -> None:
+def test_most_rulers_take_the_same_file(ruler: str, capsys: pytest.CaptureFixture[str], program: Program) -> None:
     text = printed(capsys, "rules", "--ruler", ruler)
     assert text == printed(capsys, "rules")
     Path("rules.yaml").write_text(text)
     assert run(program("promtool"), "check", "rules", "--lint=all", "--lint-fatal", "rules.yaml").returncode == 0
 
 
-def test_mimirtool_gets_the_same_rules_under_a_namespace(capsys: pytest.CaptureFixture[str]) -> None:
+def test_mimir_rules_have_namespace(capsys: pytest.CaptureFixture[str]) -> None:
     plain, mimir = (yaml.safe_load(printed(capsys, "rules", "--ruler", ruler)) for ruler in ("prometheus", "mimir"))
     assert mimir == {"namespace": "balance", **plain}
 
 
-def test_an_older_vmalert_takes_the_rules_but_for_keep_firing(capsys: pytest.CaptureFixture[str], program: Program) -> None:
+def test_old_vmalert_gets_no_keep_firing_for(capsys: pytest.CaptureFixture[str], program: Program) -> None:
     plain, older = (printed(capsys, "rules", "--ruler", ruler) for ruler in ("vmalert", "vmalert-1.79"))
     Path("plain.yaml").write_text(plain)
     Path("older.yaml").write_text(older)
@@ -58,19 +58,19 @@ def test_an_older_vmalert_takes_the_rules_but_for_keep_firing(capsys: pytest.Cap
         assert "unknown fields in rule: keep_firing_for" in refused.stderr
 
 
-def test_vmalert_refuses_what_is_no_rule(capsys: pytest.CaptureFixture[str], program: Program) -> None:
+def test_vmalert_refuses_broken_rule(capsys: pytest.CaptureFixture[str], program: Program) -> None:
     Path("broken.yaml").write_text(printed(capsys, "rules", "--ruler", "vmalert-1.79").replace("{job=", "{job", 1))
     assert run(program("vmalert"), "-dryRun", "-rule=broken.yaml").returncode != 0
 
 
-def test_the_ruler_is_a_setting_of_the_written_files_too() -> None:
+def test_ruler_setting_reaches_written_files() -> None:
     assert main(["write", "--out", "out", "--set", "ruler=mimir"]) == 0
     for name in ("alerts", "recording"):
         assert yaml.safe_load(Path(f"out/prometheus/rules/{name}.yaml").read_text())["namespace"] == "balance"
     assert set(RULERS) == {"prometheus", "thanos", "mimir", "vmalert", "vmalert-1.79"}
 
 
-def test_the_jsonnet_program_finds_the_mixin_in_a_vendored_directory(capsys: pytest.CaptureFixture[str], program: Program) -> None:
+def test_jsonnet_program_loads_vendored_mixin(capsys: pytest.CaptureFixture[str], program: Program) -> None:
     assert main(["mixin", "--out", "vendor/balance"]) == 0
     manifest = json.loads(Path("vendor/balance/mixin/jsonnetfile.json").read_text())
     assert (manifest["version"], manifest["dependencies"]) == (1, [])
@@ -86,7 +86,7 @@ def test_the_jsonnet_program_finds_the_mixin_in_a_vendored_directory(capsys: pyt
     assert run(program("promtool"), "check", "rules", "rules.json").returncode == 0
 
 
-def test_provisioning_is_as_grafana_wants_it() -> None:
+def test_provisioning_defaults() -> None:
     assert main(["provisioning", "--out", "."]) == 0
     seed: dict[str, Any] = {
         "name": "Balance",

@@ -46,7 +46,7 @@ def evaluate(vendored: Path, program: str) -> Json:
 
 
 @pytest.mark.parametrize("settings", [SETTINGS, replace(SETTINGS, rate_window=120), replace(SETTINGS, keep_labels=("cluster",))])
-def test_every_recorded_series_that_a_rule_reads_is_recorded(settings: Settings) -> None:
+def test_recorded_series_in_rules_exist(settings: Settings) -> None:
     evaluated = rules.evaluate(*collect.collect(settings))
     every = [rule for kind in ("rules", "alerts") for group in evaluated[kind]["groups"] for rule in group["rules"]]
     read = {name for rule in every for name in re.findall(r"\bjob:\w+:\w+", rule["expr"])}
@@ -68,18 +68,18 @@ def test_settings_reach_threshold_selector_wait_and_severity(bundle: Bundle) -> 
     assert '"0.02" | humanizePercentage' in chosen["annotations"]["description"]
 
 
-def test_the_runtime_chooses_the_metric_of_memory(bundle: Bundle) -> None:
+def test_runtime_chooses_memory_metric(bundle: Bundle) -> None:
     settings = Settings(job="balance", runtime="go")
     assert "go_memstats_alloc_bytes" in alerts(collect.collect(settings)[0], settings)["BalanceHighMemoryUsage"]["expr"]
     assert "process_resident_memory_bytes" in alerts(bundle, SETTINGS)["BalanceHighMemoryUsage"]["expr"]
 
 
-def test_the_vendored_mixin_gives_our_own_rules(bundle: Bundle, vendored: Path) -> None:
+def test_vendored_mixin_gives_same_rules(bundle: Bundle, vendored: Path) -> None:
     mixin = evaluate(vendored, "(import 'mixin/mixin.libsonnet').prometheusAlerts")
     assert {rule["alert"]: rule for group in mixin["groups"] for rule in group["rules"]} == alerts(bundle, SETTINGS)
 
 
-def test_users_of_the_mixin_override_thresholds_and_selector(vendored: Path) -> None:
+def test_mixin_overrides_thresholds_and_selector(vendored: Path) -> None:
     program = """
     local mixin = (import 'mixin/mixin.libsonnet') + {
       _config+:: { selector: 'job="edge",cluster="eu"', thresholds+: { error_ratio: 0.05, memory: 1e9, retry_ratio: '0.20' } },
@@ -95,7 +95,7 @@ def test_users_of_the_mixin_override_thresholds_and_selector(vendored: Path) -> 
     assert result["dashboards"] == ["backend.json", "balance.json", "slo.json", "workers.json"]
 
 
-def test_labels_to_keep_are_kept_wherever_the_job_is(bundle: Bundle, vendored: Path) -> None:
+def test_kept_labels_accompany_job(bundle: Bundle, vendored: Path) -> None:
     settings = Settings(job="balance", keep_labels=("cluster", "namespace"))
     ours = alerts(bundle, settings)
     for rule in ours.values():
@@ -108,7 +108,8 @@ def test_labels_to_keep_are_kept_wherever_the_job_is(bundle: Bundle, vendored: P
     assert {rule["alert"]: rule for group in theirs["groups"] for rule in group["rules"]} == ours
 
 
-def test_links_lead_to_the_runbook_and_to_the_panel_that_plots_the_condition(bundle: Bundle, vendored: Path) -> None:
+def test_annotations_link_to_runbook_and_panel(bundle: Bundle, vendored: Path) -> None:
+    """The panel plots the very expression of the condition."""
     program = "((import 'mixin/mixin.libsonnet') + { _config+:: { runbook_base: 'https://wiki/r', grafana_url: 'https://g' } }).prometheusAlerts"
     theirs = {rule["alert"]: rule["annotations"] for group in evaluate(vendored, program)["groups"] for rule in group["rules"]}
     ours = alerts(bundle, Settings(job="balance", runbook_base="https://wiki/r", grafana_url="https://g"))
@@ -128,7 +129,7 @@ def test_links_lead_to_the_runbook_and_to_the_panel_that_plots_the_condition(bun
         assert plotted in panels[int(panel)][1], alert.name
 
 
-def test_an_empty_selector_leaves_rules_that_parse(vendored: Path) -> None:
+def test_rules_with_empty_selector_parse(vendored: Path) -> None:
     result = evaluate(vendored, "((import 'mixin/mixin.libsonnet') + { _config+:: { selector: '' } }).prometheusAlerts")
     for group in result["groups"]:
         for rule in group["rules"]:
@@ -143,14 +144,14 @@ def test_an_empty_selector_leaves_rules_that_parse(vendored: Path) -> None:
         ("error_ratio: '[1]'", "no number: [1]"),
     ],
 )
-def test_a_threshold_that_cannot_be_is_refused_by_the_mixin(vendored: Path, override: str, message: str) -> None:
+def test_mixin_refuses_bad_threshold(vendored: Path, override: str, message: str) -> None:
     program = f"((import 'mixin/mixin.libsonnet') + {{ _config+:: {{ thresholds+: {{ {override} }} }} }}).prometheusAlerts"
     with pytest.raises(RuntimeError, match=re.escape(message)):
         evaluate(vendored, program)
 
 
 @pytest.mark.parametrize("number", [0.05, 0.1, 0.99, 0.9, 14.4, 0.000001, 3, 0, 1.5, 12345.678, -0.25, 1e9])
-def test_the_mixin_writes_numbers_as_people_do(vendored: Path, number: float) -> None:
+def test_mixin_writes_short_numbers(vendored: Path, number: float) -> None:
     written = evaluate(vendored, f"{{ text: (import 'mixin/config.libsonnet')._number({number!r}) }}")["text"]
     assert "e" not in written
     assert float(written) == number
@@ -158,11 +159,11 @@ def test_the_mixin_writes_numbers_as_people_do(vendored: Path, number: float) ->
 
 
 @pytest.mark.parametrize("number", [1e-7, 1e-10, 1e-12, 123456789.5, 123456789012.345, 0.1234567891234, 2.5e20])
-def test_the_mixin_keeps_numbers_that_people_do_not_write(vendored: Path, number: float) -> None:
+def test_mixin_keeps_value_of_long_numbers(vendored: Path, number: float) -> None:
     assert float(evaluate(vendored, f"{{ text: (import 'mixin/config.libsonnet')._number({number!r}) }}")["text"]) == number
 
 
-def test_an_error_in_the_mixin_is_one_line(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mixin_error_is_one_line(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rules, "library", lambda name: "{ prometheusRules: {}, prometheusAlerts: error 'broken' }")
     with pytest.raises(RenderError) as refusal:
         rules.evaluate(bundle, SETTINGS)
@@ -170,7 +171,8 @@ def test_an_error_in_the_mixin_is_one_line(bundle: Bundle, monkeypatch: pytest.M
     assert "\n" not in str(refusal.value)
 
 
-def test_the_window_of_rates_is_that_of_the_settings_in_queries_names_and_words(bundle: Bundle) -> None:
+def test_rate_window_setting_reaches_rules(bundle: Bundle) -> None:
+    """It is in queries, in names of recording rules and in annotations; objectives keep their own windows."""
     evaluated = rules.evaluate(bundle, replace(SETTINGS, rate_window=60))
     text = rules.rule_file(evaluated, "rules", "alerts", only="balance")
     assert "[1m]" in text
@@ -181,7 +183,7 @@ def test_the_window_of_rates_is_that_of_the_settings_in_queries_names_and_words(
     assert objectives[0] == objectives[1], "the windows of an objective are its own"
 
 
-def test_settings_reach_how_long_an_alert_keeps_firing() -> None:
+def test_settings_reach_keep_firing_for() -> None:
     chosen = {"BalanceCircuitBreakerOpen": AlertSettings(keep_firing=0), "BalanceDown": AlertSettings(keep_firing=60)}
     made = alerts(*collect.collect(Settings(alerts=chosen)))
     assert "keep_firing_for" not in made["BalanceCircuitBreakerOpen"]

@@ -19,7 +19,7 @@ VALUES = [
 ]  # fmt: skip
 
 
-def test_values_are_written_as_prometheus_writes_them(tmp_path: Path, program: Callable[[str], str]) -> None:
+def test_functions_match_prometheus(tmp_path: Path, program: Callable[[str], str]) -> None:
     chance = random.Random(5)
     values = [*VALUES, *(chance.choice([-1, 1]) * chance.random() * 10 ** chance.randint(-12, 15) for _ in range(200))]
     template = (
@@ -46,14 +46,14 @@ def test_values_are_written_as_prometheus_writes_them(tmp_path: Path, program: C
 @pytest.mark.parametrize(
     ("template", "message"),
     [
-        ("{{ $value | shout }}", "no template function 'shout'"),
-        ("{{ $value }}", "{{ $value }} in an annotation"),
-        ("{{ range query }}", "{{ range query }} in an annotation"),
-        ("{{ with $labels.x }}", "without an end"),
-        ("{{ end }}", "{{ end }} without a beginning"),
+        ("{{ $value | shout }}", "unknown template function 'shout'"),
+        ("{{ $value }}", "unsupported template action {{ $value }}"),
+        ("{{ range query }}", "unsupported template action {{ range query }}"),
+        ("{{ with $labels.x }}", "{{ with $labels.x }} is not closed"),
+        ("{{ end }}", "unexpected {{ end }}"),
     ],
 )
-def test_what_we_do_not_know_is_refused(template: str, message: str) -> None:
+def test_unsupported_templates_are_refused(template: str, message: str) -> None:
     with pytest.raises(RenderError) as refusal:
         expand(template, {"x": "y"}, 1)
     assert message in str(refusal.value)

@@ -86,12 +86,12 @@ def faults(bundle: Bundle, modules: Callable[..., Path], tmp_path_factory: pytes
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_every_form_of_a_dashboard_has_grafanas_types(bundle: Bundle, faults: dict[str, str], form: str) -> None:
+def test_dashboards_match_grafana_types(bundle: Bundle, faults: dict[str, str], form: str) -> None:
     assert {dashboard.name: faults[f"{form}, {dashboard.name}"] for dashboard in bundle.dashboards} == {
         dashboard.name: "" for dashboard in bundle.dashboards
     }
 
 
 @pytest.mark.parametrize("fault", BROKEN)
-def test_a_wrong_type_would_be_seen(faults: dict[str, str], fault: str) -> None:
+def test_wrong_types_are_found(faults: dict[str, str], fault: str) -> None:
     assert BROKEN[fault][0] in faults[fault]

@@ -33,7 +33,7 @@ FAULTS = (
     Fault("a name in camelCase", METRICS, '"balance_backends_available"', '"balance_backendsAvailable"'),
     Fault("the type of a metric", METRICS, "ACTIVE_CONNECTIONS = Gauge(", "ACTIVE_CONNECTIONS = Counter("),
     Fault("the unit of a metric", METRICS, "SECONDS, (WORKER,), buckets=LAGS", "BYTES, (WORKER,), buckets=LAGS"),
-    Fault("a unit that is no base unit", METRICS, 'map(Unit.of, ("processes", "restarts"))', 'map(Unit.of, ("hours", "restarts"))'),
+    Fault("a unit that is no base unit", METRICS, 'Unit.of("processes")', 'Unit.of("hours")'),
     Fault("the help of a metric", METRICS, '"Open client connections, idle ones included."', '"Client connections."'),
     Fault("a metric without help", METRICS, '"Open client connections, idle ones included."', '""'),
     Fault("a label dropped", METRICS, "REQUESTS, (METHOD, STATUS),", "REQUESTS, (METHOD,),"),

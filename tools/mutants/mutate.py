@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from balance.config.units import length
+from balance.config.units import parse_duration
 
 Rule = dict[str, Any]
 
@@ -27,7 +27,7 @@ def mutants(rule: Rule) -> Iterator[tuple[str, Rule]]:
         yield what, {**rule, "expr": changed}
     for key in ("for", "keep_firing_for"):
         if key in rule:
-            given = int(length(rule[key]) or 0)
+            given = int(parse_duration(rule[key]) or 0)
             for factor, more in ((1, 60), (2, 120), (0, 0)):
                 if (wrong := given * factor + more) != given:
                     yield f"{key} {rule[key]} -> {wrong}s", {**rule, key: f"{wrong}s"}
@@ -75,7 +75,7 @@ def _expressions(expr: str) -> Iterator[tuple[str, str]]:
             yield f"{match[0]} -> {other}", at(match, other)
     for match in re.finditer(r"\[([0-9smhdw]+)\]", expr):
         for factor in (3, 1 / 3) if not exists(match) else ():
-            yield f"{match[0]} times {factor:.1f}", at(match, f"[{int((length(match[1]) or 0) * factor)}s]")
+            yield f"{match[0]} times {factor:.1f}", at(match, f"[{int((parse_duration(match[1]) or 0) * factor)}s]")
     for match in re.finditer(r" offset ([0-9smhdw]+)", expr):
         yield f"no{match[0]}", at(match, "")
     for match in re.finditer(r"histogram_quantile\(([\d.]+)", expr):

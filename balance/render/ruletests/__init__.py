@@ -1,10 +1,9 @@
-"""Tests of every alert for promtool, made from its own condition.
+"""Tests of every alert for promtool, generated from its condition.
 
-Theory. From the condition follow series that just make it true, that just do not, and that have nothing to do with it (`bad`, `edges`,
-`calm`). They are put one after the other into a `Case`, and what Prometheus does with it is computed, a `Timeline`: at every evaluation the
-condition is evaluated over the samples so far, and the alert goes from pending to firing and away again. One pass answers for Prometheus 2
-and for Prometheus 3; what is asserted, before and after every change, is where the two agree. So no minute is guessed, and the files hold
-for both.
+Theory. The condition is solved for series that just make it true (`bad`), that just do not (`edges`), and that are far from it (`healthy`).
+A `Case` puts them one after the other, and a `Timeline` computes what Prometheus does with it: at every evaluation the condition is
+evaluated over the samples so far, and the alert becomes pending, fires and ends. One pass computes this for Prometheus 2 and 3. The tests
+assert the evaluations before and after every change at which both versions agree, so no time is guessed and the files hold for both.
 """
 
 from __future__ import annotations
@@ -16,8 +15,8 @@ from balance.monitoring.bundle import Bundle
 from balance.monitoring.settings import Settings
 from balance.promql.ast import Recorded
 from balance.promql.text import duration
-from balance.render import rules
-from balance.render.artifact import Artifact
+from balance.render import model, rules
+from balance.render.artifact import HEADER, Artifact
 from balance.render.ruletests.cases import Case, cases
 from balance.render.ruletests.promtool import written
 from balance.render.ruletests.timeline import AlertUnderTest
@@ -27,22 +26,20 @@ FOLDER = "prometheus/tests"
 
 
 def alerts(bundle: Bundle, settings: Settings) -> Iterator[AlertUnderTest]:
-    """Every alert of the bundle as its rule will be."""
+    """Every alert of the bundle as its rule will be under the settings."""
     scope, default = settings.scope, bundle.catalog.name
-    panels, places = rules.plotted(bundle), rules.places(bundle, settings)
+    annotations = model.annotation_texts(bundle, settings)
     recorded = {rule.record: _rule_files(rule.group) for rule in bundle.recording_rules}
     for alert in bundle.alerts:
-        words = rules.templates(alert, panels.get(alert.condition.expr), settings)
-        annotations = tuple((name, rules.filled(template, places)) for name, template in sorted(words.items()))
         used = [file for node in alert.condition.whole.walk() if isinstance(node, Recorded) for file in recorded.get(node.record, ())]
         loaded = tuple(dict.fromkeys([*used, *_rule_files(alert.group)]))
         groups = dict.fromkeys(group or default for group in (*map(_group, loaded), alert.group))
         order = tuple(dict.fromkeys(name for group in groups for name in (f"{group}.rules", group)))
-        yield AlertUnderTest(alert, scope, annotations, loaded, order)
+        yield AlertUnderTest(alert, scope, tuple(annotations[alert.name].items()), loaded, order)
 
 
 def _rule_files(group: str) -> list[str]:
-    """Where a group's rules are, recording rules first."""
+    """The rule files of a group, relative to the tests, recording rules first."""
     return [f"../rules/{name}" for name in ([f"{group}.yaml"] if group else [rules.RECORDING, rules.ALERTS])]
 
 
@@ -52,7 +49,9 @@ def _group(path: str) -> str:
 
 
 def texts(tested: AlertUnderTest) -> list[str]:
-    """The test files of one alert, one for each interval. Raises `RenderError` if a case that is to fire does not, or one that is not to does."""
+    """The texts of an alert's test files, one per interval. Raises `RenderError` if the alert does not fire in a case where it should, or does
+    where it should not.
+    """
     made: dict[int, list[Case]] = {}
     for case in cases(tested):
         made.setdefault(case.step, []).append(case)
@@ -60,15 +59,16 @@ def texts(tested: AlertUnderTest) -> list[str]:
 
 
 def _lines(tested: AlertUnderTest, step: int, several: list[Case]) -> Iterator[str]:
-    yield from (rules.HEADER.rstrip("\n"), f"rule_files: {json.dumps(tested.rule_files)}", f"evaluation_interval: {duration(step)}")
+    yield from (HEADER.rstrip("\n"), f"rule_files: {json.dumps(tested.rule_files)}", f"evaluation_interval: {duration(step)}")
     yield from (f"group_eval_order: {json.dumps(tested.group_order)}", "tests:")
     for case in several:
         yield from written(tested, case)
 
 
 def artifacts(bundle: Bundle, settings: Settings, make: Callable[[AlertUnderTest], list[str]] = texts) -> Iterator[Artifact]:
-    """A test file for each alert, or several for one whose cases need several intervals. They name the rule files as `write` places them.
-    `make` makes the texts of an alert: `texts`, or the same with a memory.
+    """The test files of all alerts: one per alert and interval. They refer to rule files where `write` puts them.
+
+    `make` returns the texts of an alert: `texts`, or a cached version of it.
     """
     for tested in alerts(bundle, settings):
         for number, text in enumerate(make(tested), 1):

@@ -1,4 +1,4 @@
-"""How a case is written for promtool."""
+"""Cases in promtool's format."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from balance.render.ruletests.timeline import AlertUnderTest, Timeline
 
 
 def written(tested: AlertUnderTest, case: Case) -> Iterator[str]:
-    """The lines of a case in a test file. Raises `RenderError` if the alert does not do in it what the case is for."""
-    timeline = Timeline(tested, case.phases, case.step)
+    """The lines of a case in a test file. Raises `RenderError` if the alert fires where it should not, or does not where it should."""
+    timeline = Timeline(tested, case.segments, case.step)
     expected = timeline.expected()
-    _judge(tested, case, raised=timeline.raised, fired=any(any(one.firing.values()) for one in expected.values()))
+    _check_outcome(tested, case, raised=timeline.raised, fired=any(any(one.firing.values()) for one in expected.values()))
     alert = tested.alert
     yield f"- name: {json.dumps(case.name)}"
     yield f"  interval: {duration(case.step)}"
@@ -48,12 +48,14 @@ def written(tested: AlertUnderTest, case: Case) -> Iterator[str]:
             yield "      value: 1"
 
 
-def _judge(tested: AlertUnderTest, case: Case, *, raised: bool, fired: bool) -> None:
-    """Refuse a case that is to fire and does not, or is to be silent and is not."""
+def _check_outcome(tested: AlertUnderTest, case: Case, *, raised: bool, fired: bool) -> None:
+    """Raise `RenderError` unless the alert fires, or stays inactive, as the case says."""
     if case.fires == fired == raised:
         return
-    what = "fires" if fired else "is pending for a moment" if raised else "does not fire"
-    raise RenderError(f"the case {case.name!r} {what}", where=f"alert {tested.alert.name}", cure="mend the condition or its threshold")
+    what = "fires" if fired else "becomes pending" if raised else "does not fire"
+    raise RenderError(
+        f"the alert {what} in test case {case.name!r}", where=f"alert {tested.alert.name}", cure="correct the condition or its threshold"
+    )
 
 
 def _quoted(text: str) -> str:
@@ -70,7 +72,7 @@ def _series_name(name: str, labels: tuple[tuple[str, str], ...]) -> str:
 
 
 def notation(values: list[float | None]) -> str:
-    """Values in promtool's notation: ``0+5x3`` is 0 5 10 15, ``_x2`` is twice nothing."""
+    """Values in promtool's notation: ``0+5x3`` is 0 5 10 15, ``_x2`` is two missing samples."""
     pieces, at = [], 0
     while at < len(values):
         first = values[at]
@@ -94,7 +96,7 @@ def notation(values: list[float | None]) -> str:
 
 
 def _rise(values: list[float | None], at: int) -> float:
-    """By how much the next value is higher, if both are whole: sums of others are not exact."""
+    """The difference to the next value if both are whole numbers, else 0: other sums are not exact."""
     first, second = values[at], values[at + 1] if at + 1 < len(values) else None
     return second - first if first is not None and second is not None and first.is_integer() and second.is_integer() else 0.0
 

@@ -1,4 +1,4 @@
-"""What an alert does over series that go along lines: evaluation by evaluation, in every version of Prometheus at once."""
+"""The life of an alert over piecewise linear series: evaluation by evaluation, in every version of Prometheus at once."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from balance.promql.text import Scope
 from balance.render.templates import expand
 
 VERSIONS: tuple[Version, ...] = (2, 3)
-_LATER = 5
-"""So many evaluations after the end of an alert it is asserted that it is still over."""
+_AFTER_END = 5
+"""Evaluations after the end of an alert at which it is asserted that it is still inactive."""
 
 
 @dataclass(frozen=True)
 class AlertUnderTest:
-    """An alert with all that its tests depend on: what the rule says after settings, which rule files they load, and in which order those
-    groups of rules are evaluated.
+    """An alert with everything that its tests depend on: the scope and annotations of its rule under the settings, the rule files to load,
+    and the order in which their groups are evaluated.
     """
 
     alert: Alert
@@ -35,12 +35,13 @@ class AlertUnderTest:
 
     @property
     def condition(self) -> Condition:
+        """The condition of the alert."""
         return self.alert.condition
 
 
 @dataclass(frozen=True)
-class Phase:
-    """For so many evaluations, the series go along these lines. Counters begin anew at the start of a phase that is a `reset`."""
+class Segment:
+    """Series that follow these lines for `steps` evaluations. With `reset`, counters restart at the beginning."""
 
     lines: Lines
     steps: int
@@ -50,37 +51,37 @@ class Phase:
 Samples = dict[SeriesKey, list[float | None]]
 
 
-def sampled(phases: tuple[Phase, ...], step: int) -> Samples:
-    """A value, or none, for each series and each step of the phases."""
-    keys = dict.fromkeys(key for phase in phases for key in phase.lines)
+def sampled(segments: tuple[Segment, ...], step: int) -> Samples:
+    """The samples of each series at every step of the segments, None where it has none. `step` is in seconds."""
+    keys = dict.fromkeys(key for segment in segments for key in segment.lines)
     samples: Samples = {key: [] for key in keys}
     counts: dict[SeriesKey, Fraction] = {}
     begin = 0
-    for phase in phases:
+    for segment in segments:
         for key, values in samples.items():
-            line = phase.lines.get(key)
+            line = segment.lines.get(key)
             if line is None:
-                values += [None] * phase.steps
+                values += [None] * segment.steps
             elif line.counter:
                 rise = line.slope * step
-                first = rise if phase.reset else counts[key] + rise if key in counts else Fraction(0)
-                values += _line(first, rise, range(phase.steps))
-                counts[key] = first + rise * (phase.steps - 1)
+                first = rise if segment.reset else counts[key] + rise if key in counts else Fraction(0)
+                values += _line(first, rise, range(segment.steps))
+                counts[key] = first + rise * (segment.steps - 1)
             else:
-                values += _line(line.start, line.slope * step, range(begin, begin + phase.steps))
-        begin += phase.steps
+                values += _line(line.start, line.slope * step, range(begin, begin + segment.steps))
+        begin += segment.steps
     return samples
 
 
 def _line(first: Fraction, rise: Fraction, numbers: range) -> list[float]:
-    """The values of a line, each the nearest float."""
+    """The values of a line at these step numbers, each rounded to the nearest float."""
     common = math.lcm(first.denominator, rise.denominator)
     begin, more = int(first * common), int(rise * common)
     return [(begin + more * number) / common for number in numbers]
 
 
 def database(samples: Samples, step: int, scope: Scope) -> Database:
-    """The samples as the evaluator wants them."""
+    """A database of the samples for the evaluator. `step` is in seconds."""
     series = (
         Series(name, dict(labels), ((number * step, value) for number, value in enumerate(values) if value is not None))
         for (name, labels), values in samples.items()
@@ -92,9 +93,9 @@ Annotations = Mapping[Labels, tuple[tuple[str, str], ...]]
 
 
 class Evaluation:
-    """What an evaluation leaves: the alerts that are pending or firing, in each version of Prometheus.
+    """The alerts that are pending or firing after an evaluation, in each version of Prometheus.
 
-    `firing` tells of each alert of the first version whether it fires; the versions are `agreed` if it is the same in all of them.
+    `firing` maps the labels of each alert in the first version to True if it fires; `agreed` is True if all versions have the same.
     """
 
     def __init__(self, number: int, alerts: tuple[Mapping[Labels, AlertState], ...]) -> None:
@@ -103,7 +104,7 @@ class Evaluation:
         self.agreed = all(firing == self.firing for firing in others)
 
     def annotations(self, templates: tuple[tuple[str, str], ...]) -> Annotations | None:
-        """The annotations of every alert, filled in; None if the versions differ in one."""
+        """The expanded annotations of every alert; None if the versions differ."""
         first, *others = (
             {labels: tuple((name, expand(words, dict(labels), one.value)) for name, words in templates) for labels, one in standing.items()}
             for standing in self.alerts
@@ -112,19 +113,19 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
-class Expected:
-    """What is asserted of one evaluation: the alerts, True for those that fire, and their annotations, None where the versions differ."""
+class ExpectedAlerts:
+    """The assertions for one evaluation: `firing` maps each alert to True if it fires, `annotations` are None where the versions differ."""
 
     firing: Mapping[Labels, bool]
     annotations: Annotations | None
 
 
 class Timeline:
-    """The life of an alert, evaluation by evaluation, as rules/alerting.go has it in each version of Prometheus."""
+    """The states of an alert at every evaluation, as Prometheus' rules/alerting.go computes them. `step` is in seconds."""
 
-    def __init__(self, tested: AlertUnderTest, phases: tuple[Phase, ...], step: int) -> None:
-        self.tested, self.samples = tested, sampled(phases, step)
-        steps = sum(phase.steps for phase in phases)
+    def __init__(self, tested: AlertUnderTest, segments: tuple[Segment, ...], step: int) -> None:
+        self.tested, self.samples = tested, sampled(segments, step)
+        steps = sum(segment.steps for segment in segments)
         instants = [Instant(number * step, version) for version in VERSIONS for number in range(steps)]
         found = without_names(evaluate_all(tested.condition.whole, database(self.samples, step, tested.scope), instants))
         results = [{labels: value for labels, column in found.items() if (value := column[place]) is not None} for place in range(len(instants))]
@@ -132,7 +133,7 @@ class Timeline:
         self.evaluations = [Evaluation(number, alerts) for number, alerts in enumerate(zip(*runs, strict=True))]
 
     def _run(self, results: Iterable[Vector], step: int) -> Iterator[dict[Labels, AlertState]]:
-        """The alerts after each evaluation that has this result."""
+        """The alerts after each evaluation, given the results of the condition."""
         alert = self.tested.alert
         alerts: dict[Labels, AlertState] = {}
         for number, result in enumerate(results):
@@ -141,33 +142,33 @@ class Timeline:
 
     @property
     def raised(self) -> bool:
-        """Whether there is ever an alert, firing or pending, in any version."""
+        """True if the alert is ever pending or firing in any version."""
         return any(any(evaluation.alerts) for evaluation in self.evaluations)
 
     @cached_property
     def agreed(self) -> dict[int, Evaluation]:
-        """The evaluations in which all versions have the same alerts, by number."""
+        """The evaluations at which all versions agree, by number."""
         return {evaluation.number: evaluation for evaluation in self.evaluations if evaluation.agreed}
 
     @cached_property
     def changes(self) -> list[tuple[int, int]]:
-        """The evaluations before and after each change, among those in which all versions agree."""
+        """The evaluations before and after each change, among those at which all versions agree."""
         return [(before, after) for before, after in pairwise(self.agreed) if self.agreed[before].firing != self.agreed[after].firing]
 
     def first_firing(self) -> int:
-        """The first evaluation at which the alert has fired in every version; the number of evaluations if it does not."""
+        """The first evaluation by which the alert has fired in every version; the number of evaluations if it never fires."""
         firing = (
             [any(one.firing for one in alerts.values()) for alerts in run] for run in zip(*(one.alerts for one in self.evaluations), strict=True)
         )
         return max(run.index(True) if True in run else len(run) for run in firing)
 
-    def expected(self) -> dict[int, Expected]:
-        """What is asserted, by evaluation: before and after every change, as late as it can be while an alert lasts, and at the end."""
+    def expected(self) -> dict[int, ExpectedAlerts]:
+        """The assertions by evaluation: before and after every change, as late as possible while an alert lasts, and at the end."""
         told = {number for change in self.changes for number in change} | {self._latest(after) for _, after in self.changes}
         last, end = max(told, default=0), max(self.agreed, default=0)
         over = told and not self.agreed[last].firing
-        told.add(min(end, last + _LATER) if over else end)  # what is over stays over for a while
-        return {number: Expected(self.agreed[number].firing, self._annotations(number)) for number in sorted(told) if number in self.agreed}
+        told.add(min(end, last + _AFTER_END) if over else end)  # also assert that it stays inactive for a while
+        return {number: ExpectedAlerts(self.agreed[number].firing, self._annotations(number)) for number in sorted(told) if number in self.agreed}
 
     def _latest(self, begin: int) -> int:
         """The last evaluation with the same alerts as at `begin` whose annotations can be asserted; `begin` if there is none."""
