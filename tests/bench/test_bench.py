@@ -137,6 +137,7 @@ def test_the_many_services_are_as_many_as_the_table_says_and_lint_finds_nothing(
     assert lint(Inputs(bundle, settings)) == ([], 1000)
 
 
+@pytest.mark.process
 def test_dashboards_are_compared_like_with_like(repository: Path) -> None:
     """The SDK's script builds as many panels, queries, variables and annotations as `balance-gen dashboards` prints."""
 

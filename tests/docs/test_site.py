@@ -86,17 +86,15 @@ def options(page: str) -> set[str]:
 @pytest.mark.parametrize(("name", "parser"), [("balance-gen", balance_gen()), ("balance", balance())])
 def test_every_command_and_option_has_its_place(name: str, parser: object, pages: dict[str, str]) -> None:
     page = pages[f"{name}.md"]
-    whole = subprocess.run(
-        [sys.executable, "-m", f"balance.{'gen' if name == 'balance-gen' else 'lb'}.cli", "--help"], capture_output=True, text=True
-    )
+    program = [sys.executable, "-m", {"balance-gen": "balance.commands.cli", "balance": "balance.lb.cli"}[name]]
+    whole = subprocess.run([*program, "--help"], capture_output=True, text=True, check=True)
     commands = re.findall(r"^    ([a-z][a-z-]+)", whole.stdout, re.MULTILINE)
+    assert commands
     assert re.findall(rf"^## `{name} (\S+)`$", page, re.MULTILINE) == commands
     shared = page.partition("## Options of every command")[2]
     for command in commands:
         part = page.partition(f"## `{name} {command}`")[2].partition("\n## ")[0]
-        said = subprocess.run(
-            [sys.executable, "-m", f"balance.{'gen' if name == 'balance-gen' else 'lb'}.cli", command, "--help"], capture_output=True, text=True
-        )
+        said = subprocess.run([*program, command, "--help"], capture_output=True, text=True, check=True)
         assert options(said.stdout) <= options(part) | options(shared), command
 
 
