@@ -33,7 +33,7 @@ FAULTS = (
     Fault("a name in camelCase", METRICS, '"balance_backends_available"', '"balance_backendsAvailable"'),
     Fault("the type of a metric", METRICS, "ACTIVE_CONNECTIONS = Gauge(", "ACTIVE_CONNECTIONS = Counter("),
     Fault("the unit of a metric", METRICS, "SECONDS, (WORKER,), buckets=LAGS", "BYTES, (WORKER,), buckets=LAGS"),
-    Fault("a unit that is no base unit", METRICS, 'map(Unit.of, ("processes", "restarts"))', 'map(Unit.of, ("hours", "restarts"))'),
+    Fault("a unit that is no base unit", METRICS, 'PROCESSES = Unit.of("processes")', 'PROCESSES = Unit.of("hours")'),
     Fault("the help of a metric", METRICS, '"Open client connections, idle ones included."', '"Client connections."'),
     Fault("a metric without help", METRICS, '"Open client connections, idle ones included."', '""'),
     Fault("a label dropped", METRICS, "REQUESTS, (METHOD, STATUS),", "REQUESTS, (METHOD,),"),
@@ -44,7 +44,7 @@ FAULTS = (
     Fault("another bucket", METRICS, "LAGS = (0.001, 0.0025,", "LAGS = (0.001, 0.002,"),
     Fault("a threshold in the sources", THRESHOLDS, '"error_ratio", 0.05,', '"error_ratio", 0.06,'),
     Fault("a threshold that cannot be", THRESHOLDS, '"error_ratio", 0.05,', '"error_ratio", 5,', (" > 0.05 and", " > 5 and")),
-    Fault("the unit of a threshold", THRESHOLDS, '"event_loop_lag", 0.25, SECONDS, most=5', '"event_loop_lag", 250, Unit.of("milliseconds")',
+    Fault("the unit of a threshold", THRESHOLDS, '"event_loop_lag", 0.25, SECONDS, maximum=5', '"event_loop_lag", 250, Unit.of("milliseconds")',
           (" > 0.25", " > 250")),
     Fault("a threshold without a reason", THRESHOLDS, 'reason="The metric shows 1 when health is ignored."', 'reason=""'),
     # queries and rules
