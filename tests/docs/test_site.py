@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from balance import api
 from balance.commands.cli import command_line as balance_gen
 from balance.generate.settings import SETTINGS
 from balance.lb.cli import command_line as balance
@@ -96,6 +97,13 @@ def test_every_command_and_option_has_its_place(name: str, parser: object, pages
         part = page.partition(f"## `{name} {command}`")[2].partition("\n## ")[0]
         said = subprocess.run([*program, command, "--help"], capture_output=True, text=True, check=True)
         assert options(said.stdout) <= options(part) | options(shared), command
+
+
+def test_every_name_of_the_python_interface_has_its_place(pages: dict[str, str]) -> None:
+    page = pages["api.md"]
+    assert sorted(re.findall(r"^### `(\w+)`$", page, re.MULTILINE)) == sorted(api.__all__)
+    assert "alert_panel(alert: Alert, **options: Any) -> Panel" in page
+    assert "- `.over(window: Window) -> CounterRange`: " in page
 
 
 def test_every_setting_of_the_tables_has_its_place(pages: dict[str, str]) -> None:

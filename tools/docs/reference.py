@@ -1,4 +1,4 @@
-"""The reference pages, from the code: both command lines, settings, the balancer's configuration, metrics, alerts, checks of `lint`."""
+"""The reference pages, made from the code: command lines, `balance.api`, settings, the balancer's configuration, metrics, alerts, lint checks."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from balance.lb import cli as balance
 from balance.lb.config.schema import CONFIG
 from balance.lint.run import CHECKS
 from balance.monitoring.settings import Settings
+from tools.docs import api
 
 
 def pages() -> dict[str, str]:
@@ -22,6 +23,7 @@ def pages() -> dict[str, str]:
     return {
         "balance-gen.md": command_line(balance_gen.command_line()),
         "balance.md": command_line(balance.command_line()),
+        "api.md": api.page(),
         "configuration.md": configuration(),
         "checks.md": checks(),
         **{artifact.path: artifact.text for artifact in made},
