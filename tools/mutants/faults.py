@@ -1,4 +1,4 @@
-"""Single faults in the project's own sources and outputs: one edit of one file each."""
+"""Deliberate mistakes in the project's own sources and outputs: one edit of one file each."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ MADE, MADE_BOARD = "generated/prometheus/rules/alerts.yaml", "generated/dashboar
 
 
 class Fault(NamedTuple):
-    """In the file at `path`, `old` becomes `new`, once. Without `old` the file is added with that text, without `new` it is deleted.
+    """In the file at `path`, the first `old` becomes `new`. Without `old` the file is created with the text `new`, without `new` it is deleted.
 
-    `plain` is the same fault in a rule file written by hand, for where the sources refuse it: what becomes what there.
+    `plain` is the same mistake in a hand-written rule file, as old and new text, for promtool where the sources refuse it.
     """
 
     kind: str
