@@ -122,7 +122,8 @@ def prepare(page: str, folder: Path, environment: Mapping[str, str]) -> None:
 
 
 @pytest.mark.parametrize("page", SESSIONS)
-def test_the_commands_of_the_page_do_what_it_shows(page: str, tmp_path: Path, environment: dict[str, str], addresses: Mapping[str, str]) -> None:
+def test_page_commands_print_what_is_shown(page: str, tmp_path: Path, environment: dict[str, str], addresses: Mapping[str, str]) -> None:
+    """Run the commands of a page in order; each prints what the page shows."""
     folder = tmp_path / "here"
     folder.mkdir()
     prepare(page, folder, environment)
@@ -140,7 +141,8 @@ def parts(sessions: Mapping[str, Session]) -> list[str]:
     return [part for session in sessions.values() for step in session.steps for part in step.parts]
 
 
-def test_what_cannot_be_run_here_is_on_a_page_and_could_not_be_run(program: Callable[[str], str]) -> None:
+def test_skipped_commands_are_on_a_page_and_cannot_run(program: Callable[[str], str]) -> None:
+    """The lists of commands that are not run here name only commands on a page, and each reason is true."""
     assert {*CANNOT, *ELSEWHERE} <= {*parts(SESSIONS)}
     assert [part for part, reason in CANNOT.items() if not HOLDS[reason](part)] == []
     for place in ELSEWHERE.values():
@@ -149,13 +151,13 @@ def test_what_cannot_be_run_here_is_on_a_page_and_could_not_be_run(program: Call
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_no_command_hides_from_being_run(page: str) -> None:
+def test_commands_are_in_console_blocks(page: str) -> None:
     blocks = re.findall(r"^```(\w+)\n(.*?)^```", (REPOSITORY / page).read_text(), re.DOTALL | re.MULTILINE)
     assert [language for language, _ in blocks if language in ("sh", "bash", "shell")] == [], "commands are in blocks of console"
     assert [text for language, text in blocks if language == "console" and not text.startswith("$ ")] == []
 
 
-def test_commands_are_counted() -> None:
+def test_number_of_commands_run() -> None:
     found = parts(SESSIONS)
     cannot, elsewhere = ([part for part in found if part in listed] for listed in (CANNOT, ELSEWHERE))
     here = len(found) - len(cannot) - len(elsewhere)
