@@ -1,4 +1,4 @@
-"""What the page about alerting shows works as it is written there."""
+"""The examples in docs/alerting.md work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the page about dashboards shows works as it is written there."""
+"""The examples in docs/dashboards.md work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The wheel, in a fresh environment and an empty directory, does what the work tree does."""
+"""The wheel, in a fresh environment and an empty directory, works like the source tree; lock files are complete."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import pytest
 
 
 def given(name: str) -> Path | None:
-    """What `make release-check` has built, in the place of what the tests build for themselves."""
+    """The path of what `make release-check` has built, instead of building it again."""
     path = os.environ.get(f"BALANCE_RELEASE_{name}")
     return Path(path) if path else None
 

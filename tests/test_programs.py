@@ -1,4 +1,4 @@
-"""A program that a test needs and that does not start shows what it said."""
+"""If a program that a test needs does not start, the failure shows its stderr."""
 
 from __future__ import annotations
 

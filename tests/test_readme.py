@@ -1,4 +1,4 @@
-"""What the README shows works as it is written there."""
+"""The examples in README.md and docs/load-balancer.md work and show the real defaults."""
 
 from __future__ import annotations
 

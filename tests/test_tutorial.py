@@ -1,4 +1,4 @@
-"""What the tutorial leads to, `examples/shop`, is sound, and the files for teams in it do what they say."""
+"""`examples/shop`, the result of the tutorial, works, and so do its pre-commit hooks and its workflow."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ IGNORED = (".git", "__pycache__", ".mypy_cache", ".ruff_cache")
 
 @pytest.fixture
 def environment(program: Callable[[str], str]) -> dict[str, str]:
-    """Where the commands are found: those of this interpreter, and promtool and amtool."""
+    """Environment with a PATH to this interpreter's commands, promtool and amtool."""
     folders = (Path(sys.executable).parent, *(Path(program(name)).parent for name in ("promtool", "amtool", "curl", "git")), os.environ["PATH"])
     return {**os.environ, "PATH": os.pathsep.join(map(str, folders)), "PYTHONDONTWRITEBYTECODE": "1", "GIT_CONFIG_GLOBAL": os.devnull}
 

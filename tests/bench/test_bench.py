@@ -1,4 +1,4 @@
-"""The benchmarks measure what they say: schedules are kept by slow servers too, bad answers are no figures, configurations are complete."""
+"""The benchmarks measure what they claim: open-loop schedules hold for slow servers, bad responses are errors, configurations are complete."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""What `deploy/` starts fits together: names, ports, files and secrets of one file are those of the others. No container engine is needed,
-and none is asked: the image itself is built by whoever deploys, its build steps are run by `make release-check`.
+"""The files in `deploy/` agree with each other: names, ports, files and secrets. No container engine is needed: `make release-check` runs the
+steps that build the image.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def steps(deploy: Path) -> list[tuple[str, str]]:
 
 @pytest.fixture(scope="module")
 def final(steps: list[tuple[str, str]]) -> dict[str, str]:
-    """The last stage: what the image is made of. Of an instruction that is there several times, the last."""
+    """The instructions of the last stage, the last of each kind."""
     last = max(index for index, (word, _) in enumerate(steps) if word == "FROM")
     return dict(steps[last:])
 
@@ -126,7 +126,7 @@ def test_image_health_check_against_real_balancer(final: dict[str, str], workloa
 
 
 def validate_compose(document: dict[str, Any]) -> None:
-    """Raises `ValueError` where it is no compose file."""
+    """Raise `ValueError` if it is not a valid compose file."""
     from compose_spec import PyCompose  # slow to import
 
     PyCompose.from_yaml(yaml.safe_dump(document)).validate()
@@ -168,7 +168,7 @@ def test_containers_have_least_privileges(compose: dict[str, Any]) -> None:
         if name != "generate":  # ends at once
             assert (service["read_only"], service["cap_drop"]) == (True, ["ALL"])
         for port in service.get("ports", ()):
-            assert name == "balance" or port.startswith("127.0.0.1:"), f"{name} is for whoever is on the machine"
+            assert name == "balance" or port.startswith("127.0.0.1:"), f"{name} is published beyond this machine"
 
 
 def test_generate_writes_files_of_other_containers(compose: dict[str, Any], deploy: Path, generated: Path) -> None:
@@ -251,7 +251,7 @@ def test_unit_file_is_valid(deploy: Path, tmp_path: Path, program: Callable[[str
     assert (run.returncode, run.stderr) == (0, "")
     unit.write_text(unit.read_text() + "Alias=x\n[Service]\nProtectEverything=yes\n")
     run = subprocess.run([program("systemd-analyze"), "verify", "--recursive-errors=no", unit], capture_output=True, text=True, check=False)
-    assert "ProtectEverything" in run.stderr, "the judge notices"
+    assert "ProtectEverything" in run.stderr, "systemd-analyze finds a wrong line"
 
 
 def test_unit_security_score(deploy: Path, program: Callable[[str], str]) -> None:

@@ -1,4 +1,4 @@
-"""The site is built with every link and anchor right, and its reference leaves nothing out."""
+"""The site builds without broken links or anchors, and its reference is complete."""
 
 from __future__ import annotations
 
