@@ -1,4 +1,4 @@
-"""What the page about alerting shows works as it is written there."""
+"""The examples in docs/alerting.md work."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def blocks(page: str, language: str, start: str) -> list[str]:
     return found
 
 
-def test_its_settings_are_accepted(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_on_alerting_page_are_valid(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     shown = blocks(page, "yaml", "# settings.yaml")
     assert len(shown) == 3

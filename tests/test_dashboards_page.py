@@ -1,4 +1,4 @@
-"""What the page about dashboards shows works as it is written there."""
+"""The examples in docs/dashboards.md work."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ def commands(block: str) -> list[list[str]]:
 
 
 @pytest.mark.process
-def test_the_dashboard_of_another_service_takes_twenty_lines_and_has_no_finding(page: str, tmp_path: Path) -> None:
+def test_example_dashboard_is_short_and_clean(page: str, tmp_path: Path) -> None:
+    """It takes at most twenty lines, and lint finds nothing."""
     (example,) = blocks(page, "python")
     assert len([line for line in example.splitlines() if line and not line.startswith("#")]) <= 20
     (tmp_path / "bakery.py").write_text(example)
@@ -43,7 +44,7 @@ def test_the_dashboard_of_another_service_takes_twenty_lines_and_has_no_finding(
             assert run.stderr.startswith(f"{len(CHECKS) - 1} checks, 0 errors, 0 warnings")
 
 
-def test_it_names_every_dashboard(page: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_dashboard_table_is_complete(page: str, capsys: pytest.CaptureFixture[str]) -> None:
     main(["dashboards", "--list"])
     listed = [line.partition("\t")[0] for line in capsys.readouterr().out.splitlines()]
     assert re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE) == listed

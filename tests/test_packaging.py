@@ -1,4 +1,4 @@
-"""The wheel, in a fresh environment and an empty directory, does what the work tree does."""
+"""The wheel, in a fresh environment and an empty directory, works like the source tree; lock files are complete."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import pytest
 
 
 def given(name: str) -> Path | None:
-    """What `make release-check` has built, in the place of what the tests build for themselves."""
+    """The path of what `make release-check` has built, instead of building it again."""
     path = os.environ.get(f"BALANCE_RELEASE_{name}")
     return Path(path) if path else None
 
@@ -63,7 +63,7 @@ def commands(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return environment / "bin"
 
 
-def test_the_wheel_holds_the_packages_with_their_data_and_nothing_else(wheel: Path) -> None:
+def test_wheel_has_packages_and_data_only(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.partition("/")[0] for name in names if ".dist-info" not in name} == {"balance", "dashboards_py", "rules_src"}
     assert "balance/render/mixin/mixin.libsonnet" in names
@@ -71,7 +71,8 @@ def test_the_wheel_holds_the_packages_with_their_data_and_nothing_else(wheel: Pa
     assert [name for name in names if name.endswith("/LICENSE")]
 
 
-def test_the_wheel_reproduces_generated_byte_for_byte_from_an_empty_directory(commands: Path, repository: Path, tmp_path: Path) -> None:
+def test_wheel_reproduces_generated(commands: Path, repository: Path, tmp_path: Path) -> None:
+    """`balance-gen write` from the wheel, in an empty directory, writes `generated/` byte for byte."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
     subprocess.run([commands / "balance-gen", "write", "--out", "out"], cwd=tmp_path, env=environment, check=True, capture_output=True)
     made = {path.relative_to(tmp_path / "out"): path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
@@ -79,19 +80,19 @@ def test_the_wheel_reproduces_generated_byte_for_byte_from_an_empty_directory(co
     assert made == committed
 
 
-def test_the_installed_package_is_the_one_that_runs(commands: Path, tmp_path: Path) -> None:
+def test_installed_package_is_imported(commands: Path, tmp_path: Path) -> None:
     program = "import balance, dashboards_py, rules_src; print(balance.__file__, dashboards_py.__file__, rules_src.__file__)"
     run = subprocess.run([commands / "python", "-c", program], cwd=tmp_path, check=True, capture_output=True, text=True)
     assert all(path.startswith(str(commands.parent)) for path in run.stdout.split())
 
 
 @pytest.mark.parametrize("command", ["balance", "balance-gen"])
-def test_both_commands_run_from_the_wheel(commands: Path, command: str, tmp_path: Path) -> None:
+def test_commands_run_from_wheel(commands: Path, command: str, tmp_path: Path) -> None:
     run = subprocess.run([commands / command, "--version"], cwd=tmp_path, check=True, capture_output=True, text=True)
     assert run.stdout.startswith(f"{command} 0.")
 
 
-def test_the_metadata_says_what_it_is_and_under_which_licence(metadata: Message, repository: Path) -> None:
+def test_metadata(metadata: Message, repository: Path) -> None:
     newest = next(line for line in (repository / "CHANGELOG.md").read_text().splitlines() if line.startswith("## "))
     assert (metadata["Name"], metadata["Version"]) == ("balance-monitoring", newest.split()[1])
     assert (metadata["License-Expression"], metadata["License-File"]) == ("Apache-2.0", "LICENSE")
@@ -101,7 +102,8 @@ def test_the_metadata_says_what_it_is_and_under_which_licence(metadata: Message,
     assert metadata.get_payload() == (repository / "README.md").read_text()
 
 
-def test_what_is_needed_at_run_time_is_locked_for_the_image(metadata: Message, repository: Path) -> None:
+def test_runtime_requirements_are_locked(metadata: Message, repository: Path) -> None:
+    """The lock file of the image has every run-time requirement, in the version that the tests run with."""
     needed = {re.split(r"[^\w-]", line)[0] for line in metadata.get_all("Requires-Dist", ())}
     locked = dict(re.findall(r"^([\w-]+)==(\S+)", (repository / "requirements.lock").read_text(), re.MULTILINE))
     tested = dict(re.findall(r"^([\w-]+)==(\S+)", (repository / "requirements-dev.lock").read_text(), re.MULTILINE))
@@ -109,7 +111,7 @@ def test_what_is_needed_at_run_time_is_locked_for_the_image(metadata: Message, r
     assert locked.items() <= tested.items(), "the image runs what the tests run with"
 
 
-def test_the_source_distribution_makes_the_same_wheel_and_has_the_tests(sdist: Path, wheel: Path, tmp_path: Path) -> None:
+def test_sdist_builds_same_wheel_and_has_tests(sdist: Path, wheel: Path, tmp_path: Path) -> None:
     with tarfile.open(sdist) as file:
         file.extractall(tmp_path, filter="data")
     (source,) = tmp_path.iterdir()
@@ -146,7 +148,7 @@ def test_build_requirements_are_locked(repository: Path) -> None:
         ("requirements-release.lock", ("release",)),
     ],
 )
-def test_a_lock_file_holds_all_that_is_declared_and_no_address(file: str, groups: tuple[str, ...], repository: Path) -> None:
+def test_lock_files_are_complete_without_addresses(file: str, groups: tuple[str, ...], repository: Path) -> None:
     declared = tomllib.loads((repository / "pyproject.toml").read_text())
     needs = declared["project"]["dependencies"] if file in ("requirements.lock", "requirements-dev.lock") else []
     needs = [*needs, *(need for group in groups for need in declared["dependency-groups"][group] if isinstance(need, str))]
@@ -157,7 +159,7 @@ def test_a_lock_file_holds_all_that_is_declared_and_no_address(file: str, groups
     assert "://" not in locked
 
 
-def test_the_packages_of_npm_are_locked_by_their_hashes_and_no_address(repository: Path) -> None:
+def test_npm_packages_are_locked_by_hash(repository: Path) -> None:
     locked = (repository / "tests/preview/package-lock.json").read_text()
     assert locked.count('"integrity": "sha512-') > 50
     assert "://" not in locked, "npm pkg: take `resolved` and `funding` out"

@@ -1,4 +1,4 @@
-"""A program that a test needs and that does not start shows what it said."""
+"""If a program that a test needs does not start, the failure shows its stderr."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from tests.e2e.conftest import running
 from tests.preview.chromium import Browser
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     "start",
     [
@@ -28,6 +29,7 @@ def test_browser_that_does_not_start_shows_stderr(start: Callable[[str, Path], c
         pass
 
 
+@pytest.mark.process
 def test_failure_beside_running_program_shows_its_output(tmp_path: Path) -> None:
     def fail() -> None:
         with running(["sh", "-c", "echo bad configuration >&2"], tmp_path / "log") as process:

@@ -1,4 +1,4 @@
-"""What the README shows works as it is written there."""
+"""The examples in README.md and docs/load-balancer.md work and show the real defaults."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def block(readme: str, start: str) -> str:
     return found[1]
 
 
-def test_the_example_of_another_service_makes_rules_and_a_dashboard(readme: str, tmp_path: Path, program: Callable[[str], str]) -> None:
+def test_example_service_generates_rules_and_dashboard(readme: str, tmp_path: Path, program: Callable[[str], str]) -> None:
     (tmp_path / "shop.py").write_text(block(readme, "# shop.py"))
     for command in ("rules", "dashboards"):
         run = subprocess.run(
@@ -51,7 +51,7 @@ def test_the_example_of_another_service_makes_rules_and_a_dashboard(readme: str,
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
-def test_the_defaults_of_the_configuration_are_as_written(readme: str) -> None:
+def test_configuration_shows_defaults(readme: str) -> None:
     from balance.lb.config import parse
 
     written = block(readme, "listen: 127.0.0.1:8080            #")
@@ -59,7 +59,7 @@ def test_the_defaults_of_the_configuration_are_as_written(readme: str) -> None:
     assert parse(written, "README.md", {}) == parse(needed, "needed", {})
 
 
-def test_the_example_of_tls_is_accepted(manual: str, tmp_path: Path, authority: Authority) -> None:
+def test_tls_example_is_valid(manual: str, tmp_path: Path, authority: Authority) -> None:
     from balance.lb.config import parse
 
     for name in ("site", "client"):
@@ -87,13 +87,13 @@ DEFAULTS = {
 
 
 @pytest.mark.parametrize("start", DEFAULTS)
-def test_the_examples_of_what_pools_have_show_the_defaults(manual: str, start: str) -> None:
+def test_pool_examples_show_defaults(manual: str, start: str) -> None:
     from balance.lb.config import parse
 
     assert parse(NEEDED + block(manual, start), "load-balancer.md", {}) == parse(NEEDED + DEFAULTS[start], "needed", {})
 
 
-def test_the_examples_of_pools_and_routes_are_accepted(manual: str) -> None:
+def test_pool_and_route_examples_are_valid(manual: str) -> None:
     from balance.lb.config import parse
     from balance.lb.policy.route import Router
 
@@ -106,7 +106,7 @@ def test_the_examples_of_pools_and_routes_are_accepted(manual: str) -> None:
         assert getattr(route, "name", route) == name
 
 
-def test_the_example_of_discovery_shows_the_defaults(manual: str) -> None:
+def test_discovery_example_shows_defaults(manual: str) -> None:
     import textwrap
 
     from balance.lb.config import parse
@@ -116,7 +116,7 @@ def test_the_example_of_discovery_shows_the_defaults(manual: str) -> None:
     assert parse(pool + written, "load-balancer.md", {}) == parse(pool + '  discover: {dns: "api.internal:8080"}\n', "needed", {})
 
 
-def test_the_algorithms_of_the_table_are_those_that_exist(manual: str) -> None:
+def test_algorithm_table_is_complete(manual: str) -> None:
     from balance.config.kinds import Choice
     from balance.lb.config.pools import LOAD_BALANCER
 
@@ -126,7 +126,7 @@ def test_the_algorithms_of_the_table_are_those_that_exist(manual: str) -> None:
     assert tuple(re.findall(r"^\| `([a-z-]+)` \|", table, re.MULTILINE)) == kind.values
 
 
-def test_the_example_of_forwarding_shows_the_defaults(manual: str) -> None:
+def test_forwarding_example_shows_defaults(manual: str) -> None:
     from balance.lb.config import parse
 
     needed = "listen: 127.0.0.1:8080\nbackends: [{name: a, address: 127.0.0.1:9001}]\n"
@@ -134,7 +134,7 @@ def test_the_example_of_forwarding_shows_the_defaults(manual: str) -> None:
     assert parse(needed + written, "load-balancer.md", {}) == parse(needed, "needed", {})
 
 
-def test_the_alerts_of_the_table_are_those_that_exist(readme: str) -> None:
+def test_alert_table_is_complete(readme: str) -> None:
     import rules_src
     from balance.monitoring.settings import Settings
 

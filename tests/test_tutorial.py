@@ -1,4 +1,4 @@
-"""What the tutorial leads to, `examples/shop`, is sound, and the files for teams in it do what they say."""
+"""`examples/shop`, the result of the tutorial, works, and so do its pre-commit hooks and its workflow."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ IGNORED = (".git", "__pycache__", ".mypy_cache", ".ruff_cache")
 
 @pytest.fixture
 def environment(program: Callable[[str], str]) -> dict[str, str]:
-    """Where the commands are found: those of this interpreter, and promtool and amtool."""
+    """Environment with a PATH to this interpreter's commands, promtool and amtool."""
     folders = (Path(sys.executable).parent, *(Path(program(name)).parent for name in ("promtool", "amtool", "curl", "git")), os.environ["PATH"])
     return {**os.environ, "PATH": os.pathsep.join(map(str, folders)), "PYTHONDONTWRITEBYTECODE": "1", "GIT_CONFIG_GLOBAL": os.devnull}
 
@@ -32,18 +32,18 @@ def shop(repository: Path, tmp_path: Path) -> Path:
     return shutil.copytree(repository / "examples" / "shop", tmp_path / "shop", ignore=shutil.ignore_patterns(*IGNORED))
 
 
-def test_the_shop_is_about_a_hundred_lines(repository: Path) -> None:
+def test_shop_is_under_a_hundred_lines(repository: Path) -> None:
     code = [line for path in (repository / "examples/shop/shop").glob("*.py") for line in path.read_text().splitlines() if line.strip()]
     assert len(code) < 100
 
 
 @pytest.mark.process
-def test_the_types_of_the_shop_are_checked(shop: Path) -> None:
+def test_shop_passes_mypy_strict(shop: Path) -> None:
     done = subprocess.run([sys.executable, "-m", "mypy", "--strict", "shop"], cwd=shop, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
 
 
-def test_every_answer_of_the_shop_is_counted(shop: Path, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shop_counts_every_response(shop: Path, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     program = """
 import io, sys
 from wsgiref.util import setup_testing_defaults
@@ -87,9 +87,7 @@ HOOKS = ("balance-gen-check", "balance-gen-lint")
 
 
 @pytest.mark.parametrize(("number", "spoil"), [(0, "generated/metrics.md"), (1, "shop/runbooks/ShopOrdersSlow.md")])
-def test_a_hook_passes_for_the_example_and_fails_when_something_is_amiss(
-    repository: Path, shop: Path, environment: dict[str, str], number: int, spoil: str
-) -> None:
+def test_hooks_pass_and_find_missing_files(repository: Path, shop: Path, environment: dict[str, str], number: int, spoil: str) -> None:
     offered, used = document(repository / ".pre-commit-hooks.yaml")[number], document(shop / ".pre-commit-config.yaml")["repos"][0]["hooks"][number]
     assert offered["id"] == used["id"] == HOOKS[number]
     assert {"id", "name", "entry", "language"} <= offered.keys()
@@ -104,7 +102,7 @@ def test_a_hook_passes_for_the_example_and_fails_when_something_is_amiss(
     assert code() == 1
 
 
-def test_the_workflow_passes_for_the_example_and_fails_for_what_breaks(shop: Path, environment: dict[str, str]) -> None:
+def test_workflow_passes_and_finds_breaking_change(shop: Path, environment: dict[str, str]) -> None:
     workflow = document(shop / ".github/workflows/monitoring.yml")
     runs = [step["run"] for step in workflow["jobs"]["monitoring"]["steps"] if "balance-gen" in step.get("run", "")]
     assert [run.split()[1] for run in runs] == ["check", "lint", "diff"]

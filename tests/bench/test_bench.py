@@ -1,4 +1,4 @@
-"""The benchmarks measure what they say: schedules are kept by slow servers too, bad answers are no figures, configurations are complete."""
+"""The benchmarks measure what they claim: open-loop schedules hold for slow servers, bad responses are errors, configurations are complete."""
 
 from __future__ import annotations
 
@@ -61,7 +61,8 @@ def server(answer: bytes, released: threading.Event) -> Iterator[int]:
 
 
 @pytest.mark.process
-def test_requests_that_a_stalled_server_holds_back_count_from_when_they_were_due() -> None:
+def test_latency_counts_from_due_time() -> None:
+    """A request delayed by a stalled server counts from when it was due, not from when it was sent."""
     released = threading.Event()
     with server(GOOD, released) as port:
         threading.Timer(0.5, released.set).start()
@@ -79,14 +80,14 @@ def test_requests_that_a_stalled_server_holds_back_count_from_when_they_were_due
         (b"", "a connection was closed"),
     ],
 )
-def test_a_load_that_is_answered_badly_gives_no_figure(answer: bytes, complaint: str) -> None:
+def test_bad_responses_are_errors(answer: bytes, complaint: str) -> None:
     released = threading.Event()
     released.set()
     with server(answer, released) as port, pytest.raises(RuntimeError, match=complaint):
         openloop.main(port, 1000, 0.1)
 
 
-def test_what_wrk_says_is_read() -> None:
+def test_wrk_output_is_parsed() -> None:
     assert parse("a", "  151234 requests in 5.01s, 20.00MB read\nRequests/sec:  30186.42\nTransfer/sec:  4.0MB\n") == (151234, 30186.42)
 
 
@@ -100,14 +101,14 @@ def test_what_wrk_says_is_read() -> None:
         "",
     ],
 )
-def test_a_run_of_wrk_with_errors_gives_no_figure(text: str) -> None:
+def test_wrk_errors_are_errors(text: str) -> None:
     with pytest.raises(RuntimeError, match="a: wrk was not answered properly"):
         parse("a", text)
 
 
 @pytest.mark.parametrize("tls", [False, True])
 @pytest.mark.parametrize("peer", [ORIGIN, LOGGING, *PEERS], ids=lambda peer: peer.name)
-def test_configurations_and_commands_have_no_gap(peer: Peer, tls: bool) -> None:
+def test_configurations_are_filled_in(peer: Peer, tls: bool) -> None:
     words = {**WORDS, **peer.words, "tls": peer.tls if tls else ""}
     for text in (peer.config, peer.command, *peer.environment.values()):
         assert "%" not in filled(text, words)
@@ -115,7 +116,7 @@ def test_configurations_and_commands_have_no_gap(peer: Peer, tls: bool) -> None:
 
 
 @pytest.mark.parametrize("peer", [BALANCE, LOGGING], ids=lambda peer: peer.name)
-def test_the_configuration_of_balance_is_accepted(peer: Peer) -> None:
+def test_balance_configuration_is_valid(peer: Peer) -> None:
     config = parse_config(filled(peer.config, {**WORDS, **peer.words, "tls": ""}), "bench", {})
     assert config.log.access == (peer is LOGGING)
 
@@ -124,12 +125,12 @@ def test_the_configuration_of_balance_is_accepted(peer: Peer) -> None:
     ("goal", "met"),
     [(Goal("a", 2, 2, at_least=True), True), (Goal("a", 2, 1.9, at_least=True), False), (Goal("a", 2, 2), True), (Goal("a", 2, 2.1), False)],
 )
-def test_a_goal_is_met_at_its_bound_and_on_its_good_side(goal: Goal, met: bool) -> None:
+def test_goals(goal: Goal, met: bool) -> None:
     assert goal.met is met
     assert summary([goal]).splitlines()[-1].endswith("| yes |" if met else "| no |")
 
 
-def test_the_many_services_are_as_many_as_the_table_says_and_lint_finds_nothing() -> None:
+def test_many_services_are_complete_and_clean() -> None:
     settings = Settings(job="many")
     bundle = many.services(settings)
     panels = sum(len(dashboard.panels) for dashboard in bundle.dashboards)
@@ -137,7 +138,8 @@ def test_the_many_services_are_as_many_as_the_table_says_and_lint_finds_nothing(
     assert lint(Inputs(bundle, settings)) == ([], 1000)
 
 
-def test_dashboards_are_compared_like_with_like(repository: Path) -> None:
+@pytest.mark.process
+def test_sdk_script_builds_the_same_dashboard(repository: Path) -> None:
     """The SDK's script builds as many panels, queries, variables and annotations as `balance-gen dashboards` prints."""
 
     def counts(text: str) -> Counter[str]:
@@ -154,6 +156,6 @@ def test_dashboards_are_compared_like_with_like(repository: Path) -> None:
     assert theirs["timeseries"] > 40
 
 
-def test_twice_has_every_alert_twice() -> None:
+def test_twice_doubles_every_alert() -> None:
     settings = Settings()
     assert len(many.twice(settings).alerts) == 2 * len(rules_src.source(settings).alerts)

@@ -1,5 +1,5 @@
-"""What `deploy/` starts fits together: names, ports, files and secrets of one file are those of the others. No container engine is needed,
-and none is asked: the image itself is built by whoever deploys, its build steps are run by `make release-check`.
+"""The files in `deploy/` agree with each other: names, ports, files and secrets. No container engine is needed: `make release-check` runs the
+steps that build the image.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def steps(deploy: Path) -> list[tuple[str, str]]:
 
 @pytest.fixture(scope="module")
 def final(steps: list[tuple[str, str]]) -> dict[str, str]:
-    """The last stage: what the image is made of. Of an instruction that is there several times, the last."""
+    """The instructions of the last stage, the last of each kind."""
     last = max(index for index, (word, _) in enumerate(steps) if word == "FROM")
     return dict(steps[last:])
 
@@ -70,7 +70,7 @@ def ports(config: Config) -> dict[str, int]:
     return {"http": listen.port, "metrics": config.admin.listen.port}
 
 
-def test_the_image_is_built_in_stages_and_runs_as_nobody(steps: list[tuple[str, str]], final: dict[str, str]) -> None:
+def test_image_has_two_stages_and_no_root(steps: list[tuple[str, str]], final: dict[str, str]) -> None:
     assert [word for word, _ in steps].count("FROM") == 2
     assert re.fullmatch(r"BASE=\S+:3\.13\.\S+@sha256:[0-9a-f]{64}", dict(steps)["ARG"])
     assert final["FROM"] == "$BASE"
@@ -80,7 +80,7 @@ def test_the_image_is_built_in_stages_and_runs_as_nobody(steps: list[tuple[str, 
     assert {word for word, _ in steps} <= set(known.split())
 
 
-def test_all_that_is_copied_is_there_and_is_sent_to_the_builder(steps: list[tuple[str, str]], repository: Path) -> None:
+def test_copied_files_exist_and_are_not_ignored(steps: list[tuple[str, str]], repository: Path) -> None:
     sent = {line[1:] for line in (repository / ".dockerignore").read_text().splitlines() if line.startswith("!")}
     copied = [shlex.split(rest) for word, rest in steps if word == "COPY" and "--from=" not in rest]
     sources = {source for words in copied for source in words[:-1]}
@@ -88,9 +88,8 @@ def test_all_that_is_copied_is_there_and_is_sent_to_the_builder(steps: list[tupl
     assert all((repository / source).exists() for source in sources)
 
 
-def test_the_image_starts_the_balancer_as_its_objects_and_its_configuration_say(
-    final: dict[str, str], workload: Workload, deploy: Path, steps: list[tuple[str, str]]
-) -> None:
+def test_image_agrees_with_workload_and_configuration(final: dict[str, str], workload: Workload, deploy: Path, steps: list[tuple[str, str]]) -> None:
+    """Command, ports and paths of the image are those of the Kubernetes objects and of `deploy/balance.yaml`."""
     entry, arguments = json.loads(final["ENTRYPOINT"]), json.loads(final["CMD"])
     assert (entry, tuple(arguments)) == (["balance"], workload.arguments)
     options = lb.command_line().parse_args(arguments)
@@ -102,7 +101,7 @@ def test_the_image_starts_the_balancer_as_its_objects_and_its_configuration_say(
 
 
 @pytest.mark.process
-def test_the_health_check_of_the_image_asks_a_real_balancer(final: dict[str, str], workload: Workload, tmp_path: Path) -> None:
+def test_image_health_check_against_real_balancer(final: dict[str, str], workload: Workload, tmp_path: Path) -> None:
     options, _, command = final["HEALTHCHECK"].partition("CMD ")
     assert "--interval=" in options
     words = json.loads(command)
@@ -127,13 +126,13 @@ def test_the_health_check_of_the_image_asks_a_real_balancer(final: dict[str, str
 
 
 def validate_compose(document: dict[str, Any]) -> None:
-    """Raises `ValueError` where it is no compose file."""
+    """Raise `ValueError` if it is not a valid compose file."""
     from compose_spec import PyCompose  # slow to import
 
     PyCompose.from_yaml(yaml.safe_dump(document)).validate()
 
 
-def test_the_compose_file_is_one(compose: dict[str, Any]) -> None:
+def test_compose_file_is_valid(compose: dict[str, Any]) -> None:
     validate_compose(compose)
 
 
@@ -145,13 +144,13 @@ def test_the_compose_file_is_one(compose: dict[str, Any]) -> None:
         ({"secrets": ["nope"]}, "secret `nope`"),
     ],
 )
-def test_what_is_wrong_in_a_compose_file_is_refused(compose: dict[str, Any], change: dict[str, Any], fault: str) -> None:
+def test_invalid_compose_files_are_refused(compose: dict[str, Any], change: dict[str, Any], fault: str) -> None:
     services = {**compose["services"], "grafana": {**compose["services"]["grafana"], **change}}
     with pytest.raises(ValueError, match=fault):
         validate_compose({**compose, "services": services})
 
 
-def test_what_the_containers_mount_and_wait_for_exists(compose: dict[str, Any], deploy: Path) -> None:
+def test_mounts_and_dependencies_exist(compose: dict[str, Any], deploy: Path) -> None:
     for name, service in compose["services"].items():
         for volume in service.get("volumes", ()):
             source = volume.partition(":")[0]
@@ -164,15 +163,15 @@ def test_what_the_containers_mount_and_wait_for_exists(compose: dict[str, Any], 
     assert (deploy / "secrets" / ".gitignore").read_text() == "*\n!.gitignore\n"
 
 
-def test_no_container_may_more_than_it_needs(compose: dict[str, Any]) -> None:
+def test_containers_have_least_privileges(compose: dict[str, Any]) -> None:
     for name, service in compose["services"].items():
         if name != "generate":  # ends at once
             assert (service["read_only"], service["cap_drop"]) == (True, ["ALL"])
         for port in service.get("ports", ()):
-            assert name == "balance" or port.startswith("127.0.0.1:"), f"{name} is for whoever is on the machine"
+            assert name == "balance" or port.startswith("127.0.0.1:"), f"{name} is published beyond this machine"
 
 
-def test_generate_makes_what_the_other_containers_read(compose: dict[str, Any], deploy: Path, generated: Path) -> None:
+def test_generate_writes_files_of_other_containers(compose: dict[str, Any], deploy: Path, generated: Path) -> None:
     services = compose["services"]
     program, *words = services["generate"]["entrypoint"]
     options = gen.command_line().parse_args(words)
@@ -189,7 +188,7 @@ def test_generate_makes_what_the_other_containers_read(compose: dict[str, Any], 
             assert (generated / path.removeprefix(f"{place}/generated/")).exists(), path
 
 
-def test_prometheus_and_alertmanager_accept_what_the_compose_file_gives_them(generated: Path, program: Callable[[str], str]) -> None:
+def test_generated_configurations_are_valid(generated: Path, program: Callable[[str], str]) -> None:
     for command in (
         [program("promtool"), "check", "config", str(generated / "prometheus" / "prometheus.yml")],
         [program("amtool"), "check-config", str(generated / "alertmanager" / "alertmanager.yml")],
@@ -198,7 +197,8 @@ def test_prometheus_and_alertmanager_accept_what_the_compose_file_gives_them(gen
         assert run.returncode == 0, run.stdout + run.stderr
 
 
-def test_every_address_in_the_generated_files_is_a_container_that_listens_there(compose: dict[str, Any], generated: Path, deploy: Path) -> None:
+def test_generated_addresses_are_listening_containers(compose: dict[str, Any], generated: Path, deploy: Path) -> None:
+    """Every address in the generated files is a container of the compose file that listens on that port."""
     balancer = parse((deploy / "balance.yaml").read_text(), "balance.yaml", {})
     listens = {"prometheus": 9090, "alertmanager": 9093, "balance": balancer.admin.listen.port}
     prometheus = yaml.safe_load((generated / "prometheus" / "prometheus.yml").read_text())
@@ -227,7 +227,7 @@ def secret_files(document: Any) -> Iterator[str]:
             yield from secret_files(value)
 
 
-def test_every_secret_that_a_container_reads_is_given_to_it(compose: dict[str, Any], generated: Path) -> None:
+def test_containers_get_the_secrets_they_read(compose: dict[str, Any], generated: Path) -> None:
     wanted = set(secret_files(yaml.safe_load((generated / "alertmanager" / "alertmanager.yml").read_text())))
     assert wanted == {f"/run/secrets/{name}" for name in compose["services"]["alertmanager"]["secrets"]}
     (password,) = compose["services"]["grafana"]["secrets"]
@@ -235,14 +235,14 @@ def test_every_secret_that_a_container_reads_is_given_to_it(compose: dict[str, A
     assert set(compose["secrets"]) == {*compose["services"]["alertmanager"]["secrets"], password}
 
 
-def test_grafana_finds_the_dashboards_where_the_volume_has_them(compose: dict[str, Any], generated: Path) -> None:
+def test_grafana_reads_dashboards_from_the_volume(compose: dict[str, Any], generated: Path) -> None:
     (provider,) = yaml.safe_load((generated / "provisioning" / "dashboards" / "balance.yaml").read_text())["providers"]
     place = next(volume.split(":")[1] for volume in compose["services"]["grafana"]["volumes"] if volume.startswith("monitoring:"))
     assert provider["options"]["path"] == f"{place}/generated/dashboards"
     assert list((generated / "dashboards").glob("*.json"))
 
 
-def test_systemd_understands_every_line_of_the_unit(deploy: Path, tmp_path: Path, program: Callable[[str], str]) -> None:
+def test_unit_file_is_valid(deploy: Path, tmp_path: Path, program: Callable[[str], str]) -> None:
     text = (deploy / "balance.service").read_text()
     here = Path(sys.executable).with_name("balance")
     unit = tmp_path / "balance.service"
@@ -251,16 +251,17 @@ def test_systemd_understands_every_line_of_the_unit(deploy: Path, tmp_path: Path
     assert (run.returncode, run.stderr) == (0, "")
     unit.write_text(unit.read_text() + "Alias=x\n[Service]\nProtectEverything=yes\n")
     run = subprocess.run([program("systemd-analyze"), "verify", "--recursive-errors=no", unit], capture_output=True, text=True, check=False)
-    assert "ProtectEverything" in run.stderr, "the judge notices"
+    assert "ProtectEverything" in run.stderr, "systemd-analyze finds a wrong line"
 
 
-def test_the_unit_is_exposed_to_little(deploy: Path, program: Callable[[str], str]) -> None:
+def test_unit_security_score(deploy: Path, program: Callable[[str], str]) -> None:
     command = [program("systemd-analyze"), "security", "--offline=yes", "--no-pager", "--threshold=20", str(deploy / "balance.service")]
     run = subprocess.run(command, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stdout
 
 
-def test_the_unit_runs_commands_that_exist_and_waits_for_the_end_of_requests(deploy: Path, workload: Workload) -> None:
+def test_unit_commands_and_stop_timeout(deploy: Path, workload: Workload) -> None:
+    """The unit runs commands that exist and waits longer than the balancer takes to stop."""
     lines = (deploy / "balance.service").read_text().splitlines()
     keys = dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
     for key, name in (("ExecStartPre", "check-config"), ("ExecStart", "serve")):
@@ -271,9 +272,8 @@ def test_the_unit_runs_commands_that_exist_and_waits_for_the_end_of_requests(dep
     assert keys["RestartPreventExitStatus"] == "2", "a wrong configuration is not tried again and again"
 
 
-def test_the_configuration_in_kubernetes_is_the_one_that_pods_mount_with_the_ports_of_their_services(
-    deploy: Path, repository: Path, workload: Workload, schema: Callable[[str], Any]
-) -> None:
+def test_kubernetes_configuration_agrees_with_pods(deploy: Path, repository: Path, workload: Workload, schema: Callable[[str], Any]) -> None:
+    """The ConfigMap is the one that the pods mount, and its ports are those of their Services."""
     document = yaml.safe_load((deploy / "kubernetes" / "configuration.yaml").read_text())
     assert schema("ConfigMap").model_validate(document).model_dump(mode="json", by_alias=True, exclude_unset=True) == document
     pod = yaml.safe_load((repository / "generated" / "kubernetes" / "deployment.yaml").read_text())["spec"]["template"]["spec"]
@@ -286,7 +286,7 @@ def test_the_configuration_in_kubernetes_is_the_one_that_pods_mount_with_the_por
     assert config.watch_config, "a changed ConfigMap needs no new pods"
 
 
-def test_the_commands_of_the_page_are_accepted(repository: Path) -> None:
+def test_commands_on_deployment_page_are_valid(repository: Path) -> None:
     page = (repository / "docs" / "deployment.md").read_text()
     told = re.findall(r"^\$ (?:.*&& )?(balance(?:-gen)?) (.*?)(?: [>&|].*)?$", page, re.MULTILINE)
     assert len(told) >= 4

@@ -1,11 +1,11 @@
-"""A page of the documentation as what its reader does: files are written, commands run one after the other in one shell and an empty directory.
+"""Follow a page of the documentation as its reader would: write its files, run its commands in order, in one shell and an empty directory.
 
-- A block whose first line is `# NAME`, `// NAME` or `<!-- NAME -->` is the file of that name, as is what stands below `$ cat NAME`; a block of `diff` is applied.
-- In a block of `console`, a line `$ COMMAND` is run. What stands below it is what it prints, where `...` stands for anything; where nothing stands
-  below it, nothing is compared. It ends with exit code 0 where what is shown goes to standard output, 1 if that tells of an error, 2 where it
-  goes to standard error.
-- A command that runs until Ctrl-C goes on in the background, until the page is over or the next such command comes.
-- `part && part` are two commands, of which one may be named in `CANNOT`.
+- A block whose first line is `# NAME`, `// NAME` or `<!-- NAME -->` is the file of that name, as is the text below `$ cat NAME`. A `diff` block is
+  applied.
+- In a `console` block, a line `$ COMMAND` is run. The lines below it are its output, where `...` stands for anything; without such lines the
+  output is not compared. The exit code must be 0 if the output is on standard output, 1 if it reports an error, 2 if it is on standard error.
+- A command that runs until Ctrl-C continues in the background until the end of the page or the next such command.
+- `part && part` are two commands, of which one may be in `SKIPPED`.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ _NAME = re.compile(r"(?:(?:#|//) (?P<plain>[\w./-]+\.\w+|[\w./-]+/\S+|\.\S+)|<!-
 _STEP = re.compile(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", re.MULTILINE)
 _PORT = re.compile(r"(127\.0\.0\.1:|0\.0\.0\.0:|python -m \S+ |port )(\d{4,5})\b")
 
-SYSTEM, CLONE, CLUSTER = "writes into the system", "sets up a clone, out of the network", "changes a cluster of Kubernetes"
-CONTAINERS, SERVICES, PROGRAM = "fetches images and starts containers", "starts a service of the system", "its program is in no package of Debian"
-HOLDS: Mapping[str, Callable[[str], bool]] = {
+SYSTEM, CLONE, CLUSTER = "writes to system folders", "sets up a clone from the network", "changes a Kubernetes cluster"
+CONTAINERS, SERVICES, PROGRAM = "fetches images and starts containers", "starts a system service", "its program is not packaged in Debian"
+REASON_HOLDS: Mapping[str, Callable[[str], bool]] = {
     SYSTEM: lambda part: re.search(r"(?:^|\s)/(?:etc|opt|var)/", part) is not None,
     CLONE: lambda part: part.startswith("make "),
     CLUSTER: lambda part: part.startswith("kubectl apply "),
@@ -34,8 +34,8 @@ HOLDS: Mapping[str, Callable[[str], bool]] = {
     SERVICES: lambda part: part.startswith("systemctl "),
     PROGRAM: lambda part: shutil.which(part.split()[0]) is None,
 }
-"""How to tell whether a reason not to run a command is true."""
-CANNOT = {
+"""By reason not to run a command: whether it is true of a command."""
+SKIPPED = {
     "make demo": CLONE,
     "make test": CLONE,
     "install -d -m 0750 -o root -g alertmanager /etc/alertmanager/secrets": SYSTEM,
@@ -56,8 +56,8 @@ CANNOT = {
     "kubectl apply --server-side -n edge -f deploy/kubernetes -f kubernetes": CLUSTER,
     "mimirtool rules load rules.yaml": PROGRAM,
 }
-"""What cannot be run here, and why not."""
-ELSEWHERE = {
+"""Commands that cannot be run in the tests, and why."""
+RUN_ELSEWHERE = {
     "balance-gen test-alert BalanceDown --alertmanager http://127.0.0.1:9093": "tests/e2e/test_alertmanager.py::"
     "test_a_test_goes_through_the_real_channel_marked_and_is_taken_back",
     "balance-gen doctor --balance http://10.0.0.5:9090 --prometheus http://prometheus:9090 --alertmanager http://alertmanager:9093 "
@@ -67,42 +67,42 @@ ELSEWHERE = {
     "balance-gen apply --alertmanager-files /etc/alertmanager --alertmanager http://alertmanager:9093": "tests/e2e/test_apply.py::"
     "test_a_dry_run_shows_it_a_run_does_it_and_a_second_one_changes_nothing",
 }
-"""What another test runs, with the systems that it needs."""
-STAYS = {
+"""Commands that another test runs, with the systems that they need."""
+SERVERS = {
     r"balance serve -c balance\.yaml": ("", "127.0.0.1:9090/ready"),
     r"balance demo": (" --port 8080 --admin-port 9090 --page-port 9091", "127.0.0.1:9091/"),
     r"balance-gen preview .*--serve": (" 127.0.0.1:8300", "127.0.0.1:8300/"),
     r"balance-gen preview .*--serve \S+.*": ("", "127.0.0.1:8300/"),
 }
-"""What runs until Ctrl-C: the ports that it has if none are said, as they are said, and what answers then."""
+"""Commands that run until Ctrl-C: options to add for ports that are not given, and the address that responds once they run."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """One command of a page with what is shown below it; its last command, if several are joined by &&, is that of `command`."""
+    """A command line of a page and the output shown below it."""
 
     command: str
     shown: str = ""
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """Commands without comments."""
+        """The commands joined by &&, without comments."""
         return tuple(re.split(r" && ", re.sub(r"\s+# .*", "", self.command)))
 
     @property
     def runs(self) -> str:
-        """What of it is run here."""
-        return " && ".join(part for part in self.parts if part not in CANNOT and part not in ELSEWHERE)
+        """The commands that are run here."""
+        return " && ".join(part for part in self.parts if part not in SKIPPED and part not in RUN_ELSEWHERE)
 
     @property
     def stays(self) -> tuple[str, str]:
-        """What is added to a command that runs until Ctrl-C, and the address that answers while it runs; empty texts for others."""
-        return next((how for pattern, how in STAYS.items() if re.fullmatch(pattern, self.runs.strip())), ("", ""))
+        """Options to add to a command that runs until Ctrl-C, and the address that responds; empty for other commands."""
+        return next((how for pattern, how in SERVERS.items() if re.fullmatch(pattern, self.runs.strip())), ("", ""))
 
 
 @dataclass(frozen=True)
 class Session:
-    """What a page is: files by name, patches (without a name) and steps, in order."""
+    """The contents of a page, in order: files by name, patches (with an empty name) and steps."""
 
     blocks: tuple[tuple[str, str] | Step, ...]
 
@@ -112,7 +112,7 @@ class Session:
 
 
 def read(page: str) -> Session:
-    """The session of a page."""
+    """Parse the Markdown of a page."""
     return Session(tuple(_blocks(page)))
 
 
@@ -131,9 +131,9 @@ def _blocks(page: str) -> Iterator[tuple[str, str] | Step]:
 
 
 def follow(session: Session, folder: Path, scratch: Path, environment: Mapping[str, str], addresses: Mapping[str, str]) -> None:
-    """Do in `folder` what the page does; fails at the first step that does not do what is shown.
+    """Follow the page in `folder`. Raises `AssertionError` for the first step that does not do what is shown.
 
-    `addresses`: what stands on the page, and what stands here in its place. All other ports of this machine are replaced by free ones.
+    `addresses` maps addresses on the page to those to use instead. All other local ports are replaced by free ones.
     """
     ports: dict[str, str] = {}
     real = {port for there in addresses.values() for port in re.findall(r"\d{4,5}", there)}
@@ -161,7 +161,7 @@ def follow(session: Session, folder: Path, scratch: Path, environment: Mapping[s
         if isinstance(block, Step):
             _judge(block, here(block.shown), said)
         else:
-            assert said["code"] == "0\n", f"{block[0] or 'a patch'} cannot be written:\n{block[1]}"
+            assert said["code"] == "0\n", f"{block[0] or 'a patch'} cannot be applied:\n{block[1]}"
 
 
 def _script(command: str, answers: str, place: Path) -> list[str]:

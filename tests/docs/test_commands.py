@@ -1,4 +1,4 @@
-"""Every command of the README and of the pages under docs/ is run as it is written there, or named among those that cannot be run here."""
+"""Every command of the README and of the pages under docs/ is run as written, or listed as one that cannot be run in the tests."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import REPOSITORY
-from tests.docs.session import CANNOT, ELSEWHERE, HOLDS, Session, follow, read
+from tests.docs.session import REASON_HOLDS, RUN_ELSEWHERE, SKIPPED, Session, follow, read
 from tests.e2e.conftest import Origin, balancing, eventually, fetch, free_port, running
 from tests.live.test_adopt import SHOP
 
@@ -25,28 +25,28 @@ pytestmark = pytest.mark.process
 PAGES = ("README.md", *sorted(path.relative_to(REPOSITORY).as_posix() for path in (REPOSITORY / "docs").rglob("*.md")))
 SESSIONS = {page: session for page in PAGES if (session := read((REPOSITORY / page).read_text())).steps}
 SERVICE, BALANCER = "127.0.0.1:8000", "127.0.0.1:9090/metrics"
-"""Where the pages have a service, and a balancer, that run already."""
+"""Addresses at which pages assume a running service and a running balancer."""
 PROMETHEUS = "--prometheus http://127.0.0.1:9090"
-"""How the pages name a Prometheus; by itself, the port is that of the balancer."""
+"""How pages give a Prometheus; the port alone would be the balancer's."""
 
 AFTERWARDS = {
     "README.md": ("promtool check config prometheus.yml",),
     "docs/alerting.md": ("promtool check rules rules.json", """grep -qF 'job=\\"edge\\",cluster=\\"eu\\"' rules.json"""),
 }  # fmt: skip
-"""What must hold when a page is over."""
+"""Commands that must succeed at the end of a page."""
 LEADS_TO = {"docs/tutorial.md": "examples/shop"}
-"""What a page ends with, file by file."""
+"""The folder that a page must reproduce, file by file."""
 
 
 def tree(folder: Path) -> dict[str, bytes]:
-    """The files of a folder, but for what programs leave behind."""
+    """The files of a folder, without caches."""
     left = {".git", "__pycache__", ".mypy_cache", ".ruff_cache"}
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file() and not left & {*path.parts}}
 
 
 @pytest.fixture(scope="module")
 def environment(program: Callable[[str], str]) -> dict[str, str]:
-    """Where the commands are found: those of this interpreter, and real programs."""
+    """Environment with a PATH to this interpreter's commands and the real programs."""
     names = ("promtool", "amtool", "vmalert", "jsonnet", "curl", "git")
     folders = dict.fromkeys([str(Path(sys.executable).parent), *(str(Path(program(name)).parent) for name in names), os.environ["PATH"]])
     git = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_AUTHOR_NAME": "you", "GIT_AUTHOR_EMAIL": "you@example.com"}
@@ -55,7 +55,7 @@ def environment(program: Callable[[str], str]) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def addresses(program: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, str]]:
-    """A real Prometheus, a service that shows metrics, a balancer, and origins for one that a page starts."""
+    """Run a Prometheus, a service with metrics, a balancer, and origins for one that a page starts; addresses on the pages to real ones."""
 
     class Metrics(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -93,7 +93,7 @@ def addresses(program: Callable[[str], str], tmp_path_factory: pytest.TempPathFa
 
 
 def prepare(page: str, folder: Path, environment: Mapping[str, str]) -> None:
-    """What readers of this page have already."""
+    """Create what the reader of this page already has."""
 
     def run(*command: str) -> None:
         subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True)
@@ -122,7 +122,8 @@ def prepare(page: str, folder: Path, environment: Mapping[str, str]) -> None:
 
 
 @pytest.mark.parametrize("page", SESSIONS)
-def test_the_commands_of_the_page_do_what_it_shows(page: str, tmp_path: Path, environment: dict[str, str], addresses: Mapping[str, str]) -> None:
+def test_page_commands_print_what_is_shown(page: str, tmp_path: Path, environment: dict[str, str], addresses: Mapping[str, str]) -> None:
+    """Run the commands of a page in order; each prints what the page shows."""
     folder = tmp_path / "here"
     folder.mkdir()
     prepare(page, folder, environment)
@@ -140,25 +141,26 @@ def parts(sessions: Mapping[str, Session]) -> list[str]:
     return [part for session in sessions.values() for step in session.steps for part in step.parts]
 
 
-def test_what_cannot_be_run_here_is_on_a_page_and_could_not_be_run(program: Callable[[str], str]) -> None:
-    assert {*CANNOT, *ELSEWHERE} <= {*parts(SESSIONS)}
-    assert [part for part, reason in CANNOT.items() if not HOLDS[reason](part)] == []
-    for place in ELSEWHERE.values():
+def test_skipped_commands_are_on_a_page_and_cannot_run(program: Callable[[str], str]) -> None:
+    """The lists of commands that are not run here name only commands on a page, and each reason is true."""
+    assert {*SKIPPED, *RUN_ELSEWHERE} <= {*parts(SESSIONS)}
+    assert [part for part, reason in SKIPPED.items() if not REASON_HOLDS[reason](part)] == []
+    for place in RUN_ELSEWHERE.values():
         file, _, name = place.partition("::")
         assert f"def {name}(" in (REPOSITORY / file).read_text()
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_no_command_hides_from_being_run(page: str) -> None:
+def test_commands_are_in_console_blocks(page: str) -> None:
     blocks = re.findall(r"^```(\w+)\n(.*?)^```", (REPOSITORY / page).read_text(), re.DOTALL | re.MULTILINE)
     assert [language for language, _ in blocks if language in ("sh", "bash", "shell")] == [], "commands are in blocks of console"
     assert [text for language, text in blocks if language == "console" and not text.startswith("$ ")] == []
 
 
-def test_commands_are_counted() -> None:
+def test_number_of_commands_run() -> None:
     found = parts(SESSIONS)
-    cannot, elsewhere = ([part for part in found if part in listed] for listed in (CANNOT, ELSEWHERE))
+    cannot, elsewhere = ([part for part in found if part in listed] for listed in (SKIPPED, RUN_ELSEWHERE))
     here = len(found) - len(cannot) - len(elsewhere)
     print(f"{here + len(elsewhere)} of {len(found) - len(cannot)} commands run ({len(elsewhere)} by other tests), {len(cannot)} cannot be run here")
     assert here > 140
-    assert len(cannot) == len(CANNOT), "one that cannot be run is on two pages, or was forgotten"
+    assert len(cannot) == len(SKIPPED), "one that cannot be run is on two pages, or was forgotten"

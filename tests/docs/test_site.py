@@ -1,4 +1,4 @@
-"""The site is built with every link and anchor right, and its reference leaves nothing out."""
+"""The site builds without broken links or anchors, and its reference is complete."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from balance import api
 from balance.commands.cli import command_line as balance_gen
 from balance.generate.settings import SETTINGS
 from balance.lb.cli import command_line as balance
@@ -38,17 +39,17 @@ def pages() -> dict[str, str]:
     return reference.pages()
 
 
-def test_every_page_is_in_the_site(site: Path, repository: Path, pages: dict[str, str]) -> None:
+def test_site_has_every_page(site: Path, repository: Path, pages: dict[str, str]) -> None:
     wanted = {path.relative_to(repository / "docs") for path in (repository / "docs").rglob("*.md")} | {Path("reference") / path for path in pages}
     assert [path for path in wanted if not (site / path.with_name(path.name.replace("README.md", "index.md")).with_suffix(".html")).exists()] == []
 
 
-def test_nothing_is_fetched_from_elsewhere(site: Path) -> None:
+def test_site_loads_nothing_from_other_hosts(site: Path) -> None:
     fetched = re.compile(r'<(?:script|img|iframe|source)[^>]*\ssrc="?(?:https?:)?//|<link[^>]*rel="?stylesheet"?[^>]*href="?(?:https?:)?//')
     assert [page.name for page in site.rglob("*.html") if fetched.search(page.read_text())] == []
 
 
-def test_the_words_of_lists_and_tables_are_shown_as_such(site: Path) -> None:
+def test_lists_and_tables_are_rendered(site: Path) -> None:
     for page in site.rglob("*.html"):
         prose = re.sub(r"<(pre|code)\b.*?</\1>", "", page.read_text(), flags=re.DOTALL)
         assert not re.search(r"<p>[^<]*\n(?:- |\| )", prose), page.name
@@ -64,7 +65,7 @@ def test_the_words_of_lists_and_tables_are_shown_as_such(site: Path) -> None:
         ("Words\n- that are no list", "a list without an empty line before it"),
     ],
 )
-def test_what_leads_nowhere_is_an_error(repository: Path, tmp_path: Path, text: str, fault: str) -> None:
+def test_broken_links_and_lost_lists_are_errors(repository: Path, tmp_path: Path, text: str, fault: str) -> None:
     for name in ("mkdocs.yml", "tools", "docs", "balance", "dashboards_py", "rules_src"):
         (tmp_path / name).symlink_to(repository / name)
     (tmp_path / "docs").unlink()
@@ -84,28 +85,33 @@ def options(page: str) -> set[str]:
 
 @pytest.mark.process
 @pytest.mark.parametrize(("name", "parser"), [("balance-gen", balance_gen()), ("balance", balance())])
-def test_every_command_and_option_has_its_place(name: str, parser: object, pages: dict[str, str]) -> None:
+def test_reference_has_every_command_and_option(name: str, parser: object, pages: dict[str, str]) -> None:
     page = pages[f"{name}.md"]
-    whole = subprocess.run(
-        [sys.executable, "-m", f"balance.{'gen' if name == 'balance-gen' else 'lb'}.cli", "--help"], capture_output=True, text=True
-    )
+    program = [sys.executable, "-m", {"balance-gen": "balance.commands.cli", "balance": "balance.lb.cli"}[name]]
+    whole = subprocess.run([*program, "--help"], capture_output=True, text=True, check=True)
     commands = re.findall(r"^    ([a-z][a-z-]+)", whole.stdout, re.MULTILINE)
+    assert commands
     assert re.findall(rf"^## `{name} (\S+)`$", page, re.MULTILINE) == commands
     shared = page.partition("## Options of every command")[2]
     for command in commands:
         part = page.partition(f"## `{name} {command}`")[2].partition("\n## ")[0]
-        said = subprocess.run(
-            [sys.executable, "-m", f"balance.{'gen' if name == 'balance-gen' else 'lb'}.cli", command, "--help"], capture_output=True, text=True
-        )
+        said = subprocess.run([*program, command, "--help"], capture_output=True, text=True, check=True)
         assert options(said.stdout) <= options(part) | options(shared), command
 
 
-def test_every_setting_of_the_tables_has_its_place(pages: dict[str, str]) -> None:
+def test_reference_has_every_name_of_the_api(pages: dict[str, str]) -> None:
+    page = pages["api.md"]
+    assert sorted(re.findall(r"^### `(\w+)`$", page, re.MULTILINE)) == sorted(api.__all__)
+    assert "alert_panel(alert: Alert, **options: Any) -> Panel" in page
+    assert "- `.over(window: Window) -> CounterRange`: " in page
+
+
+def test_reference_has_every_setting(pages: dict[str, str]) -> None:
     for field in SETTINGS.fields:
         assert re.search(rf"^\| `{field.key}[`.]", pages["settings.md"], re.MULTILINE), field.key
 
 
-def test_every_key_of_the_configuration_has_its_place_and_default(pages: dict[str, str]) -> None:
+def test_reference_has_every_configuration_key(pages: dict[str, str]) -> None:
     page = pages["configuration.md"]
     for path, section in reference.sections(CONFIG):
         part = page.partition(f"{{ #{path} }}\n" if path else "# Configuration")[2].partition("\n## ")[0]
@@ -113,7 +119,7 @@ def test_every_key_of_the_configuration_has_its_place_and_default(pages: dict[st
         assert rows == {field.key: "*needed*" if field.default is None else f"`{field.default}`" if field.default else "" for field in section.fields}
 
 
-def test_every_metric_alert_and_check_has_its_place(pages: dict[str, str], bundle: Bundle) -> None:
+def test_reference_has_every_metric_alert_and_check(pages: dict[str, str], bundle: Bundle) -> None:
     for metric in bundle.catalog.metrics:
         assert f"### `{metric.name}`" in pages["metrics.md"]
     for alert in bundle.alerts:

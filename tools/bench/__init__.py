@@ -1,1 +1,1 @@
-"""The figures of the README, measured: `make bench` prints tables of ratios taken in one run."""
+"""Measure the figures of the README: `make bench` prints tables of ratios taken in one run."""

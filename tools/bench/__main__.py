@@ -33,7 +33,7 @@ BENCHMARKS: dict[str, Callable[[], Result]] = {
 
 
 def main() -> None:
-    """Print one table for each benchmark, under a line that says where and when, and at the end the goals. Exit 1 if one could not be run."""
+    """Print a line with date and machine, one table for each benchmark, and the goals. Exit code 1 if a benchmark could not be run."""
     chosen = sys.argv[1:] or list(BENCHMARKS)
     unknown = set(chosen) - set(BENCHMARKS)
     if unknown:

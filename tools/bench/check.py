@@ -1,4 +1,4 @@
-"""Processor time of what authors and pipelines wait for: `balance-gen check`, and `balance-gen dashboards` beside a script with Grafana's own SDK.
+"""Processor time of what authors and CI wait for: `balance-gen check`, and `balance-gen dashboards` beside a script with Grafana's own SDK.
 
 User and system time of whole processes, bytecode compiled. The minimum is what the work takes; the median tells how quiet the machine was.
 """
@@ -20,11 +20,11 @@ PROGRAM = str(Path(sys.executable).parent / "balance-gen")
 ENVIRONMENT = ["/usr/bin/env", "-u", "PYTHONDONTWRITEBYTECODE", "-u", "NO_BALANCE_CACHE"]
 TWICE = ["--source", "tools.bench.many:twice"]
 WARM, COLD, TIMES = 1.0, 3.0, 2.0
-"""The bounds: seconds with and without rule tests from before, and times the processor time of the SDK's script."""
+"""The goals: seconds with and without cached rule tests, and the ratio to the processor time of the SDK's script."""
 
 
 def run() -> Result:
-    """`check` of the bundled sources, and of the same with twice as many alerts."""
+    """Measure `check` of the bundled sources, and of the same with twice as many alerts, with and without cached rule tests."""
     rows: list[tuple[str, str, str]] = []
     goals: list[Goal] = []
     with tempfile.TemporaryDirectory() as folder:
@@ -40,7 +40,7 @@ def run() -> Result:
 
 
 def dashboards() -> Result:
-    """The main dashboard, and one with the same panels, queries, variables and annotations by grafana-foundation-sdk. They take turns."""
+    """Measure the main dashboard and one with the same panels, queries, variables and annotations by grafana-foundation-sdk, alternating."""
     with tempfile.NamedTemporaryFile(suffix=".json") as file:
         ours = [*ENVIRONMENT, PROGRAM, "dashboards"]
         theirs = [*ENVIRONMENT, sys.executable, "-c", f"from tools.bench.foundation import main; main({file.name!r})"]

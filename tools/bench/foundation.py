@@ -1,6 +1,6 @@
 """A dashboard built with grafana-foundation-sdk: with the panels, queries, variables and annotations of the dashboard in a file.
 
-`python -m tools.bench.foundation DASHBOARD.json`. A script of somebody's would have in it what this one reads, which takes a millisecond.
+`python -m tools.bench.foundation DASHBOARD.json`. A hand-written script would contain what this one reads from the file, which takes a millisecond.
 """
 
 from __future__ import annotations

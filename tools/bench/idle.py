@@ -16,11 +16,11 @@ from tools.bench.table import Goal, Result, markdown
 
 COUNT = 10_000
 EACH, WORKER = 12.0, 60.0
-"""KiB for a connection, MB for a worker without any."""
+"""KiB per connection, and MB of a worker without connections."""
 
 
 def run() -> Result:
-    """One proxy after the other."""
+    """Measure one proxy after the other."""
     allow_open_files(COUNT + 500)
     found = {}
     with stage(PEERS) as (_, proxies):
@@ -36,7 +36,7 @@ def run() -> Result:
 
 
 def _memory(server: Server) -> tuple[int, int]:
-    """Resident bytes without and with the connections. The few requests that tried the proxy out have warmed it up."""
+    """Resident bytes without and with the connections. The proxy is warm from the requests that checked it."""
     head = "".join(f"{name}: {value}\r\n" for name, value in HEADERS.items())
     request = f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\n{head}\r\n".encode()
     before = resident(server.pid)

@@ -1,4 +1,4 @@
-"""What `balance serve` adds to the wait, at half of the rate that saturates it: the same open-loop load on it and on the origin itself."""
+"""Latency that `balance serve` adds at half of its saturation rate: the same open-loop load on it and directly on the origin."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from tools.bench.table import Goal, Result, markdown
 
 ROUNDS, SECONDS = 3, 4
 GOAL = 1.0
-"""Milliseconds that the 99th percentile may be above the direct path's."""
+"""Milliseconds that the 99th percentile may exceed that of the origin."""
 
 
 def run() -> Result:
-    """Measure in turn, medians of the rounds; HAProxy and nginx get the same rate."""
+    """Measure alternately and take the medians of the rounds; HAProxy and nginx get the same rate."""
     with stage([BALANCE, HAPROXY, NGINX]) as (origin, proxies):
         rate = half_of_saturation(proxies[0])
         taken: dict[str, list[Latency]] = {server.name: [] for server in (origin, *proxies)}

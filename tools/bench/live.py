@@ -1,4 +1,4 @@
-"""What it costs to look at what others wrote: audit of many dashboards, adopt of many families, once, twice and four times as many."""
+"""Cost of `audit` for many dashboards and of `adopt` for many families, at one, two and four times the size."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""wrk: as many requests as 64 connections carry, from the core that the proxies leave free."""
+"""wrk: as many requests as 64 connections can carry, from a core that the proxies do not use."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ HEADERS = {
 VARIED = Path(__file__).with_name("varied.lua")
 
 
-class Load(NamedTuple):
+class LoadResult(NamedTuple):
     """Requests per second, and processor seconds per request of the whole process tree."""
 
     rate: float
     cost: float
 
 
-def wrk(server: Server, path: str, seconds: int, script: Path | None = None) -> Load:
-    """One run. Raises `RuntimeError` if an answer was missing or no success."""
+def wrk(server: Server, path: str, seconds: int, script: Path | None = None) -> LoadResult:
+    """Run wrk once for `seconds`. Raises `RuntimeError` if a response was missing or not a success."""
     headers = [part for name, value in HEADERS.items() for part in ("-H", f"{name}: {value}")]
     scripted = ["-s", str(script)] if script else []
     command = [program("wrk"), "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", *headers, *scripted, server.url(path)]
@@ -39,11 +39,11 @@ def wrk(server: Server, path: str, seconds: int, script: Path | None = None) -> 
     run = subprocess.run(pinned(command, LOAD_CORE), capture_output=True, text=True, check=False)
     used = processor_time(server.pid) - before
     requests, rate = parse(server.name, run.stdout + run.stderr)
-    return Load(rate, used / requests)
+    return LoadResult(rate, used / requests)
 
 
 def parse(name: str, text: str) -> tuple[int, float]:
-    """How many requests wrk says were answered, and how many a second."""
+    """The number of requests answered and the rate per second, from wrk's output."""
     requests, rate = re.search(r"(\d+) requests in", text), re.search(r"Requests/sec: +([\d.]+)", text)
     trouble = re.search(r"Non-2xx.*|Socket errors.*", text)
     if trouble or not requests or not rate or not int(requests[1]):
@@ -51,12 +51,12 @@ def parse(name: str, text: str) -> tuple[int, float]:
     return int(requests[1]), float(rate[1])
 
 
-def turns(servers: Sequence[Server], path: str, *, rounds: int, seconds: int, script: Path | None = None) -> dict[str, Load]:
-    """Medians for each server. They take turns, so that a noisy moment meets all of them; a second of warming up comes first."""
-    taken: dict[str, list[Load]] = {server.name: [] for server in servers}
+def turns(servers: Sequence[Server], path: str, *, rounds: int, seconds: int, script: Path | None = None) -> dict[str, LoadResult]:
+    """The median result of each server by name. They alternate, so that noise affects all of them, after a second of warming up."""
+    taken: dict[str, list[LoadResult]] = {server.name: [] for server in servers}
     for server in servers:
         wrk(server, path, 1, script)
     for _ in range(rounds):
         for server in servers:
             taken[server.name].append(wrk(server, path, seconds, script))
-    return {name: Load(*map(statistics.median, zip(*loads, strict=True))) for name, loads in taken.items()}
+    return {name: LoadResult(*map(statistics.median, zip(*loads, strict=True))) for name, loads in taken.items()}

@@ -1,4 +1,4 @@
-"""Processes on cores of their own, and what the kernel says of them."""
+"""Processes pinned to cores, and what the kernel reports about them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pathlib import Path
 
 PROXY_CORE, LOAD_CORE = 0, 1
 PATIENCE = 20.0
-"""Seconds that a program may take to start or to end."""
+"""Seconds that a program may take to start or to exit."""
 
 
 def program(name: str) -> str:
@@ -29,7 +29,7 @@ def program(name: str) -> str:
 
 
 def pinned(command: Sequence[str], core: int) -> list[str]:
-    """The command, kept to one core with everything that it starts."""
+    """The command, pinned to one core together with its children."""
     return [program("taskset"), "-c", str(core % (os.cpu_count() or 1)), *command]
 
 
@@ -43,7 +43,7 @@ def process(command: Sequence[str], core: int, port: int | None = None, environm
         try:
             if port is not None and not _answers(started, port):
                 words.seek(0)
-                raise RuntimeError(f"{' '.join(command)}: no answer on port {port}:\n{words.read().strip() or 'it said nothing'}")
+                raise RuntimeError(f"{' '.join(command)}: no answer on port {port}:\n{words.read().strip() or 'no output'}")
             yield started.pid
         finally:
             started.terminate()
@@ -64,13 +64,13 @@ def _answers(started: subprocess.Popen[bytes], port: int) -> bool:
 
 
 def tree(pid: int) -> list[int]:
-    """A process and its living descendants."""
+    """Process ids of a process and its living descendants."""
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     return [pid, *(member for child in children for member in tree(int(child)))]
 
 
 def processor_time(pid: int) -> float:
-    """User and system seconds of a process tree, all threads."""
+    """User plus system time of a process tree, in seconds."""
     ticks = 0
     for member in tree(pid):
         fields = Path(f"/proc/{member}/stat").read_text().rpartition(")")[2].split()
@@ -79,13 +79,13 @@ def processor_time(pid: int) -> float:
 
 
 def resident(pid: int) -> int:
-    """Resident bytes of the largest process of a tree: the worker, not what watches over it."""
+    """Resident bytes of the largest process of a tree: the worker, not its supervisor."""
     pages = (int(Path(f"/proc/{member}/statm").read_text().split()[1]) for member in tree(pid))
     return max(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
 def connected(port: int) -> int:
-    """How many established connections of this machine have this port as their far end."""
+    """Number of established connections from this machine to this port."""
     lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
     return sum(fields[2].endswith(f":{port:04X}") and fields[3] == "01" for fields in map(str.split, lines))
 
@@ -99,11 +99,11 @@ def allow_open_files(count: int) -> None:
 
 
 _PORTS = iter(random.sample(range(20_000, 30_000), 10_000))
-"""Below those that the kernel gives to outgoing connections, which would take a port between its choice and its use."""
+"""Below the kernel's ephemeral ports: an outgoing connection could take one of those before it is used."""
 
 
 def free_port() -> int:
-    """A port that nobody listens on at this moment, another one each time."""
+    """A free port, a different one each time. Raises `RuntimeError` if there is none."""
     for port in _PORTS:
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("", port))

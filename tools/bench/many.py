@@ -1,4 +1,4 @@
-"""Sources with much in them: the alerts and dashboards of balance again and again, under other names; many services."""
+"""Large sources: balance's alerts and dashboards repeated under other names, and many services."""
 
 from __future__ import annotations
 
@@ -66,12 +66,12 @@ def services(settings: Settings, count: int = 250) -> Bundle:
 
 
 def services2(settings: Settings) -> Bundle:
-    """Twice as much."""
+    """Twice as many services."""
     return services(settings, 500)
 
 
 def services4(settings: Settings) -> Bundle:
-    """Four times as much."""
+    """Four times as many services."""
     return services(settings, 1000)
 
 

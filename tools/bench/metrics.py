@@ -1,4 +1,4 @@
-"""What the metrics cost: `balance serve` with and without recording, the same build, in turn."""
+"""Cost of the metrics: the same build of `balance serve` with and without recording, alternating."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from tools.bench.table import Goal, Result, markdown
 
 ROUNDS, SECONDS = 5, 3
 GOAL = 8.0
-"""Percent of the throughput of a busy core, which is what they take of its time: steadier than the rates, and true where the load is the brake."""
+"""Maximum cost in percent of a core's processor time, which is steadier than rates and holds even if the load generator is the bottleneck."""
 
 
 def run() -> Result:
-    """Medians of the rounds, 100-byte bodies, the same headers on every request: where a fixed cost weighs most."""
+    """Measure 100-byte bodies with the same headers on every request, where a fixed cost weighs most; medians of the rounds."""
     with stage([BALANCE, UNMEASURED]) as (_, proxies):
         loads = turns(proxies, "/index.html?page=1", rounds=ROUNDS, seconds=SECONDS)
     lost = 100 * (1 - loads[UNMEASURED.name].cost / loads[BALANCE.name].cost)

@@ -25,9 +25,9 @@ class Peer:
     words: Mapping[str, str] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
     forwards: bool = True
-    """whether it tells the origin who the client is"""
+    """true if it sends X-Forwarded-For to the origin"""
     reuses: bool = True
-    """whether its second request finds a connection to the origin: not where many backends take turns"""
+    """true if its second request reuses a connection to the origin; false with many backends"""
 
 
 _NGINX = """

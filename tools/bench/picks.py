@@ -1,4 +1,4 @@
-"""What the choice of a backend costs: the first of the order, by every algorithm, as the data plane asks for it."""
+"""Cost of choosing a backend with each algorithm, as the data plane does it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class _Backend:
 
 
 def _backends(count: int) -> list[_Backend]:
-    """Of different weights, all equally loaded."""
+    """Backends of different weights, all equally loaded."""
     weights = [1 + number % 3 for number in range(count)]
     configs = [BackendConfig(f"backend-{number}", Address("127.0.0.1", 1), weight, 100) for number, weight in enumerate(weights)]
     return [_Backend(config, config.weight, 2 * config.weight, Peak(0.005, 0.0)) for config in configs]
@@ -43,7 +43,7 @@ def _micros(work: Callable[[], object], times: int) -> float:
 
 
 def _measure(algorithm: str, count: int) -> tuple[float, float]:
-    """Microseconds of a pick, the median of the rounds, and of making the picker."""
+    """Microseconds of one pick (median of the rounds) and of building the picker."""
     backends, policy = _backends(count), LoadBalancer(algorithm)
     made = _micros(lambda: make(policy, backends, Random(1)), 1)
     picker = make(policy, backends, Random(1))
@@ -57,7 +57,7 @@ def _measure(algorithm: str, count: int) -> tuple[float, float]:
 
 
 def run() -> Result:
-    """In this process, on one core."""
+    """Measure in this process, on one core."""
     figures = {algorithm: {count: _measure(algorithm, count) for count in GOALS} for algorithm in ALGORITHMS}
     heads = ("CPU µs", *(f"pick, {count} backends" for count in GOALS), f"making one, {max(GOALS)} backends")
     rows = [(algorithm, *(f"{pick:.2f}" for pick, _made in found.values()), f"{found[max(GOALS)][1]:.0f}") for algorithm, found in figures.items()]

@@ -16,7 +16,7 @@ WORKLOADS = {
     "same headers": (None, {PLAIN: 4.5, CADDY: 2.5, ENVOY: 1.5, HAPROXY: 0.6}),
     "varied headers": (VARIED, {PLAIN: 3.5, CADDY: 1.6, ENVOY: 1.0, HAPROXY: 0.35}),
 }
-"""Name, wrk's script, and how many times balance's processor time each peer is to take at least."""
+"""Name, wrk's script, and by peer the minimum ratio of its processor time to balance's."""
 
 
 def run() -> Result:

@@ -1,4 +1,4 @@
-"""What a scrape of many series costs: how long it takes, and how long requests wait while it is made."""
+"""Cost of scraping many series: how long a scrape takes, and the latency of requests meanwhile."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ log: {{level: warning, access: false}}
 
 
 def run() -> Result:
-    """The same load with and without scrapes, in turn; medians of the rounds."""
+    """Measure the same load with and without scrapes, alternating; medians of the rounds."""
     admin = free_port()
     peer = replace(BALANCE, name="balance", config=_CONFIG, words={"admin": str(admin)}, reuses=False)
     quiet: list[Latency] = []
@@ -67,7 +67,7 @@ def run() -> Result:
 
 @contextlib.contextmanager
 def _scraping(port: int, waits: list[float]) -> Iterator[None]:
-    """Scrape at intervals from a thread, and note how many seconds each took."""
+    """Scrape at intervals in a thread, and collect the seconds that each took."""
     over = threading.Event()
 
     def work() -> None:

@@ -1,4 +1,4 @@
-"""Clients that dawdle: 200 connections with slow headers and 200 with slow bodies (slowhttptest), and what others then wait.
+"""Slow clients: 200 connections with slow headers and 200 with slow bodies (slowhttptest), and the latency of other clients.
 
 Once all its connections are open, slowhttptest takes all the processor time that it can get. It gets what nobody else wants (`chrt --idle`), and
 it always runs: in turn against balance and, for comparison, against the origin. Else this would measure what its work does to the others.
@@ -19,11 +19,11 @@ from tools.bench.table import Goal, Result, markdown
 
 ROUNDS, SECONDS, EACH = 3, 4, 200
 GOAL = 2.0
-"""p99 of the others, over that without the slow ones."""
+"""Maximum ratio of the others' p99 with and without slow clients."""
 
 
 def run() -> Result:
-    """In turn, medians of the rounds, at half of the rate that saturates balance."""
+    """Measure alternately at half of balance's saturation rate; medians of the rounds."""
     taken: dict[str, list[Latency]] = {"without": [], "with": []}
     left = []
     with stage([BALANCE]) as (origin, (server,)):
@@ -43,7 +43,7 @@ def run() -> Result:
 
 @contextlib.contextmanager
 def _slow_clients(target: Server) -> Iterator[None]:
-    """All of them connected. Raises `RuntimeError` if the target does not let them."""
+    """Keep all slow clients connected. Raises `RuntimeError` if the target does not accept them."""
     with contextlib.ExitStack() as stack:
         for mode in ("-H", "-B"):
             command = [program("chrt"), "--idle", "0", program("slowhttptest"), "-c", str(EACH), mode, "-i", "5", "-r", "50", "-l", "30"]

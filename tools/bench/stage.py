@@ -1,4 +1,4 @@
-"""The origin and the proxies in front of it, started and tried out before anything is measured."""
+"""The origin and the proxies in front of it, started and checked before anything is measured."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Server:
 
 @contextlib.contextmanager
 def stage(peers: Sequence[Peer], *, tls: bool = False) -> Iterator[tuple[Server, list[Server]]]:
-    """The origin, on the core of the load, and the proxies, on the other. Raises `RuntimeError` if one does not start or misbehaves."""
+    """Run the origin on the load generator's core and the proxies on the other. Raises `RuntimeError` if one does not start or misbehaves."""
     with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
         directory = Path(name)
         for size in FILES.values():
@@ -84,12 +84,12 @@ def _certify(directory: Path) -> None:
     command += ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-out", str(certificate), "-keyout", str(key)]
     made = subprocess.run(command, capture_output=True, text=True, check=False)
     if made.returncode:
-        raise RuntimeError(f"openssl made no certificate: {made.stderr.strip()}")
+        raise RuntimeError(f"openssl failed: {made.stderr.strip()}")
     (directory / "both.pem").write_bytes(certificate.read_bytes() + key.read_bytes())
 
 
 def answers(server: Server, *paths: str) -> list[str]:
-    """The bodies of these targets, asked for on one connection; raises `RuntimeError` if one is no success."""
+    """The bodies of these targets, requested on one connection. Raises `RuntimeError` if one is not a success."""
     if server.scheme == "https":
         context = ssl._create_unverified_context()  # the certificate is its own authority
         connection: http.client.HTTPConnection = http.client.HTTPSConnection("127.0.0.1", server.port, timeout=PATIENCE, context=context)
@@ -107,7 +107,7 @@ def answers(server: Server, *paths: str) -> list[str]:
 
 
 def _try(server: Server, peer: Peer) -> None:
-    """The answer is right, the connection to the origin is used again, and the origin learns who the client is."""
+    """Check that the body is right, the connection to the origin is reused, and X-Forwarded-For is sent. Raises `RuntimeError`."""
     body, reused = answers(server, "/", "/reused")
     number, _, client = reused.partition(" ")
     if body != BODY:

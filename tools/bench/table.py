@@ -1,4 +1,4 @@
-"""What a benchmark says: a table, and how far its goals are met."""
+"""The result of a benchmark: a table, and whether its goals are met."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 
 class Goal(NamedTuple):
-    """A figure that is to be reached: at least `bound`, or at most."""
+    """A measured figure that must be at most `bound`, or at least."""
 
     claim: str
     bound: float
@@ -25,13 +25,13 @@ class Result(NamedTuple):
 
 
 def markdown(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A table whose first column is text and whose others are numbers, flush right."""
+    """A Markdown table whose first column is text and whose others are right-aligned numbers."""
     lines = [heads, ["---", *["---:"] * (len(heads) - 1)], *rows]
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
 
 
 def summary(goals: Iterable[Goal]) -> str:
-    """The goals beside what was measured."""
+    """A Markdown table of the goals and what was measured."""
     rows = (
         (goal.claim, f"{'at least' if goal.at_least else 'at most'} {goal.bound:g}", f"{goal.measured:.2f}", "yes" if goal.met else "no")
         for goal in goals

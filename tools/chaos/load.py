@@ -1,4 +1,4 @@
-"""Clients that keep their connections and a steady pace, and book what they saw."""
+"""Clients that keep their connections and a steady pace, and record every response."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ PACE_SECONDS = 0.04
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """One request as its client saw it. `began`: by the loop's clock; `seconds`: to the end of the response; `status` 0: there was none;
-    `backend`: who answered, "-" for the balancer itself."""
+class RequestRecord:
+    """One request as its client saw it. `began`: start by the loop's clock; `seconds`: until the end of the response; `status`: 0 without response;
+    `backend`: its name, "-" if the balancer itself answered."""
 
     began: float
     seconds: float
@@ -24,14 +24,14 @@ class Seen:
     backend: str
 
 
-class Load:
+class ClientLoad:
     """GET requests, each with a target of its own that the response must repeat, until `stop`; connections stay open until `close`.
 
-    `opened`: connections that there were. A connection that was closed between two requests is noticed; nothing is repeated.
+    `opened` counts connections. A connection that was closed between two requests is replaced; requests are not retried.
     """
 
     def __init__(self, port: int) -> None:
-        self.seen: list[Seen] = []
+        self.seen: list[RequestRecord] = []
         self.opened = 0
         self._port = port
         self._connections: dict[int, tuple[asyncio.StreamReader, asyncio.StreamWriter]] = {}
@@ -39,11 +39,11 @@ class Load:
         self._tasks = [asyncio.create_task(self._client(number)) for number in range(CLIENTS)]
 
     def __repr__(self) -> str:
-        return f"<Load {len(self.seen)} requests>"
+        return f"<ClientLoad {len(self.seen)} requests>"
 
     @property
     def open(self) -> int:
-        """Connections at present."""
+        """Number of open connections."""
         return len(self._connections)
 
     def close(self) -> None:
@@ -55,7 +55,7 @@ class Load:
         self._connections.pop(number)[1].close()
 
     async def stop(self) -> None:
-        """Let the requests under way end."""
+        """Send no further requests and wait for those in flight."""
         self._stopping = True
         await asyncio.gather(*self._tasks)
 
@@ -70,12 +70,12 @@ class Load:
             began, status, backend, keep = now(), 0, "-", False
             with suppress(OSError, asyncio.IncompleteReadError):
                 status, backend, keep = await _ask(*await self._connection(number), f"/{number}-{serial}")
-            self.seen.append(Seen(began, now() - began, status, backend))
+            self.seen.append(RequestRecord(began, now() - began, status, backend))
             if not keep and number in self._connections:
                 self._close(number)
 
     async def _connection(self, number: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """The client's; a new one if there is none that is still open."""
+        """The client's open connection, or a new one."""
         reader, _writer = self._connections.get(number, (None, None))
         if reader and (reader.at_eof() or reader.exception()):
             self._close(number)
@@ -97,7 +97,7 @@ async def _ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, targe
     return int(head.split(" ", 2)[1]), backend, fields.get("connection") != "close"
 
 
-def p99(seen: Iterable[Seen]) -> float:
-    """Seconds that 99 of 100 requests took at most."""
+def p99(seen: Iterable[RequestRecord]) -> float:
+    """The 99th percentile of durations, in seconds; 0 without requests."""
     times = sorted(one.seconds for one in seen)
     return times[len(times) * 99 // 100] if times else 0.0

@@ -15,10 +15,10 @@ import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
 
 from tools.chaos.load import CLIENTS
-from tools.chaos.origin import FALL, Origin, Word
+from tools.chaos.origin import FALL, Origin, Slot
 
 PATIENCE = 15.0
-"""Seconds that anything may take on a busy machine."""
+"""Timeout of every wait, in seconds; enough for a busy machine."""
 KEPT, SPARE = ("a", "b", "c", "d"), "e"
 """Backends that are always there, and one that reloads add and remove."""
 EQUAL = dict.fromkeys(KEPT, 1)
@@ -26,8 +26,8 @@ EQUAL = dict.fromkeys(KEPT, 1)
 THRESHOLD = 5
 """Failures in a row that open a breaker."""
 WINDOW = CLIENTS + THRESHOLD - 1
-"""Requests that a backend can take with it that neither answers nor refuses: the failures that open its breaker, and whatever else is in
-flight when it opens; a client has one request in flight."""
+"""Requests that a hung backend can affect: the failures that open its breaker, and those in flight
+when it opens; each client has one request in flight."""
 SETTINGS: dict[str, Any] = {
     "listen": "127.0.0.1:0",
     "failing_status": [500, "502-504"],
@@ -37,13 +37,13 @@ SETTINGS: dict[str, Any] = {
     "timeouts": {"shutdown": "2s"},
     "log": {"access": False},
 }
-"""Of the balancer; what is not here is the default. No breaker admits probes while a fault lasts, and the budget of retries has,
-by default, room for the window of one backend."""
+"""The balancer's configuration, apart from defaults. No breaker admits probes while a fault lasts, and the default retry budget has
+room for the window of one backend."""
 
 
 class Stage:
-    """`async with Stage(directory, workers, settings)`: all of it runs. `exposed`: connections of the worker that was killed; `lost`: what the
-    backends booked between the last scrape before that and its end, and what each client may have had in flight."""
+    """The running balancer and its backends, inside `async with Stage(directory, workers, settings)`. `exposed`: connections of a killed worker;
+    `lost`: requests that backends received between the last scrape before the kill and the worker's end, plus one per client in flight."""
 
     def __init__(self, directory: Path, workers: int, settings: Mapping[str, Any]) -> None:
         self.origins = {name: Origin(name) for name in (*KEPT, SPARE)}
@@ -68,7 +68,7 @@ class Stage:
     async def _start(self) -> None:
         for origin in self.origins.values():
             origin.start()
-        await self.until(lambda: all(origin.books[Word.PORT] for origin in self.origins.values()), "the backends start")
+        await self.until(lambda: all(origin.counters[Slot.PORT] for origin in self.origins.values()), "the backends start")
         self._write(EQUAL, {})
         with self._log.open("wb") as log:
             command = (sys.executable, "-m", "balance.lb.cli", "serve", "-c", str(self._config))
@@ -88,17 +88,17 @@ class Stage:
             await asyncio.wait_for(self._process.wait(), PATIENCE)
 
     def _write(self, weights: Mapping[str, int], sections: Mapping[str, Any]) -> None:
-        backends = [{"name": name, "address": f"127.0.0.1:{self.origins[name].books[Word.PORT]}", "weight": weights[name]} for name in weights]
+        backends = [{"name": name, "address": f"127.0.0.1:{self.origins[name].counters[Slot.PORT]}", "weight": weights[name]} for name in weights]
         admin = {"listen": f"unix:{self._socket}"}
         self._config.write_text(json.dumps({**self._settings, **sections, "admin": admin, "backends": backends}))
 
     def events(self, name: str) -> list[dict[str, Any]]:
-        """What the balancer has logged under this name."""
+        """The balancer's log lines of this event."""
         lines = (json.loads(line) for line in self._log.read_text().splitlines() if line.startswith("{") and line.endswith("}"))
         return [line for line in lines if line["event"] == name]
 
     async def reload(self, weights: Mapping[str, int] = EQUAL, **sections: Any) -> None:
-        """By SIGHUP, until it is in force."""
+        """Reload by SIGHUP with these weights and sections, and wait until the configuration is in force."""
         before = len(self.events("config_reloaded"))
         self._write(weights, sections)
         if self._process:
@@ -111,38 +111,39 @@ class Stage:
             response.raise_for_status()
 
     async def kill_worker(self) -> None:
-        """The one with the most connections, by SIGKILL, until it has ended."""
+        """Kill the worker with the most connections (SIGKILL) and wait for its end."""
         worker = max((await self.status())["workers"], key=lambda one: one["connections"]["active"])
-        before = self.booked(Word.ASKED)
+        before = self.total_of(Slot.ASKED)
         await self.figures()
         self.exposed = worker["connections"]["active"]
         os.kill(worker["pid"], signal.SIGKILL)
         await self.until(lambda: self.events("worker_ended"), "the worker ends")
         await self.status()  # meanwhile this process reads what its sockets say: every client knows which connections are gone
-        self.lost = self.booked(Word.ASKED) - before + CLIENTS
+        self.lost = self.total_of(Slot.ASKED) - before + CLIENTS
 
-    def booked(self, word: Word) -> int:
-        """By all backends together."""
-        return sum(origin.books[word] for origin in self.origins.values())
+    def total_of(self, word: Slot) -> int:
+        """Sum of a counter over all backends."""
+        return sum(origin.counters[word] for origin in self.origins.values())
 
     async def status(self) -> Any:
+        """`GET /status` of the admin server."""
         async with self._admin.get("/status") as response:
             return await response.json()
 
     async def figures(self) -> dict[tuple[str, ...], float]:
-        """A scrape: the name of a series and its labels' values, in the order of their names."""
+        """A scrape: values by the name of the series and its label values, in the order of the labels' names."""
         async with self._admin.get("/metrics") as response:
             families = text_string_to_metric_families(await response.text())
         return {(one.name, *(one.labels[label] for label in sorted(one.labels))): one.value for family in families for one in family.samples}
 
     async def settled(self) -> None:
-        """Wait until every backend gets requests again, and no breaker is on probation."""
+        """Wait until every backend is available and every breaker closed."""
 
-        async def calm() -> bool:
+        async def all_available() -> bool:
             backends = (await self.status())["backends"]
             return all(backend["available"] and backend["circuit_breaker"] == "closed" for backend in backends)
 
-        await self.until(calm, "all backends are available")
+        await self.until(all_available, "all backends are available")
 
     async def until(self, holds: Callable[[], Any] | Callable[[], Awaitable[Any]], what: str) -> None:
         """Wait for a condition. Raises `RuntimeError` if it does not come true."""
@@ -150,5 +151,5 @@ class Stage:
         end = loop.time() + PATIENCE
         while not (await found if isinstance(found := holds(), Awaitable) else found):
             if loop.time() > end:
-                raise RuntimeError(f"never happened: {what}: {await self.status() if self.port else self}")
+                raise RuntimeError(f"timed out waiting until {what}: {await self.status() if self.port else self}")
             await asyncio.sleep(0.02)

@@ -1,4 +1,4 @@
-"""The reference pages, from the code: both command lines, settings, the balancer's configuration, metrics, alerts, checks of `lint`."""
+"""The reference pages, made from the code: command lines, `balance.api`, settings, the balancer's configuration, metrics, alerts, lint checks."""
 
 from __future__ import annotations
 
@@ -13,15 +13,17 @@ from balance.lb import cli as balance
 from balance.lb.config.schema import CONFIG
 from balance.lint.run import CHECKS
 from balance.monitoring.settings import Settings
+from tools.docs import api
 
 
 def pages() -> dict[str, str]:
-    """Markdown by path below `reference/`. Settings, metrics and runbooks are those of `balance-gen write` with the default settings."""
+    """The reference pages: Markdown by path below `reference/`. Settings, metrics and runbooks are those of `balance-gen write` with defaults."""
     bundle, settings = collect.collect(Settings())
     made = [*build.settings_page(bundle, settings), *build.runbooks(bundle, settings)]
     return {
         "balance-gen.md": command_line(balance_gen.command_line()),
         "balance.md": command_line(balance.command_line()),
+        "api.md": api.page(),
         "configuration.md": configuration(),
         "checks.md": checks(),
         **{artifact.path: artifact.text for artifact in made},
@@ -29,7 +31,7 @@ def pages() -> dict[str, str]:
 
 
 def command_line(parser: argparse.ArgumentParser) -> str:
-    """A command line: every command with its arguments and options; what all commands have stands once, at the end."""
+    """The page of a command line: every command with its arguments and options; options of all commands stand once, at the end."""
     (commands,) = (action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
     words = {choice.dest: choice.help or "" for choice in commands._choices_actions}
     parts: Mapping[str, argparse.ArgumentParser] = commands.choices
@@ -64,7 +66,7 @@ def _help(action: argparse.Action) -> str:
 
 
 def configuration() -> str:
-    """Every key of the balancer's configuration, section by section."""
+    """The page of the balancer's configuration: every key, section by section."""
     lines = [
         "# Configuration of the balancer", "",
         "The file of `balance serve -c FILE`, in YAML; `balance schema` prints the same as JSON Schema for editors. A key without",
@@ -77,7 +79,7 @@ def configuration() -> str:
 
 
 def sections(section: Section, path: str = "") -> Iterator[tuple[str, Section]]:
-    """The section and those within it, with the paths of their keys; what pools inherit is told of once."""
+    """The section and its subsections, each with its key path; sections that pools inherit are listed once."""
     yield path, section
     for field in section.fields:
         if isinstance(field.kind, Section) and not field.inherited:
@@ -99,7 +101,7 @@ def _kind(path: str, field: Field) -> str:
 
 
 def checks() -> str:
-    """Every check of `lint`, as `explain` tells of it."""
+    """The page of lint checks: every check with the text of `balance-gen explain`."""
     lines = ["# Checks of lint", "", "What `balance-gen lint` looks for; `balance-gen explain CHECK` prints the same. How to waive one:"]
     lines += ["[runbooks, lint, backtest](../runbooks.md#lint).", ""]
     for check in CHECKS.values():

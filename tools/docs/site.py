@@ -1,4 +1,4 @@
-"""What mkdocs asks while it builds the site: the reference pages are made from the code, and links out of `docs/` led to where they go in it."""
+"""Hooks of mkdocs: add the reference pages made from the code, and rewrite links that lead out of `docs/`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LOST_LIST = re.compile(r"<p>[^<]*(?:<(?!/p>)[^<]*)*\n(?:- |\d\. )")
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """The pages of the reference are listed where the navigation names it."""
+    """List the reference pages in the navigation."""
     made = reference.pages()
     runbooks = [path for path in made if path.startswith("runbooks/")]
     runbooks.sort(key=lambda path: (path != "runbooks/README.md", path))
@@ -32,17 +32,17 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 
 
 def on_files(files: Files, *, config: MkDocsConfig) -> Files:
-    """Adds the reference."""
+    """Add the reference pages."""
     for path, text in config.extra[REFERENCE].items():
         files.append(File.generated(config, f"{REFERENCE}/{path}", content=text))
     return files
 
 
 def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Links to `generated/` lead to the reference; of those to other files of the repository the words remain."""
+    """Point links to `generated/` at the reference; replace links to other files of the repository by their text."""
     folder = posixpath.dirname(f"docs/{page.file.src_uri}")
 
-    def led(link: re.Match[str]) -> str:
+    def rewritten(link: re.Match[str]) -> str:
         target, mark, anchor = link["target"].partition("#")
         whole = posixpath.normpath(posixpath.join(folder, target))
         if not target or ":" in target or whole.startswith("docs/"):
@@ -52,12 +52,12 @@ def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: 
             return f"[{link['words']}]({posixpath.relpath(there, folder)}{mark}{anchor})"
         return link["words"]
 
-    return _LINK.sub(led, markdown)
+    return _LINK.sub(rewritten, markdown)
 
 
 def on_page_content(html: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Shows `\\|` in cells of tables as `|`, as everybody else does. Refuses a list that follows its paragraph without an empty line: it
-    would be shown as part of it."""
+    """Show `\\|` in table cells as `|`, as GitHub does. Raises `PluginError` for a list without an empty line before it, which mkdocs would
+    render as part of the paragraph."""
     if lost := _LOST_LIST.search(html):
         raise PluginError(f"{page.file.src_uri}: a list without an empty line before it: {lost[0][-80:]!r}")
     return _CELL.sub(lambda cell: cell[0].replace("\\|", "|"), html)

@@ -16,7 +16,7 @@ NAMES = ["requests", "responses", "differential", "access_log"]
 
 
 def main() -> None:
-    """Fuzz all harnesses, or those named; exit code 1 if a claim is broken."""
+    """Fuzz all harnesses, or those named. Exit code 1 if a claim is broken."""
     if find_spec("atheris") is None:
         sys.exit("tools.fuzz: atheris has no wheel for this platform (choices: Linux on x86-64)")
     executions = sys.argv[1] if len(sys.argv) > 1 else "20000"

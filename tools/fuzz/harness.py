@@ -1,4 +1,4 @@
-"""Plain functions of bytes that must not raise: each is a claim about the code that reads what strangers send.
+"""Functions of bytes that must not raise: each is a claim about the code that parses untrusted input.
 
 Theory. The only exception that may leave that code is `WireError`. And how the network cuts a stream into reads must not change what is
 taken from it: a message that is whole either way is the same message, and a stream that is refused one way is refused the other way.
@@ -40,8 +40,8 @@ Harness = Callable[[bytes], object]
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """Heads and bodies of the requests that were whole, and what came after: a refusal, part of a request or nothing."""
+class ParsedStream:
+    """Heads and bodies of the complete requests, and what followed: a refusal, part of a request or nothing."""
 
     whole: tuple[tuple[bytes, bytes], ...]
     end: str
@@ -55,8 +55,8 @@ def cut(data: bytes) -> tuple[bytes, list[bytes]]:
     return stream, [stream[begin:end] for begin, end in zip([0, *ends], [*ends, len(stream)], strict=True)]
 
 
-def requests(pieces: list[bytes], *, plain: bool = False) -> Outcome:
-    """What becomes of a client's bytes, as its connection treats them. `plain`: heads that need no parser are recognised."""
+def requests(pieces: list[bytes], *, plain: bool = False) -> ParsedStream:
+    """Parse a client's bytes as its connection does. `plain`: use the fast parser for simple heads."""
     whole: list[tuple[bytes, bytes]] = []
     stash, incoming = b"", iter(pieces)
     try:
@@ -66,33 +66,33 @@ def requests(pieces: list[bytes], *, plain: bool = False) -> Outcome:
                 body, stash = data[end : end + request.length], data[end + request.length :]
                 while len(body) < request.length:
                     if not (data := next(incoming, b"")):
-                        return Outcome(tuple(whole), "part")
+                        return ParsedStream(tuple(whole), "part")
                     missing = request.length - len(body)
                     body, stash = body + data[:missing], data[missing:]
             else:
                 reader = RequestReader(LOOP, LIMITS)
                 while not (message := reader.feed(data)):
                     if not (data := next(incoming, b"")):
-                        return Outcome(tuple(whole), "part" if reader.partial else "nothing")
+                        return ParsedStream(tuple(whole), "part" if reader.partial else "nothing")
                 request = EXAMINER.examine(message, PEER)
                 body = reader.body()
                 while not reader.done:
                     if not (data := next(incoming, b"")):
-                        return Outcome(tuple(whole), "part")
+                        return ParsedStream(tuple(whole), "part")
                     reader.feed_body(data)
                     body += reader.body()
                 stash = reader.rest or b""
                 if request.final and (reader.followed or stash not in (b"", b"\r\n")):
-                    return Outcome(tuple(whole), "refused")
+                    return ParsedStream(tuple(whole), "refused")
                 if reader.rest is None or not request.keep_alive:
                     whole.append((request.head, body))
-                    return Outcome(tuple(whole), "closed")
+                    return ParsedStream(tuple(whole), "closed")
             _check(request.head + PEER.suffix)
             access_log(request.target)
             whole.append((request.head, body))
     except WireError:
-        return Outcome(tuple(whole), "refused")
-    return Outcome(tuple(whole), "nothing")
+        return ParsedStream(tuple(whole), "refused")
+    return ParsedStream(tuple(whole), "nothing")
 
 
 def _recognised(head: bytes) -> Request | None:
@@ -116,7 +116,7 @@ def request_splits(data: bytes) -> None:
 
 
 def responses(pieces: list[bytes], *, bodiless: bool) -> tuple[list[bytes], bytes, str]:
-    """Heads for the client, the body, and how it ended: whole, unfinished or refused."""
+    """Heads for the client, the body, and how the response ended: complete, unfinished or refused."""
     reader = ResponseReader(LOOP, LIMITS, bodiless=bodiless)
     heads: list[bytes] = []
     body, final = b"", False
@@ -149,7 +149,7 @@ def response_splits(data: bytes) -> None:
 
 
 def differential(data: bytes) -> None:
-    """Where a head is plain, the parser says the same of it and of what follows."""
+    """If the fast parser takes a head, the full parser agrees about it and what follows."""
     stream, pieces = cut(data)
     assert requests(pieces, plain=True) == requests(pieces)
     message = PLAIN.response(stream[: stream.find(b"\r\n\r\n") + 4])
@@ -164,7 +164,7 @@ def differential(data: bytes) -> None:
 
 
 def access_log(target: bytes) -> None:
-    """A target of any bytes makes one line, which reads back."""
+    """A target of any bytes gives one log line, which can be parsed back."""
     entry = Entry("127.0.0.1", "GET", target, 200, "a", 0, 2, 0.5, 1, "ok", "complete")
     line = render("2026-01-02T03:04:05.678Z", entry, "json")
     assert line.isascii()
@@ -181,7 +181,7 @@ HARNESSES: dict[str, Harness] = {
 
 
 def _check(head: bytes) -> None:
-    """What is written has one end, no bare CR or LF and no control characters."""
+    """A written head has one end, no bare CR or LF and no control characters."""
     assert head.endswith(b"\r\n\r\n"), head
     assert head.index(b"\r\n\r\n") == len(head) - 4, head
     rest = head.replace(b"\r\n", b"")

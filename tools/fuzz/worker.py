@@ -1,4 +1,4 @@
-"""One harness under atheris, in a process of its own, which ends with the run: `python -m tools.fuzz.worker HARNESS EXECUTIONS`."""
+"""Run one harness under atheris, in its own process: `python -m tools.fuzz.worker HARNESS EXECUTIONS`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PREFIXES = [b"\x00", b"\x00\x00", b"\x03\x05\x10\x20", b"\x00\x02\x0a\x16", b"\x
 
 
 def corpus(directory: Path) -> None:
-    """Put down what is known to be interesting: the rows of the tables."""
+    """Write the seed corpus: the rows of the tests' tables."""
     directory.mkdir(parents=True, exist_ok=True)
     rows = [raw for raw, _status in (REFUSED | CHUNKS | AFTER_CLOSE).values()] + [*HEADS.values(), *BODIES.values(), *GOOD]
     for data in (prefix + raw for raw in rows if len(raw) < 400 for prefix in PREFIXES):

@@ -1,1 +1,1 @@
-"""Do the generated tests catch a wrong rule? Every alert is changed in every way that `mutate` knows, and its tests must fail."""
+"""Mutation tests: every alert rule is changed in every way that `mutate` knows, and its generated tests must fail."""

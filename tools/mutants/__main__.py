@@ -1,4 +1,4 @@
-"""``python -m tools.mutants [ALERT...]``: how many wrong rules the generated tests catch. Exit code 1 if one is not caught."""
+"""``python -m tools.mutants [ALERT...]``: count the wrong rules that the generated tests catch. Exit code 1 if one is not caught."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from tools.mutants.mutate import Rule, mutants
 
 
 def main(chosen: list[str]) -> int:
-    """Mutate and count; prints what is not caught."""
+    """Mutate the rules of the chosen alerts, or of all; print the wrong rules that are not caught, and how many are."""
     caught = total = 0
     with ThreadPoolExecutor(2) as pool:
-        for alert, what, seen in pool.map(lambda case: (case[0], case[1], judged(*case)), cases(chosen)):
+        for alert, what, seen in pool.map(lambda case: (case[0], case[1], is_caught(*case)), cases(chosen)):
             total, caught = total + 1, caught + seen
             if not seen:
                 print(f"not caught\t{alert}\t{what}")
@@ -30,7 +30,7 @@ def main(chosen: list[str]) -> int:
 
 
 def cases(chosen: list[str]) -> Iterator[tuple[str, str, list[Rule], Rule, dict[str, str]]]:
-    """Alert, change, recording groups, changed rule and test files."""
+    """Each wrong rule: its alert, the change, the recording groups, the rule in a group, and the test files by name."""
     bundle, settings = collect.collect(Settings())
     evaluated = evaluate(bundle, settings)
     tests = {Path(artifact.path).name: artifact.text for artifact in build.ruletests(bundle, settings)}
@@ -43,8 +43,8 @@ def cases(chosen: list[str]) -> Iterator[tuple[str, str, list[Rule], Rule, dict[
                     yield rule["alert"], what, recording, {"name": group["name"], "rules": [changed]}, mine
 
 
-def judged(_alert: str, _what: str, recording: list[Rule], group: Rule, tests: dict[str, str]) -> bool:
-    """Whether promtool finds the tests to fail with the rule."""
+def is_caught(_alert: str, _what: str, recording: list[Rule], group: Rule, tests: dict[str, str]) -> bool:
+    """True if the alert's tests fail in promtool with the wrong rule."""
     with tempfile.TemporaryDirectory() as folder:
         top = Path(folder)
         (top / "rules").mkdir()

@@ -1,11 +1,11 @@
 """``python -m tools.mutants.drift [--first] [--table] [KIND...]``: single faults on a copy of the project, and which command catches each.
 
-Theory. Each fault of `faults.py` is applied to a copy, judged by the commands that a change has to pass, and taken back. `constructor` means that
-a declaration was refused (exit code 2 with one line, or on import), the others that they found something. Cheap judges are all asked; the tests,
-which take longer, where none of them found anything, or `check` alone, after everything was written anew: what nobody catches then is a change of
-meaning, for whoever reviews it. With ``--first`` no more is asked once a fault is caught. Beside it stands what ``promtool check rules`` says of
-the rules with the fault: those that the sources make, the committed ones, or, where the sources refuse it, the same fault written by hand.
-Exit code 1 if a fault is not caught, or if the copy without a fault is not clean.
+Theory. Each fault of `faults.py` is applied to a copy, checked by the commands that a change has to pass, and taken back. `constructor` means that
+a declaration was refused (exit code 2 with one line, or on import), the other names that the command found something. Cheap checks are all run; the
+slower tests run if none of these found anything, or only `check`, after everything was written again: a fault that then passes is a change of
+meaning, which only a reviewer can catch. With ``--first`` the checks of a fault stop at the first that catches it. Beside it stands whether
+``promtool check rules`` complains about the rules with the fault: those that the sources make, the committed ones, or, if the sources are
+refused, the same fault in a hand-written file. Exit code 1 if a fault is not caught, or if the copy without a fault is not clean.
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ TESTS: dict[str, tuple[str, ...]] = {
 _MOMENTS = count(1_000_000_000)
 
 
-class Outcome(NamedTuple):
-    """By which commands a fault was caught, whether promtool, which looks at rules alone, found it, and whether it is a change of meaning: none but
-    `check` caught it, and nobody does once all is written anew.
+class FaultResult(NamedTuple):
+    """The commands that caught a fault, whether promtool alone found it in the rules, and whether it is a change of meaning: only `check`
+    caught it, and nothing does after everything was written again.
     """
 
     fault: Fault
@@ -73,19 +73,19 @@ class Copy:
                 shutil.copy2(TOP / part, folder / part)
 
     def python(self, *arguments: str, keep: bool = False) -> subprocess.CompletedProcess[str]:
-        """A Python command in the copy. With `keep` its compiled modules stay, for the commands after it."""
+        """Run Python in the copy. With `keep` its compiled modules are kept for later commands."""
         found = f"{Path(sys.executable).parent}{os.pathsep}{TOP / '.tools' / 'bin'}{os.pathsep}{os.environ['PATH']}"
         environment = {**os.environ, "PATH": found, "PYTHONPATH": str(self.folder), **({} if keep else {"PYTHONDONTWRITEBYTECODE": "1"})}
         command = [sys.executable, *arguments]
         return subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False)
 
-    def unclean(self, judges: Sequence[str]) -> list[str]:
-        """Which of the commands find something without any fault, and what."""
-        runs = {judge: self.python(*{**CHEAP, **TESTS}[judge], keep=True) for judge in judges}
-        return [f"{judge}: {run.stdout}{run.stderr}" for judge, run in runs.items() if run.returncode]
+    def findings(self, checks: Sequence[str]) -> list[str]:
+        """The output of those commands that find something without any fault."""
+        runs = {name: self.python(*{**CHEAP, **TESTS}[name], keep=True) for name in checks}
+        return [f"{name}: {run.stdout}{run.stderr}" for name, run in runs.items() if run.returncode]
 
-    def judged(self, fault: Fault, *, first: bool) -> Outcome:
-        """Apply the fault, ask, take it back."""
+    def try_fault(self, fault: Fault, *, first: bool) -> FaultResult:
+        """Apply the fault, run the checks, take it back. With `first`, stop at the first check that catches it."""
         file = self.folder / fault.path
         before = file.read_bytes() if file.exists() else None
         times = file.stat() if before is not None else None
@@ -93,9 +93,11 @@ class Copy:
         try:
             caught = list(self._caught(first))
             if first:
-                return Outcome(fault, caught, promtool=False)
+                return FaultResult(fault, caught, promtool=False)
             in_sources = not fault.path.startswith("generated/")
-            return Outcome(fault, caught, self._promtool(fault, "constructor" in caught), caught == ["check"] and in_sources and not self._anew())
+            return FaultResult(
+                fault, caught, self._promtool(fault, "constructor" in caught), caught == ["check"] and in_sources and not self._caught_after_write()
+            )
         finally:
             if before is None:
                 file.unlink()
@@ -106,25 +108,25 @@ class Copy:
 
     def _caught(self, first: bool) -> Iterator[str]:
         refused = found = False
-        for judge, command in CHEAP.items():
-            if refused and judge == "check":
+        for name, command in CHEAP.items():
+            if refused and name == "check":
                 continue
             run = self.python(*command)
-            if judge != "mypy" and (run.returncode == 2 or "\nbalance.errors." in run.stderr):
+            if name != "mypy" and (run.returncode == 2 or "\nbalance.errors." in run.stderr):
                 refused = found = True
                 yield "constructor"
             elif run.returncode:
                 found = True
-                yield judge
+                yield name
             if first and found:
                 return
-        for judge, command in TESTS.items():
+        for name, command in TESTS.items():
             if not found and self.python(*command).returncode:
                 found = True
-                yield judge
+                yield name
 
-    def _anew(self) -> bool:
-        """Whether the tests catch the fault where all is written anew, so that nothing differs."""
+    def _caught_after_write(self) -> bool:
+        """True if the tests catch the fault after `balance-gen write`, so that `check` finds no difference."""
         self.python(*_GEN, "write")
         try:
             return any(self.python(*command).returncode for command in TESTS.values())
@@ -133,7 +135,7 @@ class Copy:
             shutil.copytree(TOP / "generated", self.folder / "generated")
 
     def _promtool(self, fault: Fault, refused: bool) -> bool:
-        """Whether promtool finds fault with the rules."""
+        """True if `promtool check rules` complains about the rules with the fault."""
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             if refused or fault.path.startswith(RULES):
@@ -146,10 +148,10 @@ class Copy:
                 (folder / "rules.yaml").write_text(self.python(*_GEN, "rules").stdout, encoding="utf-8")
             promtool = shutil.which("promtool", path=f"{TOP / '.tools' / 'bin'}{os.pathsep}{os.environ['PATH']}") or "promtool"
             command = [promtool, "check", "rules", "--lint=all", "--lint-fatal", *map(str, sorted(folder.iterdir()))]
-            judged = subprocess.run(command, capture_output=True, text=True, check=False)
-            if judged.returncode not in (0, 1, 3):  # 1: no rules, 3: a finding of --lint-fatal
-                raise RuntimeError(f"promtool did not judge: {judged.stderr}")
-            return judged.returncode != 0
+            run = subprocess.run(command, capture_output=True, text=True, check=False)
+            if run.returncode not in (0, 1, 3):  # 1: no rules, 3: a finding of --lint-fatal
+                raise RuntimeError(f"promtool failed: {run.stderr}")
+            return run.returncode != 0
 
 
 def _apply(fault: Fault, file: Path) -> None:
@@ -158,18 +160,18 @@ def _apply(fault: Fault, file: Path) -> None:
         return
     text = fault.new if fault.old is None else _replaced(fault.kind, file.read_text(encoding="utf-8"), fault.old, fault.new)
     file.write_text(text, encoding="utf-8")
-    moment = next(_MOMENTS)  # a time that no compiled module was made at: what is imported is the file as it is now
+    moment = next(_MOMENTS)  # a time stamp that no compiled module has, so that Python reads the changed file
     os.utime(file, (moment, moment))
 
 
 def _replaced(kind: str, text: str, old: str, new: str) -> str:
     if old not in text:
-        raise SystemExit(f"tools.mutants.drift: {kind}: nothing to change any more: {old}")
+        raise SystemExit(f"tools.mutants.drift: {kind}: text not found: {old}")
     return text.replace(old, new, 1)
 
 
-def outcomes(faults: Sequence[Fault], *, first: bool) -> Iterator[Outcome]:
-    """What becomes of each fault, in their order. Raises `SystemExit` if the project without a fault is not clean."""
+def results(faults: Sequence[Fault], *, first: bool) -> Iterator[FaultResult]:
+    """The result for each fault, in order. Raises `SystemExit` if the project without a fault is not clean."""
     workers = len(os.sched_getaffinity(0))
     with tempfile.TemporaryDirectory() as name, ThreadPoolExecutor(workers) as pool:
         copies: SimpleQueue[Copy] = SimpleQueue()
@@ -177,26 +179,26 @@ def outcomes(faults: Sequence[Fault], *, first: bool) -> Iterator[Outcome]:
         for copy in made:
             copies.put(copy)
 
-        def judged(fault: Fault) -> Outcome:
+        def try_fault(fault: Fault) -> FaultResult:
             copy = copies.get()
             try:
-                return copy.judged(fault, first=first)
+                return copy.try_fault(fault, first=first)
             finally:
                 copies.put(copy)
 
-        yield from pool.map(judged, faults)
+        yield from pool.map(try_fault, faults)
 
 
 def _clean(folder: Path, *, first: bool) -> Copy:
     folder.mkdir()
     copy = Copy(folder)
-    if faults := copy.unclean(["lint", "check"] if first else [*CHEAP, *TESTS]):
-        raise SystemExit("tools.mutants.drift: without a fault the project is not clean: " + "\n".join(faults))
+    if faults := copy.findings(["lint", "check"] if first else [*CHEAP, *TESTS]):
+        raise SystemExit("tools.mutants.drift: the project is not clean even without a fault: " + "\n".join(faults))
     return copy
 
 
-def table(found: Sequence[Outcome]) -> str:
-    """The outcomes as Markdown."""
+def table(found: Sequence[FaultResult]) -> str:
+    """The results as Markdown."""
     lines = ["| fault | file | caught by | `promtool check rules` |", "| --- | --- | --- | --- |"]
     for one in found:
         caught = f"{', '.join(one.caught) or '**nothing**'}{'; a change of meaning' if one.meaning else ''}"
@@ -205,17 +207,17 @@ def table(found: Sequence[Outcome]) -> str:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Try the faults; tell of each on standard error, print the table if asked for, and how many were caught."""
+    """Try the faults; report each on standard error, print the table with ``--table``, then how many were caught."""
     first = "--first" in arguments
     chosen = [argument for argument in arguments if not argument.startswith("--")]
     faults = [fault for fault in FAULTS if not chosen or fault.kind in chosen]
     found = []
-    for outcome in outcomes(faults, first=first):
-        found.append(outcome)
-        print(f"{', '.join(outcome.caught) or 'NOT CAUGHT'}\t{outcome.fault.kind}", file=sys.stderr, flush=True)
+    for result in results(faults, first=first):
+        found.append(result)
+        print(f"{', '.join(result.caught) or 'NOT CAUGHT'}\t{result.fault.kind}", file=sys.stderr, flush=True)
     if "--table" in arguments:
         print(table(found))
-    caught = sum(bool(outcome.caught) for outcome in found)
+    caught = sum(bool(result.caught) for result in found)
     print(f"faults caught: {caught} / {len(found)}" + ("" if first else f"; by promtool check rules alone: {sum(o.promtool for o in found)}"))
     return 0 if caught == len(found) else 1
 

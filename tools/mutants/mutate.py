@@ -1,8 +1,8 @@
 """Wrong versions of an alerting rule, one change each.
 
-Left out is what makes no difference: a factor in a ratio or a quantile; how the increase is counted of which only the existence is asked
-(the one with an offset); and, where a recorded ratio over a long window is compared beside one over a short window, whether the value itself
-is included, which floating-point arithmetic does not reach.
+Left out are changes that make no difference: a factor in a ratio or a quantile; how an increase is computed if only its existence matters
+(the one with an offset); and `>` instead of `>=` where a recorded ratio over a long window is compared beside one over a short window, because
+floating-point results never hit the threshold exactly.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _MATCHER = re.compile(r'([a-z_]+)(=~|=)"([^"]*)"')
 
 
 def mutants(rule: Rule) -> Iterator[tuple[str, Rule]]:
-    """What was changed, and the changed rule."""
+    """Every wrong version of the rule, after a description of the change."""
     expr = rule["expr"]
     for what, changed in _expressions(expr):
         yield what, {**rule, "expr": changed}

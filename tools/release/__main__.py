@@ -1,4 +1,4 @@
-"""`make release-check`: what would be released is built, installed where nothing of ours is, and looked at. Nothing is published.
+"""`make release-check`: build what would be released, install it in a fresh environment, and check it. Nothing is published.
 
 The fresh environment is made by the build steps of `deploy/Containerfile`, so that they are run too. What is asked of the wheel and of the
 environment are the tests of `tests/test_packaging.py`, with these in the place of those that the tests make for themselves.
@@ -28,7 +28,7 @@ PIP = [sys.executable, "-m", "pip"]
 
 
 def main() -> None:
-    """Everything in order; the first thing that is wrong ends it."""
+    """Run all checks in order; stop at the first failure."""
     changelog()
     wheel, sdist = built()
     with tempfile.TemporaryDirectory(prefix="balance-release-") as folder:
@@ -66,21 +66,21 @@ def run(claim: str, *command: str, folder: Path = TOP, variables: Mapping[str, s
 
 
 def fail(words: str) -> NoReturn:
-    sys.exit(f"FAULT {words}")
+    sys.exit(f"FAIL  {words}")
 
 
 def changelog() -> None:
-    """The newest section is about this version."""
+    """The newest section of the changelog is about this version."""
     newest = re.search(r"^## (\S+)(.*)$", (TOP / "CHANGELOG.md").read_text(), re.MULTILINE)
     if not newest or newest[1] != balance.__version__:
         fail(f"CHANGELOG.md begins with {newest and newest[1]}, the version is {balance.__version__}")
     print(f"ok    CHANGELOG.md begins with {balance.__version__}")
     if "unreleased" in newest[2]:
-        print(f"note  it says{newest[2]}: write the date there before you tag")
+        print(f"note  it says{newest[2]}: replace that by the date before you tag")
 
 
 def built() -> tuple[Path, Path]:
-    """Wheel and source distribution, in `dist`."""
+    """Build wheel and source distribution in `dist`."""
     shutil.rmtree(DIST, ignore_errors=True)
     run("wheel and source distribution are built", sys.executable, "-m", "hatchling", "build", "-d", str(DIST))
     (wheel,), (sdist,) = DIST.glob("*.whl"), DIST.glob("*.tar.gz")
@@ -88,7 +88,7 @@ def built() -> tuple[Path, Path]:
 
 
 def fresh(folder: Path) -> Path:
-    """An environment made by the first stage of the Containerfile, with folders of our own in the place of those of the image."""
+    """An environment built by the first stage of the Containerfile, in a temporary folder instead of the image's."""
     places = {"/opt/balance": str(folder / "environment"), "/var/lib/balance": str(folder / "state"), "/wheels": str(folder / "wheels")}
     source = folder / "source"
     source.mkdir()
@@ -110,7 +110,7 @@ def fresh(folder: Path) -> Path:
 
 
 def bill(python: str, name: str) -> None:
-    """A bill of materials (CycloneDX) of the environment, the same on every run."""
+    """Write a reproducible bill of materials (CycloneDX) of the environment."""
     file = DIST / f"{name}.cdx.json"
     cyclonedx = str(BIN / "cyclonedx-py")
     run(f"bill of materials {file.name}", cyclonedx, "environment", "--output-reproducible", "--pyproject", "pyproject.toml", "-o", str(file), python)
@@ -124,11 +124,11 @@ def bill(python: str, name: str) -> None:
         fail("bill of materials: names folders of this machine")
     for component in document["components"]:
         if not component.get("licenses"):
-            print(f"note  {component['name']} names no licence")
+            print(f"note  {component['name']} declares no licence")
 
 
 def conditional() -> set[str]:
-    """The locked packages that only some versions of Python need."""
+    """The locked packages that only some Python versions need."""
     return set(re.findall(r"^([\w.-]+)==\S+ ;", (TOP / "requirements.lock").read_text(), re.MULTILINE))
 
 
@@ -149,7 +149,7 @@ def audit() -> None:
     try:
         packages = json.loads(done.stdout)["dependencies"]
     except ValueError:
-        print(f"note  NOT audited: {done.stderr.strip().splitlines()[-1] if done.stderr.strip() else 'pip-audit said nothing'}")
+        print(f"note  NOT audited: {done.stderr.strip().splitlines()[-1] if done.stderr.strip() else 'pip-audit printed nothing'}")
         return
     if found := [f"{package['name']}: {vulnerability['id']}" for package in packages for vulnerability in package.get("vulns", ())]:
         fail(f"known vulnerabilities: {', '.join(found)}")
@@ -157,7 +157,7 @@ def audit() -> None:
     if asked:
         print(f"ok    pip-audit knows no vulnerability of {asked} packages")
     if left := len(packages) - asked:
-        print(f"note  NOT audited: {left} of {len(packages)} packages, about which the registry here answers nothing; run it where it does")
+        print(f"note  NOT audited: {left} of {len(packages)} packages, which this registry has no data about; run it elsewhere")
 
 
 if __name__ == "__main__":

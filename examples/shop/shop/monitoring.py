@@ -27,14 +27,10 @@ ORDERS_REFUSED = Condition(ratio(sum_by(rate(series(ORDERS, outcome="refused").o
 ORDERS_SLOW = Condition(quantile(0.99, series(DURATION), RATE_WINDOW, "job"), ">", SLOW, also=(TRAFFIC,))
 
 ALERTS = (
-    Alert(
-        "ShopOrdersRefused", ORDERS_REFUSED, "critical", "{value} of the orders are refused",
-        "Over {window}, more than {threshold} of the orders of job {{ $labels.job }} were refused.", wait=300,
-    ),
-    Alert(
-        "ShopOrdersSlow", ORDERS_SLOW, "warning", "One order in a hundred takes longer than {value}",
-        "The 99th percentile over {window} is above {threshold}.", wait=300,
-    ),
+    Alert("ShopOrdersRefused", ORDERS_REFUSED, "critical", "{value} of the orders are refused",
+          "Over {window}, more than {threshold} of the orders of job {{ $labels.job }} were refused.", wait=300),
+    Alert("ShopOrdersSlow", ORDERS_SLOW, "warning", "One order in a hundred takes longer than {value}",
+          "The 99th percentile over {window} is above {threshold}.", wait=300),
 )  # fmt: skip
 
 DASHBOARD = Dashboard(
