@@ -24,6 +24,7 @@ from balance.commands import (
     families,
     lint,
     preview,
+    schema,
     test,
     test_alert,
     verify,
@@ -35,6 +36,7 @@ from balance.generate import collect, settings
 COMMANDS: tuple[Command, ...] = (
     dashboards.COMMAND,
     *families.COMMANDS,
+    schema.COMMAND,
     write.COMMAND,
     check.COMMAND,
     lint.COMMAND,

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import jsonschema
 import pytest
 import yaml
 
@@ -294,6 +295,15 @@ def test_explain_says_what_a_check_is_about(capsys: pytest.CaptureFixture[str]) 
     assert "A rate needs two samples" in capsys.readouterr().out
     assert main(["explain"]) == 0
     assert "window-sparse\twarning\t" in capsys.readouterr().out
+
+
+def test_schema_accepts_settings_and_needs_no_source(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [])
+    assert main(["schema"]) == 0
+    schema = json.loads(capsys.readouterr().out)
+    jsonschema.validate({"job": "edge", "thresholds": {"error_ratio": 0.02}, "alerts": {"BalanceDown": {"for": "5m"}}}, schema)
+    with pytest.raises(jsonschema.ValidationError, match="treshold"):
+        jsonschema.validate({"treshold": {}}, schema)
 
 
 def test_dashboards_are_listed_by_name(capsys: pytest.CaptureFixture[str]) -> None:
