@@ -162,7 +162,7 @@ def test_a_file_that_cannot_be_read_is_a_users_mistake(capsys: pytest.CaptureFix
 
 def test_quiet_says_nothing_but_errors(capsys: pytest.CaptureFixture[str]) -> None:
     assert asked("balance-gen", "write") == 0
-    assert "made generated/" in capsys.readouterr().err
+    assert "created generated/" in capsys.readouterr().err
     assert asked("balance-gen", "write", "--quiet", "--set", "job=edge") == 0
     assert asked("balance-gen", "check", "-q") == 1
     printed = capsys.readouterr()

@@ -1,4 +1,4 @@
-"""Dashboards as HTML pages, from synthetic samples or from a Prometheus."""
+"""Dashboards as HTML pages, from synthetic samples or from Prometheus."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from balance.preview.page import Stage, page
 from balance.render.artifact import Artifact
 
 
-def made_up(bundle: Bundle, settings: Settings) -> Stage:
-    """Samples that are made up, the same on every machine."""
+def synthetic_stage(bundle: Bundle, settings: Settings) -> Stage:
+    """The dashboards with synthetic samples, which are the same on every machine."""
     database = synthetic.database(bundle, settings)
     return Stage(bundle.dashboards, asking(database, synthetic.SPAN), synthetic.SPAN, database.scope, settings.runbook_base, "made-up samples")
 
 
-def measured(bundle: Bundle, settings: Settings, prometheus: str, seconds: int) -> Stage:
-    """What the Prometheus at that URL recorded over the last so many seconds."""
+def recorded_stage(bundle: Bundle, settings: Settings, prometheus: str, seconds: int) -> Stage:
+    """The dashboards with what the Prometheus at a URL recorded over the last `seconds`."""
     span = recorded.span(int(time.time()), seconds, settings)
     scope = recorded.scope(span, settings)
     ask = recorded.asking(Prometheus(prometheus, timeout=recorded.PATIENCE), bundle, span, scope)
@@ -29,7 +29,7 @@ def measured(bundle: Bundle, settings: Settings, prometheus: str, seconds: int) 
 
 
 def pages(stage: Stage, refresh: int = 0) -> Iterator[Artifact]:
-    """Every dashboard, and an index that leads to the main one."""
+    """A page for each dashboard, and an index that redirects to the main one. Pages reload every `refresh` seconds; 0: never."""
     first = next((dashboard for dashboard in stage.dashboards if dashboard.main), stage.dashboards[0])
     yield Artifact("index.html", f'<!DOCTYPE html><title>{first.name}</title><meta http-equiv="refresh" content="0; url={first.name}.html">\n')
     for dashboard in stage.dashboards:
