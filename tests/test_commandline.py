@@ -162,7 +162,7 @@ def test_unreadable_file_is_a_usage_error(capsys: pytest.CaptureFixture[str]) ->
 
 def test_quiet_prints_only_errors(capsys: pytest.CaptureFixture[str]) -> None:
     assert asked("balance-gen", "write") == 0
-    assert "made generated/" in capsys.readouterr().err
+    assert "created generated/" in capsys.readouterr().err
     assert asked("balance-gen", "write", "--quiet", "--set", "job=edge") == 0
     assert asked("balance-gen", "check", "-q") == 1
     printed = capsys.readouterr()

@@ -6,7 +6,7 @@ import sys
 from argparse import Namespace
 
 from balance.commandline import EXIT_OK, Command, Parser
-from balance.commands.verify import add_scrape
+from balance.commands.options import add_scrape
 from balance.monitoring.bundle import Bundle
 from balance.monitoring.settings import Settings
 
@@ -18,7 +18,7 @@ def arguments(parser: Parser) -> None:
 
 
 def run(options: Namespace, _bundle: Bundle, _settings: Settings) -> int:
-    """Print a Python module that declares what a scrape shows."""
+    """Print a Python module that declares the metrics of a scrape."""
     from balance.live import scrape
     from balance.live.adopt import adopt
     from balance.live.starter import module
@@ -26,14 +26,14 @@ def run(options: Namespace, _bundle: Bundle, _settings: Settings) -> int:
     adopted = adopt(scrape.read(options.source_of_metrics), options.name)
     sys.stdout.write(module(adopted))
     for family, reason in adopted.ignored.items():
-        print(f"left alone: {family} {reason}", file=sys.stderr)
-    print(f"{len(adopted.metrics)} families adopted, {len(adopted.ignored)} left alone", file=sys.stderr)
+        print(f"skipped: {family} {reason}", file=sys.stderr)
+    print(f"{len(adopted.metrics)} families adopted, {len(adopted.ignored)} skipped", file=sys.stderr)
     return EXIT_OK
 
 
 COMMAND = Command(
     "adopt",
-    "print a Python module with the catalog, a dashboard and alerts for an existing /metrics",
+    "print a Python module with a catalog, a dashboard and alerts for an existing /metrics",
     run,
     arguments,
     "balance-gen adopt http://127.0.0.1:8000/metrics --name shop > shop.py",

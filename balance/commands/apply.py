@@ -1,4 +1,4 @@
-"""`balance-gen apply`: what is generated, into running systems."""
+"""`balance-gen apply`: bring generated files and dashboards into running systems."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from balance.commandline import EXIT_FINDINGS, EXIT_OK, Command, Parser
+from balance.commands.options import add_grafana_token
 from balance.errors import BalanceError, Problem
 from balance.monitoring.bundle import Bundle
 from balance.monitoring.settings import Settings
@@ -14,22 +15,21 @@ from balance.monitoring.settings import Settings
 
 def arguments(parser: Parser) -> None:
     """Declare the options."""
-    parser.add_argument("--rules", metavar="DIR", type=Path, help="write the rule files there, among the rule_files of Prometheus")
-    parser.add_argument("--prometheus", metavar="URL", help="have it load the rules; needs its --web.enable-lifecycle")
-    parser.add_argument("--alertmanager-files", metavar="DIR", type=Path, help="write Alertmanager's configuration and templates there")
-    parser.add_argument("--alertmanager", metavar="URL", help="have it load its configuration")
-    parser.add_argument("--grafana", metavar="URL", help="upload the dashboards that it lacks or has otherwise")
-    parser.add_argument("--dry-run", action="store_true", help="say what would change, and change nothing; exit 1 if something would")
+    parser.add_argument(
+        "--rules", metavar="DIR", type=Path, help="write the rule files into this directory, which rule_files of Prometheus must include"
+    )
+    parser.add_argument("--prometheus", metavar="URL", help="reload the rules of this Prometheus (started with --web.enable-lifecycle)")
+    parser.add_argument(
+        "--alertmanager-files", metavar="DIR", type=Path, help="write the configuration and templates of Alertmanager into this directory"
+    )
+    parser.add_argument("--alertmanager", metavar="URL", help="reload the configuration of this Alertmanager")
+    parser.add_argument("--grafana", metavar="URL", help="upload the dashboards that are missing or differ in this Grafana")
+    parser.add_argument("--dry-run", action="store_true", help="show what would change, without changing it; exit 1 if anything would")
     add_grafana_token(parser)
 
 
-def add_grafana_token(parser: Parser) -> None:
-    """The option that names the file with Grafana's token."""
-    parser.add_argument("--grafana-token-file", metavar="FILE", help="holds the token of a service account; default: GRAFANA_TOKEN")
-
-
 def run(options: Namespace, bundle: Bundle, settings: Settings) -> int:
-    """Do it, or with `--dry-run` say what would be done: exit code 1 if there is something to do, or if it does not have the wanted effect."""
+    """Take every step, or print them with `--dry-run`; exit code 1 if a step has no effect, or if a dry run has steps."""
     from balance.generate import deploy
 
     wanted = ("rules", "alertmanager_files", "prometheus", "alertmanager", "grafana")
@@ -46,15 +46,14 @@ def run(options: Namespace, bundle: Bundle, settings: Settings) -> int:
     code = EXIT_FINDINGS if steps and options.dry_run else EXIT_OK
     for index, step in enumerate(() if options.dry_run else steps):
         try:
-            wrong = step.run()
+            failure = step.run()
         except BalanceError as error:
-            before, after = steps[:index], steps[index:]
-            told = f"{'; '.join(one.done for one in before) or 'nothing'} before that; not done: {'; '.join(one.plan for one in after)}"
-            raise BalanceError(
-                problems=[*error.problems, Problem("apply", f"stopped: {told}", "mend it and run apply again: it does the rest")]
-            ) from None
-        print(wrong or step.done, file=sys.stderr, flush=True)
-        code = EXIT_FINDINGS if wrong else code
+            done = "; ".join(step.done for step in steps[:index]) or "nothing"
+            remaining = "; ".join(step.plan for step in steps[index:])
+            stopped = Problem("apply", f"stopped: done: {done}; not done: {remaining}", "fix the problem and run apply again to continue")
+            raise BalanceError(problems=[*error.problems, stopped]) from None
+        print(failure or step.done, file=sys.stderr, flush=True)
+        code = EXIT_FINDINGS if failure else code
     if not steps:
         print("everything is up to date", file=sys.stderr)
     return code
@@ -62,7 +61,7 @@ def run(options: Namespace, bundle: Bundle, settings: Settings) -> int:
 
 COMMAND = Command(
     "apply",
-    "bring generated rules, configuration and dashboards into running systems",
+    "bring the generated rules, configuration and dashboards into running systems",
     run,
     arguments,
     "balance-gen apply --rules /etc/prometheus/rules --prometheus http://127.0.0.1:9090 --dry-run",

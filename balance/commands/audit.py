@@ -1,4 +1,4 @@
-"""`balance-gen audit`: which panels and alerts of hand-written files can never show or fire."""
+"""`balance-gen audit`: find panels and alerts in hand-written files that can never show data or fire."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ Read = tuple[list["Question"], list[Problem]]
 
 def arguments(parser: Parser) -> None:
     """Declare the options."""
-    known = parser.add_mutually_exclusive_group()
-    known.add_argument("--metrics", metavar="URL|FILE", nargs="+", help="scrapes of the services; without, the catalog is asked")
-    known.add_argument("--prometheus", metavar="URL", help="instead: a Prometheus that scrapes them")
-    parser.add_argument("--dashboards", metavar="FILE", nargs="+", default=[], help="Grafana's JSON, or directories of it")
+    metrics = parser.add_mutually_exclusive_group()
+    metrics.add_argument("--metrics", metavar="URL|FILE", nargs="+", help="scrapes of the services; default: the catalog")
+    metrics.add_argument("--prometheus", metavar="URL", help="a Prometheus that scrapes the services, instead")
+    parser.add_argument("--dashboards", metavar="FILE", nargs="+", default=[], help="dashboards as JSON, or directories of them")
     parser.add_argument("--rules", metavar="FILE", nargs="+", default=[], help="rule files or PrometheusRule objects, or directories of them")
-    parser.add_argument("--elsewhere", metavar="PATTERN", nargs="+", default=[], help="names that others expose, e.g. node_.*")
-    parser.add_argument("--unused", action="store_true", help="also list the metrics that nothing asks for")
+    parser.add_argument("--elsewhere", metavar="PATTERN", nargs="+", default=[], help="metric names that other services expose, e.g. node_.*")
+    parser.add_argument("--unused", action="store_true", help="also list the metrics that nothing uses")
     add_format(parser)
 
 
 def run(options: Namespace, bundle: Bundle, _settings: Settings) -> int:
-    """Print which panels and alerts of hand-written files can never show or fire; exit code 1 if any, or if a file cannot be read."""
+    """Print panels and alerts that can never show data or fire; exit code 1 if there are any, or if a file cannot be read."""
     from balance.live import audit, dashboards, rulefiles, scrape, world
 
     if not (options.dashboards or options.rules):
@@ -67,7 +67,7 @@ def _tally(value: Any) -> str:
 
 
 def _read(paths: Sequence[str], endings: tuple[str, ...], read: Callable[[str, str, bool], Read]) -> Read:
-    """What the files ask for and what is wrong with them. Beside the files that are meant a directory may hold others."""
+    """The queries of the files, and what is wrong with them. Files of other kinds in a directory are ignored."""
     from balance.live.fetch import fetch, shown
 
     questions: list[Question] = []
@@ -78,11 +78,11 @@ def _read(paths: Sequence[str], endings: tuple[str, ...], read: Callable[[str, s
         else:
             asked, wrong = [], []
             for file in sorted(str(file) for file in Path(path).rglob("*") if file.suffix in endings and file.is_file()):
-                more, faults = read(fetch(file).decode("utf-8-sig", "replace"), file, False)
+                more, also_wrong = read(fetch(file).decode("utf-8-sig", "replace"), file, False)
                 asked += more
-                wrong += faults
+                wrong += also_wrong
             if not asked and not wrong:
-                wrong = [Problem(path, f"asks for no metric: no {choices(endings)} file in it does", "give another directory")]
+                wrong = [Problem(path, f"no {choices(endings)} file in it queries a metric", "give another directory")]
         questions += asked
         problems += wrong
     return questions, problems
@@ -90,7 +90,7 @@ def _read(paths: Sequence[str], endings: tuple[str, ...], read: Callable[[str, s
 
 COMMAND = Command(
     "audit",
-    "tell which panels and alerts of hand-written files can never show or fire; exit 1 if any",
+    "find panels and alerts in hand-written files that can never show data or fire; exit 1 if there are any",
     run,
     arguments,
     "balance-gen audit --metrics http://127.0.0.1:9090/metrics --dashboards dashboards/ --rules rules/*.yaml\n"

@@ -1,4 +1,4 @@
-"""`balance-gen check`: whether the generated files are what the sources make."""
+"""`balance-gen check`: compare the generated files with what the sources make."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import sys
 from argparse import Namespace
 from pathlib import Path
 
-from balance.commandline import EXIT_FINDINGS, EXIT_OK, Command, Parser, paint, progress
+from balance.commandline import EXIT_FINDINGS, EXIT_OK, Command, paint, progress
+from balance.commands.options import add_out
 from balance.generate import build, deprecations, store
 from balance.monitoring.bundle import Bundle
 from balance.monitoring.settings import Settings
@@ -15,13 +16,8 @@ from balance.monitoring.settings import Settings
 _STYLES = {"-": "removed", "+": "added", "@": "place"}
 
 
-def arguments(parser: Parser) -> None:
-    """Declare the options."""
-    parser.add_argument("--out", metavar="DIR", type=Path, default="generated", help="default: generated")
-
-
 def run(options: Namespace, bundle: Bundle, settings: Settings) -> int:
-    """Print a diff of what is missing, changed or orphaned, and the command that mends it; exit code 1 if anything is."""
+    """Print a diff of missing, changed and orphaned files, and the command that fixes them; exit code 1 if there are any."""
     changes = plan(options.out, bundle, settings)
     if not changes:
         print(f"{options.out} is up to date", file=sys.stderr)
@@ -31,12 +27,15 @@ def run(options: Namespace, bundle: Bundle, settings: Settings) -> int:
             sys.stdout.write(paint(line, _STYLES[line[0]], sys.stdout) if line[0] in _STYLES else line)
     for change in changes:
         print(f"{change.kind}: {options.out / change.path}", file=sys.stderr)
-    print(f"mend with: {_write(options)}", file=sys.stderr)
+    print(f"fix with: {_write_command(options)}", file=sys.stderr)
     return EXIT_FINDINGS
 
 
-def plan(directory: Path, bundle: Bundle, settings: Settings) -> list[store.Change]:
-    """What has to change in the directory. Raises `CatalogError` if a deprecated metric would go before its announced version."""
+def plan(directory: Path, bundle: Bundle, settings: Settings) -> list[store.FileChange]:
+    """The changes that bring the directory up to date.
+
+    Raises `CatalogError` if a deprecated metric would be removed before its announced version.
+    """
     deprecations.check_removed_metrics(directory, bundle.catalog)
     return store.plan(
         directory,
@@ -44,8 +43,8 @@ def plan(directory: Path, bundle: Bundle, settings: Settings) -> list[store.Chan
     )
 
 
-def _write(options: Namespace) -> str:
-    """The `write` that makes what this `check` compared with."""
+def _write_command(options: Namespace) -> str:
+    """The `balance-gen write` with the same sources and settings."""
     words = ["balance-gen", "write", "--out", str(options.out)]
     words += ["--settings", options.settings] if options.settings else []
     words += [word for name in ("set", "source") for value in getattr(options, name) for word in (f"--{name}", value)]
@@ -54,8 +53,8 @@ def _write(options: Namespace) -> str:
 
 COMMAND = Command(
     "check",
-    "show as a diff what is missing, changed or orphaned; exit 1 if anything is",
+    "compare the generated files with the sources; print a diff and exit 1 if they differ",
     run,
-    arguments,
+    add_out,
     "balance-gen check\nbalance-gen check --out out --settings settings.yaml",
 )

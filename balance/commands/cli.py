@@ -1,4 +1,4 @@
-"""The command line `balance-gen`: from the catalog to dashboards, rules and all that goes with them. One file a command."""
+"""The command line `balance-gen`. Each command has its own file in this package."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from balance.commands import (
     families,
     lint,
     preview,
+    schema,
     test,
     test_alert,
     verify,
@@ -35,6 +36,7 @@ from balance.generate import collect, settings
 COMMANDS: tuple[Command, ...] = (
     dashboards.COMMAND,
     *families.COMMANDS,
+    schema.COMMAND,
     write.COMMAND,
     check.COMMAND,
     lint.COMMAND,
@@ -59,7 +61,7 @@ examples:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command. Returns the exit code: 0 fine, 1 findings or drift, 2 wrong use or unreadable input; more in `balance.commandline`."""
+    """Run one command. Returns its exit code (see `balance.commandline.EXIT_CODES`)."""
     return run_command(command_line(), arguments, _run, "balance-gen: ")
 
 
@@ -69,8 +71,10 @@ def command_line() -> Parser:
     group = common.add_argument_group("common options")
     group.add_argument("--settings", metavar="FILE", help="YAML file with thresholds, names and addresses")
     group.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help="one setting, e.g. thresholds.error_ratio=0.02")
-    group.add_argument("--source", metavar="NAME|MODULE:ATTRIBUTE", action="append", default=[], help="an installed source by name, or any other")
-    group.add_argument("--runtime", choices=RUNTIMES, help="whose runtime metrics to use")
+    group.add_argument(
+        "--source", metavar="NAME|MODULE:ATTRIBUTE", action="append", default=[], help="an installed source, or the module that declares one"
+    )
+    group.add_argument("--runtime", choices=RUNTIMES, help="language runtime whose metrics to use")
     parser = Parser(
         prog="balance-gen",
         description="Make Grafana dashboards and Prometheus rules from one typed metric catalog.",
@@ -86,19 +90,19 @@ def _run(options: argparse.Namespace) -> int:
     loaded, problems = settings.read(options.settings, options.set, os.environ)
     command: Command = options.chosen
     if any(getattr(options, name) for name in command.foreign):
-        bundle, chosen = collect.NOTHING, loaded
+        bundle, effective = collect.EMPTY, loaded
     else:
-        bundle, chosen = collect.collect(loaded, tuple(options.source), problems)
+        bundle, effective = collect.collect(loaded, tuple(options.source), problems)
     problems.raise_if_any(SettingsError)
     if options.verbose:
         print(
             f"balance-gen: catalog {bundle.catalog.name}: {len(bundle.catalog.metrics)} metrics, {len(bundle.alerts)} alerts, "
-            f"{len(bundle.dashboards)} dashboards; job {chosen.job}, settings of {options.settings or 'no file'}",
+            f"{len(bundle.dashboards)} dashboards; job {effective.job}, settings of {options.settings or 'no file'}",
             file=sys.stderr,
         )
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8", newline="\n")  # the same bytes whatever the locale
-    return command.run(options, bundle, chosen)
+    return command.run(options, bundle, effective)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""`balance-gen doctor`: where the chain from the service to people breaks."""
+"""`balance-gen doctor`: find where the chain from metrics to notifications breaks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from argparse import Namespace
 from typing import TYPE_CHECKING
 
 from balance.commandline import EXIT_FINDINGS, EXIT_OK, Command, Parser, add_format
-from balance.commands.apply import add_grafana_token
+from balance.commands.options import add_grafana_token
 from balance.finding import report
 from balance.monitoring.bundle import Bundle
 from balance.monitoring.settings import Settings
@@ -18,20 +18,20 @@ if TYPE_CHECKING:
 
 def arguments(parser: Parser) -> None:
     """Declare the options."""
-    parser.add_argument("--balance", metavar="URL", action="append", help="where the service shows its metrics; default: prometheus.targets")
+    parser.add_argument("--balance", metavar="URL", action="append", help="metrics of the service; default: prometheus.targets")
     parser.add_argument("--prometheus", metavar="URL", help="default: provisioning.url of the settings")
     parser.add_argument("--alertmanager", metavar="URL", help="default: the first of prometheus.alertmanagers")
-    parser.add_argument("--grafana", metavar="URL", help="default: grafana_url; like the others also: off")
+    parser.add_argument("--grafana", metavar="URL", help="default: grafana_url; each of the four can be off")
     add_format(parser)
     add_grafana_token(parser)
 
 
 def run(options: Namespace, bundle: Bundle, settings: Settings) -> int:
     """Print the state of each link and every finding with its cure; exit code 1 if there are any."""
-    from balance.generate.expected import addresses, expected, token
+    from balance.generate.expected import addresses, expected, grafana_token
     from balance.live.doctor import examine
 
-    diagnosis = examine(expected(bundle, settings), addresses(options, settings), token(options.grafana_token_file))
+    diagnosis = examine(expected(bundle, settings), addresses(options, settings), grafana_token(options.grafana_token_file))
     if options.format == "json":
         sys.stdout.write(report(diagnosis.findings, diagnosis.summary()))
     else:
@@ -40,23 +40,23 @@ def run(options: Namespace, bundle: Bundle, settings: Settings) -> int:
 
 
 def text(diagnosis: Diagnosis) -> str:
-    """The links one below the other, each with its findings."""
+    """The diagnosis as lines: each link of the chain, and its findings below it."""
     lines = []
     for link in diagnosis.links:
         state = link.state.upper() if link.findings else link.state
         lines.append(f"{link.name:13} {state:14} {'' if link.findings else link.words}".rstrip())
-        for found in link.findings:
+        for finding in link.findings:
             lines += [
-                f"    {found.severity}: {found.subject} {found.problem} [{found.check}]",
-                f"        at {found.where}",
-                f"        cure: {found.cure}",
+                f"    {finding.severity}: {finding.subject} {finding.problem} [{finding.check}]",
+                f"        at {finding.where}",
+                f"        cure: {finding.cure}",
             ]
     return "".join(f"{line}\n" for line in lines)
 
 
 COMMAND = Command(
     "doctor",
-    "say why there is no data and why no alert fires; exit 1 if anything is wrong",
+    "find out why there is no data or why no alert fires; exit 1 if there are findings",
     run,
     arguments,
     "balance-gen doctor\nbalance-gen doctor --prometheus http://127.0.0.1:9090 --grafana off",

@@ -1,4 +1,4 @@
-"""`balance-gen explain`: what a check of `lint` is about."""
+"""`balance-gen explain`: explain a check of `lint`."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from balance.monitoring.settings import Settings
 
 def arguments(parser: Parser) -> None:
     """Declare the options."""
-    parser.add_argument("check", nargs="?", metavar="CHECK", help="the name in brackets behind a finding")
+    parser.add_argument("check", nargs="?", metavar="CHECK", help="id of a check, in brackets after a finding; default: list all checks")
 
 
 def run(options: Namespace, _bundle: Bundle, _settings: Settings) -> int:
-    """Print what a check is about, or list all checks."""
+    """Print the explanation of a check, or list all checks."""
     from balance.lint.run import CHECKS, named
 
     if options.check:
@@ -29,7 +29,7 @@ def run(options: Namespace, _bundle: Bundle, _settings: Settings) -> int:
 
 COMMAND = Command(
     "explain",
-    "say what a check of lint is about; without a name, list them",
+    "explain a check of lint, or list all checks",
     run,
     arguments,
     "balance-gen explain\nbalance-gen explain window-sparse",

@@ -1,4 +1,4 @@
-"""The commands that print or write one family of artifacts: `balance-gen alerts`, `rules`, `mixin` and their like."""
+"""The commands that print or write one family of generated files: `balance-gen alerts`, `rules`, `mixin` and so on."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def arguments(parser: Parser) -> None:
 
 
 def ruler_arguments(parser: Parser) -> None:
-    """Declare the options of what prints rules."""
-    parser.add_argument("--ruler", choices=RULERS, help="which program evaluates the rules")
+    """Declare the options of the commands that print rules."""
+    parser.add_argument("--ruler", choices=RULERS, help="program that evaluates the rules; default: prometheus")
     arguments(parser)
 
 
@@ -28,7 +28,7 @@ def run(options: Namespace, bundle: Bundle, settings: Settings) -> int:
     """Print the one file of the family, or write all of them into a directory."""
     artifacts = build.FAMILIES[options.command](bundle, settings)
     if options.out is not None:
-        store.apply(options.out, (store.Change(artifact.path, None, artifact.text) for artifact in artifacts))
+        store.write(options.out, artifacts)
         return EXIT_OK
     if not artifacts:
         raise BalanceError(f"the sources declare nothing for {options.command}", cure="declare it in the Bundle, or name another --source")
@@ -48,15 +48,15 @@ COMMANDS = (
         "balance-gen rules --settings settings.yaml > rules.yaml\nbalance-gen rules --ruler mimir > rules.yaml",
     ),
     Command(
-        "ruletests", "write tests of every alert for promtool (needs --out)", run, arguments,
+        "ruletests", "write promtool unit tests for every alert (needs --out)", run, arguments,
         "balance-gen ruletests --out .",
     ),
     Command(
-        "prometheus", "print Prometheus' configuration", run, arguments,
+        "prometheus", "print the configuration of Prometheus", run, arguments,
         "balance-gen prometheus --set 'prometheus.targets=[10.0.0.5:9090]' > prometheus.yml",
     ),
     Command(
-        "alertmanager", "write Alertmanager's configuration and templates (needs --out)", run, arguments,
+        "alertmanager", "write the configuration and templates of Alertmanager (needs --out)", run, arguments,
         "balance-gen alertmanager --out .",
     ),
     Command(
@@ -64,15 +64,15 @@ COMMANDS = (
         "balance-gen mixin --out vendor/balance",
     ),
     Command(
-        "kubernetes", "write PrometheusRule, ServiceMonitor, dashboard ConfigMaps and what runs (needs --out)", run, arguments,
+        "kubernetes", "write PrometheusRule, ServiceMonitor, dashboard ConfigMaps and the workload (needs --out)", run, arguments,
         "balance-gen kubernetes --out . --set kubernetes.namespace=edge",
     ),
     Command(
-        "provisioning", "write Grafana's provisioning of dashboards and data source (needs --out)", run, arguments,
+        "provisioning", "write Grafana provisioning for the dashboards and the data source (needs --out)", run, arguments,
         "balance-gen provisioning --out . --set provisioning.url=http://prometheus:9090",
     ),
     Command(
-        "runbooks", "write a page for each alert and the metrics reference (needs --out)", run, arguments,
+        "runbooks", "write a runbook for each alert and the metrics reference (needs --out)", run, arguments,
         "balance-gen runbooks --out .",
     ),
     Command(
@@ -80,7 +80,7 @@ COMMANDS = (
         "balance-gen catalog",
     ),
     Command(
-        "settings", "print every setting with its meaning and value, as Markdown", run, arguments,
+        "settings", "print every setting with its meaning and current value, as Markdown", run, arguments,
         "balance-gen settings --settings settings.yaml > settings.md",
     ),
 )  # fmt: skip

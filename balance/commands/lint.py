@@ -1,4 +1,4 @@
-"""`balance-gen lint`: what is wrong with the sources."""
+"""`balance-gen lint`: check the sources."""
 
 from __future__ import annotations
 
@@ -17,18 +17,19 @@ from balance.monitoring.settings import Settings
 
 def arguments(parser: Parser) -> None:
     """Declare the options."""
-    parser.add_argument("--reviews", action="store_true", help="instead: which runbooks nobody has reviewed for a quarter")
+    parser.add_argument("--reviews", action="store_true", help="only list runbooks whose last review is more than a quarter old")
     add_format(parser, "github")
 
 
-def run_lint(options: Namespace, bundle: Bundle, settings: Settings) -> int:
+def run(options: Namespace, bundle: Bundle, settings: Settings) -> int:
     """Print the findings; exit code 1 if there are any."""
     from balance.lint.check import Inputs
-    from balance.lint.run import CHECKS, run
+    from balance.lint.run import CHECKS
+    from balance.lint.run import run as run_checks
 
     today = date.today() if options.reviews else None
     boards = {name: json.loads(text) for name, text in build.boards(bundle, settings).items()}
-    findings, waived = run(Inputs(bundle, settings, read(bundle.runbooks), today, boards), daily=options.reviews)
+    findings, waived = run_checks(Inputs(bundle, settings, read(bundle.runbooks), today, boards), daily=options.reviews)
     summary = {
         "checks": sum(check.daily == options.reviews for check in CHECKS.values()),
         "errors": sum(finding.severity == "error" for finding in findings),
@@ -48,8 +49,8 @@ def run_lint(options: Namespace, bundle: Bundle, settings: Settings) -> int:
 
 COMMAND = Command(
     "lint",
-    "show what is wrong with the sources; exit 1 if anything is",
-    run_lint,
+    "check the sources for mistakes; exit 1 if there are any",
+    run,
     arguments,
     "balance-gen lint\nbalance-gen lint --format json",
 )

@@ -1,4 +1,4 @@
-"""`balance-gen test`: promtool and amtool over what is generated."""
+"""`balance-gen test`: run promtool and amtool on the generated files."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from balance.monitoring.settings import Settings
 
 
 def run(options: Namespace, bundle: Bundle, settings: Settings) -> int:
-    """Print a line for each alert, findings, and how many alerts are tested."""
-    from balance.generate.promtool import prove
+    """Print a line for each alert, the findings, and how many alerts are tested; exit code 1 if a test fails or is missing."""
+    from balance.generate.promtool import check_bundle
 
-    proof = prove(bundle, settings)
-    findings = proof.all_findings
-    total = len(proof.verdicts)
+    checked = check_bundle(bundle, settings)
+    findings = checked.all_findings
+    total = len(checked.results)
     if options.format == "json":
-        cases = sum(verdict.cases for verdict in proof.verdicts)
-        sys.stdout.write(report(findings, {"alerts": total, "tested": proof.tested, "cases": cases}))
+        cases = sum(result.cases for result in checked.results)
+        sys.stdout.write(report(findings, {"alerts": total, "tested": checked.tested, "cases": cases}))
     else:
-        for verdict in proof.verdicts:
-            print(f"{'FAILED' if verdict.findings else 'ok'}\t{verdict.alert}\t{verdict.cases} cases")
+        for result in checked.results:
+            print(f"{'FAILED' if result.findings else 'ok'}\t{result.alert}\t{result.cases} cases")
         show(findings)
-        print(f"alerts tested: {proof.tested} / {total}")
-    return EXIT_FINDINGS if findings or proof.tested < total else EXIT_OK
+        print(f"alerts tested: {checked.tested} / {total}")
+    return EXIT_FINDINGS if findings or checked.tested < total else EXIT_OK
 
 
 COMMAND = Command(
     "test",
-    "have promtool and amtool judge rules, generated tests of every alert, configurations and routes",
+    "run promtool and amtool on the rules, the tests of every alert, the configurations and the routes",
     run,
     add_format,
     "balance-gen test\nbalance-gen test --settings settings.yaml --format json",

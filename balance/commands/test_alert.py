@@ -1,4 +1,4 @@
-"""`balance-gen test-alert`: a synthetic alert through the real channel."""
+"""`balance-gen test-alert`: send a synthetic alert through a running Alertmanager."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ MAX_SECONDS = 86400
 
 def arguments(parser: Parser) -> None:
     """Declare the options."""
-    parser.add_argument("name", metavar="NAME", help="an alert, for example BalanceDown")
-    parser.add_argument("--alertmanager", metavar="URL", required=True, help="for example http://127.0.0.1:9093")
-    parser.add_argument("--timeout", metavar="SECONDS", type=_seconds, help="how long to wait for the message; default: group_wait and 30 s")
+    parser.add_argument("name", metavar="NAME", help="name of an alert, e.g. BalanceDown")
+    parser.add_argument("--alertmanager", metavar="URL", required=True, help="e.g. http://127.0.0.1:9093")
+    parser.add_argument("--timeout", metavar="SECONDS", type=_seconds, help="how long to wait for the notification; default: group_wait plus 30")
 
 
 def run(options: argparse.Namespace, bundle: Bundle, settings: Settings) -> int:
-    """Send the alert, follow it and take it back; exit code 1 if it did not arrive everywhere."""
+    """Send the alert, wait for its notifications and resolve it; exit code 1 if a receiver did not get one."""
     from balance.generate.synthetic_alert import send
 
     arrived = send(options.name, options.alertmanager, options.timeout, bundle, settings, partial(print, flush=True))
@@ -39,7 +39,7 @@ def _seconds(text: str) -> float:
 
 COMMAND = Command(
     "test-alert",
-    "send a synthetic alert through the real channel, see it sent, take it back",
+    "send a synthetic alert through Alertmanager, wait for its notifications, resolve it",
     run,
     arguments,
     "balance-gen test-alert BalanceDown --alertmanager http://127.0.0.1:9093",

@@ -1,10 +1,11 @@
-"""`balance-gen verify`: a scrape against the catalog."""
+"""`balance-gen verify`: compare a scrape with the catalog."""
 
 from __future__ import annotations
 
 from argparse import Namespace
 
 from balance.commandline import Command, Parser, add_format, print_findings
+from balance.commands.options import add_scrape
 from balance.monitoring.bundle import Bundle
 from balance.monitoring.settings import Settings
 
@@ -15,13 +16,8 @@ def arguments(parser: Parser) -> None:
     add_format(parser)
 
 
-def add_scrape(parser: Parser) -> None:
-    """The argument that says where a scrape is read from."""
-    parser.add_argument("source_of_metrics", metavar="URL|FILE", help="what Prometheus scrapes, a file of it, or - for standard input")
-
-
 def run(options: Namespace, bundle: Bundle, _settings: Settings) -> int:
-    """Print in what a scrape differs from the catalog; exit code 1 if in anything."""
+    """Print how a scrape differs from the catalog; exit code 1 if it does."""
     from balance.live import scrape
     from balance.live.verify import verify
 
@@ -31,7 +27,7 @@ def run(options: Namespace, bundle: Bundle, _settings: Settings) -> int:
 
 COMMAND = Command(
     "verify",
-    "hold a scrape against the catalog; exit 1 if they differ",
+    "compare a scrape with the catalog; exit 1 if they differ",
     run,
     arguments,
     "balance-gen verify http://127.0.0.1:9090/metrics\nbalance-gen verify metrics.txt --format json",

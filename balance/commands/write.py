@@ -1,4 +1,4 @@
-"""`balance-gen write`: every generated file."""
+"""`balance-gen write`: write every generated file."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ import sys
 from argparse import Namespace
 
 from balance.commandline import EXIT_OK, Command
-from balance.commands.check import arguments, plan
+from balance.commands.check import plan
+from balance.commands.options import add_out
 from balance.generate import store
 from balance.monitoring.bundle import Bundle
 from balance.monitoring.settings import Settings
 
-DONE = {"missing": "made", "changed": "changed", "orphaned": "removed"}
+DONE = {"missing": "created", "changed": "changed", "orphaned": "removed"}
 
 
 def run(options: Namespace, bundle: Bundle, settings: Settings) -> int:
-    """Bring the directory up to date; say what was made, changed and removed."""
+    """Bring the directory up to date; print what was created, changed and removed to stderr."""
     changes = plan(options.out, bundle, settings)
     store.apply(options.out, changes)
     for change in changes:
@@ -27,8 +28,8 @@ def run(options: Namespace, bundle: Bundle, settings: Settings) -> int:
 
 COMMAND = Command(
     "write",
-    "write every generated file, remove those no longer made",
+    "write every generated file, and remove orphaned ones",
     run,
-    arguments,
+    add_out,
     "balance-gen write\nbalance-gen write --out out --settings settings.yaml",
 )

@@ -70,7 +70,7 @@ def collected(tree: dict[str, Any], folder: Path) -> tuple[Bundle, Settings]:
 
 def write(bundle: Bundle, settings: Settings, folder: Path, *families: build.Family) -> None:
     """Write these families of files. Raises `StoreError`."""
-    store.apply(folder, (store.Change(artifact.path, None, artifact.text) for family in families for artifact in family(bundle, settings)))
+    store.write(folder, [artifact for family in families for artifact in family(bundle, settings)])
 
 
 def resident(scrape: str) -> float:

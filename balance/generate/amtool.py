@@ -1,4 +1,4 @@
-"""What `balance-gen test` asks amtool: whether the configuration is right, and whether each alert reaches the receiver it should."""
+"""Check the generated Alertmanager configuration with amtool: its syntax, and the receiver that each alert is routed to."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from balance.finding import Finding
 from balance.generate import build
-from balance.generate.tools import ask
+from balance.generate.tools import run_tool
 from balance.monitoring.alerts import Alert
 from balance.monitoring.bundle import Bundle
 from balance.monitoring.routing import SYNTHETIC, Routing, apply_settings
@@ -17,15 +17,15 @@ from balance.monitoring.settings import Settings
 
 
 def labels(alert: Alert, settings: Settings, value: str) -> dict[str, str]:
-    """Labels that the alert can have when it reaches Alertmanager; those that tell series apart have this value."""
+    """Labels that the alert can have when it reaches Alertmanager; labels that vary between series get this value."""
     own = dict.fromkeys(sorted({*alert.condition.some_labels, *settings.keep_labels}), value)
     return {**own, "job": settings.job, "alertname": alert.name, "severity": alert.severity}
 
 
-def checks(bundle: Bundle, settings: Settings) -> list[Finding]:
-    """What is wrong with the generated configuration of Alertmanager; nothing if the bundle declares no routing.
+def check_bundle(bundle: Bundle, settings: Settings) -> list[Finding]:
+    """Check the generated configuration of Alertmanager; returns no findings if the bundle declares no routing.
 
-    Raises `BalanceError` if there is no amtool.
+    Raises `BalanceError` if amtool is not installed.
     """
     if bundle.routing is None:
         return []
@@ -34,27 +34,29 @@ def checks(bundle: Bundle, settings: Settings) -> list[Finding]:
             path = Path(folder, artifact.path)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(artifact.text, encoding="utf-8")
-        return check(Path(folder, "alertmanager", "alertmanager.yml"), bundle.alerts, apply_settings(bundle.routing, settings), settings)
+        return check_file(Path(folder, "alertmanager", "alertmanager.yml"), bundle.alerts, apply_settings(bundle.routing, settings), settings)
 
 
-def check(file: Path, alerts: Sequence[Alert], routing: Routing, settings: Settings) -> list[Finding]:
-    """What amtool finds in a configuration that should send these alerts, and a synthetic one of each severity, where the routing says."""
+def check_file(file: Path, alerts: Sequence[Alert], routing: Routing, settings: Settings) -> list[Finding]:
+    """Check a configuration file, and that it routes these alerts and a synthetic one of each severity as `routing` says."""
     folder = str(file.parent)
-    code, words = ask("amtool", "check-config", file.name, folder=folder)
+    code, output = run_tool("amtool", "check-config", file.name, folder=folder)
     if code:
-        fault = next((line.partition("FAILED: ")[2] for line in words.splitlines() if "FAILED: " in line), "") or words.strip()
-        return [Finding("amtool-config", "error", "alertmanager", file.name, f"is refused: {fault}", "mend the settings under alertmanager")]
+        fault = next((line.partition("FAILED: ")[2] for line in output.splitlines() if "FAILED: " in line), "") or output.strip()
+        return [Finding("amtool-config", "error", "alertmanager", file.name, f"amtool rejects it: {fault}", "fix the settings under alertmanager")]
 
     def routed(alert: Alert, synthetic: bool) -> list[Finding]:
         given = labels(alert, settings, "some") | ({SYNTHETIC: "true"} if synthetic else {})
         receiver = routing.route(given["severity"]).receiver
         pairs = [f"{name}={value}" for name, value in sorted(given.items())]
-        code, words = ask("amtool", "config", "routes", "test", f"--config.file={file}", f"--verify.receivers={receiver}", *pairs, folder=folder)
+        code, output = run_tool(
+            "amtool", "config", "routes", "test", f"--config.file={file}", f"--verify.receivers={receiver}", *pairs, folder=folder
+        )
         if not code:
             return []
-        reached = next(line for line in words.splitlines() if not line.startswith("Warning: "))
-        problem = f"goes to {reached}, not to {receiver} ({' '.join(pairs)})"
-        return [Finding("amtool-route", "error", "alertmanager", alert.name, problem, "mend the routes")]
+        reached = next(line for line in output.splitlines() if not line.startswith("Warning: "))
+        problem = f"is routed to {reached} instead of {receiver} ({' '.join(pairs)})"
+        return [Finding("amtool-route", "error", "alertmanager", alert.name, problem, "fix the routes")]
 
     one_of_each = {alert.severity: alert for alert in alerts}.values()
     asked = [*((alert, False) for alert in alerts), *((alert, True) for alert in one_of_each)]

@@ -1,4 +1,7 @@
-"""Bundle and settings to artifacts: every generated file, by family. Pure, but for a cache that changes nothing: nothing is read or written."""
+"""From bundle and settings to artifacts: every generated file, by family.
+
+Nothing is read or written, except the cache of rule tests, which changes no result.
+"""
 
 from __future__ import annotations
 
@@ -10,22 +13,22 @@ from balance.monitoring.settings import RULERS, Settings
 from balance.render.artifact import Artifact
 
 Family = Callable[[Bundle, Settings], list[Artifact]]
-Made = TypeVar("Made")
+Result = TypeVar("Result")
 
 
-def _shared(make: Callable[[Bundle, Settings], Made]) -> Callable[[Bundle, Settings], Made]:
-    """What several families need is made once, for the bundle and settings that were given last."""
-    last: list[tuple[Bundle, Settings, Made]] = []
+def _cached(make: Callable[[Bundle, Settings], Result]) -> Callable[[Bundle, Settings], Result]:
+    """Keep the latest result, which several families need."""
+    last: list[tuple[Bundle, Settings, Result]] = []
 
-    def made(bundle: Bundle, settings: Settings) -> Made:
+    def cached(bundle: Bundle, settings: Settings) -> Result:
         if not (last and last[0][0] is bundle and last[0][1] is settings):
             last[:] = [(bundle, settings, make(bundle, settings))]
         return last[0][2]
 
-    return made
+    return cached
 
 
-@_shared
+@_cached
 def boards(bundle: Bundle, settings: Settings) -> dict[str, str]:
     """Every dashboard as JSON text, by name."""
     from balance.render import grafana
@@ -33,7 +36,7 @@ def boards(bundle: Bundle, settings: Settings) -> dict[str, str]:
     return {dashboard.name: grafana.render(dashboard, settings) for dashboard in bundle.dashboards}
 
 
-@_shared
+@_cached
 def _evaluated(bundle: Bundle, settings: Settings) -> dict[str, Any]:
     from balance.render import rules
 
@@ -60,7 +63,7 @@ def all_rules(bundle: Bundle, settings: Settings) -> list[Artifact]:
 
 
 def rule_files(bundle: Bundle, settings: Settings) -> list[Artifact]:
-    """Alerts and recording rules in a file each, what has a group of its own in a file for both: the mixin is evaluated once for all."""
+    """Alerts and recording rules in one file each; a group with both kinds gets a file of its own."""
     from balance.render import rules
 
     return rules.rule_files(bundle, _evaluated(bundle, settings), **_ruler(bundle, settings))
@@ -71,22 +74,22 @@ def _ruler(bundle: Bundle, settings: Settings) -> dict[str, Any]:
 
 
 def ruletests(bundle: Bundle, settings: Settings) -> list[Artifact]:
-    """Tests of every alert for promtool, those of an alert that has not changed from the user's cache."""
+    """Tests of every alert for promtool; those of unchanged alerts come from the user's cache."""
     from balance.generate import cache
     from balance.render import ruletests
 
-    return list(ruletests.artifacts(bundle, settings, cache.remembered(ruletests.texts)))
+    return list(ruletests.artifacts(bundle, settings, cache.cached(ruletests.texts)))
 
 
 def prometheus(_: Bundle, settings: Settings) -> list[Artifact]:
-    """Prometheus' configuration."""
+    """The configuration of Prometheus."""
     from balance.render.prometheus import configuration
 
     return [Artifact("prometheus/prometheus.yml", configuration(settings))]
 
 
 def alertmanager(bundle: Bundle, settings: Settings) -> list[Artifact]:
-    """Alertmanager's configuration and its templates."""
+    """The configuration of Alertmanager and its templates; nothing if the bundle declares no routing."""
     from balance.render import alertmanager as render
 
     if bundle.routing is None:
@@ -98,14 +101,14 @@ def alertmanager(bundle: Bundle, settings: Settings) -> list[Artifact]:
 
 
 def mixin(bundle: Bundle, settings: Settings) -> list[Artifact]:
-    """The jsonnet mixin with all that it imports."""
+    """The jsonnet mixin with everything that it imports."""
     from balance.render import rules
 
     return rules.mixin(bundle, settings, {f"{name}.json": text for name, text in boards(bundle, settings).items()})
 
 
 def kubernetes(bundle: Bundle, settings: Settings) -> list[Artifact]:
-    """Objects for Kubernetes: rules, what to scrape, dashboards."""
+    """Kubernetes manifests: rules, scrape targets, dashboards and the workload."""
     from balance.render import rules
     from balance.render.kubernetes import objects
 
@@ -114,7 +117,7 @@ def kubernetes(bundle: Bundle, settings: Settings) -> list[Artifact]:
 
 
 def provisioning(bundle: Bundle, settings: Settings) -> list[Artifact]:
-    """Grafana's provisioning: dashboards and data source."""
+    """Grafana provisioning: dashboards and data source."""
     from balance.render import provisioning
 
     return provisioning.provisioning(bundle, settings)
@@ -145,15 +148,15 @@ FAMILIES: dict[str, Family] = {
     "alerts": alerts, "rules": all_rules, "ruletests": ruletests, "prometheus": prometheus, "alertmanager": alertmanager, "mixin": mixin,
     "kubernetes": kubernetes, "provisioning": provisioning, "runbooks": runbooks, "catalog": catalog, "settings": settings_page,
 }  # fmt: skip
-"""What a command of that name prints."""
+"""The family that the command of each name prints."""
 
 WRITTEN: tuple[Family, ...] = (
     dashboards, rule_files, ruletests, prometheus, alertmanager, mixin, kubernetes, provisioning, runbooks, catalog, settings_page,
 )  # fmt: skip
-"""What `write` writes: each thing once."""
+"""The families that `write` writes."""
 
 
-def everything(bundle: Bundle, settings: Settings, follow: Callable[[Sequence[Family]], Iterable[Family]] = iter) -> list[Artifact]:
-    """All artifacts, sorted by path. `follow` hands on the families one by one, and so sees how far it is."""
-    made = [artifact for family in follow(WRITTEN) for artifact in family(bundle, settings)]
-    return sorted(made, key=lambda artifact: artifact.path)
+def everything(bundle: Bundle, settings: Settings, progress: Callable[[Sequence[Family]], Iterable[Family]] = iter) -> list[Artifact]:
+    """All artifacts, sorted by path. `progress` wraps the iteration over the families, for example to show how far it is."""
+    artifacts = [artifact for family in progress(WRITTEN) for artifact in family(bundle, settings)]
+    return sorted(artifacts, key=lambda artifact: artifact.path)

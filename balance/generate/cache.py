@@ -1,10 +1,10 @@
-"""Texts that take long to make, kept between runs in the user's cache directory: ``$XDG_CACHE_HOME/balance``, else ``~/.cache/balance``.
+"""Generated texts that are slow to make, kept between runs in ``$XDG_CACHE_HOME/balance``, by default ``~/.cache/balance``.
 
-Theory. An entry is found under the digest of all that its texts depend on: the value they are made from, down to the last field; the sources
-of the packages whose code makes them; the interpreter. What is edited has another digest, so no entry ever has to be found outdated. An entry
-begins with a digest of its name and content: one that is torn, damaged or moved counts as missing. A value that is not known down to its
-fields is not kept, and nothing is while the sources are being edited: their digest would not be that of the code that runs. If the directory
-cannot be used, only time is lost. Who may write there could forge an entry, as they could edit the program: where that matters, switch it off.
+Theory. The name of an entry is a digest of everything that its texts depend on: the value they are made from, with all its fields; the sources
+of the packages that make them; the interpreter. Any edit changes the digest, so entries never need to be invalidated. An entry begins with a
+digest of its name and content: a torn, damaged or moved one counts as missing. A value with unknown fields is not cached, and nothing is cached
+while the sources are being edited, since their digest would not be that of the running code. Without a usable directory, only time is lost.
+Anybody who may write there could forge an entry, as they could edit the program: where that matters, switch the cache off.
 """
 
 from __future__ import annotations
@@ -24,30 +24,31 @@ from typing import TypeVar
 import balance
 
 SWITCH = "NO_BALANCE_CACHE"
-"""The environment variable that switches it off, unless it is empty. `BALANCE_` would begin the name of a setting."""
+"""Environment variable that switches the cache off if it is not empty. (Names that begin with `BALANCE_` are settings.)"""
 LIMIT = 64 * 2**20
-"""Bytes that the directory may hold. Beyond, the oldest entries go until half of it is free."""
+"""Maximum size of the directory in bytes. Beyond it, the oldest entries are removed until half of it is free."""
 PACKAGES = ("balance", "balance.catalog", "balance.monitoring", "balance.promql", "balance.render", "balance.render.ruletests")
-"""Where the code is that makes the texts, and the classes of what they are made from."""
-Thing = TypeVar("Thing")
+"""Packages with the code that makes the texts, and with the classes of the values they are made from."""
+Value = TypeVar("Value")
 
 
-def remembered(make: Callable[[Thing], list[str]]) -> Callable[[Thing], list[str]]:
-    """A function that takes from the user's cache what `make` has made before, and does the same without one."""
+def cached(make: Callable[[Value], list[str]]) -> Callable[[Value], list[str]]:
+    """Wrap `make` so that it looks into the user's cache first; without a usable cache, `make` itself."""
     directory, code = _directory(), code_digest(Path(balance.__file__).parent.parent, balance.LOADED)
-    return Cache(directory, code).remembered(make) if directory and code else make
+    return Cache(directory, code).cached(make) if directory and code else make
 
 
 def _directory() -> Path | None:
-    """The user's directory; None if there is none, or it is switched off. A relative `XDG_CACHE_HOME` does not count, as its specification says."""
-    given = os.environ.get("XDG_CACHE_HOME", "")
-    base = given if os.path.isabs(given) else os.path.expanduser("~/.cache")
+    """The user's directory; None if there is none, or the cache is off. A relative `XDG_CACHE_HOME` is ignored, as its specification says."""
+    chosen = os.environ.get("XDG_CACHE_HOME", "")
+    base = chosen if os.path.isabs(chosen) else os.path.expanduser("~/.cache")
     return Path(base, "balance") if os.path.isabs(base) and not os.environ.get(SWITCH) else None
 
 
 def code_digest(root: Path, loaded: float) -> str | None:
-    """The digest of the code that this process `loaded` at that time (seconds since 1970) from below `root`: its sources and the interpreter.
-    None if they cannot be read, or were touched later.
+    """A digest of the sources of `PACKAGES` below `root`, and of the interpreter. `loaded` is when this process loaded them, in seconds since 1970.
+
+    None if the sources cannot be read, or changed after they were loaded.
     """
     pieces = [sys.version]
     try:
@@ -61,30 +62,30 @@ def code_digest(root: Path, loaded: float) -> str | None:
 
 
 class Cache:
-    """Lists of texts in a directory, which need not exist and holds at most `limit` bytes. `code` is the digest of what makes them."""
+    """Lists of texts in a directory of at most `limit` bytes, made when needed. `code` is the digest of the code that makes the texts."""
 
     def __init__(self, directory: Path, code: str, limit: int = LIMIT) -> None:
         self.directory, self.code, self.limit = directory, code, limit
         self._fingerprints, self._room = Fingerprints(), 0
 
-    def remembered(self, make: Callable[[Thing], list[str]]) -> Callable[[Thing], list[str]]:
-        """The same function, which looks here before it makes something, and keeps it here."""
+    def cached(self, make: Callable[[Value], list[str]]) -> Callable[[Value], list[str]]:
+        """Wrap `make` so that it looks here first, and stores its results here."""
 
-        def found(thing: Thing) -> list[str]:
+        def cached(value: Value) -> list[str]:
             try:
-                name = digest(self.code, self._fingerprints.of(thing))
+                name = digest(self.code, self._fingerprints.of(value))
             except TypeError:
-                return make(thing)
+                return make(value)
             texts = self._read(name)
             if texts is None:
-                texts = make(thing)
+                texts = make(value)
                 self._write(name, texts)
             return texts
 
-        return found
+        return cached
 
     def _read(self, name: str) -> list[str] | None:
-        """The texts of an entry; None if there is none that is whole."""
+        """The texts of an entry; None if it is missing or damaged."""
         try:
             seal, body = (self.directory / name).read_text("utf-8").split("\n", 1)
         except (OSError, ValueError):
@@ -95,7 +96,7 @@ class Cache:
         return texts
 
     def _write(self, name: str, texts: list[str]) -> None:
-        """Make an entry, in one step for whoever reads at the same time."""
+        """Store an entry atomically."""
         body = json.dumps(texts)
         content = f"{digest(name, body)}\n{body}"
         with suppress(OSError):
@@ -110,7 +111,7 @@ class Cache:
                 Path(temporary).unlink(missing_ok=True)
 
     def _make_room(self, size: int) -> None:
-        """Remove the oldest entries if `size` more bytes would be too many."""
+        """Remove the oldest entries if `size` more bytes would exceed the limit."""
         if size > self._room:
             entries = [(entry.stat(), entry.path) for entry in os.scandir(self.directory)]
             used = sum(stat.st_size for stat, _ in entries)
@@ -125,13 +126,13 @@ class Cache:
 
 
 class Fingerprints:
-    """Digests of values by their types and fields. An object that is part of many is looked at once."""
+    """Digests of values by their types and fields. An object that many values share is digested once."""
 
     def __init__(self) -> None:
-        self._known: dict[int, tuple[object, str]] = {}  # the object too: while it is there, no other has its number
+        self._known: dict[int, tuple[object, str]] = {}  # keeps the object alive, so that its id is not reused
 
     def of(self, value: object) -> str:
-        """Another for every value that differs in anything. Raises `TypeError` for what has parts that cannot be seen."""
+        """A text that differs for any two different values. Raises `TypeError` for a value of a foreign class."""
         if value is None or type(value) in (bool, int, float, str):
             return f"{type(value).__name__} {value!r}"
         if id(value) not in self._known:
@@ -166,9 +167,9 @@ def _fields(kind: type) -> Iterable[str]:
 
 
 def digest(*pieces: str) -> str:
-    """A digest of texts, where it matters where each ends."""
-    made = blake2b(digest_size=20)
+    """A digest of texts; the borders between them count."""
+    hasher = blake2b(digest_size=20)
     for piece in pieces:
         data = piece.encode()
-        made.update(b"%d " % len(data) + data)
-    return made.hexdigest()
+        hasher.update(b"%d " % len(data) + data)
+    return hasher.hexdigest()

@@ -1,8 +1,8 @@
-"""What has changed between two sides, in words of meaning, and whether it breaks anything.
+"""Describe what changed between two states of the generated files, and whether it breaks anything.
 
-*Breaking* is what makes a query, a link, a setting or somebody's habit stop working; *notable*, what makes people see or be told something
-else; *harmless*, all the rest. What would break a metric that is declared experimental is notable only, and the removal of one that was
-deprecated, after the version that was announced, is harmless.
+A *breaking* change makes a query, a link, a setting or a habit stop working. A *notable* one changes what people see or are notified of.
+All others are *harmless*. A breaking change of an experimental metric is only notable, and the removal of a deprecated metric after its
+announced version is harmless.
 """
 
 from __future__ import annotations
@@ -14,36 +14,36 @@ from itertools import zip_longest
 from typing import Any, Literal, get_args
 
 from balance.catalog.model import number, version
-from balance.generate.semantic import Facts, Meaning, Token
+from balance.generate.semantic import Facts, Semantics, Token
 from balance.promql.text import duration
 
 Level = Literal["breaking", "notable", "harmless"]
 LEVELS: tuple[Level, ...] = get_args(Level)
-Told = Iterator[tuple[Level, str, str]]
-"""Level, the fact that has changed, and words."""
+FactChanges = Iterator[tuple[Level, str, str]]
+"""Level, name of the changed fact, and description."""
 
 
 @dataclass(frozen=True)
-class Change:
-    """One change: of what kind of thing, which one, which of its facts, in words."""
+class SemanticChange:
+    """One change: kind and name of the thing, the fact that changed, and a description."""
 
     level: Level
     kind: str
     name: str
     fact: str
-    words: str
+    description: str
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.name}: {self.words}"
+        return f"{self.kind} {self.name}: {self.description}"
 
 
-def compare(old: Meaning, new: Meaning) -> list[Change]:
-    """Everything that has changed in what both sides tell of, what breaks first."""
+def compare(old: Semantics, new: Semantics) -> list[SemanticChange]:
+    """All changes of the kinds of things that both states describe, breaking ones first."""
     found = []
-    arrived: dict[str, str] = {}  # by what it asks, so that a new name for the same is seen
+    arrived: dict[str, str] = {}  # new names by content, to recognise a renamed thing
     for (kind, name), facts in new.things.items():
         if (kind, name) not in old.things:
-            arrived.setdefault(_asked(kind, facts), name)
+            arrived.setdefault(_content(kind, facts), name)
     arrived.pop("", None)
     for key in dict.fromkeys((*old.things, *new.things)):
         kind, name = key
@@ -51,80 +51,84 @@ def compare(old: Meaning, new: Meaning) -> list[Change]:
             continue
         before, after = old.things.get(key), new.things.get(key)
         if before is None:
-            told: Told = iter([("harmless", "new", "is new")])
+            described: FactChanges = iter([("harmless", "new", "is new")])
         elif after is None:
-            told = _removed(kind, before, new.version, arrived.get(_asked(kind, before), ""))
+            described = _removed(kind, before, new.version, arrived.get(_content(kind, before), ""))
         else:
-            told = _changed(before, after)
+            described = _changed(before, after)
         experimental = (before or {}).get("stability") == "experimental"
-        found += [Change("notable" if experimental and level == "breaking" else level, kind, name, fact, words) for level, fact, words in told]
+        found += [
+            SemanticChange("notable" if experimental and level == "breaking" else level, kind, name, fact, description)
+            for level, fact, description in described
+        ]
     return sorted(found, key=lambda change: LEVELS.index(change.level))
 
 
-def verdict(changes: list[Change]) -> str:
-    """The level of the change that matters most; "none" if there is no change."""
+def verdict(changes: list[SemanticChange]) -> str:
+    """The worst level; "none" if there is no change."""
     return changes[0].level if changes else "none"
 
 
 _REMOVED: dict[str, Level] = {"panel": "notable", "inhibition": "notable", "route": "notable"}
-"""How grave it is that something is gone, if it is not breaking."""
+"""Kinds of things whose removal is not breaking."""
 
 
-def _removed(kind: str, before: Facts, now: str, renamed: str) -> Told:
+def _removed(kind: str, before: Facts, now: str, renamed: str) -> FactChanges:
     until = before.get("until")
     if until and version(now) <= version(until):
-        yield "breaking", "removed", f"is removed in version {now}, and was promised until {until}"
+        yield "breaking", "removed", f"is removed in version {now}, but was announced to stay until {until}"
     elif until:
-        yield "harmless", "removed", f"is removed, as was announced in version {before['deprecated']}"
+        yield "harmless", "removed", f"is removed, as announced in version {before['deprecated']}"
     else:
         yield _REMOVED.get(kind, "breaking"), "removed", f"is now called {renamed}" if renamed else "is removed"
 
 
-def _asked(kind: str, facts: Facts) -> str:
-    """What a thing says and asks, without its name; empty if that does not tell it from others."""
-    asked = [facts.get(fact) for fact in ("expr", "queries", "channels", "help", "reason", "title")]
-    return f"{kind} {asked}" if any(asked) else ""
+def _content(kind: str, facts: Facts) -> str:
+    """The content of a thing without its name; empty if it has none."""
+    content = [facts.get(fact) for fact in ("expr", "queries", "channels", "help", "reason", "title")]
+    return f"{kind} {content}" if any(content) else ""
 
 
-def _changed(before: Facts, after: Facts) -> Told:
-    for fact, tell in _FACTS.items():
+def _changed(before: Facts, after: Facts) -> FactChanges:
+    for fact, describe in _FACTS.items():
         if fact in before and fact in after and before[fact] != after[fact]:
-            for level, words in tell(before[fact], after[fact], after):
-                yield level, fact, words
+            for level, description in describe(before[fact], after[fact], after):
+                yield level, fact, description
 
 
-Words = Iterator[tuple[Level, str]]
-Tell = Callable[[Any, Any, Facts], Words]
+Descriptions = Iterator[tuple[Level, str]]
+Describe = Callable[[Any, Any, Facts], Descriptions]
+"""From the old and the new value of a fact, and all new facts of its thing."""
 
 
-def _to(level: Level, what: str) -> Tell:
-    """Says what it was and what it has become."""
+def _to(level: Level, what: str) -> Describe:
+    """Describe a fact by its old and new value."""
 
-    def tell(old: Any, new: Any, _: Facts) -> Words:
+    def describe(old: Any, new: Any, _: Facts) -> Descriptions:
         yield level, f"{what} {_plain(old)} to {_plain(new)}"
 
-    return tell
+    return describe
 
 
-def _of_metric(what: str) -> Tell:
-    """The same about a metric, whose queries it breaks, or about a panel, which looks otherwise."""
+def _of_metric(what: str) -> Describe:
+    """Describe a fact in the same way: breaking for a metric, notable for a panel."""
 
-    def tell(old: Any, new: Any, facts: Facts) -> Words:
+    def describe(old: Any, new: Any, facts: Facts) -> Descriptions:
         return _to("notable" if "queries" in facts else "breaking", what)(old, new, facts)
 
-    return tell
+    return describe
 
 
-def _reworded(old: Any, new: Any, facts: Facts, what: str = "help") -> Words:
+def _reworded(old: Any, new: Any, facts: Facts, what: str = "help") -> Descriptions:
     yield "harmless", f"{what} reworded"
 
 
-def _labels(old: dict[str, Any], new: dict[str, Any], facts: Facts) -> Words:
-    """Labels of a metric, with their values or how many there may be."""
+def _labels(old: dict[str, Any], new: dict[str, Any], facts: Facts) -> Descriptions:
+    """Labels of a metric, with their values or the maximum number of values."""
     for name in sorted(old.keys() - new.keys()):
         yield "breaking", f"lost label {name!r}"
     for name in sorted(new.keys() - old.keys()):
-        yield "notable", f"has a new label {name!r}: what does not aggregate shows more series"
+        yield "notable", f"has a new label {name!r}: queries without aggregation return more series"
     for name in sorted(old.keys() & new.keys()):
         before, after = old[name], new[name]
         if isinstance(before, list) and isinstance(after, list):
@@ -137,58 +141,58 @@ def _labels(old: dict[str, Any], new: dict[str, Any], facts: Facts) -> Words:
             yield "notable", f"label {name!r}: {words[0]} to {words[1]}"
 
 
-def _buckets(old: list[float], new: list[float], facts: Facts) -> Words:
+def _buckets(old: list[float], new: list[float], facts: Facts) -> Descriptions:
     if lost := [bound for bound in old if bound not in new]:
         yield "breaking", f"lost the bucket bounds {_plain(lost)}"
     if gained := [bound for bound in new if bound not in old]:
-        yield "notable", f"has the new bucket bounds {_plain(gained)}: quantiles become finer there"
+        yield "notable", f"has the new bucket bounds {_plain(gained)}: quantiles are more precise there"
 
 
-def _stability(old: str, new: str, facts: Facts) -> Words:
+def _stability(old: str, new: str, facts: Facts) -> Descriptions:
     yield ("breaking" if old == "stable" else "harmless"), f"stability {old} to {new}"
 
 
-def _deprecated(old: str, new: str, facts: Facts) -> Words:
+def _deprecated(old: str, new: str, facts: Facts) -> Descriptions:
     if facts.get("renamed"):
         return
-    yield "notable", f"is deprecated since version {new}, and shown until version {facts['until']}" if new else "is deprecated no longer"
+    yield "notable", f"is deprecated since version {new}, and shown until version {facts['until']}" if new else "is no longer deprecated"
 
 
-def _until(old: str, new: str, facts: Facts) -> Words:
+def _until(old: str, new: str, facts: Facts) -> Descriptions:
     if old and new:
         yield ("breaking" if version(new) < version(old) else "harmless"), f"shown until version {old} to {new}"
 
 
-def _renamed(old: str, new: str, facts: Facts) -> Words:
+def _renamed(old: str, new: str, facts: Facts) -> Descriptions:
     if new:
         yield "notable", f"is renamed to {new}; both names are shown until version {facts['until']}"
 
 
-def _value(old: tuple[float, str], new: tuple[float, str], facts: Facts) -> Words:
+def _value(old: tuple[float, str], new: tuple[float, str], facts: Facts) -> Descriptions:
     level: Level = "notable" if old[1] == new[1] else "breaking"
     yield level, f"{_amount(number(old[0]), old[1])} to {_amount(number(new[0]), new[1])}"
 
 
-def _objective(old: str, new: str, facts: Facts) -> Words:
+def _objective(old: str, new: str, facts: Facts) -> Descriptions:
     yield "notable", f"objective {_percent(old)} to {_percent(new)}"
 
 
-def _expression(old: tuple[Token, ...], new: tuple[Token, ...], facts: Facts) -> Words:
-    """If only figures or signs differ, those; else that it asks for something else."""
+def _expression(old: tuple[Token, ...], new: tuple[Token, ...], facts: Facts) -> Descriptions:
+    """The numbers and operators that differ; if more does, only that the expression changed."""
     differing = [(a, b, index) for index, (a, b) in enumerate(zip_longest(old, new)) if not (a and b and a.text == b.text)]
     if len(old) != len(new) or any(a.kind != b.kind or a.kind in ("word", "other") for a, b, _ in differing):
         metrics = [{token.text for token in side if token.kind == "word"} for side in (old, new)]
         lost, gained = sorted(metrics[0] - metrics[1]), sorted(metrics[1] - metrics[0])
         words = ", ".join([*(f"without {name}" for name in lost), *(f"with {name}" for name in gained)])
-        yield "notable", f"asks for something else{f' ({words})' if words else ''}"
+        yield "notable", f"expression changed{f' ({words})' if words else ''}"
         return
-    said = dict.fromkeys(f"{_what(old, index)} {_written(a)} to {_written(b)}" for a, b, index in differing)
-    for words in said:
+    differences = dict.fromkeys(f"{_role(old, index)} {_written(a)} to {_written(b)}" for a, b, index in differing)
+    for words in differences:
         yield "notable", words
 
 
-def _what(expression: tuple[Token, ...], index: int) -> str:
-    """What a figure or a sign of an expression is."""
+def _role(expression: tuple[Token, ...], index: int) -> str:
+    """The role of a token in its expression, such as window or threshold."""
     token, before = expression[index], expression[index - 1] if index else None
     if token.kind == "duration":
         return "window" if before and before.text == "[" else "offset"
@@ -202,7 +206,7 @@ def _written(token: Token) -> str:
     return _amount(token.text, token.unit)
 
 
-def _queries(old: list[tuple[Token, ...]], new: list[tuple[Token, ...]], facts: Facts) -> Words:
+def _queries(old: list[tuple[Token, ...]], new: list[tuple[Token, ...]], facts: Facts) -> Descriptions:
     if len(old) != len(new):
         yield "notable", f"has {len(new)} queries instead of {len(old)}"
         return
@@ -212,53 +216,53 @@ def _queries(old: list[tuple[Token, ...]], new: list[tuple[Token, ...]], facts: 
                 yield level, f"query: {words}"
 
 
-def _rule_labels(old: dict[str, str], new: dict[str, str], facts: Facts) -> Words:
+def _rule_labels(old: dict[str, str], new: dict[str, str], facts: Facts) -> Descriptions:
     for name in sorted(old.keys() | new.keys()):
         if old.get(name) != new.get(name):
             yield "notable", f"{name} {old.get(name, 'none')} to {new.get(name, 'none')}"
 
 
-def _either_labels(old: dict[str, Any], new: dict[str, Any], facts: Facts) -> Words:
+def _either_labels(old: dict[str, Any], new: dict[str, Any], facts: Facts) -> Descriptions:
     return (_rule_labels if "expr" in facts else _labels)(old, new, facts)
 
 
-def _annotations(old: dict[str, str], new: dict[str, str], facts: Facts) -> Words:
+def _annotations(old: dict[str, str], new: dict[str, str], facts: Facts) -> Descriptions:
     for name in sorted(old.keys() | new.keys()):
         before, after = (_without_figures(side.get(name, "")) for side in (old, new))
         if before != after:
-            yield "harmless", f"{name} reworded" if before and after else f"{name} {'gone' if before else 'new'}"
+            yield "harmless", f"{name} reworded" if before and after else f"{name} {'removed' if before else 'added'}"
 
 
 def _without_figures(template: str) -> str:
-    """An annotation without the threshold that it tells: that it differs is said already."""
+    """An annotation without the value of its threshold, whose change is described elsewhere."""
     return re.sub(r'\{\{ "[^"]*" \|', "{{ … |", template)
 
 
-def _channels(old: dict[str, list[str]], new: dict[str, list[str]], facts: Facts) -> Words:
+def _channels(old: dict[str, list[str]], new: dict[str, list[str]], facts: Facts) -> Descriptions:
     for kind in sorted(old.keys() | new.keys()):
         if kind not in new:
-            yield "breaking", f"is told by {kind} no longer"
+            yield "breaking", f"no longer notifies by {kind}"
         elif kind not in old:
-            yield "notable", f"is told by {kind} too"
+            yield "notable", f"also notifies by {kind}"
         elif old[kind] != new[kind]:
-            yield "notable", f"{kind} is set up otherwise"
+            yield "notable", f"configuration of {kind} changed"
 
 
-def _lines(old: list[float], new: list[float], facts: Facts) -> Words:
+def _lines(old: list[float], new: list[float], facts: Facts) -> Descriptions:
     unit = {"percentunit": "ratio", "s": "seconds", "bytes": "bytes"}.get(facts["unit"], "")
     before, after = (", ".join(_amount(number(line), unit) for line in side) or "none" for side in (old, new))
     yield "notable", f"threshold line {before} to {after}"
 
 
-def _target(old: str, new: str, facts: Facts) -> Words:
-    """Which alerts an inhibition silences: of a list of names, those that are in one of the two only."""
+def _target(old: str, new: str, facts: Facts) -> Descriptions:
+    """The alerts that an inhibition silences: the names that are only in one of the two lists."""
     before, after = (set(re.findall(r"[^|\"]+", side)) for side in (old, new))
-    for names, words in ((before - after, "silences no longer"), (after - before, "also silences")):
+    for names, words in ((before - after, "no longer silences"), (after - before, "also silences")):
         if names:
             yield "notable", f"{words} {', '.join(sorted(names))}"
 
 
-_FACTS: dict[str, Tell] = {
+_FACTS: dict[str, Describe] = {
     "renamed": _renamed,
     "type": _of_metric("type"),
     "unit": _of_metric("unit"),
@@ -267,7 +271,7 @@ _FACTS: dict[str, Tell] = {
     "stability": _stability,
     "deprecated": _deprecated,
     "until": _until,
-    "merge": _to("notable", "merge of workers"),
+    "merge": _to("notable", "merge across workers"),
     "help": _reworded,
     "value": _value,
     "reason": lambda old, new, facts: _reworded(old, new, facts, "reason"),
@@ -293,9 +297,9 @@ _FACTS: dict[str, Tell] = {
     "mute_time_intervals": _to("notable", "mute times"),
     "active_time_intervals": _to("notable", "active times"),
     "target": _target,
-    "times": lambda old, new, facts: iter([("notable", "is at other times")]),
+    "times": lambda old, new, facts: iter([("notable", "times changed")]),
 }
-"""What a change of each fact means."""
+"""How to describe a change of each fact."""
 
 
 def _plain(value: Any) -> str:
@@ -305,7 +309,7 @@ def _plain(value: Any) -> str:
 
 
 def _amount(text: str, unit: str) -> str:
-    """A number as people say it in its unit: 5 %, 1m30s, 512 MiB."""
+    """A number with its unit: 5 %, 1m30s, 512 MiB."""
     try:
         value = float(text)
     except ValueError:

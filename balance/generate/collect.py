@@ -1,4 +1,4 @@
-"""From entry points, or `--source module:attribute`, to one bundle and settings that fit it."""
+"""Load the sources, from entry points or `--source module:attribute`, into one bundle, and check the settings against it."""
 
 from __future__ import annotations
 
@@ -26,20 +26,21 @@ from balance.promql.text import duration, seconds
 GROUP = "balance.sources"
 BUNDLED = "balance"
 """The entry point of the load balancer's own source."""
-NOTHING = Bundle(Catalog("nothing", ()))
-"""For commands that look only at files and systems they are given."""
+EMPTY = Bundle(Catalog("nothing", ()))
+"""The bundle of commands that need no source."""
 
 
 def collect(settings: Settings, names: tuple[str, ...] = (), given: Problems | None = None) -> tuple[Bundle, Settings]:
-    """The bundle of the sources that are meant (see `select`), its alerts as the settings want them, with the rules that renamed metrics need,
-    and the settings as they apply to it.
+    """Load the selected sources (see `select`) and apply the settings to their alerts; renamed metrics get the recording rules they need.
 
-    A source is a `Bundle`, or a function from `Settings` to one. Raises `SourceError` if there is none or one cannot be
-    loaded, and `SettingsError` if the settings name thresholds or alerts that do not exist or values out of range; `given` is what read the
-    settings: it knows their problems so far, and where each key is.
+    A source is a `Bundle`, or a function from `Settings` to one. `given` holds the problems found while reading the settings, and the place
+    of each key. Returns the bundle and the settings, which then name the scrape job.
+
+    Raises `SourceError` if there is no source or one cannot be loaded, and `SettingsError` if the settings name unknown thresholds or
+    alerts, or values out of range.
     """
     if names and "" not in sys.path:
-        sys.path.append("")  # a user's module is also looked for where the user is, without hiding any that is installed
+        sys.path.append("")  # also find modules in the current directory, after installed ones
     bundle = _merged(select(names), settings, given or Problems())
     chosen = tuple(_chosen(alert, settings) for alert in bundle.alerts if settings.alert(alert.name).enabled)
     if chosen != bundle.alerts:
@@ -52,18 +53,18 @@ def collect(settings: Settings, names: tuple[str, ...] = (), given: Problems | N
 
 
 def _merged(names: tuple[str, ...], settings: Settings, given: Problems) -> Bundle:
-    """The bundle of the named sources, which the settings fit."""
+    """Load and merge the named sources, and check the settings against them."""
     try:
         bundle = merge([_load(name, settings) for name in names])
     except BalanceError:
-        given.raise_if_any(SettingsError)  # which may be why
+        given.raise_if_any(SettingsError)  # a wrong setting may be the reason
         raise
     _check(bundle, settings, given)
     return bundle
 
 
 def _chosen(alert: Alert, settings: Settings) -> Alert:
-    """The alert as it is after its overrides."""
+    """The alert with its overrides."""
     own = settings.alert(alert.name)
     chosen: dict[str, Any] = {"wait": own.wait, "keep_firing": own.keep_firing, "severity": own.severity}
     changes = {field: value for field, value in chosen.items() if value is not None}
@@ -71,14 +72,14 @@ def _chosen(alert: Alert, settings: Settings) -> Alert:
 
 
 def installed() -> dict[str, str]:
-    """The installed sources: by the name of their entry point, ``module:attribute``."""
+    """``module:attribute`` of the installed sources, by the name of their entry point."""
     return {entry.name: entry.value for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name)}
 
 
 def select(names: Sequence[str]) -> tuple[str, ...]:
-    """``module:attribute`` of the sources that are meant: the named ones, else the one installed beside the bundled one, else the bundled one.
+    """``module:attribute`` of the selected sources: the named ones, else the only other one installed, else the bundled one.
 
-    Raises `SourceError` if a name is unknown, if several sources are installed, or none.
+    Raises `SourceError` if a name is unknown, if several sources are installed, or none is.
     """
     known = installed()
     if names:
@@ -105,17 +106,17 @@ def _named(name: str, known: Mapping[str, str]) -> str:
 def _load(name: str, settings: Settings) -> Bundle:
     module_name, colon, attribute = name.partition(":")
     if not (module_name and colon and attribute):
-        raise SourceError("names no source", where=f"--source {name}", cure="write module:attribute, for example shop.monitoring:bundle")
+        raise SourceError("invalid source", where=f"--source {name}", cure="write module:attribute, for example shop.monitoring:bundle")
     try:
-        with redirect_stdout(sys.stderr):  # what a source prints is no output of ours
+        with redirect_stdout(sys.stderr):  # keep the output free of what a source prints
             source = getattr(import_module(module_name), attribute)
             bundle = source(settings) if callable(source) else source
     except BalanceError:
         raise
-    except (Exception, SystemExit) as error:  # somebody else's code: whatever it raises, tell which source
+    except (Exception, SystemExit) as error:  # foreign code may raise anything: name the source
         place = _place(error)
         raise SourceError(
-            f"cannot be loaded: {type(error).__name__}: {error}", where=f"source {name}{place}", cure="mend the module or the name"
+            f"cannot be loaded: {type(error).__name__}: {error}", where=f"source {name}{place}", cure="fix the module or the name"
         ) from error
     if not isinstance(bundle, Bundle):
         raise SourceError(f"is a {type(bundle).__name__}, not a Bundle", where=f"source {name}", cure="give a Bundle or a function of Settings")
@@ -123,7 +124,7 @@ def _load(name: str, settings: Settings) -> Bundle:
 
 
 def _place(error: BaseException) -> str:
-    """Where somebody else's code raised: ``, FILE:LINE``; nothing if the error arose while looking for the module."""
+    """Where the source raised, as ``, FILE:LINE``; empty if the module was not found."""
     frame = error.__traceback__
     while frame and frame.tb_next:
         frame = frame.tb_next
@@ -132,17 +133,17 @@ def _place(error: BaseException) -> str:
 
 
 def _check(bundle: Bundle, settings: Settings, given: Problems) -> None:
-    """Raise `SettingsError` with every problem of the settings, those that only the bundle shows included, each where its key is."""
-    faults = [_threshold_faults, _unknown, _selector_faults, _interval_faults]
+    """Raise `SettingsError` with every problem of the settings, including those that only the bundle reveals, each with its place."""
+    checks = [_threshold_faults, _unknown, _selector_faults, _interval_faults]
     if not given.has_problem("alertmanager"):
-        faults.append(_routing_faults)
-    for path, what, cure in (found for look in faults for found in look(bundle, settings)):
+        checks.append(_routing_faults)
+    for path, what, cure in (complaint for check in checks for complaint in check(bundle, settings)):
         given.add(path, what, cure)
     given.raise_if_any(SettingsError)
 
 
 def _threshold_faults(bundle: Bundle, settings: Settings) -> Iterator[Complaint]:
-    """Thresholds that don't exist, are out of range, or are between two bounds of a histogram."""
+    """Thresholds that are unknown, out of range, or between two bucket bounds of their histogram."""
     thresholds = {threshold.name: threshold for threshold in bundle.catalog.thresholds}
     for name, value in settings.thresholds.items():
         if name not in thresholds:
@@ -157,7 +158,7 @@ def _threshold_faults(bundle: Bundle, settings: Settings) -> Iterator[Complaint]
 
 
 def _unknown(bundle: Bundle, settings: Settings) -> Iterator[Complaint]:
-    """Names of runtimes, objectives and alerts that don't exist."""
+    """Unknown runtimes, objectives and alerts."""
     if settings.runtime != Settings().runtime and settings.runtime not in bundle.runtimes:
         what = f"catalog {bundle.catalog.name} has no dashboards or alerts for the runtime {settings.runtime!r}"
         yield "runtime", what, f"choices: {choices(bundle.runtimes)}"
@@ -188,7 +189,7 @@ def _interval_faults(bundle: Bundle, settings: Settings) -> Iterator[Complaint]:
 
 
 def _routing_faults(bundle: Bundle, settings: Settings) -> Iterator[Complaint]:
-    """Receivers, routes and mute times that don't fit those that are declared."""
+    """Receivers, routes and mute times that contradict the declared ones."""
     if bundle.routing and settings.alertmanager != AlertmanagerSettings():
         try:
             apply_settings(bundle.routing, settings)
@@ -197,18 +198,18 @@ def _routing_faults(bundle: Bundle, settings: Settings) -> Iterator[Complaint]:
 
 
 def _own_labels(metric: Metric) -> tuple[str, ...]:
-    """Labels that the service gives to the metric's series: those of the target, such as ``job``, are not among them."""
+    """Labels that the service itself puts on the metric's series, which excludes target labels such as ``job``."""
     if isinstance(metric, StateSet):
         return (*metric.label_names, metric.state_label)
     return (*metric.label_names, "le") if isinstance(metric, Histogram) else metric.label_names
 
 
-def choose(bundle: Bundle, name: str | None) -> Dashboard:
-    """The named dashboard, or the main one. Raises `SourceError` with the choices."""
+def choose_dashboard(bundle: Bundle, name: str | None) -> Dashboard:
+    """The named dashboard, or the main one. Raises `SourceError` if there is no such dashboard."""
     names = [dashboard.name for dashboard in bundle.dashboards]
     found = [dashboard for dashboard in bundle.dashboards if (dashboard.main if name is None else dashboard.name == name)]
     if len(found) == 1:
         return found[0]
     if name is None:
-        raise SourceError(f"{len(found)} dashboards are the main one", cure=f"name one: {choices(names)}")
+        raise SourceError(f"{len(found)} main dashboards", cure=f"name one: {choices(names)}")
     raise SourceError(f"no dashboard {name!r}", cure=suggestion(name, names))

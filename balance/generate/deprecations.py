@@ -1,4 +1,4 @@
-"""Refuse to drop a deprecated metric before its announced removal version. What was announced is read from the generated catalog."""
+"""Refuse to remove a deprecated metric before its announced version, which is read from the generated catalog."""
 
 from __future__ import annotations
 
@@ -12,25 +12,28 @@ from balance.errors import BalanceError, CatalogError, Problem
 
 
 def check_removed_metrics(directory: Path, catalog: Catalog) -> None:
-    """Refuse a catalog without a name that the one in the directory promises to show for longer. Raises `CatalogError` with every such name."""
+    """Compare the catalog with the generated one in the directory.
+
+    Raises `CatalogError` with every deprecated metric that was removed before the version announced for it.
+    """
     try:
         written = json.loads((directory / "catalog.json").read_text("utf-8"))
-        promised = {name: str(until) for name, until in _promises(written)}
-    except (OSError, ValueError, KeyError, TypeError):  # nothing was promised, or nobody can tell what
+        announced = {name: str(until) for name, until in _announced(written)}
+    except (OSError, ValueError, KeyError, TypeError):  # no catalog, or not one of ours
         return
     problems = []
-    for name, until in promised.items():
+    for name, until in announced.items():
         try:
             catalog.metric(name)
         except BalanceError:
             if version(catalog.version) <= version(until):
-                what = f"is promised until version {until} of the catalog, which is at {catalog.version}"
-                problems.append(Problem(name, what, "keep it (renamed_from=, remove_after=), or raise the catalog's version= if the time has come"))
+                what = f"must stay until catalog version {until}, which is at {catalog.version} now"
+                problems.append(Problem(name, what, "keep it (renamed_from=, remove_after=), or raise version= of the catalog"))
     if problems:
         raise CatalogError(problems=problems)
 
 
-def _promises(written: dict[str, list[dict[str, str]]]) -> Iterator[tuple[str, str]]:
+def _announced(written: dict[str, list[dict[str, str]]]) -> Iterator[tuple[str, str]]:
     for metric in written["metrics"]:
         if "remove_after" in metric:
             yield metric.get("renamed_from") or metric["name"], metric["remove_after"]

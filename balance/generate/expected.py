@@ -1,4 +1,4 @@
-"""What running systems should show of what is generated, and where to look for it."""
+"""What running systems should have if everything that is generated was deployed, and their addresses."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _WINDOW = re.compile(r"\[(\w+)\]")
 
 
 def expected(bundle: Bundle, settings: Settings) -> Expected:
-    """What is generated, as far as running systems can show it."""
+    """The generated rules, dashboards and configuration in the form in which running systems show them."""
     files = [yaml.safe_load(artifact.text) for artifact in build.rule_files(bundle, settings)]
     rules = tuple(rule for file in files for group in file["groups"] for rule in group["rules"])
     windows = [int(parse_duration(window) or 0) for rule in rules for window in _WINDOW.findall(rule["expr"])]
@@ -47,33 +47,33 @@ def expected(bundle: Bundle, settings: Settings) -> Expected:
 
 
 def addresses(options: Namespace, settings: Settings) -> Addresses:
-    """Where to look: what the command line says, or else the settings."""
+    """Addresses of the running systems, from the options of `doctor` or else from the settings."""
     metrics = options.balance or list(settings.prometheus.targets)
     managers = settings.prometheus.alertmanagers or (OFF,)
     return Addresses(
-        () if metrics == [OFF] else tuple(_scraped(_whole(address)) for address in metrics),
-        _whole(options.prometheus or settings.provisioning.url),
-        _whole(options.alertmanager or managers[0]),
-        _whole(options.grafana or settings.grafana_url),
+        () if metrics == [OFF] else tuple(_metrics_url(_url(address)) for address in metrics),
+        _url(options.prometheus or settings.provisioning.url),
+        _url(options.alertmanager or managers[0]),
+        _url(options.grafana or settings.grafana_url),
     )
 
 
-def _whole(address: str) -> str:
+def _url(address: str) -> str:
     return address if address == OFF or "://" in address else f"http://{address}"
 
 
-def _scraped(address: str) -> str:
-    """The address of the metrics where only that of the service is given."""
+def _metrics_url(address: str) -> str:
+    """The address of the metrics: without a path, ``/metrics`` is meant."""
     return address if urlsplit(address).path.strip("/") else f"{address.rstrip('/')}/metrics"
 
 
-def token(file: str | None) -> str:
-    """Grafana's token, from a file or the environment; empty if there is none. Raises `BalanceError`, which does not show it."""
+def grafana_token(file: str | None) -> str:
+    """The token for Grafana from a file or the environment; empty if there is none. Raises `BalanceError`, which never contains the token."""
     try:
         found = (Path(file).read_text(encoding="utf-8") if file else os.environ.get(TOKEN, "")).strip()
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or "is no text"
-        raise BalanceError(f"cannot be read: {reason}", where=str(file), cure="name the file that holds Grafana's token") from None
+        reason = getattr(error, "strerror", None) or "not a text file"
+        raise BalanceError(f"cannot be read: {reason}", where=str(file), cure="give the file that holds the token for Grafana") from None
     if not (found.isascii() and found.isprintable()) or " " in found:
-        raise BalanceError("holds no token", where=file or TOKEN, cure="it is one word, as Grafana shows it once")
+        raise BalanceError("invalid token", where=file or TOKEN, cure="must be a single word, as Grafana shows it once")
     return found

@@ -1,7 +1,7 @@
-"""`balance-gen preview --serve`: the pages over HTTP, made anew when the sources change, or when a Prometheus has more to tell.
+"""`balance-gen preview --serve`: the pages over HTTP, rendered again when the sources change, or when Prometheus may have new data.
 
-The pages are made by `balance-gen preview --out`, in a process of its own: it sees the sources as they are now, and whatever is wrong with them
-is a page that says so.
+The pages are rendered by `balance-gen preview --out` in a process of its own, which sees the current sources. If it fails, its errors are shown
+as a page.
 """
 
 from __future__ import annotations
@@ -23,62 +23,64 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from balance.config.address import Address, Endpoint
+from balance.config.kinds import KindError
 from balance.errors import BalanceError
 from balance.generate import collect
 from balance.preview.page import error_page
 
 REFRESH = 5
-"""Seconds after which a page asks for itself anew."""
+"""Seconds after which a page reloads itself."""
 AGE = 15
-"""Seconds for which what a Prometheus told is shown without asking it again."""
-HOST, PORT = "127.0.0.1", 8300
+"""Seconds for which the data of a Prometheus is shown without querying it again."""
+HOST = "127.0.0.1"
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; base-uri 'none'; form-action 'none'"
 
 
 def serve(options: Namespace) -> None:
-    """Serve until SIGTERM or SIGINT. Raises `BalanceError` if the address cannot be had."""
-    host, port = address(options.serve)
-    pages = Pages(lambda: made(options), lambda: stamp(options), AGE if options.prometheus else None)
+    """Serve until SIGTERM or SIGINT. Raises `BalanceError` if the address is invalid or in use."""
+    address = listen_address(options.serve)
+    pages = Pages(lambda: render(options), lambda: fingerprint(options), AGE if options.prometheus else None)
     try:
-        server = _Server((host, port), pages)
-    except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise BalanceError(f"cannot be served: {reason}", where=f"{host}:{port}", cure="choose another address: --serve [HOST:]PORT") from None
+        server = _Server((address.host, address.port), pages)
+    except OSError as error:
+        raise BalanceError(
+            f"cannot listen: {error.strerror or error}", where=str(address), cure="choose another address: --serve [HOST:]PORT"
+        ) from None
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: threading.Thread(target=server.shutdown).start())
-    print(f"http://{_shown(host)}:{server.server_address[1]}/ shows the dashboards. Ctrl-C ends it.", flush=True)
+    print(f"http://{Address(address.host, server.server_address[1])}/ shows the dashboards. Press Ctrl-C to stop.", flush=True)
     with server:
         server.serve_forever(poll_interval=0.1)
 
 
-def address(given: str) -> tuple[str, int]:
-    """Host and port out of ``[HOST:]PORT``: without a host this machine alone is served."""
-    host, _, port = given.rpartition(":")
-    if not (port.isascii() and port.isdigit() and int(port) <= 65535):
-        raise BalanceError(f"{given!r} is no address", where="--serve", cure="write PORT or HOST:PORT, for example 8300 or 0.0.0.0:8300")
-    return host.strip("[]") or HOST, int(port)
+def listen_address(text: str) -> Address:
+    """The address of ``[HOST:]PORT``; the default host is reachable from this machine only. Raises `BalanceError` if it is invalid."""
+    try:
+        address = Endpoint(listening=True, unix=False).parse(text if ":" in text else f":{text}")
+    except KindError as error:
+        raise BalanceError(error.what, where="--serve", cure=error.cure) from None
+    return Address(address.host or HOST, address.port)
 
 
-def _shown(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
-
-
-def made(options: Namespace) -> dict[str, str]:
-    """The pages by their path, as the sources and the figures are now; one that says what is wrong if there are none to be had."""
+def render(options: Namespace) -> dict[str, str]:
+    """Render the pages from the current sources, by path; if that fails, one page with the errors, under the empty path."""
     with tempfile.TemporaryDirectory(prefix="balance-preview-") as directory:
-        words = [sys.executable, "-P", "-m", "balance.commands.cli", "preview", "--out", directory, "--refresh", str(REFRESH)]
-        words += [word for name in ("settings", "prometheus", "since") if getattr(options, name) for word in (f"--{name}", getattr(options, name))]
-        words += [word for name in ("set", "source") for value in getattr(options, name) for word in (f"--{name}", value)]
-        ended = subprocess.run(words, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)  # noqa: S603 (ourselves)
+        arguments = [sys.executable, "-P", "-m", "balance.commands.cli", "preview", "--out", directory, "--refresh", str(REFRESH)]
+        arguments += [
+            word for name in ("settings", "prometheus", "since") if getattr(options, name) for word in (f"--{name}", getattr(options, name))
+        ]
+        arguments += [word for name in ("set", "source") for value in getattr(options, name) for word in (f"--{name}", value)]
+        done = subprocess.run(arguments, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)  # noqa: S603 (ourselves)
         pages = {file.name: file.read_text(encoding="utf-8") for file in Path(directory).glob("*.html")}
-    return pages if ended.returncode == 0 else {"": error_page("Preview", ended.stderr.splitlines(), REFRESH)}
+    return pages if done.returncode == 0 else {"": error_page("Preview", done.stderr.splitlines(), REFRESH)}
 
 
-def stamp(options: Namespace) -> object:
-    """What changes when a source, or the settings, do."""
+def fingerprint(options: Namespace) -> object:
+    """A value that changes when a source or the settings file does."""
     tops = {name.partition(":")[0].partition(".")[0] for name in ("balance", *collect.select(options.source))}
     places = [Path(place) for top in sorted(tops) for place in _places(top)] + ([Path(options.settings)] if options.settings else [])
-    return tuple((file, _changed(file)) for place in places for file in _files(place))
+    return tuple((file, _modified(file)) for place in places for file in _files(place))
 
 
 def _places(top: str) -> Iterator[str]:
@@ -90,35 +92,35 @@ def _files(place: Path) -> Iterator[Path]:
     return (file for file in sorted(place.rglob("*")) if "__pycache__" not in file.parts) if place.is_dir() else iter([place])
 
 
-def _changed(file: Path) -> float:
+def _modified(file: Path) -> float:
     try:
         return file.stat().st_mtime
-    except OSError:  # gone in the meantime
+    except OSError:  # removed in the meantime
         return 0.0
 
 
 class Pages:
-    """The pages as they were made last; made anew when `stamp` has changed or they are older than `age` seconds."""
+    """The latest pages. They are rendered again when their fingerprint has changed, or when they are older than `age` seconds."""
 
-    def __init__(self, make: Callable[[], Mapping[str, str]], stamp: Callable[[], object], age: float | None) -> None:
-        self._make, self._stamp, self._age = make, stamp, age
+    def __init__(self, render: Callable[[], Mapping[str, str]], fingerprint: Callable[[], object], age: float | None) -> None:
+        self._render, self._fingerprint, self._age = render, fingerprint, age
         self._lock = threading.Lock()
-        self._made: Mapping[str, str] = {}
-        self._seen: object = None
+        self._pages: Mapping[str, str] = {}
+        self._rendered_from: object = None
         self._until = 0.0
 
     def get(self, name: str) -> str | None:
-        """A page, or what is wrong with all of them; None if there is none of the name. Several readers wait for one making."""
+        """A page, or the page with the errors; None if there is no page of that name. Concurrent readers wait for one rendering."""
         with self._lock:
-            now, seen = time.monotonic(), self._stamp()
-            if not self._made or seen != self._seen or (self._age is not None and now > self._until):
-                self._made, self._seen = self._make(), seen
+            now, current = time.monotonic(), self._fingerprint()
+            if not self._pages or current != self._rendered_from or (self._age is not None and now > self._until):
+                self._pages, self._rendered_from = self._render(), current
                 self._until = time.monotonic() + (self._age or 0)
-            return self._made.get(name, self._made.get(""))
+            return self._pages.get(name, self._pages.get(""))
 
 
 class _Server(ThreadingHTTPServer):
-    daemon_threads = False  # what is being made is made, and cleared away, before the process ends
+    daemon_threads = False  # finish rendering, and remove temporary files, before the process ends
 
     def __init__(self, address: tuple[str, int], pages: Pages) -> None:
         self.pages, self.host = pages, address[0]
@@ -136,7 +138,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         path = urlsplit(self.path).path.lstrip("/")
-        if not self._addressed():
+        if not self._host_allowed():
             self._answer(HTTPStatus.MISDIRECTED_REQUEST, b"")
         elif (text := self.server.pages.get(path or "index.html")) is None:
             self._answer(HTTPStatus.NOT_FOUND, b"no such page\n")
@@ -146,8 +148,8 @@ class _Handler(BaseHTTPRequestHandler):
             same = self.headers.get("If-None-Match") == tag
             self._answer(HTTPStatus.NOT_MODIFIED if same else HTTPStatus.OK, b"" if same else body, ETag=tag)
 
-    def _addressed(self) -> bool:
-        """Whether the browser meant this server: a name of somebody else's that leads here (DNS rebinding) is refused."""
+    def _host_allowed(self) -> bool:
+        """Whether the Host header names this server. Foreign names that resolve to this machine are refused (DNS rebinding)."""
         host = re.sub(r":\d*$", "", self.headers.get("Host", "")).strip("[]")
         try:
             ipaddress.ip_address(host)
@@ -167,4 +169,4 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """Say nothing: who looks at pictures is nobody's business."""
+        """Log nothing."""

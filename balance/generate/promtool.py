@@ -1,4 +1,4 @@
-"""promtool over the generated rules, their tests and Prometheus' configuration, amtool over Alertmanager's."""
+"""Check generated files with promtool: rules, their tests and the configuration of Prometheus; and with amtool: that of Alertmanager."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from textwrap import shorten
 from balance.commandline import progress
 from balance.finding import Finding
 from balance.generate import amtool, build
-from balance.generate.tools import ask
+from balance.generate.tools import run_tool
 from balance.monitoring.bundle import Bundle
 from balance.monitoring.settings import Settings
 
-_MEND = "mend the alert or, if it is right, the generator of its tests"
+_CURE = "fix the alert or, if it is right, the generator of its tests"
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What became of the tests of one alert: how many test files and cases there are, and what is wrong."""
+class AlertResult:
+    """The tests of one alert: the number of test files and cases, and the findings."""
 
     alert: str
     files: int
@@ -33,44 +33,44 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class Proof:
-    """What promtool and amtool say: a verdict on each alert, and findings about rules, configurations and routes."""
+class ToolReport:
+    """What promtool and amtool found: a result for each alert, and findings about rules, configurations and routes."""
 
-    verdicts: tuple[Verdict, ...]
+    results: tuple[AlertResult, ...]
     findings: tuple[Finding, ...]
 
     @property
     def all_findings(self) -> tuple[Finding, ...]:
-        """All that is wrong."""
-        return (*self.findings, *(finding for verdict in self.verdicts for finding in verdict.findings))
+        """Findings of both kinds."""
+        return (*self.findings, *(finding for result in self.results for finding in result.findings))
 
     @property
     def tested(self) -> int:
-        """How many alerts have tests in which they fire."""
-        return sum(1 for verdict in self.verdicts if verdict.files)
+        """The number of alerts with tests in which they fire."""
+        return sum(1 for result in self.results if result.files)
 
 
-def prove(bundle: Bundle, settings: Settings) -> Proof:
-    """Generate everything that promtool and amtool can judge, and have it judged. Raises `BalanceError` if one of them is not there."""
+def check_bundle(bundle: Bundle, settings: Settings) -> ToolReport:
+    """Generate everything that promtool and amtool can check, and run them on it. Raises `BalanceError` if one is not installed."""
     from balance.render import ruletests
 
     rules = (*build.rule_files(bundle, settings), *build.prometheus(bundle, settings))
-    made = ((artifact.path, artifact.text) for artifact in chain(rules, ruletests.artifacts(bundle, settings)))
+    files = ((artifact.path, artifact.text) for artifact in chain(rules, ruletests.artifacts(bundle, settings)))
     with ThreadPoolExecutor(1) as pool:
-        routed = pool.submit(amtool.checks, bundle, settings)
-        proof = judge(made, [alert.name for alert in bundle.alerts])
-        return replace(proof, findings=(*proof.findings, *routed.result()))
+        routing = pool.submit(amtool.check_bundle, bundle, settings)
+        report = check_files(files, [alert.name for alert in bundle.alerts])
+        return replace(report, findings=(*report.findings, *routing.result()))
 
 
-def judge(made: Iterable[tuple[str, str]], alerts: Iterable[str]) -> Proof:
-    """promtool's verdict on files, by path: rules and configuration, then the tests, each of which runs while the next is being made.
+def check_files(texts: Iterable[tuple[str, str]], alerts: Iterable[str]) -> ToolReport:
+    """Run promtool on files (path and text): on rules and configuration, and on tests, each of which runs while the next is being made.
 
-    Raises `BalanceError` if promtool is not there.
+    Raises `BalanceError` if promtool is not installed.
     """
     files: dict[str, str] = {}
     running: dict[str, Future[str]] = {}
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        for path, text in made:
+        for path, text in texts:
             files[path] = text
             file = Path(folder, path)
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -84,38 +84,38 @@ def judge(made: Iterable[tuple[str, str]], alerts: Iterable[str]) -> Proof:
         ]
         outcomes = {path: running[path].result() for path in progress(running, lambda path: Path(path).stem, len(running))}
     known = {name for path in rules for name in re.findall(r"^  - alert: (\S+)$", files[path], re.MULTILINE)}
-    return Proof(tuple(_verdict(name, files, outcomes, known) for name in alerts), tuple(found))
+    return ToolReport(tuple(_result(name, files, outcomes, known) for name in alerts), tuple(found))
 
 
-def _verdict(alert: str, files: Mapping[str, str], outcomes: Mapping[str, str], known: set[str]) -> Verdict:
+def _result(alert: str, files: Mapping[str, str], outcomes: Mapping[str, str], known: set[str]) -> AlertResult:
     mine = [path for path in outcomes if re.fullmatch(rf"{alert}(-\d+)?", Path(path).stem)]
-    findings = [] if alert in known else [_finding("test-unknown-alert", "rules", alert, "is in no rule file: what tests it passes always")]
+    findings = [] if alert in known else [_finding("test-unknown-alert", "rules", alert, "is in no rule file: its tests always pass")]
     firing = any(re.search(r"^    exp_alerts:$", files[path], re.MULTILINE) for path in mine)
     if not firing:
-        findings.append(_finding("test-vacuous", "tests", alert, "fires in no test"))
+        findings.append(_finding("test-vacuous", "tests", alert, "never fires in its tests"))
     for path in mine:
         if strange := set(re.findall(r"^    alertname: (\S+)$", files[path], re.MULTILINE)) - {alert}:
-            findings.append(_finding("test-unknown-alert", path, alert, f"is tested under the name {', '.join(sorted(strange))}"))
+            findings.append(_finding("test-unknown-alert", path, alert, f"is tested as {', '.join(sorted(strange))}"))
         if fault := outcomes[path]:
-            findings.append(_finding("test-failed", path, alert, f"fails its test: {fault}"))
+            findings.append(_finding("test-failed", path, alert, f"test failed: {fault}"))
     cases = sum(len(re.findall(r"^- name: ", files[path], re.MULTILINE)) for path in mine)
-    return Verdict(alert, len(mine) if firing else 0, cases, tuple(findings))
+    return AlertResult(alert, len(mine) if firing else 0, cases, tuple(findings))
 
 
 def _finding(check: str, where: str, subject: str, problem: str) -> Finding:
-    return Finding(check, "error", where, subject, problem, _MEND)
+    return Finding(check, "error", where, subject, problem, _CURE)
 
 
 def _checked(folder: str, kind: str, *arguments: str) -> Iterator[Finding]:
-    """What ``promtool check`` finds."""
-    code, words = ask("promtool", "check", kind, *arguments, folder=folder)
+    """Run ``promtool check``."""
+    code, output = run_tool("promtool", "check", kind, *arguments, folder=folder)
     if code:
-        told = " ".join(line.strip() for line in words.splitlines() if line.strip() and "SUCCESS" not in line)
+        message = " ".join(line.strip() for line in output.splitlines() if line.strip() and "SUCCESS" not in line)
         paths = ", ".join(argument for argument in arguments if not argument.startswith("--"))
-        yield Finding(f"promtool-{kind}", "error", paths, "promtool", f"refuses it: {told}", "mend the sources or the settings")
+        yield Finding(f"promtool-{kind}", "error", paths, "promtool", f"rejects it: {message}", "fix the sources or the settings")
 
 
 def _tested(folder: str, path: str) -> str:
-    """The fault of a test file, empty if there is none."""
-    code, words = ask("promtool", "test", "rules", path, folder=folder)
-    return shorten(" ".join(words.split()), 500) if code else ""
+    """Run a test file; returns why it failed, or nothing."""
+    code, output = run_tool("promtool", "test", "rules", path, folder=folder)
+    return shorten(" ".join(output.split()), 500) if code else ""

@@ -1,6 +1,6 @@
-"""What generated files mean: the things that people rely on, with what is said about each, out of catalogs, rules, dashboards and routing.
+"""Extract what generated files mean: metrics, alerts, panels, receivers and so on, with the facts about each.
 
-Files are known by their content, so that a directory of `balance-gen write`, a single file and hand-written rules can all be read.
+Files are recognised by their content, so a generated directory, a single file and hand-written rules can all be read.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from balance.errors import BalanceError
-from balance.generate.store import MARK
+from balance.generate.store import MARKER
 from balance.render import model
 
 Json = Any
 Key = tuple[str, str]
-"""The kind of a thing, and its name."""
+"""Kind and name of a thing."""
 Facts = dict[str, Any]
+"""What is known about a thing, by the name of the fact."""
 
 _TOKEN = re.compile(
     r"""(?P<string>"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')
@@ -32,63 +33,63 @@ _TOKEN = re.compile(
 
 
 class Token(NamedTuple):
-    """A piece of an expression: what kind of piece, and as it is written; `unit` is that of a threshold."""
+    """A token of an expression: its kind and text, and the unit if it is a threshold."""
 
     kind: str
     text: str
     unit: str = ""
 
 
-class Meaning(NamedTuple):
-    """All things of one side. `kinds` are those that its files tell of: of the others nothing is known."""
+class Semantics(NamedTuple):
+    """All things of one state. `kinds` are the kinds that its files describe; nothing is known of the others."""
 
     things: dict[Key, Facts]
     kinds: set[str]
     version: str = "0"
 
 
-def read(files: Mapping[str, str]) -> Meaning:
-    """The things that files (path -> text) tell of. Raises `BalanceError` if one of them is no JSON or YAML."""
-    found = [(path, part) for path, text in sorted(files.items()) for part in _recognised(path, text)]
+def extract(files: Mapping[str, str]) -> Semantics:
+    """Extract the things that files (path -> text) describe. Raises `BalanceError` if one of them cannot be parsed."""
+    found = [(path, part) for path, text in sorted(files.items()) for part in _parsed(path, text)]
     found.sort(key=lambda item: list(_READERS).index(item[1][0]))
     catalogs = [document for _, (kind, document) in found if kind == "catalog"]
     units = {threshold["name"]: threshold["unit"] for catalog in catalogs for threshold in catalog["thresholds"]}
     things: dict[Key, Facts] = {}
     kinds: set[str] = set()
-    for path, (kind, document) in found:  # a later kind of file knows more of the same thing
-        told, reader = _READERS[kind]
-        kinds.update(told)
+    for path, (kind, document) in found:  # a later kind of file knows more about the same thing
+        described, reader = _READERS[kind]
+        kinds.update(described)
         try:
             for key, facts in reader(document, units):
                 things.setdefault(key, {}).update(facts)
         except (KeyError, TypeError, AttributeError, IndexError, ValueError):
-            raise BalanceError("is not what it seems to be", where=path, cure=f"give a {kind} as balance-gen or its program writes it") from None
-    if MARK in files:  # all that was made, so that what is not there is known not to be
-        kinds = {kind for told, _ in _READERS.values() for kind in told}
-    return Meaning(things, kinds, next((catalog["version"] for catalog in catalogs if "version" in catalog), "0"))
+            raise BalanceError(f"unexpected structure of a {kind}", where=path, cure=f"give a valid {kind}") from None
+    if MARKER in files:  # a complete directory: whatever is missing does not exist
+        kinds = {kind for described, _ in _READERS.values() for kind in described}
+    return Semantics(things, kinds, next((catalog["version"] for catalog in catalogs if "version" in catalog), "0"))
 
 
-def _recognised(path: str, text: str) -> Iterator[tuple[str, Json]]:
-    """The kind of a file and its content; nothing if it is none of those that are compared."""
-    marks: tuple[tuple[str, set[str]], ...]
+def _parsed(path: str, text: str) -> Iterator[tuple[str, Json]]:
+    """The kind of a file and its content; nothing for a file of another kind."""
+    required: tuple[tuple[str, set[str]], ...]
     if path.endswith(".json"):
         try:
             document = json.loads(text)
         except (ValueError, RecursionError) as error:
-            raise BalanceError(f"is no JSON: {error}", where=path, cure="mend the file") from None
-        marks = (("catalog", {"metrics", "thresholds"}), ("model", {"config", "alerts", "rules"}), ("dashboard", {"panels", "title"}))
+            raise BalanceError(f"invalid JSON: {error}", where=path, cure="fix the file") from None
+        required = (("catalog", {"metrics", "thresholds"}), ("model", {"config", "alerts", "rules"}), ("dashboard", {"panels", "title"}))
     elif path.endswith((".yaml", ".yml")) and re.search(r"^(groups|route):", text, re.MULTILINE):
         import yaml
 
         try:
             document = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 (both are safe)
         except (yaml.YAMLError, ValueError, RecursionError) as error:
-            raise BalanceError(f"is no YAML: {str(error).splitlines()[0]}", where=path, cure="mend the file") from None
-        marks = (("rule file", {"groups"}), ("Alertmanager configuration", {"route", "receivers"}))
+            raise BalanceError(f"invalid YAML: {str(error).splitlines()[0]}", where=path, cure="fix the file") from None
+        required = (("rule file", {"groups"}), ("Alertmanager configuration", {"route", "receivers"}))
     else:
         return
     if isinstance(document, dict):
-        yield from ((kind, document) for kind, keys in marks if keys <= document.keys())
+        yield from ((kind, document) for kind, keys in required if keys <= document.keys())
 
 
 def tokens(expression: str) -> tuple[Token, ...]:
@@ -143,7 +144,7 @@ def _model(document: Json, units: Mapping[str, str]) -> Iterator[tuple[Key, Fact
 
 
 class _Names:
-    """Tells things of one name apart, as people's own files have them: the second is called "NAME (2)"."""
+    """Unique names for things of the same name, which hand-written files may have: the second becomes "NAME (2)"."""
 
     def __init__(self) -> None:
         self._seen: Counter[str] = Counter()
@@ -172,7 +173,7 @@ def _dashboard(document: Json, _: Mapping[str, str]) -> Iterator[tuple[Key, Fact
     names = _Names()
     panels = list(document["panels"])
     for panel in panels:
-        panels += panel.get("panels") or ()  # those of a row that is closed
+        panels += panel.get("panels") or ()  # panels in a collapsed row
         if panel.get("type") == "row":
             continue
         targets = panel.get("targets") or ()
@@ -186,7 +187,7 @@ def _dashboard(document: Json, _: Mapping[str, str]) -> Iterator[tuple[Key, Fact
             "unit": defaults.get("unit", ""),
             "description": panel.get("description", ""),
         }
-        yield ("panel", names(f"{title} / {panel.get('title') or 'without a title'}")), facts
+        yield ("panel", names(f"{title} / {panel.get('title') or 'untitled'}")), facts
 
 
 def _alertmanager(document: Json, _: Mapping[str, str]) -> Iterator[tuple[Key, Facts]]:
@@ -211,7 +212,7 @@ _ROUTE = (
 
 def _routes(route: Json, above: str) -> Iterator[tuple[Key, Facts]]:
     name = " / ".join(filter(None, (above, ", ".join(route.get("matchers", ())))))
-    yield ("route", name or "of all the rest"), {key: route.get(key) for key in _ROUTE}
+    yield ("route", name or "default"), {key: route.get(key) for key in _ROUTE}
     for below in route.get("routes", ()):
         yield from _routes(below, name)
 
@@ -223,4 +224,4 @@ _READERS: dict[str, tuple[tuple[str, ...], Callable[[Json, Mapping[str, str]], I
     "dashboard": (("dashboard", "panel"), _dashboard),
     "Alertmanager configuration": (("receiver", "route", "inhibition", "mute time"), _alertmanager),
 }
-"""By what a file is: of which kinds of things it tells, and how."""
+"""By kind of file: the kinds of things that it describes, and the function that reads them."""

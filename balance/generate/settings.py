@@ -1,7 +1,7 @@
-"""The keys of a settings file, and what reads one: the file, over it the environment, over that ``--set key.path=value``.
+"""Declare and read the settings: a file, overridden by environment variables, overridden by ``--set key.path=value``.
 
-Variables begin with ``BALANCE_GEN_``; then comes the key path in capitals, joined by underscores: ``BALANCE_GEN_PROMETHEUS_SCRAPE_INTERVAL=30s``,
-``BALANCE_GEN_THRESHOLDS_ERROR_RATIO=0.02``. They set single values outside lists, except those of a single alert, receiver or mute time.
+Variables are ``BALANCE_GEN_`` and the key path in capitals, joined by underscores: ``BALANCE_GEN_PROMETHEUS_SCRAPE_INTERVAL=30s``,
+``BALANCE_GEN_THRESHOLDS_ERROR_RATIO=0.02``. They set single values outside lists, but not those of a single alert, receiver or mute time.
 """
 
 from __future__ import annotations
@@ -38,21 +38,21 @@ _ESCAPES = {"\\\\": "\\", '\\"': '"', "\\n": "\n"}
 
 
 def load(file: str | None, assignments: Sequence[str], environment: Mapping[str, str] | None = None) -> Settings:
-    """The settings of an optional YAML file, of variables over it, and of assignments over both. Raises `SettingsError` with every problem."""
+    """Read an optional YAML file, variables over it, and assignments over both. Raises `SettingsError` with every problem."""
     settings, problems = read(file, assignments, environment)
     problems.raise_if_any(SettingsError)
     return settings
 
 
 def read(file: str | None, assignments: Sequence[str], environment: Mapping[str, str] | None = None) -> tuple[Settings, Problems]:
-    """The settings without what is wrong in them, and the problems, which also know where each key is.
+    """Read the settings; returns the valid ones and the problems, which also know the place of each key.
 
-    Whether thresholds, objectives and alerts of a name exist is known only once the sources are loaded: who finds out adds to the problems.
+    Unknown thresholds, objectives and alerts are found when the sources are loaded (`balance.generate.collect`), and added to the problems.
     Raises `SettingsError` at once if the file cannot be read at all.
     """
     if not (file or assignments or any(name.startswith(PREFIX) for name in environment or ())):
         return Settings(), Problems()
-    from balance.config import tree  # loads yaml, half of the start of a command without settings
+    from balance.config import tree  # loads yaml, which commands without settings do not need
     from balance.config.walker import INVALID, Walker
 
     root = tree.compose(tree.read_text(file, "check the path given with --settings", SettingsError), file, SettingsError) if file else None
@@ -69,7 +69,7 @@ def read(file: str | None, assignments: Sequence[str], environment: Mapping[str,
 
 
 def settings_schema() -> dict[str, Any]:
-    """The settings file as JSON Schema 2020-12, for editors and other programs."""
+    """The JSON Schema (2020-12) of the settings file, for editors and other programs."""
     return schema.json_schema(SETTINGS, "Settings of balance-gen")
 
 
@@ -106,19 +106,19 @@ class _Share(Number):
         return float(value)
 
 
-def _kept(text: str) -> str:
+def _kept_label(text: str) -> str:
     if not is_name(text) or text in TARGET_LABELS:
         raise KindError(f"invalid label {text!r}", "write names of labels besides job and instance, for example [cluster, namespace]")
     return text
 
 
 def _one_job(values: Mapping[str, Any]) -> Iterator[Complaint]:
-    """A selector may choose the scrape job, if nothing else does."""
+    """A selector may choose the scrape job, but not contradict `job`."""
     job = values.get("job")
     for matcher in values.get("matchers", ()):
         if matcher.label == "job":
             if matcher.operator != "=" or (job or matcher.value) != matcher.value:
-                yield "selector", f'job{matcher.operator}"{matcher.value}" is not the one scrape job', "choose it with the key `job`"
+                yield "selector", f'job{matcher.operator}"{matcher.value}" does not select the one scrape job', "choose the job with the key `job`"
             job = job or matcher.value
 
 
@@ -182,7 +182,7 @@ _PROVISIONING = Section(ProvisioningSettings, (
     optional("datasource", TEXT, "The name of the data source."),
     optional("url", _URL, "Where Grafana reaches Prometheus, Thanos or Mimir."),
 ))  # fmt: skip
-_KEPT = Text(".+", "write names of labels", "label", words="label", quoted=True, check=_kept)
+_KEPT = Text(".+", "write names of labels", "label", words="label", quoted=True, check=_kept_label)
 SETTINGS = Section(_settings, (
     optional("job", TEXT, "The scrape job, on which rules, dashboards and the scrape configuration agree; by default the catalog's name."),
     optional("selector", _Matchers(), 'Matchers put into every selector beside the job: `cluster="eu",namespace=~"edge-.*"`.', attribute="matchers"),

@@ -1,4 +1,4 @@
-"""The page that lists every setting: keys and words from the tables that read them, values from the settings as they apply."""
+"""The page that lists every setting: keys and descriptions from the declarations, values from the current settings."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Whatever is no key, no threshold or alert of that name, of the wrong kind or out
 
 
 def page(bundle: Bundle, settings: Settings) -> str:
-    """Markdown: tables of the keys, the thresholds, the objectives and the alerts."""
+    """The page as Markdown: tables of the keys, the thresholds, the objectives and the alerts."""
     thresholds = (
         (
             f"`thresholds.{threshold.name}`",
@@ -45,7 +45,7 @@ def page(bundle: Bundle, settings: Settings) -> str:
     alerts = ((f"`alerts.{alert.name}`", alert.severity, duration(alert.wait), duration(alert.keep_firing)) for alert in bundle.alerts)
     return (
         _HEAD
-        + _table(("key", "value", "kind", "meaning"), _keys("", SETTINGS, _in_force(bundle, settings)))
+        + _table(("key", "value", "kind", "meaning"), _keys("", SETTINGS, _effective(bundle, settings)))
         + "\n## Thresholds\n\n"
         + _table(("key", "value", "unit and range", "reason"), thresholds)
         + "\n## Objectives\n\n"
@@ -55,8 +55,8 @@ def page(bundle: Bundle, settings: Settings) -> str:
     )
 
 
-def _in_force(bundle: Bundle, settings: Settings) -> Settings:
-    """The settings with the routes as they are declared where nothing else is chosen."""
+def _effective(bundle: Bundle, settings: Settings) -> Settings:
+    """The settings with the declared routes where nothing else is chosen."""
     if bundle.routing is None:
         return settings
     routing = apply_settings(bundle.routing, settings)
@@ -64,10 +64,10 @@ def _in_force(bundle: Bundle, settings: Settings) -> Settings:
     return replace(settings, alertmanager=replace(settings.alertmanager, group_by=routing.group_by, routes=routes))
 
 
-def _keys(prefix: str, section: Section, chosen: Any) -> Iterator[tuple[str, ...]]:
+def _keys(prefix: str, section: Section, values: Any) -> Iterator[tuple[str, ...]]:
     for field in section.fields:
         path, kind = f"{prefix}{field.key}", field.kind
-        value = chosen.get(field.name, {}) if isinstance(chosen, Mapping) else getattr(chosen, field.name)
+        value = values.get(field.name, {}) if isinstance(values, Mapping) else getattr(values, field.name)
         if isinstance(kind, Section) and not field.many:
             yield from _keys(f"{path}.", kind, value)
         elif isinstance(kind, Table) and isinstance(kind.values, Section):
@@ -77,7 +77,7 @@ def _keys(prefix: str, section: Section, chosen: Any) -> Iterator[tuple[str, ...
 
 
 def _kind(field: Field) -> str:
-    """What a key takes, in words."""
+    """The kind of value that a key takes, in words."""
     if isinstance(field.kind, Section):
         return f"list of {' and '.join(each.key for each in field.kind.fields)}"
     listed = f"list of {field.kind.words}s" if field.several else field.kind.words

@@ -1,4 +1,4 @@
-"""The output directory: compare it with what the code makes, and bring it up to date in one step."""
+"""The output directory: compare it with the artifacts, and bring it up to date in one step."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from typing import Literal
 from balance.errors import StoreError
 from balance.render.artifact import Artifact
 
-MARK = "GENERATED.md"
-MARK_TEXT = """# Made by balance-gen
+MARKER = "GENERATED.md"
+"""The file by which a directory of balance-gen is recognised."""
+MARKER_TEXT = """# Made by balance-gen
 
 Everything in this directory is made from the metric catalog, the dashboards and the rules, and is overwritten or removed by
 `balance-gen write`. To change it, change the sources and write again. `balance-gen check` tells whether it is up to date.
@@ -22,8 +23,8 @@ Everything in this directory is made from the metric catalog, the dashboards and
 
 
 @dataclass(frozen=True)
-class Change:
-    """How one file of the directory differs from what the code makes. `old` and `new` are texts, None where there is none."""
+class FileChange:
+    """A file that differs from its artifact. `old` is its text, `new` that of the artifact; None where there is none."""
 
     path: str
     old: str | None
@@ -31,44 +32,49 @@ class Change:
 
     @property
     def kind(self) -> Literal["missing", "changed", "orphaned"]:
-        """What is the matter with the file in the directory."""
+        """What is wrong with the file in the directory."""
         if self.old is None:
             return "missing"
         return "orphaned" if self.new is None else "changed"
 
     def diff(self) -> str:
-        """A unified diff from what is there to what the code makes."""
+        """A unified diff from the file to the artifact."""
         lines = unified_diff(
             (self.old or "").splitlines(keepends=True),
             (self.new or "").splitlines(keepends=True),
-            f"{self.path} (there)" if self.old is not None else "/dev/null",
-            f"{self.path} (made)" if self.new is not None else "/dev/null",
+            f"{self.path} (on disk)" if self.old is not None else "/dev/null",
+            f"{self.path} (generated)" if self.new is not None else "/dev/null",
         )
         return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines)
 
 
-def plan(directory: Path, artifacts: Iterable[Artifact]) -> list[Change]:
-    """What has to change for the directory to hold exactly the artifacts, sorted by path.
+def plan(directory: Path, artifacts: Iterable[Artifact]) -> list[FileChange]:
+    """The changes, sorted by path, after which the directory holds exactly the artifacts.
 
-    Raises `StoreError` if it is no directory, cannot be read, or holds files and was not made by balance-gen.
+    Raises `StoreError` if it is not a directory, cannot be read, or contains files but was not made by balance-gen.
     """
-    made = {artifact.path: artifact.text for artifact in (*artifacts, Artifact(MARK, MARK_TEXT))}
+    made = {artifact.path: artifact.text for artifact in (*artifacts, Artifact(MARKER, MARKER_TEXT))}
     there = dict(_files(directory))
-    changes = [Change(path, there.get(path), made.get(path)) for path in sorted(there.keys() | made.keys())]
+    changes = [FileChange(path, there.get(path), made.get(path)) for path in sorted(there.keys() | made.keys())]
     return [change for change in changes if change.old != change.new]
 
 
-def apply(directory: Path, changes: Iterable[Change]) -> None:
-    """Carry out the changes: all new files are written beside their places first, then renamed, then orphans are removed.
+def write(directory: Path, artifacts: Iterable[Artifact]) -> None:
+    """Write the artifacts into the directory, and leave its other files alone. Raises `StoreError` as `apply` does."""
+    apply(directory, (FileChange(artifact.path, None, artifact.text) for artifact in artifacts))
 
-    Raises `StoreError` if something cannot be written. Nothing has been changed then, unless a rename fails between two others:
-    what can be known beforehand is checked first.
+
+def apply(directory: Path, changes: Iterable[FileChange]) -> None:
+    """Write all new files under temporary names, rename them, then remove orphans.
+
+    Raises `StoreError` if a file cannot be written. Nothing has changed then, unless a rename failed after others succeeded:
+    everything that can be checked is checked first.
     """
     changes = list(changes)
     for change in changes:
         path = directory / change.path
         if path.is_dir() and not path.is_symlink():
-            raise StoreError("is a directory where a file must be", where=str(path), cure="remove it")
+            raise StoreError("is a directory, but must be a file", where=str(path), cure="remove it")
         if change.new is None and not os.access(path.parent, os.W_OK):
             raise StoreError("cannot be removed", where=str(path), cure="check the permissions of its directory")
     staged: list[tuple[str, Path]] = []
@@ -92,11 +98,11 @@ def apply(directory: Path, changes: Iterable[Change]) -> None:
 
 
 def _files(directory: Path) -> Iterator[tuple[str, str]]:
-    """Path and text of every file that is there, those of hidden files and directories (``.git``) excepted: they are not ours."""
+    """Path and text of every file, except hidden ones and those in hidden directories such as ``.git``."""
     try:
         directory.stat()
         if any(directory.iterdir()) and not _marked(directory):
-            raise StoreError(f"holds files and no {MARK} of balance-gen's", where=str(directory), cure="name an empty or new directory with --out")
+            raise StoreError(f"contains files but no {MARKER} of balance-gen", where=str(directory), cure="name an empty or new directory with --out")
         for path in sorted(directory.rglob("*")):
             name = path.relative_to(directory)
             if any(part.startswith(".") for part in name.parts):
@@ -108,14 +114,14 @@ def _files(directory: Path) -> Iterator[tuple[str, str]]:
     except FileNotFoundError:
         return
     except NotADirectoryError:
-        raise StoreError("is no directory", where=str(directory), cure="name a directory with --out") from None
+        raise StoreError("is not a directory", where=str(directory), cure="name a directory with --out") from None
     except OSError as error:
         raise StoreError(f"cannot be read: {error.strerror}", where=str(error.filename), cure="check the path and its permissions") from None
 
 
 def _marked(directory: Path) -> bool:
-    mark = directory / MARK
-    return mark.is_file() and mark.read_bytes().startswith(MARK_TEXT.partition("\n")[0].encode())
+    marker = directory / MARKER
+    return marker.is_file() and marker.read_bytes().startswith(MARKER_TEXT.partition("\n")[0].encode())
 
 
 def _stage(target: Path, text: str) -> str:

@@ -1,4 +1,4 @@
-"""Alerts as trials for a backtest: their rules as generated, their measured side, and the bounds that a threshold may have."""
+"""Alerts as trials for a backtest: the generated rule, the measured expression, and the possible values of the threshold."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from balance.render import rules
 
 
 def trials(bundle: Bundle, settings: Settings, names: list[str]) -> list[Trial]:
-    """A trial for each of the named alerts, or for all. Raises `BalanceError` for an unknown name."""
+    """A trial for each of the named alerts, or for all if `names` is empty. Raises `BalanceError` for an unknown name."""
     alerts = {alert.name: alert for alert in bundle.alerts}
     for name in names:
         if name not in alerts:

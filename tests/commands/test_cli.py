@@ -8,12 +8,13 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import jsonschema
 import pytest
 import yaml
 
 from balance.commands.cli import main
 from balance.generate import collect
-from balance.generate.store import MARK
+from balance.generate.store import MARKER
 from balance.monitoring.settings import Settings
 
 
@@ -125,9 +126,12 @@ def contents(directory: Path) -> dict[str, bytes]:
         ),
         (["alerts", "--set", 'selector=backend="a"'], "selector: 'backend' is a label of balance_"),
         (["alerts", "--set", 'selector=le="1"'], "selector: 'le' is a label of balance_"),
-        (["alerts", "--set", 'selector=job=~"edge.*"'], 'selector: job=~"edge.*" is not the one scrape job (choose it with the key `job`)'),
-        (["alerts", "--set", 'selector=job="edge"', "--set", "job=core"], 'selector: job="edge" is not the one scrape job'),
-        (["alerts", "--set", 'selector=job="edge",job="core"'], 'selector: job="core" is not the one scrape job'),
+        (
+            ["alerts", "--set", 'selector=job=~"edge.*"'],
+            'selector: job=~"edge.*" does not select the one scrape job (choose the job with the key `job`)',
+        ),
+        (["alerts", "--set", 'selector=job="edge"', "--set", "job=core"], 'selector: job="edge" does not select the one scrape job'),
+        (["alerts", "--set", 'selector=job="edge",job="core"'], 'selector: job="core" does not select the one scrape job'),
         (["rules", "--set", "ruler=cortex"], "--set: ruler: invalid value 'cortex' (choices: mimir, prometheus, thanos, vmalert, vmalert-1.79)"),
         (["rules", "--ruler", "cortex"], "argument --ruler: invalid choice: 'cortex'"),
         (["kubernetes"], "kubernetes makes 11 files (give a directory: --out DIR)"),
@@ -157,7 +161,7 @@ def contents(directory: Path) -> dict[str, bytes]:
         (["explain", "window"], "no check 'window' (did you mean 'window-sparse'?"),
         (["mixin"], "mixin makes 8 files (give a directory: --out DIR)"),
         (["check", "--out", "x" * 300], "cannot be read: File name too long"),
-        (["write", "--out", "/dev/null"], "/dev/null: is no directory"),
+        (["write", "--out", "/dev/null"], "/dev/null: is not a directory"),
         (["write", "--out", "/proc/nope"], "/proc/nope: cannot be written"),
     ],
 )
@@ -299,6 +303,15 @@ def test_explain_says_what_a_check_is_about(capsys: pytest.CaptureFixture[str]) 
     assert "window-sparse\twarning\t" in capsys.readouterr().out
 
 
+def test_schema_accepts_settings_and_needs_no_source(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [])
+    assert main(["schema"]) == 0
+    schema = json.loads(capsys.readouterr().out)
+    jsonschema.validate({"job": "edge", "thresholds": {"error_ratio": 0.02}, "alerts": {"BalanceDown": {"for": "5m"}}}, schema)
+    with pytest.raises(jsonschema.ValidationError, match="treshold"):
+        jsonschema.validate({"treshold": {}}, schema)
+
+
 def test_dashboards_are_listed_by_name(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["dashboards", "--list"]) == 0
     assert capsys.readouterr().out == "balance\tBalance\nbackend\tBalance / Backends\nslo\tBalance / Objectives\nworkers\tBalance / Workers\n"
@@ -331,7 +344,7 @@ def test_check_tells_missing_changed_and_orphaned_files_and_the_command_that_men
     printed = capsys.readouterr()
     told = printed.err.splitlines()
     assert told[:3] == ["missing: out/catalog.json", "orphaned: out/more/stray.txt", "changed: out/prometheus/rules/alerts.yaml"]
-    assert told[3] == "mend with: balance-gen write --out out --set job=edge"
+    assert told[3] == "fix with: balance-gen write --out out --set job=edge"
     assert "-stray" in printed.out
     lines = [line.partition(" and ")[0] for line in printed.out.splitlines() if line.startswith(("-    expr", "+    expr"))]
     assert [line[-6:] for line in lines] == [" > 0.5", "> 0.05"]
@@ -351,12 +364,12 @@ def test_check_of_a_directory_that_is_not_there_reports_everything_as_missing(ca
 def test_write_never_touches_a_directory_that_it_did_not_make(capsys: pytest.CaptureFixture[str]) -> None:
     Path("precious.txt").write_text("precious")
     assert main(["write", "--out", "."]) == 2
-    assert f"holds files and no {MARK}" in capsys.readouterr().err
+    assert f"contains files but no {MARKER}" in capsys.readouterr().err
     assert [path.name for path in Path().iterdir()] == ["precious.txt"]
 
 
 def test_a_mark_of_somebody_else_does_not_open_a_directory() -> None:
-    Path(MARK).write_text("# My notes\n")
+    Path(MARKER).write_text("# My notes\n")
     Path("precious.txt").write_text("precious")
     assert main(["write", "--out", "."]) == 2
     assert Path("precious.txt").read_text() == "precious"

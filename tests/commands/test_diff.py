@@ -14,7 +14,7 @@ import yaml
 
 from balance.commands.cli import main
 from balance.generate.changes import LEVELS, compare
-from balance.generate.semantic import read
+from balance.generate.semantic import extract
 
 Files = dict[str, str]
 CATALOG = "catalog.json"
@@ -31,7 +31,7 @@ def generated(repository: Path) -> Files:
 
 
 def told(old: Files, new: Files) -> list[str]:
-    return [f"{change}: {change.level}" for change in compare(read(old), read(new))]
+    return [f"{change}: {change.level}" for change in compare(extract(old), extract(new))]
 
 
 def edited(files: Files, path: str, edit: Callable[[Any], object]) -> Files:
@@ -57,13 +57,13 @@ METRICS: list[tuple[Callable[[Any], object], list[str]]] = [
     (lambda d: label(d, "method", REQUESTS)["values"].append("BREW"), [f"metric {REQUESTS}: label 'method' can also be BREW: harmless"]),
     (
         lambda d: metric(d, REQUESTS)["labels"].append({"name": "zone", "bound": 3}),
-        [f"metric {REQUESTS}: has a new label 'zone': what does not aggregate shows more series: notable"],
+        [f"metric {REQUESTS}: has a new label 'zone': queries without aggregation return more series: notable"],
     ),
     (lambda d: metric(d, REQUESTS).update(kind="gauge"), [f"metric {REQUESTS}: type counter to gauge: breaking"]),
     (lambda d: metric(d, DURATION).update(unit="bytes"), [f"metric {DURATION}: unit seconds to bytes: breaking"]),
     (lambda d: metric(d, DURATION)["buckets"].remove(1), [f"metric {DURATION}: lost the bucket bounds 1: breaking"]),
     (lambda d: metric(d, REQUESTS).update(help="Requests."), [f"metric {REQUESTS}: help reworded: harmless"]),
-    (lambda d: metric(d, REQUESTS).update(merge="max"), [f"metric {REQUESTS}: merge of workers sum to max: notable"]),
+    (lambda d: metric(d, REQUESTS).update(merge="max"), [f"metric {REQUESTS}: merge across workers sum to max: notable"]),
     (lambda d: metric(d, REQUESTS).update(stability="experimental"), [f"metric {REQUESTS}: stability stable to experimental: breaking"]),
     (lambda d: d["metrics"].remove(metric(d, REQUESTS)), [f"metric {REQUESTS}: is removed: breaking"]),
     (
@@ -100,10 +100,10 @@ RULES: list[tuple[str, str, str, list[str]]] = [
     (ALERTS, '~"5..",job="balance"}[5m]', '~"5..",job="balance"}[10m]', [f"alert {ERRORS}: window 5m to 10m: notable"]),
     (ALERTS, 'status=~"5.."', 'status=~"50."', [f'alert {ERRORS}: matched value "5.." to "50.": notable']),
     (ALERTS, 'total{status=~"5.."', 'errors{status=~"5.."', [
-        f"alert {ERRORS}: asks for something else (with balance_http_requests_errors): notable",
+        f"alert {ERRORS}: expression changed (with balance_http_requests_errors): notable",
     ]),
     (ALERTS, "balance_active_connections", "balance_open_connections", [
-        "alert BalanceHighConnections: asks for something else (without balance_active_connections, with balance_open_connections): notable",
+        "alert BalanceHighConnections: expression changed (without balance_active_connections, with balance_open_connections): notable",
     ]),
     (ALERTS, "    for: 1m\n    labels:\n      severity: critical", "    for: 2m\n    labels:\n      severity: warning", [
         "alert BalanceDown: severity critical to warning: notable", "alert BalanceDown: for 1m to 2m: notable",
@@ -118,11 +118,11 @@ RULES: list[tuple[str, str, str, list[str]]] = [
     (BOARD, '"title": "Request Rate"', '"title": "Rates"', [
         "panel Balance / Request Rate: is now called Balance / Rates: notable", "panel Balance / Rates: is new: harmless",
     ]),
-    (BOARD, "sum by (method, status)", "sum by (method)", ["panel Balance / Request Rate: query: asks for something else (without status): notable"]),
+    (BOARD, "sum by (method, status)", "sum by (method)", ["panel Balance / Request Rate: query: expression changed (without status): notable"]),
     (BOARD, '"uid": "balance"', '"uid": "lb"', ["dashboard balance: is now called lb: breaking", "dashboard lb: is new: harmless"]),
     (ROUTES, 'severity="critical"\n    receiver: page', 'severity="critical"\n    receiver: inform', ['route severity="critical": receiver page to inform: notable']),
     (ROUTES, "repeat_interval: 1h", "repeat_interval: 2h", ['route severity="critical": repeat_interval 1h to 2h: notable']),
-    (ROUTES, "    channel: '#alerts'", "    channel: '#noise'", ["receiver page: slack is set up otherwise: notable"]),
+    (ROUTES, "    channel: '#alerts'", "    channel: '#noise'", ["receiver page: configuration of slack changed: notable"]),
 ]  # fmt: skip
 
 
@@ -137,12 +137,12 @@ def test_a_route_that_is_muted_at_times_and_other_times_are_told(generated: File
     muted = edited(generated, ROUTES, lambda d: (d["route"]["routes"][1].update(mute_time_intervals=["night"]), d.update(time_intervals=[night])))
     assert told(generated, muted) == ['route severity="warning": mute times none to night: notable', "mute time night: is new: harmless"]
     later = edited(muted, ROUTES, lambda d: d["time_intervals"][0]["time_intervals"][0]["times"][0].update(start_time="23:00"))
-    assert told(muted, later) == ["mute time night: is at other times: notable"]
+    assert told(muted, later) == ["mute time night: times changed: notable"]
 
 
 def test_a_lost_channel_of_a_receiver_is_breaking(generated: Files) -> None:
     without = edited(generated, ROUTES, lambda document: document["receivers"][1].pop("slack_configs"))
-    assert told(generated, without) == ["receiver inform: is told by slack no longer: breaking"]
+    assert told(generated, without) == ["receiver inform: no longer notifies by slack: breaking"]
 
 
 def test_an_inhibition_tells_which_alerts_it_silences_no_longer(generated: Files) -> None:
@@ -150,7 +150,7 @@ def test_an_inhibition_tells_which_alerts_it_silences_no_longer(generated: Files
         generated, {**generated, ROUTES: generated[ROUTES].replace("BalanceAllBackendsDown|BalanceBackendDown|", "BalanceAllBackendsDown|", 1)}
     )
     assert found == [
-        'inhibition by alertname="BalanceDown", synthetic="" (equal: job, instance): silences no longer BalanceBackendDown: notable',
+        'inhibition by alertname="BalanceDown", synthetic="" (equal: job, instance): no longer silences BalanceBackendDown: notable',
     ]  # fmt: skip
 
 
@@ -162,7 +162,7 @@ def test_what_breaks_an_experimental_metric_is_notable_only(generated: Files) ->
 
 @pytest.mark.parametrize(
     ("version", "words"),
-    [("2", f"metric {REQUESTS}: is removed in version 2, and was promised until 2: breaking"), ("2.1", f"metric {REQUESTS}: is removed, as was announced in version 1: harmless")],
+    [("2", f"metric {REQUESTS}: is removed in version 2, but was announced to stay until 2: breaking"), ("2.1", f"metric {REQUESTS}: is removed, as announced in version 1: harmless")],
 )  # fmt: skip
 def test_a_promised_name_may_go_after_the_version_that_was_announced(generated: Files, version: str, words: str) -> None:
     promise = {"name": "balance_requests_total", "renamed_from": REQUESTS, "deprecated_since": "1", "remove_after": "2"}
@@ -190,7 +190,7 @@ PANELS = {
 def test_files_that_people_wrote_by_hand_are_compared() -> None:
     assert told({"a.yaml": TWICE}, {"a.yaml": TWICE.replace("95", "98")}) == ["alert Full (2): threshold 95 to 98: notable"]
     board = json.dumps(PANELS)
-    assert told({"a.json": board}, {"a.json": board.replace("== 0", "== 1")}) == ["panel Own / without a title: query: threshold 0 to 1: notable"]
+    assert told({"a.json": board}, {"a.json": board.replace("== 0", "== 1")}) == ["panel Own / untitled: query: threshold 0 to 1: notable"]
 
 
 def test_nothing_has_changed_between_two_equal_sides(generated: Files) -> None:
@@ -289,15 +289,15 @@ def test_revisions_of_git_are_compared(revisions: Path, sides: tuple[str, str], 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["nowhere", "one"], "nowhere: is no file, no directory and no git revision here (give two directories"),
-        (["--", "--output=x", "one"], "--output=x: is no file, no directory and no git revision here"),
-        (["one", "two:elsewhere"], "two:elsewhere: has no elsewhere (say where it is: REVISION:PATH, or --out DIR)"),
-        (["one", "two", "--out", "made"], "one: has no made (say where it is"),
-        (["one", "empty"], "empty: holds no catalog, rules, dashboard or Alertmanager configuration"),
-        (["one", "catalog.json"], "one, catalog.json: have nothing in common that could be compared"),
-        (["one", "broken.json"], "broken.json: is no JSON: "),
-        (["one", "broken.yaml"], "broken.yaml: is no YAML: "),
-        (["one", "odd.yaml"], "odd.yaml: is not what it seems to be (give a rule file"),
+        (["nowhere", "one"], "nowhere: no such file, directory or git revision (give two directories"),
+        (["--", "--output=x", "one"], "--output=x: no such file, directory or git revision"),
+        (["one", "two:elsewhere"], "two:elsewhere: does not contain elsewhere (give its path: REVISION:PATH, or --out DIR)"),
+        (["one", "two", "--out", "made"], "one: does not contain made (give its path"),
+        (["one", "empty"], "empty: contains no catalog, rules, dashboard or Alertmanager configuration"),
+        (["one", "catalog.json"], "one, catalog.json: nothing in common to compare"),
+        (["one", "broken.json"], "broken.json: invalid JSON: "),
+        (["one", "broken.yaml"], "broken.yaml: invalid YAML: "),
+        (["one", "odd.yaml"], "odd.yaml: unexpected structure of a rule file (give a valid rule file"),
     ],
 )
 def test_what_cannot_be_compared_ends_in_one_line(
@@ -325,6 +325,6 @@ def test_two_sides_need_no_source(revisions: Path, capsys: pytest.CaptureFixture
 
 def test_the_graver_comes_first(generated: Files) -> None:
     changed = edited(edited(generated, CATALOG, lambda d: metric(d, REQUESTS)["labels"].pop(0)), BOARD, lambda d: d.update(title="B"))
-    levels = [change.level for change in compare(read(generated), read(changed))]
+    levels = [change.level for change in compare(extract(generated), extract(changed))]
     assert levels == sorted(levels, key=LEVELS.index)
     assert set(levels) == {"breaking", "notable", "harmless"}

@@ -161,7 +161,7 @@ def test_a_test_goes_through_the_real_channel_marked_and_is_taken_back(
     assert words.splitlines()[-1] == "resolved"
     eventually("the end is told", lambda: [labels for _path, labels in told.inbox.alerts("resolved") if labels.get("synthetic")])
     texts = [json.dumps(post) for post in told.posts("/slack")]
-    assert any("TEST: *critical, firing*: TEST of the way that BalanceDown takes" in text for text in texts)
+    assert any("TEST: *critical, firing*: TEST of the notifications of BalanceDown" in text for text in texts)
     assert not Alertmanager(told.url).find({"alertname": "BalanceDown", "synthetic": "true"})
 
 
@@ -177,7 +177,7 @@ def test_a_test_silences_no_real_alert_and_shows_when_it_is_held_back(told: Offi
     eventually("the real one silences", lambda: (server.find(labels) or {"status": {"inhibitedBy": []}})["status"]["inhibitedBy"])
     code, words = run(told, capsys, "BalanceBackendDown", "--alertmanager", told.url)
     assert code == 1
-    assert "HELD BACK by alert " in words
+    assert "SUPPRESSED by alert " in words
 
 
 def test_a_channel_that_does_not_work_is_told(told: Office, capsys: pytest.CaptureFixture[str]) -> None:
@@ -198,7 +198,7 @@ def test_a_channel_that_does_not_work_is_told(told: Office, capsys: pytest.Captu
             f"alertmanager.receivers.inform={{slack: off, email: off, webhook: {{url: '{told.inbox.url}/inform'}}}}",
         )  # fmt: skip
         assert code == 1
-        assert "FAILED: 1 of 1 attempts by webhook; Alertmanager's log says why" in words
+        assert "FAILED: 1 of 1 attempts by webhook; see the log of Alertmanager" in words
     finally:
         told.inbox.status = 200
 

@@ -277,8 +277,8 @@ def test_answers_in_another_shape_are_findings(chain: Chain, capsys: pytest.Capt
     [
         (["--prometheus", "ftp://x"], "ftp://x: is no address of a Prometheus (write it like http://127.0.0.1:9090)"),
         (["--grafana", "http://"], "is no address of a Grafana"),
-        (["--grafana-token-file", "nowhere"], "nowhere: cannot be read: No such file or directory (name the file that holds Grafana's token)"),
-        (["--grafana-token-file", "words"], "words: holds no token (it is one word, as Grafana shows it once)"),
+        (["--grafana-token-file", "nowhere"], "nowhere: cannot be read: No such file or directory (give the file that holds the token for Grafana)"),
+        (["--grafana-token-file", "words"], "words: invalid token (must be a single word, as Grafana shows it once)"),
         (["--format", "xml"], "invalid choice: 'xml'"),
     ],
 )

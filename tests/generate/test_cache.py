@@ -146,7 +146,7 @@ def a_file(kept: Path) -> None:
 def stale(kept: Path) -> None:
     """What other code has made of the same alerts."""
     shutil.rmtree(kept)
-    make = Cache(kept / "balance", "other code").remembered(lambda _: ["stale\n"])
+    make = Cache(kept / "balance", "other code").cached(lambda _: ["stale\n"])
     assert {text for tested in alerts() for text in make(tested)} == {"stale\n"}
 
 
@@ -177,7 +177,7 @@ def test_a_text_from_the_cache_is_still_compared(written: Written, tmp_path: Pat
     assert code
     (tested,) = (tested for tested in alerts() if tested.alert.name == "BalanceDown")
     shutil.rmtree(tmp_path / "cache")
-    assert Cache(tmp_path / "cache" / "balance", code).remembered(lambda _: ["forged\n"])(tested) == ["forged\n"]
+    assert Cache(tmp_path / "cache" / "balance", code).cached(lambda _: ["forged\n"])(tested) == ["forged\n"]
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     assert main(CHECK) == 1
@@ -207,7 +207,7 @@ def test_other_processes_find_what_one_has_kept(written: Written, tmp_path: Path
 def test_place_of_the_cache(variables: dict[str, str], used: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in variables.items():
         monkeypatch.setenv(name, value.format(tmp=tmp_path))
-    assert cache.remembered(lambda _: ["made"])("thing") == ["made"]
+    assert cache.cached(lambda _: ["made"])("thing") == ["made"]
     assert [path.parent.relative_to(tmp_path).as_posix() for path in entries(tmp_path)] == ([used] if used else [])
 
 
@@ -306,7 +306,7 @@ def test_what_cannot_be_seen_into_is_not_kept(tmp_path: Path) -> None:
 
     derived = Derived("a", "A.", Unit.of("things"))
     making = Making()
-    make = Cache(tmp_path, "code").remembered(making)
+    make = Cache(tmp_path, "code").cached(making)
     for thing in (object(), len, derived, (derived,)):
         assert make(thing) == make(thing)
     assert len(making.asked) == 8
@@ -319,7 +319,7 @@ def test_what_cannot_be_seen_into_is_not_kept(tmp_path: Path) -> None:
 def test_what_was_made_is_not_made_again(tmp_path: Path) -> None:
     making = Making()
     for _ in range(2):
-        make = Cache(tmp_path / "new" / "balance", "code").remembered(making)
+        make = Cache(tmp_path / "new" / "balance", "code").cached(making)
         assert [make(thing) for thing in ("a", "b")] == [["a ä\r\n"], ["b ä\r\n"]]
     assert making.asked == ["a", "b"]
 
@@ -329,19 +329,19 @@ def test_what_fails_is_not_kept(tmp_path: Path) -> None:
         raise RenderError("no series")
 
     with pytest.raises(RenderError, match="no series"):
-        Cache(tmp_path, "code").remembered(fail)("a")
-    assert Cache(tmp_path, "code").remembered(lambda _: ["made"])("a") == ["made"]
+        Cache(tmp_path, "code").cached(fail)("a")
+    assert Cache(tmp_path, "code").cached(lambda _: ["made"])("a") == ["made"]
 
 
 def test_size_is_bounded(tmp_path: Path) -> None:
     """Of many runs, the entries of the latest stay."""
     for run in range(50):
-        make = Cache(tmp_path, "code", limit=20_000).remembered(lambda _: ["x" * 1000])
+        make = Cache(tmp_path, "code", limit=20_000).cached(lambda _: ["x" * 1000])
         for thing in range(3):
             make((run, thing))
         assert sum(path.stat().st_size for path in entries(tmp_path)) <= 20_000
     making = Making()
-    Cache(tmp_path, "code").remembered(making)((49, 2))
+    Cache(tmp_path, "code").cached(making)((49, 2))
     assert not making.asked
 
 
@@ -349,7 +349,7 @@ def test_many_write_at_once(tmp_path: Path) -> None:
     """Whoever reads sees a whole entry or none, and nothing is left beside them."""
 
     def work(number: int) -> bool:
-        make = Cache(tmp_path, "code", limit=100_000).remembered(lambda thing: [str(thing) * 10_000])
+        make = Cache(tmp_path, "code", limit=100_000).cached(lambda thing: [str(thing) * 10_000])
         return all(make(thing % 5) == [str(thing % 5) * 10_000] for thing in range(number, number + 100))
 
     with ThreadPoolExecutor(8) as pool:

@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 from balance.commands import cli
-from balance.generate import build
-from balance.generate import promtool as prove
+from balance.generate import build, promtool
 from balance.monitoring.bundle import Bundle
 from balance.monitoring.settings import AlertSettings, PrometheusSettings, Settings
 from balance.promql.selectors import Matcher
@@ -48,32 +47,34 @@ def test_the_report_for_programs_has_a_summary(bundle: Bundle, capsys: pytest.Ca
 
 def test_a_fault_is_a_finding_and_exit_1(made: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     alerts = "prometheus/rules/alerts.yaml"
-    proof = prove.judge({**made, alerts: made[alerts].replace("> 536870912", "> 536870913000")}.items(), ["BalanceHighMemoryUsage", "BalanceDown"])
-    assert [(finding.check, finding.subject) for finding in proof.all_findings] == [("test-failed", "BalanceHighMemoryUsage")]
-    assert "alertname: BalanceHighMemoryUsage, time: " in proof.all_findings[0].problem
-    monkeypatch.setattr(prove, "prove", lambda bundle, settings: proof)
+    report = promtool.check_files(
+        {**made, alerts: made[alerts].replace("> 536870912", "> 536870913000")}.items(), ["BalanceHighMemoryUsage", "BalanceDown"]
+    )
+    assert [(finding.check, finding.subject) for finding in report.all_findings] == [("test-failed", "BalanceHighMemoryUsage")]
+    assert "alertname: BalanceHighMemoryUsage, time: " in report.all_findings[0].problem
+    monkeypatch.setattr(promtool, "check_bundle", lambda bundle, settings: report)
     assert cli.main(["test"]) == 1
     assert "FAILED\tBalanceHighMemoryUsage\t" in capsys.readouterr().out
 
 
 def test_an_alert_that_no_rule_file_has_is_no_success(made: dict[str, str]) -> None:
     alerts = "prometheus/rules/alerts.yaml"
-    proof = prove.judge({**made, alerts: made[alerts].replace("alert: BalanceDown", "alert: BalanceDawn")}.items(), ["BalanceDown"])
-    assert {finding.check for finding in proof.all_findings} == {"test-unknown-alert", "test-failed"}
+    report = promtool.check_files({**made, alerts: made[alerts].replace("alert: BalanceDown", "alert: BalanceDawn")}.items(), ["BalanceDown"])
+    assert {finding.check for finding in report.all_findings} == {"test-unknown-alert", "test-failed"}
 
 
 def test_a_test_in_which_nothing_fires_is_no_success(made: dict[str, str]) -> None:
     path = "prometheus/tests/BalanceDown.yaml"
     empty = re.sub(r"    exp_alerts:\n(    - .*\n|      .*\n)+", "    exp_alerts: []\n", made[path])
-    proof = prove.judge({**made, path: empty}.items(), ["BalanceDown"])
-    assert {finding.check for finding in proof.all_findings} == {"test-vacuous", "test-failed"}
-    assert proof.tested == 0
+    report = promtool.check_files({**made, path: empty}.items(), ["BalanceDown"])
+    assert {finding.check for finding in report.all_findings} == {"test-vacuous", "test-failed"}
+    assert report.tested == 0
 
 
 def test_a_test_of_another_name_is_no_success(made: dict[str, str]) -> None:
     path = "prometheus/tests/BalanceDown.yaml"
-    proof = prove.judge({**made, path: made[path].replace("alertname: BalanceDown\n", "alertname: BalanceDawn\n")}.items(), ["BalanceDown"])
-    assert "test-unknown-alert" in {finding.check for finding in proof.all_findings}
+    report = promtool.check_files({**made, path: made[path].replace("alertname: BalanceDown\n", "alertname: BalanceDawn\n")}.items(), ["BalanceDown"])
+    assert "test-unknown-alert" in {finding.check for finding in report.all_findings}
 
 
 @pytest.mark.parametrize(
@@ -84,13 +85,13 @@ def test_a_test_of_another_name_is_no_success(made: dict[str, str]) -> None:
     ],
 )
 def test_what_promtool_refuses_is_a_finding(path: str, old: str, new: str, check: str, made: dict[str, str]) -> None:
-    assert check in {finding.check for finding in prove.judge({**made, path: made[path].replace(old, new)}.items(), []).findings}
+    assert check in {finding.check for finding in promtool.check_files({**made, path: made[path].replace(old, new)}.items(), []).findings}
 
 
 @pytest.mark.parametrize("settings", [{"alertmanagers": ()}, {"rule_files": ("/nowhere/*.yaml", "/nowhere/a.yaml")}])
 def test_promtool_accepts_a_configuration_of_another_machine(settings: dict[str, tuple[str, ...]], bundle: Bundle, made: dict[str, str]) -> None:
     (artifact,) = build.prometheus(bundle, replace(SETTINGS, prometheus=PrometheusSettings(**settings)))  # type: ignore[arg-type]
-    assert prove.judge({**made, artifact.path: artifact.text}.items(), []).findings == ()
+    assert promtool.check_files({**made, artifact.path: artifact.text}.items(), []).findings == ()
 
 
 @pytest.mark.parametrize(
@@ -105,7 +106,7 @@ def test_settings_that_prometheus_refuses_are_a_finding(
     settings: dict[str, tuple[str, ...]], message: str, bundle: Bundle, made: dict[str, str]
 ) -> None:
     (artifact,) = build.prometheus(bundle, replace(SETTINGS, prometheus=PrometheusSettings(**settings)))  # type: ignore[arg-type]
-    (finding,) = prove.judge({**made, artifact.path: artifact.text}.items(), []).findings
+    (finding,) = promtool.check_files({**made, artifact.path: artifact.text}.items(), []).findings
     assert finding.check == "promtool-config"
     assert message in finding.problem
 
@@ -143,6 +144,6 @@ def test_the_tests_follow_the_settings(settings: Settings) -> None:
     from balance.generate import collect
 
     bundle, settings = collect.collect(settings)
-    proof = prove.prove(bundle, settings)
-    assert proof.all_findings == ()
-    assert proof.tested == len(bundle.alerts)
+    report = promtool.check_bundle(bundle, settings)
+    assert report.all_findings == ()
+    assert report.tested == len(bundle.alerts)

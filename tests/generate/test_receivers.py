@@ -41,7 +41,7 @@ def in_an_empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_secret_is_refused_with_the_cure_and_not_repeated(key: str, secret: str, capsys: pytest.CaptureFixture[str]) -> None:
     words = told(capsys, f"receivers.page.{key}={secret}")
     assert f"alertmanager.receivers.page.{key}: " in words
-    assert "secret, and generated files hold none (write it into a file that only Alertmanager can read" in words
+    assert "secret, which must not be in generated files (write it into a file that only Alertmanager can read" in words
     assert secret not in words
 
 
@@ -53,8 +53,8 @@ def test_a_secret_is_refused_with_the_cure_and_not_repeated(key: str, secret: st
             "refers to the environment, which Alertmanager does not expand (write the value into a file",
         ),
         ("receivers.page.email.to=$ONCALL@example.com", "refers to the environment"),
-        ("receivers.page.webhook.url=http://user:pass@hook.test/", "holds a secret, and generated files hold none"),
-        ("receivers.page.webhook.url=http://hook.test/?token=abc", "holds a secret, and generated files hold none"),
+        ("receivers.page.webhook.url=http://user:pass@hook.test/", "contains a secret, which must not be in generated files"),
+        ("receivers.page.webhook.url=http://hook.test/?token=abc", "contains a secret, which must not be in generated files"),
         (
             "receivers.page.webhook.url=hook.test",
             "--set: alertmanager.receivers.page.webhook.url: invalid URL (write it like http://host:port/path or https://host/path)",

@@ -187,7 +187,7 @@ def test_the_commands_take_what_adopt_prints_at_once_in_an_empty_directory(tmp_p
     (tmp_path / "metrics.txt").write_text(SHOP + "# TYPE s summary\ns_sum 1\n")
     printed = command("adopt", "metrics.txt")
     (tmp_path / "adopted_shop.py").write_text(printed.stdout)
-    assert printed.stderr.endswith("6 families adopted, 1 left alone\n")
+    assert printed.stderr.endswith("6 families adopted, 1 skipped\n")
     source = ["--source", "adopted_shop:bundle"]
     command("lint", *source)
     command("verify", "metrics.txt", *source)

@@ -245,7 +245,7 @@ def test_a_query_that_the_server_refuses_is_told_with_its_words(server: str) -> 
         (["BalanceNope"], "no alert 'BalanceNope'"),
         (["--since", "ever"], "--since: invalid duration 'ever'"),
         (["--step", "0s"], "--step: invalid duration '0s'"),
-        (["--until", "noon"], "--until: 'noon' is no time"),
+        (["--until", "noon"], "--until: invalid time 'noon'"),
     ],
 )
 def test_wrong_use_is_one_clear_line(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:

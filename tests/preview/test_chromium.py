@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from balance.generate import collect
-from balance.generate.pages import made_up, pages
+from balance.generate.pages import pages, synthetic_pages
 from balance.monitoring.bundle import Bundle
 from balance.monitoring.settings import Settings
 from tests.preview.chromium import Browser
@@ -57,7 +57,7 @@ return {panels: boxes.length, width: innerWidth, faults};
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The pages in a directory."""
     directory = tmp_path_factory.mktemp("pages")
-    for page in pages(made_up(*collect.collect(Settings()))):
+    for page in pages(synthetic_pages(*collect.collect(Settings()))):
         (directory / page.path).write_text(page.text, encoding="utf-8")
     return directory
 

@@ -17,7 +17,7 @@ import pytest
 
 from balance.catalog.model import RATIO, Threshold
 from balance.generate import collect
-from balance.generate.pages import made_up, pages
+from balance.generate.pages import pages, synthetic_pages
 from balance.lb.catalog import metrics as m
 from balance.monitoring.bundle import Bundle
 from balance.monitoring.dashboards import Panel, PanelKind, Query, Row, State
@@ -36,7 +36,7 @@ EMPTY_WHEN_WELL = {"BalanceMetricsMissing"}
 
 @pytest.fixture(scope="module")
 def stage() -> PageContext:
-    return made_up(*collect.collect(Settings(runbook_base="https://runbooks.example/balance")))
+    return synthetic_pages(*collect.collect(Settings(runbook_base="https://runbooks.example/balance")))
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from balance.generate.preview_server import Pages, address
+from balance.generate.preview_server import Pages, listen_address
 from tests.e2e.conftest import eventually, fetch, free_port, running
 from tests.preview.chromium import Browser
 
@@ -124,9 +124,12 @@ def test_unreachable_server_is_one_line(tmp_path: Path) -> None:
         ((), "give --out DIR or --serve"),
         (("--out", "pages", "--serve"), "give --out DIR or --serve"),
         (("--out", "pages", "--since", "1h"), "give --prometheus URL as well"),
-        (("--serve", "example"), "write PORT or HOST:PORT"),
-        (("--serve", "70000"), "write PORT or HOST:PORT"),
-        (("--out", "pages", "--prometheus", "http://127.0.0.1:1", "--since", "soon"), "write a number with its unit"),
+        (("--serve", "example"), "--serve: invalid port 'example' (must be 0 to 65535)"),
+        (("--serve", "70000"), "--serve: invalid port '70000' (must be 0 to 65535)"),
+        (
+            ("--out", "pages", "--prometheus", "http://127.0.0.1:1", "--since", "soon"),
+            "--since: invalid duration 'soon' (write it like 100ms, 10s or 1h30m)",
+        ),
     ],
 )
 def test_usage_error_is_one_line(words: tuple[str, ...], told: str, tmp_path: Path) -> None:
@@ -196,8 +199,8 @@ def test_server_checks_host_and_etag(tmp_path: Path) -> None:
 
 
 def test_default_address_is_loopback() -> None:
-    assert [address(given) for given in ("8300", "0.0.0.0:80", "[::]:81", ":82")] == [
-        ("127.0.0.1", 8300), ("0.0.0.0", 80), ("::", 81), ("127.0.0.1", 82),
+    assert [str(listen_address(text)) for text in ("8300", "0.0.0.0:80", "[::]:81", ":82")] == [
+        "127.0.0.1:8300", "0.0.0.0:80", "[::]:81", "127.0.0.1:82",
     ]  # fmt: skip
 
 

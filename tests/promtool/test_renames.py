@@ -19,8 +19,7 @@ from balance.catalog.standard import UP
 from balance.commands.cli import main
 from balance.errors import BalanceError
 from balance.exposition import Exposition
-from balance.generate import build, collect
-from balance.generate import promtool as prove
+from balance.generate import build, collect, promtool
 from balance.instruments import Instruments
 from balance.lint.check import Inputs
 from balance.lint.run import run
@@ -191,9 +190,9 @@ def test_generated_rules_pass_their_tests(collected: tuple[Bundle, Settings], pr
     monkeypatch.setenv("PATH", str(Path(program("promtool")).parent), prepend=":")
     bundle, settings = collected
     made = (*build.rule_files(bundle, settings), *build.prometheus(bundle, settings), *build.ruletests(bundle, settings))
-    proof = prove.judge(((artifact.path, artifact.text) for artifact in made), [alert.name for alert in bundle.alerts])
-    assert proof.all_findings == ()
-    assert proof.tested == 2
+    report = promtool.check_files(((artifact.path, artifact.text) for artifact in made), [alert.name for alert in bundle.alerts])
+    assert report.all_findings == ()
+    assert report.tested == 2
 
 
 def test_every_renamed_series_has_bridge(collected: tuple[Bundle, Settings]) -> None:
@@ -250,7 +249,7 @@ def test_deprecated_name_stays_until_its_version(
     before = (tmp_path / "generated/catalog.json").read_bytes()
     for command in ("write", "check"):
         assert balance_gen(command, "1.9", later, "") == 2
-        message = f"balance-gen: {removal}: is promised until version 1.9 of the catalog, which is at 1.9 (keep it"
+        message = f"balance-gen: {removal}: must stay until catalog version 1.9, which is at 1.9 now (keep it"
         assert capsys.readouterr().err.startswith(message)
     assert (tmp_path / "generated/catalog.json").read_bytes() == before
     assert balance_gen("write", "1.10", later, "") == 0

@@ -12,8 +12,8 @@ import pytest
 import yaml
 
 from balance.errors import BalanceError
-from balance.generate import amtool as routes
 from balance.generate import build, collect
+from balance.generate.amtool import check_bundle, check_file
 from balance.generate.settings import load
 from balance.monitoring.bundle import Bundle
 from balance.monitoring.routing import apply_settings
@@ -41,7 +41,7 @@ def amtool(program: Callable[[str], str], monkeypatch: pytest.MonkeyPatch) -> st
     ids=["as declared", "another severity", "labels to keep", "muted", "old key"],
 )
 def test_amtool_accepts_configuration_and_routes(settings: Settings, amtool: str) -> None:
-    assert routes.checks(*collect.collect(settings)) == []
+    assert check_bundle(*collect.collect(settings)) == []
 
 
 def test_misrouted_alert_is_found(bundle: Bundle, tmp_path: Path, amtool: str) -> None:
@@ -50,20 +50,20 @@ def test_misrouted_alert_is_found(bundle: Bundle, tmp_path: Path, amtool: str) -
         (tmp_path / artifact.path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / artifact.path).write_text(artifact.text.replace('severity="critical"', 'severity="criticall"'))
     file = tmp_path / "alertmanager" / "alertmanager.yml"
-    found = routes.check(file, bundle.alerts, bundle.routing, SETTINGS)
+    found = check_file(file, bundle.alerts, bundle.routing, SETTINGS)
     critical = [alert.name for alert in bundle.alerts if alert.severity == "critical"]
     assert sorted({finding.subject for finding in found}) == sorted(critical)
-    assert "goes to inform, not to page" in found[0].problem
+    assert "is routed to inform instead of page" in found[0].problem
 
     file.write_text(file.read_text().replace("receiver: page", "receiver: pag"))
-    (refused,) = routes.check(file, bundle.alerts, bundle.routing, SETTINGS)
+    (refused,) = check_file(file, bundle.alerts, bundle.routing, SETTINGS)
     assert 'undefined receiver "pag"' in refused.problem
 
 
 def test_missing_amtool_names_the_cure(bundle: Bundle, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(BalanceError, match="amtool is not installed"):
-        routes.checks(bundle, SETTINGS)
+        check_bundle(bundle, SETTINGS)
 
 
 def test_generated_files_hold_no_secret(repository: Path) -> None:
@@ -75,7 +75,7 @@ def test_generated_files_hold_no_secret(repository: Path) -> None:
 
 def test_no_routing_no_configuration(bundle: Bundle) -> None:
     assert build.alertmanager(replace(bundle, routing=None), SETTINGS) == []
-    assert routes.checks(replace(bundle, routing=None), SETTINGS) == []
+    assert check_bundle(replace(bundle, routing=None), SETTINGS) == []
 
 
 def test_disabled_alert_is_in_no_inhibition(bundle: Bundle, amtool: str) -> None:
@@ -84,7 +84,7 @@ def test_disabled_alert_is_in_no_inhibition(bundle: Bundle, amtool: str) -> None
         kept = tuple(alert for alert in bundle.alerts if alert.name != gone)
         fewer = replace(bundle, alerts=kept, routing=bundle.routing.for_alerts(alert.name for alert in kept))
         assert gone not in build.alertmanager(fewer, SETTINGS)[0].text
-        assert routes.checks(fewer, SETTINGS) == []
+        assert check_bundle(fewer, SETTINGS) == []
 
 
 def test_inhibitions_ignore_test_alerts(bundle: Bundle) -> None:
