@@ -4,19 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Literal
+
+FindingSeverity = Literal["error", "warning", "info"]
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong: where (file, line or key path), what, and the cure."""
+    """One thing that is wrong: where (file, line or key path), what, and the cure.
+
+    A finding is a problem that a check found: it has a `subject` (a metric, an alert, a panel), the id of the `check` and a `severity`.
+    """
 
     where: str
     what: str
     cure: str = ""
+    subject: str = ""
+    check: str = ""
+    severity: FindingSeverity = "error"
 
     def __str__(self) -> str:
-        text = f"{self.where}: {self.what}" if self.where else self.what
-        return f"{text} ({self.cure})" if self.cure else text
+        what = f"{self.severity}: {self.subject} {self.what}" if self.check else self.what
+        text = f"{self.where}: {what}" if self.where else what
+        return text + (f" ({self.cure})" if self.cure else "") + (f" [{self.check}]" if self.check else "")
 
 
 class BalanceError(Exception):

@@ -47,7 +47,7 @@ def text(diagnosis: Diagnosis) -> str:
         lines.append(f"{link.name:13} {state:14} {'' if link.findings else link.words}".rstrip())
         for found in link.findings:
             lines += [
-                f"    {found.severity}: {found.subject} {found.problem} [{found.check}]",
+                f"    {found.severity}: {found.subject} {found.what} [{found.check}]",
                 f"        at {found.where}",
                 f"        cure: {found.cure}",
             ]

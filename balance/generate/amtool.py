@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from balance.finding import Finding
+from balance.errors import Problem
 from balance.generate import build
 from balance.generate.tools import ask
 from balance.monitoring.alerts import Alert
@@ -22,7 +22,7 @@ def labels(alert: Alert, settings: Settings, value: str) -> dict[str, str]:
     return {**own, "job": settings.job, "alertname": alert.name, "severity": alert.severity}
 
 
-def checks(bundle: Bundle, settings: Settings) -> list[Finding]:
+def checks(bundle: Bundle, settings: Settings) -> list[Problem]:
     """What is wrong with the generated configuration of Alertmanager; nothing if the bundle declares no routing.
 
     Raises `BalanceError` if there is no amtool.
@@ -37,15 +37,15 @@ def checks(bundle: Bundle, settings: Settings) -> list[Finding]:
         return check(Path(folder, "alertmanager", "alertmanager.yml"), bundle.alerts, applied(bundle.routing, settings), settings)
 
 
-def check(file: Path, alerts: Sequence[Alert], routing: Routing, settings: Settings) -> list[Finding]:
+def check(file: Path, alerts: Sequence[Alert], routing: Routing, settings: Settings) -> list[Problem]:
     """What amtool finds in a configuration that should send these alerts, and a synthetic one of each severity, where the routing says."""
     folder = str(file.parent)
     code, words = ask("amtool", "check-config", file.name, folder=folder)
     if code:
         fault = next((line.partition("FAILED: ")[2] for line in words.splitlines() if "FAILED: " in line), "") or words.strip()
-        return [Finding("amtool-config", "error", "alertmanager", file.name, f"is refused: {fault}", "mend the settings under alertmanager")]
+        return [Problem("alertmanager", f"is refused: {fault}", "mend the settings under alertmanager", file.name, check="amtool-config")]
 
-    def routed(alert: Alert, synthetic: bool) -> list[Finding]:
+    def routed(alert: Alert, synthetic: bool) -> list[Problem]:
         given = labels(alert, settings, "some") | ({SYNTHETIC: "true"} if synthetic else {})
         receiver = routing.route(given["severity"]).receiver
         pairs = [f"{name}={value}" for name, value in sorted(given.items())]
@@ -54,7 +54,7 @@ def check(file: Path, alerts: Sequence[Alert], routing: Routing, settings: Setti
             return []
         reached = next(line for line in words.splitlines() if not line.startswith("Warning: "))
         problem = f"goes to {reached}, not to {receiver} ({' '.join(pairs)})"
-        return [Finding("amtool-route", "error", "alertmanager", alert.name, problem, "mend the routes")]
+        return [Problem("alertmanager", problem, "mend the routes", alert.name, check="amtool-route")]
 
     one_of_each = {alert.severity: alert for alert in alerts}.values()
     asked = [*((alert, False) for alert in alerts), *((alert, True) for alert in one_of_each)]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from balance.errors import BalanceError, LiveError, StoreError
+from balance.errors import BalanceError, LiveError, StoreError, few
 from balance.generate import build, store
 from balance.generate.expected import expected, token
 from balance.live.alertmanager import Alertmanager
@@ -18,7 +18,7 @@ from balance.live.delivery import altered, changed
 from balance.live.facts import Expected
 from balance.live.grafana import Grafana, Json
 from balance.live.prometheus import Prometheus
-from balance.live.symptoms import few, stale
+from balance.live.symptoms import stale
 from balance.monitoring.bundle import Bundle
 from balance.monitoring.settings import Settings
 from balance.render.artifact import Artifact

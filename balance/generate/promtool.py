@@ -13,7 +13,7 @@ from pathlib import Path
 from textwrap import shorten
 
 from balance.commandline import progress
-from balance.finding import Finding
+from balance.errors import Problem
 from balance.generate import amtool, build
 from balance.generate.tools import ask
 from balance.monitoring.bundle import Bundle
@@ -29,7 +29,7 @@ class Verdict:
     alert: str
     files: int
     cases: int
-    findings: tuple[Finding, ...]
+    findings: tuple[Problem, ...]
 
 
 @dataclass(frozen=True)
@@ -37,10 +37,10 @@ class Proof:
     """What promtool and amtool say: a verdict on each alert, and findings about rules, configurations and routes."""
 
     verdicts: tuple[Verdict, ...]
-    findings: tuple[Finding, ...]
+    findings: tuple[Problem, ...]
 
     @property
-    def all_findings(self) -> tuple[Finding, ...]:
+    def all_findings(self) -> tuple[Problem, ...]:
         """All that is wrong."""
         return (*self.findings, *(finding for verdict in self.verdicts for finding in verdict.findings))
 
@@ -102,17 +102,17 @@ def _verdict(alert: str, files: Mapping[str, str], outcomes: Mapping[str, str], 
     return Verdict(alert, len(mine) if firing else 0, cases, tuple(findings))
 
 
-def _finding(check: str, where: str, subject: str, problem: str) -> Finding:
-    return Finding(check, "error", where, subject, problem, _MEND)
+def _finding(check: str, where: str, subject: str, problem: str) -> Problem:
+    return Problem(where, problem, _MEND, subject, check=check)
 
 
-def _checked(folder: str, kind: str, *arguments: str) -> Iterator[Finding]:
+def _checked(folder: str, kind: str, *arguments: str) -> Iterator[Problem]:
     """What ``promtool check`` finds."""
     code, words = ask("promtool", "check", kind, *arguments, folder=folder)
     if code:
         told = " ".join(line.strip() for line in words.splitlines() if line.strip() and "SUCCESS" not in line)
         paths = ", ".join(argument for argument in arguments if not argument.startswith("--"))
-        yield Finding(f"promtool-{kind}", "error", paths, "promtool", f"refuses it: {told}", "mend the sources or the settings")
+        yield Problem(paths, f"refuses it: {told}", "mend the sources or the settings", "promtool", check=f"promtool-{kind}")
 
 
 def _tested(folder: str, path: str) -> str:

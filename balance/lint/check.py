@@ -1,14 +1,14 @@
 """What a check is: a function from the inputs to what it found, with an id, a severity and a text that explains it.
 
     @check("alert-in-capitals", "warning")
-    def in_capitals(inputs: Inputs) -> Iterator[Found]:
+    def in_capitals(inputs: Inputs) -> Iterator[Problem]:
         \"\"\"An alert that shouts.
 
         Nobody reads faster for it.
         \"\"\"
         for alert in inputs.bundle.alerts:
             if alert.summary.isupper():
-                yield Found(f"alert {alert.name}", alert.name, "has its summary in capitals", "write it in small letters")
+                yield Problem(f"alert {alert.name}", "has its summary in capitals", "write it in small letters", alert.name)
 
 A function in one of the modules that `balance.lint.run` lists is part of `balance-gen lint` and `balance-gen explain`.
 """
@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
-from balance.finding import FindingSeverity
+from balance.errors import FindingSeverity, Problem
 from balance.monitoring.bundle import Bundle
 from balance.monitoring.runbooks import Runbook
 from balance.monitoring.settings import Settings
@@ -41,23 +41,13 @@ class Inputs:
 
 
 @dataclass(frozen=True)
-class Found:
-    """One thing that is wrong. `subject` is what a waiver names."""
-
-    where: str
-    subject: str
-    problem: str
-    cure: str
-
-
-@dataclass(frozen=True)
 class Check:
     """One check. `daily`: its result depends on the day, so it runs only where that is asked for."""
 
     id: str
     severity: FindingSeverity
     explanation: str
-    run: Callable[[Inputs], Iterator[Found]]
+    run: Callable[[Inputs], Iterator[Problem]]
     daily: bool = False
 
     @property
@@ -66,10 +56,10 @@ class Check:
         return self.explanation.partition("\n")[0]
 
 
-def check(id: str, severity: FindingSeverity, *, daily: bool = False) -> Callable[[Callable[[Inputs], Iterator[Found]]], Check]:  # noqa: A002
+def check(id: str, severity: FindingSeverity, *, daily: bool = False) -> Callable[[Callable[[Inputs], Iterator[Problem]]], Check]:  # noqa: A002
     """Make a function a check; its docstring is the explanation: what is found, why it matters, how to mend it."""
 
-    def decorate(function: Callable[[Inputs], Iterator[Found]]) -> Check:
+    def decorate(function: Callable[[Inputs], Iterator[Problem]]) -> Check:
         return Check(id, severity, inspect.getdoc(function) or "", function, daily)
 
     return decorate

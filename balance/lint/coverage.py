@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from balance.catalog.model import Threshold
-from balance.lint.check import Found, Inputs, check
+from balance.errors import Problem
+from balance.lint.check import Inputs, check
 from balance.promql.ast import Scaled
 from balance.promql.selectors import Expr
 from balance.promql.text import duration, seconds
@@ -15,7 +16,7 @@ SAMPLES = 4
 
 
 @check("metric-unplotted", "error")
-def metric_unplotted(inputs: Inputs) -> Iterator[Found]:
+def metric_unplotted(inputs: Inputs) -> Iterator[Problem]:
     """A metric that no panel shows.
 
     It costs memory in the service and in Prometheus and is seen by nobody. Put it on a panel, or say in `unplotted` of the bundle why not; one
@@ -25,11 +26,11 @@ def metric_unplotted(inputs: Inputs) -> Iterator[Found]:
     plotted = inputs.bundle.plotted.union(off)
     for metric in inputs.bundle.catalog:
         if metric not in plotted and metric not in inputs.bundle.unplotted and not metric.going:
-            yield Found(f"catalog {inputs.bundle.catalog.name}", metric.name, "is on no panel", "plot it, or say why not: Bundle(unplotted={...})")
+            yield Problem(f"catalog {inputs.bundle.catalog.name}", "is on no panel", "plot it, or say why not: Bundle(unplotted={...})", metric.name)
 
 
 @check("metric-needlessly-unplotted", "warning")
-def metric_needlessly_unplotted(inputs: Inputs) -> Iterator[Found]:
+def metric_needlessly_unplotted(inputs: Inputs) -> Iterator[Problem]:
     """A metric that is said to be on no panel and is on one.
 
     The reason has outlived itself: take the metric out of `unplotted`.
@@ -37,11 +38,11 @@ def metric_needlessly_unplotted(inputs: Inputs) -> Iterator[Found]:
     plotted = inputs.bundle.plotted
     for metric in inputs.bundle.unplotted:
         if metric in plotted:
-            yield Found(f"catalog {inputs.bundle.catalog.name}", metric.name, "is on a panel after all", "take it out of Bundle(unplotted={...})")
+            yield Problem(f"catalog {inputs.bundle.catalog.name}", "is on a panel after all", "take it out of Bundle(unplotted={...})", metric.name)
 
 
 @check("alert-without-panel", "error")
-def alert_without_panel(inputs: Inputs) -> Iterator[Found]:
+def alert_without_panel(inputs: Inputs) -> Iterator[Problem]:
     """An alert whose condition is plotted nowhere.
 
     Whoever is woken wants to see the very expression that the alert compares, and when it began. Give a panel a query with the expression of
@@ -50,11 +51,11 @@ def alert_without_panel(inputs: Inputs) -> Iterator[Found]:
     plots = inputs.bundle.plots()
     for alert in inputs.bundle.alerts:
         if alert.condition.expr not in plots:
-            yield Found(f"alert {alert.name}", alert.name, "has no panel that plots its condition", "plot condition.expr in a panel")
+            yield Problem(f"alert {alert.name}", "has no panel that plots its condition", "plot condition.expr in a panel", alert.name)
 
 
 @check("threshold-undrawn", "warning")
-def threshold_undrawn(inputs: Inputs) -> Iterator[Found]:
+def threshold_undrawn(inputs: Inputs) -> Iterator[Problem]:
     """An alert whose panels plot its condition without the threshold.
 
     A curve without the line tells how much, not whether it is too much. Give the panel `thresholds=(...)`, or a query scaled by the threshold.
@@ -69,11 +70,11 @@ def threshold_undrawn(inputs: Inputs) -> Iterator[Found]:
     for alert in inputs.bundle.alerts:
         condition = alert.condition
         if condition.expr in drawn and not condition.threshold.fixed and condition.threshold not in drawn[condition.expr]:
-            yield Found(f"alert {alert.name}", alert.name, f"is plotted without {condition.threshold.name!r}", "add it to the panel's thresholds")
+            yield Problem(f"alert {alert.name}", f"is plotted without {condition.threshold.name!r}", "add it to the panel's thresholds", alert.name)
 
 
 @check("window-sparse", "warning")
-def window_sparse(inputs: Inputs) -> Iterator[Found]:
+def window_sparse(inputs: Inputs) -> Iterator[Problem]:
     """A window with few samples for the scrape interval.
 
     A rate needs two samples; with fewer than four scrapes in its window, one that fails leaves a gap, and an alert that waits begins anew. Scrape
@@ -84,4 +85,4 @@ def window_sparse(inputs: Inputs) -> Iterator[Found]:
     for length in sorted(lengths):
         if length < SAMPLES * interval:
             problem = f"hold fewer than {SAMPLES} samples, with one every {duration(interval)}"
-            yield Found("prometheus.scrape_interval", f"windows of {duration(length)}", problem, f"at most {duration(length // SAMPLES)}")
+            yield Problem("prometheus.scrape_interval", problem, f"at most {duration(length // SAMPLES)}", f"windows of {duration(length)}")

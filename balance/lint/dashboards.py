@@ -13,8 +13,8 @@ from typing import Any
 
 import promql_parser as promql
 
-from balance.errors import choices
-from balance.lint.check import Found, Inputs, check
+from balance.errors import Problem, choices
+from balance.lint.check import Inputs, check
 from balance.lint.units import UNITS
 
 Json = Mapping[str, Any]
@@ -40,12 +40,12 @@ class Place:
     panel: Mapping[str, Any] = field(default_factory=dict)
     target: Mapping[str, Any] = field(default_factory=dict)
 
-    def found(self, problem: str, cure: str, variable: str = "") -> Found:
+    def found(self, problem: str, cure: str, variable: str = "") -> Problem:
         """Something wrong here. A waiver names the dashboard and the panel or variable."""
         title = variable or self.panel.get("title") or self.panel.get("id", "")
         where = f"dashboard {self.name!r}" + (f", panel {title!r}" if self.panel else "")
         ref = f" ({self.target['refId']})" if self.target.get("refId") else ""
-        return Found(where + ref, f"{self.name}: {title}" if title else self.name, problem, cure)
+        return Problem(where + ref, problem, cure, f"{self.name}: {title}" if title else self.name)
 
     @property
     def loki(self) -> bool:
@@ -133,7 +133,7 @@ def _selections(place: Place) -> Iterator[Selection]:
 
 
 @check("template-datasource-rule", "error")
-def template_datasource(inputs: Inputs) -> Iterator[Found]:
+def template_datasource(inputs: Inputs) -> Iterator[Problem]:
     """A dashboard without a variable for the data source.
 
     It shows the data source that its author had, and no other. The variable is called `datasource` (or `prometheus_datasource`; where there are
@@ -154,7 +154,7 @@ def template_datasource(inputs: Inputs) -> Iterator[Found]:
 
 
 @check("template-job-rule", "error")
-def template_job(inputs: Inputs) -> Iterator[Found]:
+def template_job(inputs: Inputs) -> Iterator[Problem]:
     """A dashboard on which no job can be chosen.
 
     A variable `job`, labelled `Job`: a query of the data source variable, of which several may be chosen, and whose All is ``.+``, so that series
@@ -164,7 +164,7 @@ def template_job(inputs: Inputs) -> Iterator[Found]:
 
 
 @check("template-instance-rule", "error")
-def template_instance(inputs: Inputs) -> Iterator[Found]:
+def template_instance(inputs: Inputs) -> Iterator[Problem]:
     """A dashboard on which no instance can be chosen.
 
     A variable `instance`, labelled `Instance`: a query of the data source variable, of which several may be chosen, and whose All is ``.+``. The
@@ -173,7 +173,7 @@ def template_instance(inputs: Inputs) -> Iterator[Found]:
     return _chosen_by(inputs, "instance")
 
 
-def _chosen_by(inputs: Inputs, name: str) -> Iterator[Found]:
+def _chosen_by(inputs: Inputs, name: str) -> Iterator[Problem]:
     wanted = {"type": "query", "label": name.capitalize(), "multi": True, "allValue": ".+"}
     for place in _boards(inputs):
         variable = next((variable for variable in place.board["templating"]["list"] if variable["name"] == name), None)
@@ -193,7 +193,7 @@ def _uid(thing: Json) -> str:
 
 
 @check("template-label-promql-rule", "error")
-def template_label_promql(inputs: Inputs) -> Iterator[Found]:
+def template_label_promql(inputs: Inputs) -> Iterator[Problem]:
     """A variable whose query Grafana cannot ask.
 
     It is `label_names`, `label_values`, `metrics` or `query_result` of something that is PromQL. The original is content when the argument
@@ -211,7 +211,7 @@ def template_label_promql(inputs: Inputs) -> Iterator[Found]:
 
 
 @check("template-on-time-change-reload-rule", "error")
-def template_on_time_change_reload(inputs: Inputs) -> Iterator[Found]:
+def template_on_time_change_reload(inputs: Inputs) -> Iterator[Problem]:
     """A variable whose choices stay those of the time range that was looked at first.
 
     Whoever looks at last week cannot choose an instance that is gone today. Let it be refreshed when the time range changes: `refresh` 2.
@@ -222,7 +222,7 @@ def template_on_time_change_reload(inputs: Inputs) -> Iterator[Found]:
 
 
 @check("panel-datasource-rule", "error")
-def panel_datasource(inputs: Inputs) -> Iterator[Found]:
+def panel_datasource(inputs: Inputs) -> Iterator[Problem]:
     """A panel that asks a data source of its own.
 
     Whatever is chosen above, it shows the one of its author. Its `uid` is that of the variable: ``${datasource}``. The original looks at curves
@@ -235,7 +235,7 @@ def panel_datasource(inputs: Inputs) -> Iterator[Found]:
 
 
 @check("panel-title-description-rule", "error")
-def panel_title_description(inputs: Inputs) -> Iterator[Found]:
+def panel_title_description(inputs: Inputs) -> Iterator[Problem]:
     """A panel without a title or a description.
 
     Who sees it at night wants to know what it shows and what to look for. The original looks at stats, curves, tables and gauges alone; here every
@@ -248,7 +248,7 @@ def panel_title_description(inputs: Inputs) -> Iterator[Found]:
 
 
 @check("panel-units-rule", "error")
-def panel_units(inputs: Inputs) -> Iterator[Found]:
+def panel_units(inputs: Inputs) -> Iterator[Problem]:
     """A panel without a unit, or with one that Grafana does not have.
 
     A number without a unit is a riddle; an unknown unit becomes a suffix. Those that the linter knows are a subset of Grafana's. A panel that gives
@@ -269,7 +269,7 @@ def panel_units(inputs: Inputs) -> Iterator[Found]:
 
 
 @check("panel-no-targets-rule", "error")
-def panel_no_targets(inputs: Inputs) -> Iterator[Found]:
+def panel_no_targets(inputs: Inputs) -> Iterator[Problem]:
     """A panel that asks for nothing.
 
     It stays empty for ever. The original is content with an empty list of queries, and looks at stats, curves, tables and gauges alone.
@@ -280,7 +280,7 @@ def panel_no_targets(inputs: Inputs) -> Iterator[Found]:
 
 
 @check("target-logql-rule", "error")
-def target_logql(inputs: Inputs) -> Iterator[Found]:
+def target_logql(inputs: Inputs) -> Iterator[Problem]:
     """A query of Loki that is no LogQL.
 
     The original parses it. Here is looked for what can be seen without a parser: streams selected by one matcher at least, strings and brackets
@@ -306,7 +306,7 @@ def _closed(text: str) -> bool:
 
 
 @check("target-logql-auto-rule", "error")
-def target_logql_auto(inputs: Inputs) -> Iterator[Found]:
+def target_logql_auto(inputs: Inputs) -> Iterator[Problem]:
     """A query of Loki over a range of its own.
 
     Zoomed out it skips what lies between two points, zoomed in it shows the same again and again. Write ``[$__auto]``.
@@ -317,7 +317,7 @@ def target_logql_auto(inputs: Inputs) -> Iterator[Found]:
 
 
 @check("target-promql-rule", "error")
-def target_promql(inputs: Inputs) -> Iterator[Found]:
+def target_promql(inputs: Inputs) -> Iterator[Problem]:
     """A query that is no PromQL.
 
     The panel shows an error. What Grafana's variables will be is filled in first.
@@ -328,7 +328,7 @@ def target_promql(inputs: Inputs) -> Iterator[Found]:
 
 
 @check("target-rate-interval-rule", "error")
-def target_rate_interval(inputs: Inputs) -> Iterator[Found]:
+def target_rate_interval(inputs: Inputs) -> Iterator[Problem]:
     """A rate over a window of its own.
 
     Zoomed out it leaves out what lies between two points; zoomed in, or with another scrape interval, it shows nothing. Write
@@ -342,7 +342,7 @@ def target_rate_interval(inputs: Inputs) -> Iterator[Found]:
 
 
 @check("target-job-rule", "error")
-def target_job(inputs: Inputs) -> Iterator[Found]:
+def target_job(inputs: Inputs) -> Iterator[Problem]:
     """A query that does not follow the choice of the job.
 
     Every selector in it has ``job=~"$job"``, exactly so.
@@ -351,7 +351,7 @@ def target_job(inputs: Inputs) -> Iterator[Found]:
 
 
 @check("target-instance-rule", "error")
-def target_instance(inputs: Inputs) -> Iterator[Found]:
+def target_instance(inputs: Inputs) -> Iterator[Problem]:
     """A query that does not follow the choice of the instance.
 
     Every selector in it has ``instance=~"$instance"``, exactly so. What differs: the original knows no recording rules and wants the matcher on their
@@ -362,7 +362,7 @@ def target_instance(inputs: Inputs) -> Iterator[Found]:
     return _followed(inputs, "instance", recorded)
 
 
-def _followed(inputs: Inputs, label: str, without: Collection[str]) -> Iterator[Found]:
+def _followed(inputs: Inputs, label: str, without: Collection[str]) -> Iterator[Problem]:
     for place in _targets(inputs):
         for chosen in _selections(place):
             if chosen.selector.name not in without and not chosen.matches(label):
@@ -370,7 +370,7 @@ def _followed(inputs: Inputs, label: str, without: Collection[str]) -> Iterator[
 
 
 @check("target-counter-agg-rule", "error")
-def target_counter_agg(inputs: Inputs) -> Iterator[Found]:
+def target_counter_agg(inputs: Inputs) -> Iterator[Problem]:
     """A counter that is shown raw.
 
     How high it stands says when the process was started. Take `rate`, `irate` or `increase` of what is called ``_total``. The original looks at the
@@ -383,7 +383,7 @@ def target_counter_agg(inputs: Inputs) -> Iterator[Found]:
 
 
 @check("uneditable-dashboard", "error")
-def uneditable_dashboard(inputs: Inputs) -> Iterator[Found]:
+def uneditable_dashboard(inputs: Inputs) -> Iterator[Problem]:
     """A dashboard that can be edited in Grafana.
 
     What is changed there is lost when it is provisioned anew. Let it be read-only: `editable` false; to try something, save a copy.

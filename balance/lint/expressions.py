@@ -13,7 +13,8 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import TypeVar
 
 from balance.catalog.model import INFO, STATE, number
-from balance.lint.check import Found, Inputs, check
+from balance.errors import Problem
+from balance.lint.check import Inputs, check
 from balance.promql.ast import (
     Absent,
     Aggregation,
@@ -154,7 +155,7 @@ def _said(node: Comparison, value: float) -> str:
 
 
 @check("condition-impossible", "error")
-def condition_impossible(inputs: Inputs) -> Iterator[Found]:
+def condition_impossible(inputs: Inputs) -> Iterator[Problem]:
     """A comparison that can never hold.
 
     A state is 0 or 1, a rate is not negative, a part of a whole at most 1, and a quantile at most the last bound of the histogram: an alert beyond
@@ -163,11 +164,11 @@ def condition_impossible(inputs: Inputs) -> Iterator[Found]:
     for where, name, node, value in _comparisons(inputs):
         low, high = span(node.left, inputs.settings.scope)
         if not _can(node.operator, low, high, value):
-            yield Found(where, name, f"{_said(node, value)}, which never holds", f"values lie between {low:g} and {high:g}")
+            yield Problem(where, f"{_said(node, value)}, which never holds", f"values lie between {low:g} and {high:g}", name)
 
 
 @check("condition-certain", "error")
-def condition_certain(inputs: Inputs) -> Iterator[Found]:
+def condition_certain(inputs: Inputs) -> Iterator[Problem]:
     """A comparison that always holds.
 
     The rate of a counter is never below 0, a state never above 1: an alert that asks for no more fires as long as there are series.
@@ -175,11 +176,11 @@ def condition_certain(inputs: Inputs) -> Iterator[Found]:
     for where, name, node, value in _comparisons(inputs):
         low, high = span(node.left, inputs.settings.scope)
         if not _can(_OTHERWISE[node.operator], low, high, value):
-            yield Found(where, name, f"{_said(node, value)}, which always holds", f"values lie between {low:g} and {high:g}")
+            yield Problem(where, f"{_said(node, value)}, which always holds", f"values lie between {low:g} and {high:g}", name)
 
 
 @check("threshold-between-buckets", "error")
-def threshold_between_buckets(inputs: Inputs) -> Iterator[Found]:
+def threshold_between_buckets(inputs: Inputs) -> Iterator[Problem]:
     """A quantile that is compared with what is no bound of its histogram.
 
     Between two bounds Prometheus guesses along a straight line; the alert then depends on the guess. Make the threshold a bound, and declare it:
@@ -187,22 +188,22 @@ def threshold_between_buckets(inputs: Inputs) -> Iterator[Found]:
     """
     for where, name, node, value in _comparisons(inputs):
         if isinstance(node.left, Quantile) and value not in (metric := node.left.histogram.metric).buckets:
-            yield Found(where, name, f"compares {metric.name} with {number(value)}, which is none of its bounds", f"bounds: {metric.bounds}")
+            yield Problem(where, f"compares {metric.name} with {number(value)}, which is none of its bounds", f"bounds: {metric.bounds}", name)
 
 
 @check("equality-of-measured", "error")
-def equality_of_measured(inputs: Inputs) -> Iterator[Found]:
+def equality_of_measured(inputs: Inputs) -> Iterator[Problem]:
     """A measured value that is compared by `==` or `!=`.
 
     Rates, ratios, quantiles and times hardly ever hit a number exactly: the condition flickers or never holds. Ask for more or less. (0 is exact.)
     """
     for where, name, node, value in _comparisons(inputs):
         if node.operator in ("==", "!=") and value and nodes(node.left, RangeCall, Quotient, Scaled, Distance):
-            yield Found(where, name, f"{_said(node, value)}, which is measured", "compare by >, >=, < or <=")
+            yield Problem(where, f"{_said(node, value)}, which is measured", "compare by >, >=, < or <=", name)
 
 
 @check("nan-in-aggregation", "error")
-def nan_in_aggregation(inputs: Inputs) -> Iterator[Found]:
+def nan_in_aggregation(inputs: Inputs) -> Iterator[Problem]:
     """A sum over ratios or quantiles.
 
     Where there was nothing, 0/0 is no number, and one of them makes the sum none, so that nothing is compared any more. A sum of
@@ -212,7 +213,7 @@ def nan_in_aggregation(inputs: Inputs) -> Iterator[Found]:
     for where, expr in inputs.bundle.expressions():
         for node in nodes(expr, Aggregation):
             if node.operator not in ("count", "min", "max") and nodes(node.operand, Quotient, Quantile):
-                yield Found(where, _subject(where), f"takes the {node.operator} of ratios or quantiles", "aggregate first, divide afterwards")
+                yield Problem(where, f"takes the {node.operator} of ratios or quantiles", "aggregate first, divide afterwards", _subject(where))
 
 
 def _subject(where: str) -> str:
@@ -220,7 +221,7 @@ def _subject(where: str) -> str:
 
 
 @check("vector-matching", "error")
-def vector_matching(inputs: Inputs) -> Iterator[Found]:
+def vector_matching(inputs: Inputs) -> Iterator[Problem]:
     """Two sides of an operator whose series never match.
 
     They carry different labels and no `on` says which to compare, or a label that is compared has one value on the left and another on the right.
@@ -237,17 +238,17 @@ def vector_matching(inputs: Inputs) -> Iterator[Found]:
                     continue
             if not on and left.labels != right.labels:
                 lost = ", ".join(sorted(left.labels ^ right.labels))
-                yield Found(where, _subject(where), f"never matches: one side lacks {lost}", "say which labels to compare: on")
+                yield Problem(where, f"never matches: one side lacks {lost}", "say which labels to compare: on", _subject(where))
             else:
                 one, other = fixed(left), fixed(right)
                 for label in sorted(one.keys() & other.keys() & set(on or left.labels)):
                     if one[label] != other[label]:
                         problem = f"never matches: {label} is {one[label]!r} on one side, {other[label]!r} on the other"
-                        yield Found(where, _subject(where), problem, f"aggregate {label} away, or compare by other labels")
+                        yield Problem(where, problem, f"aggregate {label} away, or compare by other labels", _subject(where))
 
 
 @check("regex-needless", "warning")
-def regex_needless(inputs: Inputs) -> Iterator[Found]:
+def regex_needless(inputs: Inputs) -> Iterator[Problem]:
     """A regular expression that none is needed for.
 
     Without special characters it is an equality, which is faster and says what is meant; one that every declared value matches selects
@@ -260,13 +261,13 @@ def regex_needless(inputs: Inputs) -> Iterator[Found]:
                     continue
                 values = selector.metric.label(matcher.label).values
                 if re.escape(matcher.value) == matcher.value.replace("-", r"\-"):
-                    yield Found(where, _subject(where), f"matches {matcher.label} by the pattern {matcher.value!r}", "compare by = or !=")
+                    yield Problem(where, f"matches {matcher.label} by the pattern {matcher.value!r}", "compare by = or !=", _subject(where))
                 elif values and all(re.fullmatch(matcher.value, value) for value in values):
-                    yield Found(where, _subject(where), f"matches every {matcher.label} by {matcher.value!r}", "leave the matcher out")
+                    yield Problem(where, f"matches every {matcher.label} by {matcher.value!r}", "leave the matcher out", _subject(where))
 
 
 @check("record-undeclared", "error")
-def record_undeclared(inputs: Inputs) -> Iterator[Found]:
+def record_undeclared(inputs: Inputs) -> Iterator[Problem]:
     """A recorded series that no recording rule records, or records otherwise.
 
     What reads it would show nothing, or another number than it says (pint: rule/dependency). Declare the rule, with the very expression.
@@ -278,4 +279,4 @@ def record_undeclared(inputs: Inputs) -> Iterator[Found]:
                 problem = (
                     f"reads {node.record}, which is recorded otherwise" if node.record in declared else f"reads {node.record}, which nothing records"
                 )
-                yield Found(where, _subject(where), problem, "declare it in recording_rules")
+                yield Problem(where, problem, "declare it in recording_rules", _subject(where))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import date, timedelta
 
-from balance.errors import BalanceError, suggestion
-from balance.lint.check import Found, Inputs, check
+from balance.errors import BalanceError, Problem, suggestion
+from balance.lint.check import Inputs, check
 from balance.monitoring.runbooks import SECTIONS, Runbook
 
 QUARTER = timedelta(days=92)
@@ -20,7 +20,7 @@ def _day(runbook: Runbook) -> date | None:
 
 
 @check("alert-without-runbook", "error")
-def alert_without_runbook(inputs: Inputs) -> Iterator[Found]:
+def alert_without_runbook(inputs: Inputs) -> Iterator[Problem]:
     """An alert for which nobody wrote what to do.
 
     Whoever is woken by it begins from nothing. Write `runbooks/ALERT.md` in the package of the source: owner, date of review, and the sections
@@ -29,11 +29,11 @@ def alert_without_runbook(inputs: Inputs) -> Iterator[Found]:
     written = {runbook.alert for runbook in inputs.runbooks}
     for alert in inputs.bundle.alerts:
         if alert.name not in written:
-            yield Found(f"alert {alert.name}", alert.name, "has no runbook", f"write {alert.name}.md: {', '.join(SECTIONS)}")
+            yield Problem(f"alert {alert.name}", "has no runbook", f"write {alert.name}.md: {', '.join(SECTIONS)}", alert.name)
 
 
 @check("runbook-without-alert", "error")
-def runbook_without_alert(inputs: Inputs) -> Iterator[Found]:
+def runbook_without_alert(inputs: Inputs) -> Iterator[Problem]:
     """A runbook whose alert does not exist.
 
     The alert was renamed or removed, and the prose was left behind: nobody will ever be led to it. Rename the file after the alert, or remove it.
@@ -41,22 +41,22 @@ def runbook_without_alert(inputs: Inputs) -> Iterator[Found]:
     alerts = inputs.bundle.mentionable
     for runbook in inputs.runbooks:
         if runbook.alert not in alerts:
-            yield Found(runbook.where, runbook.alert, "is no alert", suggestion(runbook.alert, alerts))
+            yield Problem(runbook.where, "is no alert", suggestion(runbook.alert, alerts), runbook.alert)
 
 
 @check("runbook-without-owner", "error")
-def runbook_without_owner(inputs: Inputs) -> Iterator[Found]:
+def runbook_without_owner(inputs: Inputs) -> Iterator[Problem]:
     """A runbook for which nobody answers.
 
     What nobody owns is not kept up to date. Say `owner: TEAM` in its front matter.
     """
     for runbook in inputs.runbooks:
         if not runbook.owner:
-            yield Found(runbook.where, runbook.alert, "has no owner", "begin the file with a line `owner:` between two lines of ---")
+            yield Problem(runbook.where, "has no owner", "begin the file with a line `owner:` between two lines of ---", runbook.alert)
 
 
 @check("runbook-without-review", "error")
-def runbook_without_review(inputs: Inputs) -> Iterator[Found]:
+def runbook_without_review(inputs: Inputs) -> Iterator[Problem]:
     """A runbook without the day of its last review.
 
     Say `reviewed: YYYY-MM-DD` in its front matter; `balance-gen lint --reviews` lists those for which a quarter has passed.
@@ -64,11 +64,11 @@ def runbook_without_review(inputs: Inputs) -> Iterator[Found]:
     for runbook in inputs.runbooks:
         if _day(runbook) is None:
             problem = f"was reviewed on {runbook.reviewed!r}, which is no day" if runbook.reviewed else "says no day of review"
-            yield Found(runbook.where, runbook.alert, problem, "write reviewed: YYYY-MM-DD")
+            yield Problem(runbook.where, problem, "write reviewed: YYYY-MM-DD", runbook.alert)
 
 
 @check("runbook-section", "error")
-def runbook_section(inputs: Inputs) -> Iterator[Found]:
+def runbook_section(inputs: Inputs) -> Iterator[Problem]:
     """A runbook in which a section is missing or empty.
 
     Meaning, Impact, Diagnosis and Remedy are what a person at night looks for, in this order.
@@ -76,11 +76,11 @@ def runbook_section(inputs: Inputs) -> Iterator[Found]:
     for runbook in inputs.runbooks:
         for title in SECTIONS:
             if not runbook.sections.get(title):
-                yield Found(runbook.where, runbook.alert, f"says nothing under {title}", f"write a section: ## {title}")
+                yield Problem(runbook.where, f"says nothing under {title}", f"write a section: ## {title}", runbook.alert)
 
 
 @check("runbook-names", "error")
-def runbook_names(inputs: Inputs) -> Iterator[Found]:
+def runbook_names(inputs: Inputs) -> Iterator[Problem]:
     """A runbook with a query or a name that means nothing.
 
     A series, label or label value in it that the catalog does not have, or an alert that does not exist: the query would show nothing, at the very
@@ -93,11 +93,11 @@ def runbook_names(inputs: Inputs) -> Iterator[Found]:
             runbook.checked(inputs.bundle.catalog, alerts, recorded, mentioned=inputs.bundle.mentionable)
         except BalanceError as error:
             for problem in error.problems:
-                yield Found(runbook.where, runbook.alert, f"has a name that means nothing: {problem.what}", problem.cure)
+                yield Problem(runbook.where, f"has a name that means nothing: {problem.what}", problem.cure, runbook.alert)
 
 
 @check("review-due", "warning", daily=True)
-def review_due(inputs: Inputs) -> Iterator[Found]:
+def review_due(inputs: Inputs) -> Iterator[Problem]:
     """A runbook that nobody has reviewed for a quarter.
 
     Read it, try its queries and commands, mend what has changed, and write the day: `reviewed: YYYY-MM-DD`. Only `balance-gen lint --reviews` looks
@@ -106,4 +106,4 @@ def review_due(inputs: Inputs) -> Iterator[Found]:
     for runbook in inputs.runbooks:
         day = _day(runbook)
         if inputs.today and day and inputs.today - day > QUARTER:
-            yield Found(runbook.where, runbook.alert, f"was reviewed on {day}, by {runbook.owner or 'nobody'}", "review it and write the day")
+            yield Problem(runbook.where, f"was reviewed on {day}, by {runbook.owner or 'nobody'}", "review it and write the day", runbook.alert)

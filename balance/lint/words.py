@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from balance.errors import BalanceError, suggestion
-from balance.lint.check import Found, Inputs, check
+from balance.errors import BalanceError, Problem, suggestion
+from balance.lint.check import Inputs, check
 
 
 @check("query-twice", "warning")
-def query_twice(inputs: Inputs) -> Iterator[Found]:
+def query_twice(inputs: Inputs) -> Iterator[Problem]:
     """A panel that asks for the same twice.
 
     The second curve hides the first, and each costs Prometheus a query. Take one out, or mend what was copied and not changed.
@@ -18,11 +18,11 @@ def query_twice(inputs: Inputs) -> Iterator[Found]:
     for dashboard in inputs.bundle.dashboards:
         for panel in dashboard.panels:
             if len({query.expr for query in panel.queries}) < len(panel.queries):
-                yield Found(f"dashboard {dashboard.name!r}", panel.title, "asks for the same twice", "take a query out")
+                yield Problem(f"dashboard {dashboard.name!r}", "asks for the same twice", "take a query out", panel.title)
 
 
 @check("words-unknown-name", "error")
-def words_unknown_name(inputs: Inputs) -> Iterator[Found]:
+def words_unknown_name(inputs: Inputs) -> Iterator[Problem]:
     """Words that name an alert or a metric that does not exist.
 
     "Above the line, BalanceSlow fires": it was renamed, and the words were left behind. Looked at are words that begin as all alerts do
@@ -36,12 +36,12 @@ def words_unknown_name(inputs: Inputs) -> Iterator[Found]:
     for where, words in _words(inputs):
         for name in dict.fromkeys(alert_like.findall(words)) if alert_like else ():
             if name not in inputs.bundle.mentionable:
-                yield Found(where, name, "is no alert", suggestion(name, alerts))
+                yield Problem(where, "is no alert", suggestion(name, alerts), name)
         for name in dict.fromkeys(metric_like.findall(words)):
             try:
                 catalog.metric(name)
             except BalanceError as error:
-                yield Found(where, name, "is no metric", error.problems[0].cure)
+                yield Problem(where, "is no metric", error.problems[0].cure, name)
 
 
 def _words(inputs: Inputs) -> Iterator[tuple[str, str]]:

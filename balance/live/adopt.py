@@ -63,7 +63,7 @@ def adopt(scrape: Scrape, name: str = "") -> Adopted:
         if other is not None:
             ignored[family.name] = f"has the series names of {other}"
             continue
-        if faults := [finding.problem for finding in compare(family, metric, scrape.source)]:
+        if faults := [finding.what for finding in compare(family, metric, scrape.source)]:
             ignored[family.name] = "; ".join(faults)
             continue
         taken.update(dict.fromkeys(own, metric.name))

@@ -10,14 +10,14 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import promql_parser as promql
 
-from balance.errors import Problem
-from balance.finding import Finding, FindingSeverity
+from balance.errors import FindingSeverity, Problem
 from balance.live.question import UNKNOWN_NAME, Question
-from balance.live.world import LIVE, TARGET, Answer, Match, Reason, Verdict, World
+from balance.live.world import LIVE, TARGET, Answer, Match, Verdict, World
 
 _OPERATORS = {"MatchOp.Equal": "=", "MatchOp.NotEqual": "!=", "MatchOp.Re": "=~", "MatchOp.NotRe": "!~"}
 _STRINGS = re.compile(r"""("(?:[^"\\]|\\.)*+"|'(?:[^'\\]|\\.)*+'|`[^`]*+`)""")
@@ -45,11 +45,11 @@ class Judged(NamedTuple):
 
     question: Question
     answer: Answer
-    notes: tuple[Reason, ...]
+    notes: tuple[Problem, ...]
 
     def __str__(self) -> str:
         question, (verdict, reasons) = self.question, self.answer
-        return f"{question.where}: {str(verdict).replace('-', ' ')}: {question.subject}: {'; '.join(reason.problem for reason in reasons)}"
+        return f"{question.where}: {str(verdict).replace('-', ' ')}: {question.subject}: {'; '.join(reason.what for reason in reasons)}"
 
     def row(self) -> dict[str, Any]:
         """The verdict for programs."""
@@ -59,28 +59,25 @@ class Judged(NamedTuple):
             "subject": question.subject,
             "where": question.where,
             "verdict": str(self.answer.verdict),
-            "reasons": [{"kind": reason.kind, "problem": reason.problem, "cure": reason.cure} for reason in (*self.answer.reasons, *self.notes)],
+            "reasons": [{"kind": reason.check, "problem": reason.what, "cure": reason.cure} for reason in (*self.answer.reasons, *self.notes)],
         }
 
-    def findings(self) -> list[Finding]:
+    def findings(self) -> list[Problem]:
         """What there is to mend: why it is dead, or what is odd in it although it lives."""
         question, (verdict, reasons) = self.question, self.answer
         if verdict == Verdict.DEAD:
             never = _NEVER[question.kind]
-            return [_finding(reason.kind, "error", question.where, question.subject, f"{never}: {reason.problem}", reason.cure)
-                    for reason in dict.fromkeys(reasons)]  # fmt: skip
-        return [
-            _finding(reason.kind, _SEVERITIES[reason.kind], question.where, question.subject, reason.problem, reason.cure)
-            for reason in dict.fromkeys((*self.notes, *reasons))
-            if reason.kind in _SEVERITIES
-        ]
+            told = [replace(reason, what=f"{never}: {reason.what}") for reason in reasons]
+        else:
+            told = [replace(reason, severity=_SEVERITIES[reason.check]) for reason in (*self.notes, *reasons) if reason.check in _SEVERITIES]
+        return [replace(reason, where=question.where, subject=question.subject) for reason in dict.fromkeys(told)]
 
 
 class Audit(NamedTuple):
     """All verdicts, the findings that follow from them, and the metrics that nothing asks for."""
 
     judged: list[Judged]
-    findings: list[Finding]
+    findings: list[Problem]
     unused: list[str]
 
     def summary(self) -> dict[str, Any]:
@@ -120,13 +117,9 @@ def audit(questions: Iterable[Question], world: World, problems: Iterable[Proble
     asked = list(questions)
     judge = _Judge(world, asked)
     judged = [judge.question(question) for question in asked]
-    findings = [_finding("unreadable", "error", problem.where, "input", problem.what, problem.cure) for problem in problems]
+    findings = [replace(problem, subject="input", check="unreadable") for problem in problems]
     findings += [finding for item in judged for finding in item.findings()]
     return Audit(judged, findings, world.unused)
-
-
-def _finding(check: str, severity: FindingSeverity, where: str, subject: str, problem: str, cure: str) -> Finding:
-    return Finding(check, severity, where, subject, problem, cure)
 
 
 def _parsed(text: str) -> Any:
@@ -156,8 +149,8 @@ class _Judge:
         world.recorded = self.rules.keys()
         self.alerts = {question.subject for question in asked if question.kind == "alert"}
         self.recorded: dict[str, Answer] = {}
-        self.answers: dict[str, tuple[Answer, tuple[Reason, ...]]] = {}
-        self.notes: list[Reason] = []
+        self.answers: dict[str, tuple[Answer, tuple[Problem, ...]]] = {}
+        self.notes: list[Problem] = []
 
     def question(self, question: Question) -> Judged:
         best: Judged | None = None
@@ -172,13 +165,13 @@ class _Judge:
             if best is not None or not question.guessed:
                 break
         if best is None:
-            reason = Reason("unreadable", f"cannot be read: {fault}", "mend the expression")
+            reason = Problem("", f"cannot be read: {fault}", "mend the expression", check="unreadable")
             if question.guessed:
-                reason = Reason("variable", "cannot be read without the values of its variables")
+                reason = Problem("", "cannot be read without the values of its variables", check="variable")
             best = Judged(question, Answer(Verdict.CANNOT_TELL, (reason,)), ())
         return best
 
-    def expression(self, text: str) -> tuple[Answer, tuple[Reason, ...]] | str:
+    def expression(self, text: str) -> tuple[Answer, tuple[Problem, ...]] | str:
         """The answer to an expression and what is odd in it, or why it cannot be read."""
         if text not in self.answers:
             tree = _parsed(text)
@@ -208,7 +201,7 @@ class _Judge:
             case promql.BinaryExpr():
                 return self.binary(node)
             case _:
-                return Answer(Verdict.CANNOT_TELL, (Reason("unreadable", f"{type(node).__name__} is not known here"),))
+                return Answer(Verdict.CANNOT_TELL, (Problem("", f"{type(node).__name__} is not known here", check="unreadable"),))
 
     def call(self, node: Any) -> Answer:
         name = node.func.name
@@ -218,14 +211,16 @@ class _Judge:
             return LIVE
         answer = min((self.value(argument) for argument in node.args), default=LIVE, key=lambda answer: answer.verdict)
         if answer.verdict == Verdict.DEAD:
-            if name in _OF_NATIVE and all(reason.kind == "type" for reason in answer.reasons):
+            if name in _OF_NATIVE and all(reason.check == "type" for reason in answer.reasons):
                 what = f"{name}() is for native histograms, which a text scrape does not show"
-                return Answer(Verdict.CANNOT_TELL, (Reason("type", what),))
+                return Answer(Verdict.CANNOT_TELL, (Problem("", what, check="type"),))
             return answer
         if name in _OF_COUNTERS:
             for series in _names(node.args[0]):
                 if self.world.kind(series) == "gauge":
-                    self.notes.append(Reason("type", f"takes the {name} of {series}, which is a gauge", "use delta() or deriv(), or its value"))
+                    self.notes.append(
+                        Problem("", f"takes the {name} of {series}, which is a gauge", "use delta() or deriv(), or its value", check="type")
+                    )
         if name == "histogram_quantile":
             labels = self.labels(node.args[1])
             if labels is not None and "le" not in labels:
@@ -278,7 +273,7 @@ class _Judge:
 
     def selector(self, node: Any) -> Answer:
         if node.matchers.or_matchers:
-            return Answer(Verdict.CANNOT_TELL, (Reason("unreadable", "matchers joined by `or` are not understood here"),))
+            return Answer(Verdict.CANNOT_TELL, (Problem("", "matchers joined by `or` are not understood here", check="unreadable"),))
         matchers = tuple(Match(matcher.name, _OPERATORS[str(matcher.op)], matcher.value) for matcher in node.matchers.matchers)
         name = node.name or next((matcher.value for matcher in matchers if matcher.label == "__name__" and matcher.operator == "="), "")
         matchers = tuple(matcher for matcher in matchers if not (matcher.label == "__name__" and matcher.value == name))
@@ -287,7 +282,7 @@ class _Judge:
         if name in ("ALERTS", "ALERTS_FOR_STATE"):
             known = [matcher.value for matcher in matchers if matcher.label == "alertname" and matcher.operator == "="]
             if known and self.alerts and known[0] not in self.alerts and not self.world.complete:
-                return Answer(Verdict.CANNOT_TELL, (Reason("label-value", f"no alert {known[0]} in the given rule files"),))
+                return Answer(Verdict.CANNOT_TELL, (Problem("", f"no alert {known[0]} in the given rule files", check="label-value"),))
             return LIVE
         if name in self.rules and name not in self.world.owner:
             return self.record(name, matchers)
@@ -300,18 +295,22 @@ class _Judge:
             made = [self.expression(rule.expr) for rule in self.rules[name]]
             answers = [answer[0] for answer in made if not isinstance(answer, str)]
             best = max(
-                answers, default=Answer(Verdict.CANNOT_TELL, (Reason("unreadable", f"the rule {name} cannot be read"),)), key=lambda a: a.verdict
+                answers,
+                default=Answer(Verdict.CANNOT_TELL, (Problem("", f"the rule {name} cannot be read", check="unreadable"),)),
+                key=lambda a: a.verdict,
             )
             if best.verdict == Verdict.DEAD:
                 why = f"{name} is recorded from nothing"
-                best = Answer(Verdict.DEAD, tuple(reason._replace(problem=f"{why}: {reason.problem}") for reason in best.reasons))
+                best = Answer(Verdict.DEAD, tuple(replace(reason, what=f"{why}: {reason.what}") for reason in best.reasons))
             self.recorded[name] = best
         answer = self.recorded[name]
         asked = [matcher for matcher in matchers if matcher.label not in TARGET and not matcher.operator.startswith("!")]
         given = dict(pair for rule in self.rules[name] for pair in rule.labels)
         asked = [matcher for matcher in asked if given.get(matcher.label) != matcher.value]
         if answer.verdict == Verdict.LIVE and asked:
-            return Answer(Verdict.CANNOT_TELL, (Reason("label-value", f"whether {name} is recorded with such {asked[0].label!r} cannot be told"),))
+            return Answer(
+                Verdict.CANNOT_TELL, (Problem("", f"whether {name} is recorded with such {asked[0].label!r} cannot be told", check="label-value"),)
+            )
         return answer
 
     def labels(self, node: Any) -> frozenset[str] | None:
@@ -397,4 +396,4 @@ def _names(node: Any) -> set[str]:
 
 
 def _dead(kind: str, problem: str, cure: str) -> Answer:
-    return Answer(Verdict.DEAD, (Reason(kind, problem, cure),))
+    return Answer(Verdict.DEAD, (Problem("", problem, cure, check=kind),))

@@ -8,10 +8,9 @@ from ipaddress import ip_address
 from typing import Any
 
 from balance.config.units import length
-from balance.finding import Finding
+from balance.errors import Problem, few
 from balance.live.compare import differences
 from balance.live.facts import OFF, AlertmanagerFacts, Expected, GrafanaFacts, Json, PrometheusFacts, fits, host, of_job
-from balance.live.symptoms import few, finding
 from balance.promql.text import duration
 
 OURS_ALONE = {"id", "version", "schemaVersion", "iteration"}
@@ -20,15 +19,17 @@ ASSUMED = 15
 """Seconds between scrapes that Grafana assumes where a data source does not say."""
 
 
-def discovery(facts: PrometheusFacts, alertmanager: str) -> Iterator[Finding]:
+def discovery(facts: PrometheusFacts, alertmanager: str) -> Iterator[Problem]:
     """Whether Prometheus sends its alerts to that Alertmanager."""
     known = sorted({host(url) for url in facts.alertmanagers})
     if not known:
         cure = "write `alerting: {alertmanagers: [...]}` as `balance-gen prometheus` prints it, and reload Prometheus"
-        yield finding("alertmanager-unknown", facts.where, "Prometheus", "knows no Alertmanager: its alerts reach nobody", cure)
+        yield Problem(facts.where, "knows no Alertmanager: its alerts reach nobody", cure, "Prometheus", check="alertmanager-unknown")
     elif alertmanager != OFF and host(alertmanager) not in known and all(map(_numeric, (host(alertmanager), *known))):
         problem = f"sends its alerts to {few(known)}, not to {host(alertmanager)}"
-        yield finding("alertmanager-other", facts.where, "Prometheus", problem, "mend `alerting` in its configuration, or look at that Alertmanager")
+        yield Problem(
+            facts.where, problem, "mend `alerting` in its configuration, or look at that Alertmanager", "Prometheus", check="alertmanager-other"
+        )
 
 
 def _numeric(place: str) -> bool:
@@ -39,24 +40,29 @@ def _numeric(place: str) -> bool:
         return False
 
 
-def alertmanager(facts: AlertmanagerFacts, expected: Expected) -> Iterator[Finding]:
+def alertmanager(facts: AlertmanagerFacts, expected: Expected) -> Iterator[Problem]:
     """Whether it runs with the generated configuration, its messages are taken, and nothing is silenced."""
     if faults := altered(expected, facts.configuration):
         problem = f"runs with another configuration than the generated one: {few(faults)}"
         cure = "`balance-gen apply --alertmanager-files DIR --alertmanager URL`, or copy the generated files again and reload"
-        yield finding("alertmanager-config", facts.where, "Alertmanager", problem, cure)
+        yield Problem(facts.where, problem, cure, "Alertmanager", check="alertmanager-config")
     for kind, sent in sorted(facts.sent.items()):
         if sent.attempts and sent.failed == sent.attempts:
             problem = f"has taken none of {sent.attempts:.0f} requests since Alertmanager started"
             cure = "Alertmanager's log says why: most often a secret's file, or an address; then try `balance-gen test-alert`"
-            yield finding("receiver-failing", facts.where, f"receiver {kind}", problem, cure)
+            yield Problem(facts.where, problem, cure, f"receiver {kind}", check="receiver-failing")
     rules = [{"alertname": rule["alert"], "job": expected.job, **rule["labels"]} for rule in expected.rules if "alert" in rule]
     for silence in facts.silences:
         held = [rule["alertname"] for rule in rules if _holds(silence["matchers"], rule)]
         if silence["status"]["state"] == "active" and held:
             problem = f"holds back {few(held)} until {silence['endsAt']}: {silence['comment']!r}, by {silence['createdBy']}"
-            yield finding(
-                "silenced", facts.where, f"silence {silence['id']}", problem, "expire it in Alertmanager if it is no longer meant", "warning"
+            yield Problem(
+                facts.where,
+                problem,
+                "expire it in Alertmanager if it is no longer meant",
+                f"silence {silence['id']}",
+                check="silenced",
+                severity="warning",
             )
 
 
@@ -94,17 +100,17 @@ def tried(facts: AlertmanagerFacts) -> str:
     )
 
 
-def dashboards(facts: GrafanaFacts, expected: Expected) -> Iterator[Finding]:
+def dashboards(facts: GrafanaFacts, expected: Expected) -> Iterator[Problem]:
     """Whether all dashboards are there as they were made."""
     missing = [uid for uid, found in facts.dashboards.items() if found is None]
     if missing:
         problem = f"not in Grafana ({len(missing)} of {len(facts.dashboards)} dashboards)"
-        yield finding("dashboard-missing", facts.where, few(missing), problem, "`balance-gen apply --grafana URL`, or import or provision them")
+        yield Problem(facts.where, problem, "`balance-gen apply --grafana URL`, or import or provision them", few(missing), check="dashboard-missing")
     for uid, found in facts.dashboards.items():
         faults = changed(expected.dashboards[uid], found["dashboard"]) if found else []
         if faults:
             cure = "`balance-gen apply --grafana URL`, or import it again; keep changes by making them in the source"
-            yield finding("dashboard-differs", facts.where, f"dashboard {uid}", f"is not as generated: {few(faults)}", cure)
+            yield Problem(facts.where, f"is not as generated: {few(faults)}", cure, f"dashboard {uid}", check="dashboard-differs")
 
 
 def changed(made: Json, there: Json) -> list[str]:
@@ -112,33 +118,33 @@ def changed(made: Json, there: Json) -> list[str]:
     return differences({key: value for key, value in made.items() if key not in OURS_ALONE}, there)
 
 
-def datasource(facts: GrafanaFacts, expected: Expected, prometheus: PrometheusFacts | None) -> Iterator[Finding]:
+def datasource(facts: GrafanaFacts, expected: Expected, prometheus: PrometheusFacts | None) -> Iterator[Problem]:
     """Whether the data source that dashboards choose by themselves asks the right Prometheus, and knows how often that scrapes."""
     source = facts.source
     if source is None:
         cure = "add one: `balance-gen provisioning --out DIR` writes it for Grafana to read"
-        yield finding("datasource-missing", facts.where, "Grafana", "has no data source of type prometheus", cure)
+        yield Problem(facts.where, "has no data source of type prometheus", cure, "Grafana", check="datasource-missing")
         return
     subject = f"data source {source['name']!r}"
     own = [target for target in of_job(prometheus.active, expected.job) if fits(expected.matchers, target["labels"])] if prometheus else []
     if isinstance(facts.seen, Exception):
         problem = f"does not reach Prometheus at {source.get('url', '')}: {facts.seen.problems[0].what}"
-        yield finding("datasource-broken", facts.where, subject, problem, "give it an address that leads to Prometheus from where Grafana runs")
+        yield Problem(facts.where, problem, "give it an address that leads to Prometheus from where Grafana runs", subject, check="datasource-broken")
     elif not facts.seen and (own or prometheus is None):
         problem = f"asks a Prometheus at {source.get('url', '')} that knows no target of job {expected.job!r}"
-        yield finding(
-            "datasource-other",
+        yield Problem(
             facts.where,
-            subject,
             problem,
             "give it the address of the Prometheus that scrapes the job, or make that one the default",
+            subject,
+            check="datasource-other",
         )
     told = _interval(source.get("jsonData") or {})
     slowest = max((length(target.get("scrapeInterval", "")) or 0 for target in own), default=0)
     if slowest > told:
         problem = f"takes Prometheus to scrape every {duration(int(told))}, and it does every {duration(int(slowest))}: rates have gaps"
         cure = f"set its scrape interval (jsonData.timeInterval) to {duration(int(slowest))}"
-        yield finding("datasource-interval", facts.where, subject, problem, cure, "warning")
+        yield Problem(facts.where, problem, cure, subject, check="datasource-interval", severity="warning")
 
 
 def _interval(chosen: Mapping[str, Any]) -> float:

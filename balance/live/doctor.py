@@ -9,15 +9,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
-from balance.errors import BalanceError
-from balance.finding import Finding
+from balance.errors import BalanceError, Problem
 from balance.live import delivery, symptoms
 from balance.live.facts import ODD, OFF, Addresses, AlertmanagerFacts, Expected, Facts, GrafanaFacts, PrometheusFacts, gather, host, odd, of_job
 from balance.live.grafana import DeniedError
 from balance.live.scrape import Scrape
-from balance.live.symptoms import finding
 from balance.live.verify import verify
 
 State = Literal["ok", "doubtful", "broken", "not looked at", "off"]
@@ -30,7 +29,7 @@ class Link(NamedTuple):
     name: str
     state: State
     words: str
-    findings: tuple[Finding, ...] = ()
+    findings: tuple[Problem, ...] = ()
 
 
 class Diagnosis(NamedTuple):
@@ -39,7 +38,7 @@ class Diagnosis(NamedTuple):
     links: tuple[Link, ...]
 
     @property
-    def findings(self) -> list[Finding]:
+    def findings(self) -> list[Problem]:
         """Everything that is wrong, from the service on."""
         return [found for link in self.links for found in link.findings]
 
@@ -98,7 +97,7 @@ def _links(facts: Facts, expected: Expected, addresses: Addresses) -> Iterator[L
         yield Link("datasource", "off" if grafana is None else "not looked at", first.words)
 
 
-def _judged(name: str, findings: Iterable[Finding], words: Callable[[], str]) -> Link:
+def _judged(name: str, findings: Iterable[Problem], words: Callable[[], str]) -> Link:
     try:
         found = tuple(findings)
         if not found:
@@ -106,7 +105,7 @@ def _judged(name: str, findings: Iterable[Finding], words: Callable[[], str]) ->
     except ODD as error:
         subject, check = _OWNERS[name]
         return _first(name, subject, check, odd(error, subject))
-    return Link(name, "broken" if any(one.severity == "error" for one in found) else "doubtful", found[0].problem, found)
+    return Link(name, "broken" if any(one.severity == "error" for one in found) else "doubtful", found[0].what, found)
 
 
 _OWNERS = {
@@ -123,13 +122,13 @@ def _first(name: str, subject: str, check: str, error: object) -> Link:
     if not isinstance(error, BalanceError):
         return Link(name, "off", f"{subject} is {OFF}")
     problem = error.problems[0]
-    return Link(name, "broken", f"{subject} {problem.what}", (finding(check, problem.where or subject, subject, problem.what, problem.cure),))
+    return Link(name, "broken", f"{subject} {problem.what}", (replace(problem, where=problem.where or subject, subject=subject, check=check),))
 
 
 def _metrics(facts: Facts, expected: Expected, addresses: Addresses) -> Link:
     if not addresses.metrics:
         return Link("metrics", "off", f"{expected.catalog.name} is {OFF}")
-    found: list[Finding] = []
+    found: list[Problem] = []
     words = []
     for address, answer in zip(addresses.metrics, facts.scrapes, strict=True):
         if isinstance(answer, Scrape):
@@ -141,13 +140,13 @@ def _metrics(facts: Facts, expected: Expected, addresses: Addresses) -> Link:
     return _judged("metrics", found, lambda: "; ".join(words))
 
 
-def _unfetched(address: str, error: BalanceError, expected: Expected) -> Finding:
+def _unfetched(address: str, error: BalanceError, expected: Expected) -> Problem:
     problem = error.problems[0]
     where, subject = problem.where or address, expected.catalog.name
     if "answered 404" in problem.what:
         cure = "set `metrics: {enabled: true}` in its configuration and restart it; check that the address is its admin port"
-        return finding("metrics-off", where, subject, "answers, and shows no metrics: they are switched off, or elsewhere", cure)
-    return finding("metrics-unreachable", where, subject, problem.what, problem.cure)
+        return Problem(where, "answers, and shows no metrics: they are switched off, or elsewhere", cure, subject, check="metrics-off")
+    return replace(problem, where=where, subject=subject, check="metrics-unreachable")
 
 
 def _rules(facts: PrometheusFacts, expected: Expected) -> str:

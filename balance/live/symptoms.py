@@ -6,33 +6,18 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from balance.config.units import length
-from balance.errors import choices
-from balance.finding import Finding, FindingSeverity
+from balance.errors import Problem, choices, few
 from balance.live.facts import Expected, Json, PrometheusFacts, Wanted, fits, host, of_job
 from balance.live.scrape import Scrape
 from balance.promql.text import duration
 
-SHOWN = 5
-"""So many names are in a message; of more, their number."""
 
-
-def finding(check: str, where: str, subject: str, problem: str, cure: str, severity: FindingSeverity = "error") -> Finding:
-    """A finding, an error if nothing else is said."""
-    return Finding(check, severity, where, subject, problem, cure)
-
-
-def few(names: Iterable[str]) -> str:
-    """The first names, and how many more there are."""
-    every = list(names)
-    return ", ".join(every[:SHOWN]) + (f" and {len(every) - SHOWN} more" if len(every) > SHOWN else "")
-
-
-def targets(facts: PrometheusFacts, expected: Expected, addresses: Iterable[str]) -> Iterator[Finding]:
+def targets(facts: PrometheusFacts, expected: Expected, addresses: Iterable[str]) -> Iterator[Problem]:
     """Whether the instances are scraped: as the job that rules and panels select, with the labels that they select, often enough."""
     if facts.runtime.get("reloadConfigSuccess") is False:
         problem = "could not load its configuration anew: it goes on with an older one, and will not start again"
-        yield finding(
-            "reload-failed", facts.where, "Prometheus", problem, "`promtool check config` says what is wrong with the file; mend it and reload"
+        yield Problem(
+            facts.where, problem, "`promtool check config` says what is wrong with the file; mend it and reload", "Prometheus", check="reload-failed"
         )
     subject = f"job {expected.job!r}"
     own = of_job(facts.active, expected.job)
@@ -42,57 +27,61 @@ def targets(facts: PrometheusFacts, expected: Expected, addresses: Iterable[str]
     matching = [target for target in own if fits(expected.matchers, target["labels"])]
     if not matching:
         wanted = ", ".join(f"{matcher.label}{matcher.operator}{matcher.value!r}" for matcher in expected.matchers)
-        labels = few(sorted({f"{name}={value!r}" for target in own for name, value in target["labels"].items() if name not in ("job", "instance")}))
-        problem = f"has no target with {wanted}, which rules and panels select; its targets have {labels or 'no labels of that kind'}"
-        yield finding(
-            "target-labels", facts.where, subject, problem, "add the labels to the scrape configuration, or change `selector` in the settings"
+        labels = sorted({f"{name}={value!r}" for target in own for name, value in target["labels"].items() if name not in ("job", "instance")})
+        problem = (
+            f"has no target with {wanted}, which rules and panels select; its targets have {few(labels) if labels else 'no labels of that kind'}"
+        )
+        yield Problem(
+            facts.where, problem, "add the labels to the scrape configuration, or change `selector` in the settings", subject, check="target-labels"
         )
     for target in matching:
         instance = target["labels"].get("instance", target["scrapeUrl"])
         if target["health"] == "unknown":
             problem = "has not been scraped yet"
-            yield finding("target-down", facts.where, f"target {instance}", problem, "wait for one scrape interval, then ask again", "warning")
+            yield Problem(
+                facts.where, problem, "wait for one scrape interval, then ask again", f"target {instance}", check="target-down", severity="warning"
+            )
         elif target["health"] != "up":
             problem = f"cannot be scraped at {target['scrapeUrl']}: {target['lastError']}"
             cure = "check that the service runs and that the address in the scrape configuration is its admin port"
-            yield finding("target-down", facts.where, f"target {instance}", problem, cure)
+            yield Problem(facts.where, problem, cure, f"target {instance}", check="target-down")
         every = length(target.get("scrapeInterval", "")) or 0
         if every * 2 > expected.shortest:
             window = duration(expected.shortest)
             problem = f"is scraped every {target['scrapeInterval']}: fewer than two samples in the rules' window of {window}, so no rate"
             cure = f"scrape at least every {duration(expected.shortest // 2)}, or choose a longer `rate_window`"
-            yield finding("scrape-interval", facts.where, f"target {instance}", problem, cure)
+            yield Problem(facts.where, problem, cure, f"target {instance}", check="scrape-interval")
     yield from _retention(facts, expected)
 
 
-def _unknown(facts: PrometheusFacts, expected: Expected, addresses: set[str], subject: str) -> Finding:
+def _unknown(facts: PrometheusFacts, expected: Expected, addresses: set[str], subject: str) -> Problem:
     """Why there is no target of the job."""
     for target in facts.dropped:
         if target["discoveredLabels"].get("job") == expected.job:
             problem = f"has no target: {target['discoveredLabels'].get('__address__')} was found, and dropped by relabel_configs"
-            return finding("target-dropped", facts.where, subject, problem, "mend the `keep` or `drop` in the relabel_configs of the job")
+            return Problem(facts.where, problem, "mend the `keep` or `drop` in the relabel_configs of the job", subject, check="target-dropped")
     for target in facts.active:
         if host(target["scrapeUrl"]) in addresses:
             job = target["labels"].get("job", "")
             problem = f"has no target: {host(target['scrapeUrl'])} is scraped as job {job!r}"
-            return finding(
-                "job-name", facts.where, subject, problem, f"set job_name to {expected.job!r}, or `job: {job}` in the settings and write anew"
+            return Problem(
+                facts.where, problem, f"set job_name to {expected.job!r}, or `job: {job}` in the settings and write anew", subject, check="job-name"
             )
     jobs = choices({target["labels"].get("job", "") for target in facts.active})
     problem = f"has no target; jobs with targets: {jobs}"
-    return finding("target-missing", facts.where, subject, problem, "add the job as `balance-gen prometheus` prints it, and reload Prometheus")
+    return Problem(facts.where, problem, "add the job as `balance-gen prometheus` prints it, and reload Prometheus", subject, check="target-missing")
 
 
-def _retention(facts: PrometheusFacts, expected: Expected) -> Iterator[Finding]:
+def _retention(facts: PrometheusFacts, expected: Expected) -> Iterator[Problem]:
     told = str(facts.runtime.get("storageRetention", ""))
     kept = length(told.partition(" or ")[0])
     if kept is not None and kept < expected.longest:
         problem = f"keeps {told}, shorter than the rules' window of {duration(expected.longest)}: what they say of it is about {told}"
         cure = f"start it with --storage.tsdb.retention.time={duration(expected.longest)} or more"
-        yield finding("retention", facts.where, "Prometheus", problem, cure, "warning")
+        yield Problem(facts.where, problem, cure, "Prometheus", check="retention", severity="warning")
 
 
-def rules(facts: PrometheusFacts, expected: Expected) -> Iterator[Finding]:
+def rules(facts: PrometheusFacts, expected: Expected) -> Iterator[Problem]:
     """Whether the generated rules are loaded, as they were made, once, and can be evaluated."""
     loaded = _by_name(facts.groups)
     made = [_name(rule) for rule in expected.rules]
@@ -104,7 +93,7 @@ def rules(facts: PrometheusFacts, expected: Expected) -> Iterator[Finding]:
         first = next(iter(differing))
         problem = f"{'is' if len(differing) == 1 else 'are'} not as generated; {first}: {differing[first]}"
         cure = "`balance-gen apply --rules DIR --prometheus URL`, or copy the generated rules again and reload; with the settings they were made with"
-        yield finding("rule-differs", facts.where, few(differing), problem, cure)
+        yield Problem(facts.where, problem, cure, few(differing), check="rule-differs")
     copied: dict[str, list[str]] = {}
     for rule in expected.rules:
         every = loaded.get(_name(rule), [])
@@ -115,10 +104,17 @@ def rules(facts: PrometheusFacts, expected: Expected) -> Iterator[Finding]:
             if one["health"] == "err":
                 problem = f"cannot be evaluated: {one['lastError']}"
                 cure = "mend what the message names: most often labels that make two series one"
-                yield finding("rule-failing", facts.where, _name(rule), problem, cure)
+                yield Problem(facts.where, problem, cure, _name(rule), check="rule-failing")
     if copied:
         places = few(sorted({file for files in copied.values() for file in files}))
-        yield finding("rule-duplicate", facts.where, few(copied), f"loaded more than once, from {places}", "remove the copies, and reload", "warning")
+        yield Problem(
+            facts.where,
+            f"loaded more than once, from {places}",
+            "remove the copies, and reload",
+            few(copied),
+            check="rule-duplicate",
+            severity="warning",
+        )
 
 
 def stale(groups: Iterable[Json], made: Iterable[Json]) -> dict[str, str]:
@@ -141,12 +137,12 @@ def _by_name(groups: Iterable[Json]) -> dict[str, list[tuple[Json, Json]]]:
     return found
 
 
-def _missing(facts: PrometheusFacts, missing: list[str], every: int) -> Finding:
+def _missing(facts: PrometheusFacts, missing: list[str], every: int) -> Problem:
     subject = few(missing)
     paths = facts.configuration.get("rule_files") or []
-    problem = f"not loaded ({len(missing)} of {every} rules); rule_files: {few(paths) or 'none'}"
+    problem = f"not loaded ({len(missing)} of {every} rules); rule_files: {few(paths)}"
     cure = "`balance-gen apply --rules DIR --prometheus URL`, with DIR among the rule_files; or copy the generated rules there and reload"
-    return finding("rules-missing", facts.where, subject, problem, cure)
+    return Problem(facts.where, problem, cure, subject, check="rules-missing")
 
 
 def _best(made: Json, loaded: list[tuple[Json, Json]]) -> list[str]:
@@ -185,7 +181,7 @@ def same(made: str, loaded: str) -> bool:
         return False
 
 
-def series(facts: PrometheusFacts, expected: Expected, scrapes: Iterable[Scrape]) -> Iterator[Finding]:
+def series(facts: PrometheusFacts, expected: Expected, scrapes: Iterable[Scrape]) -> Iterator[Problem]:
     """Whether Prometheus has the series that rules and panels select, as far as the service shows them, with their labels."""
     there: dict[str, list[dict[str, str]]] = {}
     for labels in facts.series:
@@ -205,15 +201,15 @@ def series(facts: PrometheusFacts, expected: Expected, scrapes: Iterable[Scrape]
     if unexposed:
         problem = "selected by rules and panels, and shown by no target of the job"
         cure = "bring service and rules to one version; a metric of a runtime: choose the right `runtime` in the settings"
-        yield finding("series-missing", facts.where, few(unexposed), problem, cure)
+        yield Problem(facts.where, problem, cure, few(unexposed), check="series-missing")
     if lost:
         problem = f"shown by the service and not stored: metric_relabel_configs drop {dropped:.0f} samples of a scrape"
-        yield finding("series-dropped", facts.where, few(lost), problem, "take them out of the metric_relabel_configs of the job")
+        yield Problem(facts.where, problem, "take them out of the metric_relabel_configs of the job", few(lost), check="series-dropped")
     for label, names in facts.unlabelled.items():
         if names:
             problem = f"stored without the label {label!r}, which rules and panels go by"
             cure = "mend the labeldrop, labelmap or honor_labels of the job, or bring service and rules to one version"
-            yield finding("label-missing", facts.where, few(sorted(names)), problem, cure)
+            yield Problem(facts.where, problem, cure, few(sorted(names)), check="label-missing")
 
 
 def waiting(facts: PrometheusFacts, wanted: Iterable[Wanted]) -> int:

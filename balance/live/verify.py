@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import NamedTuple
 
 from balance.catalog.model import Histogram, Label, Metric, StateSet, number, scrape_type
 from balance.catalog.registry import Catalog
-from balance.errors import choices, few
-from balance.finding import Finding, FindingSeverity
+from balance.errors import Problem, choices, few
 from balance.live.nearest import Nearest
 from balance.live.scrape import Family, Scrape
-
-_SHOWN = 5
-"""So many values are named in a message; of more, their number is told."""
 
 
 class Conformance(NamedTuple):
     """What `verify` found, and how much of the catalog the scrape shows."""
 
-    findings: list[Finding]
+    findings: list[Problem]
     declared: int
     shown: int
     series: int
@@ -50,7 +47,7 @@ def verify(scrape: Scrape, catalog: Catalog) -> Conformance:
     Families that `catalog.ignored` names are left out; `catalog.external` may be shown and need not be: of those only the
     type is looked at.
     """
-    findings = [_finding("scrape-unreadable", problem.where, scrape.source, problem.what, problem.cure) for problem in scrape.problems]
+    findings = [replace(problem, subject=scrape.source, check="scrape-unreadable") for problem in scrape.problems]
     families = dict(scrape.families)
     shown = 0
     expected = [metric for metric, _ in catalog.shown]
@@ -58,7 +55,7 @@ def verify(scrape: Scrape, catalog: Catalog) -> Conformance:
         family = _taken(families, metric)
         if family is None:
             findings.append(
-                _finding("family-missing", scrape.source, metric.name, "is declared and not shown", "show it, or take it out of the catalog")
+                Problem(scrape.source, "is declared and not shown", "show it, or take it out of the catalog", metric.name, check="family-missing")
             )
         else:
             shown += 1
@@ -74,7 +71,7 @@ def verify(scrape: Scrape, catalog: Catalog) -> Conformance:
         elif not is_created(name, scrape):
             near = nearest(name)
             cure = f"{f'did you mean {near!r}? ' if near else ''}declare it, or say in `ignored` of the catalog why not"
-            findings.append(_finding("family-unknown", f"{scrape.source}:{family.line}", name, "is not in the catalog", cure))
+            findings.append(Problem(f"{scrape.source}:{family.line}", "is not in the catalog", cure, name, check="family-unknown"))
     return Conformance(findings, len(expected), shown, scrape.size, ignored)
 
 
@@ -97,7 +94,7 @@ _TYPES = {"stateset": "gauge", "info": "gauge"}
 """What OpenMetrics has beyond the text format, in the words of that."""
 
 
-def compare(family: Family, metric: Metric, source: str) -> Iterator[Finding]:
+def compare(family: Family, metric: Metric, source: str) -> Iterator[Problem]:
     """In what a family differs from its declaration."""
     where, name = f"{source}:{family.line}", metric.name
     if wrong := _type(family, metric, source):
@@ -105,29 +102,31 @@ def compare(family: Family, metric: Metric, source: str) -> Iterator[Finding]:
         return  # its labels and buckets mean something else
     if family.help is None or not family.help.strip():
         if not metric.foreign:
-            yield _finding("help", where, name, "is shown without a help text", "write # HELP")
+            yield Problem(where, "is shown without a help text", "write # HELP", name, check="help")
     elif family.help != metric.help:
-        yield _finding("help", where, name, f"is shown with the help {family.help!r}, declared with {metric.help!r}", "use one text", "warning")
+        yield Problem(
+            where, f"is shown with the help {family.help!r}, declared with {metric.help!r}", "use one text", name, check="help", severity="warning"
+        )
     if family.unit and family.unit != str(metric.unit):
-        yield _finding("unit", where, name, f"is shown in {family.unit}, declared in {metric.unit}", "mend the service or the catalog")
+        yield Problem(where, f"is shown in {family.unit}, declared in {metric.unit}", "mend the service or the catalog", name, check="unit")
     yield from _labels(family, metric, where)
     if isinstance(metric, Histogram):
         yield from _buckets(family, metric, where)
     series = len(family.series)
     if series > metric.cardinality:
         cure = "some label has more values than it should: see the findings of its labels"
-        yield _finding("series-over-budget", where, name, f"shows {series} series, its labels allow {metric.cardinality}", cure)
+        yield Problem(where, f"shows {series} series, its labels allow {metric.cardinality}", cure, name, check="series-over-budget")
 
 
-def _type(family: Family, metric: Metric, source: str) -> list[Finding]:
+def _type(family: Family, metric: Metric, source: str) -> list[Problem]:
     wanted, found = scrape_type(metric), _TYPES.get(family.type, family.type)
     if found == wanted or (metric.foreign and found == "untyped"):
         return []
     what, cure = f"is shown as {family.type}, declared as {wanted}", "mend the service or the catalog"
-    return [_finding("type", f"{source}:{family.line}", metric.name, what, cure)]
+    return [Problem(f"{source}:{family.line}", what, cure, metric.name, check="type")]
 
 
-def _labels(family: Family, metric: Metric, where: str) -> Iterator[Finding]:
+def _labels(family: Family, metric: Metric, where: str) -> Iterator[Problem]:
     labels: dict[str, Label] = {label.name: label for label in metric.labels}
     if isinstance(metric, StateSet):
         labels[metric.state_label] = metric.label(metric.state_label)
@@ -142,22 +141,22 @@ def _labels(family: Family, metric: Metric, where: str) -> Iterator[Finding]:
         missing.update(name for name in labels if not shown.get(name))
     for name in sorted(values.keys() - labels.keys()):
         cure = f"declare it (declared: {choices(labels)}), or take it out of the service"
-        yield _finding("label-undeclared", where, metric.name, f"is shown with the label {name!r}, which it does not declare", cure)
+        yield Problem(where, f"is shown with the label {name!r}, which it does not declare", cure, metric.name, check="label-undeclared")
     for name in labels:
         if name in missing and not metric.foreign:
-            yield _finding("label-missing", where, metric.name, f"is shown without its label {name!r}", "set it in the service, or take it out")
+            yield Problem(where, f"is shown without its label {name!r}", "set it in the service, or take it out", metric.name, check="label-missing")
         odd = sorted(value for value in values.get(name, ()) if not labels[name].allows(value))
         if odd:
             rule = f"declared: {few(sorted(labels[name].values))}" if labels[name].values else f"it must match {labels[name].pattern}"
-            problem = f"has {_quoted(odd)} as {name!r}, outside its set"
-            yield _finding("label-value", where, metric.name, problem, f"map it to a declared value, or declare it ({rule})")
+            problem = f"has {few(map(repr, odd))} as {name!r}, outside its set"
+            yield Problem(where, problem, f"map it to a declared value, or declare it ({rule})", metric.name, check="label-value")
         count = len(values.get(name, ()))
         if labels[name].bound and count > labels[name].bound:
             problem = f"shows {count} values of {name!r}, its bound is {labels[name].bound}"
-            yield _finding("label-over-bound", where, metric.name, problem, "bound what the service puts into it, or raise the bound")
+            yield Problem(where, problem, "bound what the service puts into it, or raise the bound", metric.name, check="label-over-bound")
 
 
-def _buckets(family: Family, metric: Histogram, where: str) -> Iterator[Finding]:
+def _buckets(family: Family, metric: Histogram, where: str) -> Iterator[Problem]:
     found: dict[frozenset[tuple[str, str]], dict[float, float]] = {}
     for sample in family.samples:
         if sample.name == f"{family.name}_bucket":
@@ -165,28 +164,21 @@ def _buckets(family: Family, metric: Histogram, where: str) -> Iterator[Finding]
             try:
                 at = float(bound)
             except ValueError:
-                yield _finding("buckets", where, metric.name, f"has a bucket with le={bound!r}", "le is a number or +Inf")
+                yield Problem(where, f"has a bucket with le={bound!r}", "le is a number or +Inf", metric.name, check="buckets")
                 return
             found.setdefault(frozenset(pair for pair in sample.labels if pair[0] != "le"), {})[at] = sample.value
     wanted = {*metric.buckets, math.inf}
     for counts in found.values():
         if counts.keys() != wanted:
             more, less = sorted(counts.keys() - wanted), sorted(wanted - counts.keys())
-            parts = [f"{verb} {_quoted([number(bound) if bound < math.inf else '+Inf' for bound in bounds])}"
+            parts = [f"{verb} {few(repr(number(bound) if bound < math.inf else '+Inf') for bound in bounds)}"
                      for verb, bounds in (("has", more), ("lacks", less)) if bounds]  # fmt: skip
-            yield _finding("buckets", where, metric.name, f"has other buckets than declared: {', '.join(parts)}", f"declared: {metric.bounds}, +Inf")
+            yield Problem(
+                where, f"has other buckets than declared: {', '.join(parts)}", f"declared: {metric.bounds}, +Inf", metric.name, check="buckets"
+            )
             break
     for counts in found.values():
         heights = [counts[bound] for bound in sorted(counts)]
         if heights != sorted(heights):
-            yield _finding("buckets", where, metric.name, "has a bucket that counts less than the one below it", "buckets are cumulative")
+            yield Problem(where, "has a bucket that counts less than the one below it", "buckets are cumulative", metric.name, check="buckets")
             break
-
-
-def _quoted(values: list[str]) -> str:
-    more = f" and {len(values) - _SHOWN} more" if len(values) > _SHOWN else ""
-    return ", ".join(map(repr, values[:_SHOWN])) + more
-
-
-def _finding(check: str, where: str, subject: str, problem: str, cure: str, severity: FindingSeverity = "error") -> Finding:
-    return Finding(check, severity, where, subject, problem, cure)

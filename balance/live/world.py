@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from balance.catalog.model import Histogram, Metric, StateSet, scrape_type
 from balance.catalog.registry import Catalog
-from balance.errors import BalanceError, choices, few
+from balance.errors import BalanceError, Problem, choices, few
 from balance.live.fetch import PATIENCE
 from balance.live.nearest import Nearest
 from balance.live.prometheus import Prometheus
@@ -33,19 +33,12 @@ class Verdict(IntEnum):
         return self.name.lower().replace("_", "-")
 
 
-class Reason(NamedTuple):
-    """Why an expression is not live. `kind` is ``name``, ``label``, ``label-value``, ``type``, ``matching``, ``variable`` or ``unreadable``."""
-
-    kind: str
-    problem: str
-    cure: str = ""
-
-
 class Answer(NamedTuple):
-    """A verdict and what it rests on."""
+    """A verdict and why it is not better. `check` of a reason is ``name``, ``label``, ``label-value``, ``type``, ``matching``, ``variable`` or
+    ``unreadable``; it has no place and no subject, which belong to the expression."""
 
     verdict: Verdict
-    reasons: tuple[Reason, ...] = ()
+    reasons: tuple[Problem, ...] = ()
 
 
 LIVE = Answer(Verdict.LIVE)
@@ -227,11 +220,11 @@ def _pattern(text: str) -> re.Pattern[str]:
 
 
 def _dead(kind: str, problem: str, cure: str) -> Answer:
-    return Answer(Verdict.DEAD, (Reason(kind, problem, cure),))
+    return Answer(Verdict.DEAD, (Problem("", problem, cure, check=kind),))
 
 
 def _cannot(kind: str, problem: str) -> Answer:
-    return Answer(Verdict.CANNOT_TELL, (Reason(kind, problem),))
+    return Answer(Verdict.CANNOT_TELL, (Problem("", problem, check=kind),))
 
 
 def _written(matchers: Iterable[Match]) -> str:

@@ -188,7 +188,7 @@ def test_a_finding_is_told_below_its_link_with_place_and_cure(chain: Chain, caps
 
 def test_each_check_of_doctor_has_a_row_and_a_cause(repository: Path) -> None:
     code = "".join((repository / "balance" / "live" / f"{name}.py").read_text() for name in ("doctor", "symptoms", "delivery"))
-    named = set(re.findall(r'finding\(\s*"([a-z-]+)"', code)) | set(re.findall(r'"([a-z]+-(?:unreachable|token))"', code))
+    named = set(re.findall(r'check="([a-z-]+)"', code)) | set(re.findall(r'"([a-z]+-(?:unreachable|token))"', code))
     assert {*named, "family-missing"} == ROWS.keys()  # the last stands for all checks of verify
     assert ROWS.keys() == CAUSES.keys() | JOBS.keys() - {"balance"} | {*UNKNOWN, "target-down", "series-missing"}
 

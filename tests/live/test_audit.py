@@ -216,7 +216,7 @@ def test_what_recording_rules_of_the_files_make_exists_and_is_as_live_as_they_ar
     assert judge('job:http:rate5m{team="a"}', good)[0] == "cannot-tell"
     verdict, kinds, found = judge("job:nix:rate5m", good, bad)
     assert (verdict, kinds) == ("dead", {"name"})
-    assert "job:nix:rate5m is recorded from nothing: there is no series nix_total" in found.findings[-1].problem
+    assert "job:nix:rate5m is recorded from nothing: there is no series nix_total" in found.findings[-1].what
     assert judge("a:b:c", loop)[0] == "live"
     (finding,) = judge("job:htpp:rate5m", good)[2].findings
     assert finding.cure == "did you mean job:http:rate5m?"
@@ -232,7 +232,7 @@ def test_the_nearest_existing_name_is_told() -> None:
     }.items():
         (finding,) = judge(expr)[2].findings
         assert finding.cure == cure
-        assert finding.problem.startswith("never shows anything: ")
+        assert finding.what.startswith("never shows anything: ")
 
 
 def test_the_rate_of_a_gauge_is_told_and_is_not_dead() -> None:

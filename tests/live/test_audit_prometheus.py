@@ -85,7 +85,7 @@ def test_a_prometheus_tells_of_its_series_with_the_labels_that_it_added(promethe
     questions = [Question("alert", expr, "rules.yaml:1", expr) for expr in expected]
     found = audit(questions, world.of_prometheus(prometheus, names(questions)))
     assert {item.question.expr: str(item.answer.verdict) for item in found.judged} == expected
-    assert "takes the rate of go_goroutines, which is a gauge" in [finding.problem for finding in found.findings]
+    assert "takes the rate of go_goroutines, which is a gauge" in [finding.what for finding in found.findings]
     assert "go_info" in found.unused
     assert "prometheus_http_request_duration_seconds" not in found.unused
 

@@ -53,11 +53,11 @@ def test_an_alert_that_goes_astray_is_found(bundle: Bundle, tmp_path: Path, amto
     found = routes.check(file, bundle.alerts, bundle.routing, SETTINGS)
     critical = [alert.name for alert in bundle.alerts if alert.severity == "critical"]
     assert sorted({finding.subject for finding in found}) == sorted(critical)
-    assert "goes to inform, not to page" in found[0].problem
+    assert "goes to inform, not to page" in found[0].what
 
     file.write_text(file.read_text().replace("receiver: page", "receiver: pag"))
     (refused,) = routes.check(file, bundle.alerts, bundle.routing, SETTINGS)
-    assert 'undefined receiver "pag"' in refused.problem
+    assert 'undefined receiver "pag"' in refused.what
 
 
 def test_without_amtool_the_cure_is_told(bundle: Bundle, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
