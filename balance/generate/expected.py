@@ -16,7 +16,7 @@ from balance.config.units import length
 from balance.errors import BalanceError
 from balance.generate import build
 from balance.live.facts import OFF, Addresses, Expected, Wanted
-from balance.live.world import MADE_BY_PROMETHEUS
+from balance.live.series_index import MADE_BY_PROMETHEUS
 from balance.monitoring.bundle import Bundle
 from balance.monitoring.settings import Settings
 

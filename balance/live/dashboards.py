@@ -10,31 +10,31 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from balance.errors import Problem
-from balance.live.question import Question
+from balance.live.audited_query import AuditedQuery
 
 _KNOWN_VALUES = {"custom", "constant", "interval", "textbox"}
 _SOURCE_VARIABLES = ("datasource", "DatasourceVariable")
 _OTHER_SOURCES = {"-- Grafana --", "-- Dashboard --", "grafana", "__expr__"}
 
 
-def read(text: str, file: str, sought: bool = True) -> tuple[list[Question], list[Problem]]:
+def read(text: str, file: str, sought: bool = True) -> tuple[list[AuditedQuery], list[Problem]]:
     """All expressions of the dashboards in a file, and what could not be read. If one is `sought` there, that it holds none is a problem too."""
     try:
         tree = json.loads(text.removeprefix("\ufeff"))
     except (ValueError, RecursionError) as error:
         place = f":{error.lineno}:{error.colno}" if isinstance(error, json.JSONDecodeError) else ""
         return [], [Problem(f"{file}{place}", f"is no JSON: {getattr(error, 'msg', None) or error}", "export the dashboard again")]
-    questions: list[Question] = []
+    queries: list[AuditedQuery] = []
     problems: list[Problem] = []
     try:
         found = [dashboard for item in (tree if isinstance(tree, list) else [tree]) for dashboard in _unwrapped(item)]
         for index, dashboard in enumerate(found):
-            questions += _Dashboard(dashboard, f"{file}#{index}" if index else file, problems).questions()
+            queries += _Dashboard(dashboard, f"{file}#{index}" if index else file, problems).queries()
     except RecursionError:
         found = []
     if not found and sought:
         problems.append(Problem(file, "holds no dashboard", "give the JSON that Grafana exports"))
-    return questions, problems
+    return queries, problems
 
 
 def _unwrapped(tree: Any) -> Iterator[dict[str, Any]]:
@@ -63,20 +63,20 @@ class _Dashboard:
         listed = elements.values() if isinstance(elements, dict) else elements
         self.library = {str(item.get("uid")): _at(item, "model") for item in _dicts(list(listed) if listed else [])}
 
-    def questions(self) -> Iterator[Question]:
+    def queries(self) -> Iterator[AuditedQuery]:
         for number, (panel, path) in enumerate(self.panels()):
             yield from self.panel(panel, f"{self.file}#{path}{number}")
         for annotation in _dicts(_at(self.tree, "annotations", "list")) + [_flat(item) for item in _dicts(self.tree.get("annotations"))]:
             expr = annotation.get("expr") or _at(annotation, "target", "expr")
             if isinstance(expr, str) and expr.strip() and self.ours(annotation.get("datasource")):
-                yield self.question("annotation", f"{self.title} / annotation {annotation.get('name')}", self.file, expr)
+                yield self.query("annotation", f"{self.title} / annotation {annotation.get('name')}", self.file, expr)
         for variable in self.variables:
             expr = _asked(variable)
             if variable.get("type") in ("query", "QueryVariable") and expr and self.ours(variable.get("datasource")):
-                yield self.question("variable", f"{self.title} / variable {variable.get('name')}", self.file, expr)
+                yield self.query("variable", f"{self.title} / variable {variable.get('name')}", self.file, expr)
 
-    def question(self, kind: str, subject: str, where: str, expr: str, panel: str = "") -> Question:
-        return Question(kind, subject, where, expr, panel, values=self.values, macros=True)
+    def query(self, kind: str, subject: str, where: str, expr: str, panel: str = "") -> AuditedQuery:
+        return AuditedQuery(kind, subject, where, expr, panel, values=self.values, macros=True)
 
     def panels(self) -> Iterator[tuple[dict[str, Any], str]]:
         """All panels, those in rows and in rows of rows included."""
@@ -94,7 +94,7 @@ class _Dashboard:
                 targets = [_flat(query) for query in _dicts(_at(spec, "data", "spec", "queries"))]
                 yield {"title": spec.get("title"), "id": spec.get("id"), "targets": targets, "libraryPanel": spec.get("libraryPanel")}, f"{name}:"
 
-    def panel(self, panel: dict[str, Any], identity: str) -> Iterator[Question]:
+    def panel(self, panel: dict[str, Any], identity: str) -> Iterator[AuditedQuery]:
         where = f"{self.file}: panel {panel.get('id', '?')}"
         library = panel.get("libraryPanel")
         if isinstance(library, dict) and not panel.get("targets"):
@@ -109,7 +109,7 @@ class _Dashboard:
             expr = target.get("expr")
             if isinstance(expr, str) and expr.strip() and self.ours(target.get("datasource") or panel.get("datasource")):
                 ref = target.get("refId") or chr(ord("A") + index % 26)
-                yield self.question("panel", f"{self.title} / {title} / {ref}", where, expr, identity)
+                yield self.query("panel", f"{self.title} / {title} / {ref}", where, expr, identity)
 
     def ours(self, source: Any) -> bool:
         """Whether a data source can be Prometheus: unless it says that it is another."""

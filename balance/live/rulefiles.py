@@ -8,26 +8,26 @@ from typing import Any
 import yaml
 
 from balance.errors import Problem
-from balance.live.question import Question
+from balance.live.audited_query import AuditedQuery
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _DEEPEST, _OBJECTS = 100, 5
 """Collections in collections, and objects in objects: one that holds itself has no end."""
 
 
-def read(text: str, file: str, sought: bool = True) -> tuple[list[Question], list[Problem]]:
+def read(text: str, file: str, sought: bool = True) -> tuple[list[AuditedQuery], list[Problem]]:
     """All rules of a file with the line of their expressions, and what could not be read. If some are `sought` there, that it holds none is a
     problem too."""
-    questions: list[Question] = []
+    queries: list[AuditedQuery] = []
     problems: list[Problem] = []
     lists = 0
     for groups, above in _lists(text.removeprefix("\ufeff"), file, 0, problems):
         lists += 1
         for group in groups.value:
-            questions += _rules(group, file, above, problems)
+            queries += _rules(group, file, above, problems)
     if sought and not lists and not problems:
         problems.append(Problem(file, "holds no group of rules", "give a rule file of Prometheus or a PrometheusRule"))
-    return questions, problems
+    return queries, problems
 
 
 def _lists(text: str, file: str, above: int, problems: list[Problem]) -> Iterator[tuple[yaml.SequenceNode, int]]:
@@ -63,7 +63,7 @@ def _groups(node: Any, file: str, above: int, problems: list[Problem], depth: in
                     yield from _lists(inside.value, file, above + inside.start_mark.line + (inside.style in ("|", ">")), problems)
 
 
-def _rules(group: Any, file: str, above: int, problems: list[Problem]) -> Iterator[Question]:
+def _rules(group: Any, file: str, above: int, problems: list[Problem]) -> Iterator[AuditedQuery]:
     rules = dict(_pairs(group)).get("rules")
     for node in rules.value if isinstance(rules, yaml.SequenceNode) else ():
         rule = dict(_pairs(node))
@@ -74,7 +74,7 @@ def _rules(group: Any, file: str, above: int, problems: list[Problem]) -> Iterat
             problems.append(Problem(line, "is no rule: it needs alert or record, and expr", "mend the rule"))
             continue
         labels = tuple((key, value.value) for key, value in _pairs(rule.get("labels")) if isinstance(value, yaml.ScalarNode))
-        yield Question(kind, name.value, f"{file}:{above + expr.start_mark.line + 1}", expr.value, labels=labels)
+        yield AuditedQuery(kind, name.value, f"{file}:{above + expr.start_mark.line + 1}", expr.value, labels=labels)
 
 
 def _pairs(node: Any) -> list[tuple[str, Any]]:

@@ -13,10 +13,10 @@ import pytest
 from balance.commands.cli import main
 from balance.generate import collect
 from balance.lb.catalog.metrics import CATALOG
-from balance.live import dashboards, rulefiles, scrape, world
+from balance.live import dashboards, index_sources, rulefiles, scrape
 from balance.live.audit import Audit, audit
-from balance.live.question import Question
-from balance.live.world import World
+from balance.live.audited_query import AuditedQuery
+from balance.live.series_index import SeriesIndex
 from tools.bench import live as bench
 from tools.bench.generator import used
 
@@ -47,17 +47,17 @@ door{door="shut"} 0
 """
 
 
-def shown() -> World:
-    return world.of_scrapes([scrape.parse(SCRAPE)])
+def shown() -> SeriesIndex:
+    return index_sources.from_scrapes([scrape.parse(SCRAPE)])
 
 
 def judge(
-    expr: str, *rules: str, known: World | None = None, macros: bool = True, values: Mapping[str, tuple[str, ...]] = {}
+    expr: str, *rules: str, known: SeriesIndex | None = None, macros: bool = True, values: Mapping[str, tuple[str, ...]] = {}
 ) -> tuple[str, set[str], Audit]:
     """The verdict on a panel's query, the kinds of its reasons, and all of the audit."""
-    recorded = [Question("rule", name, "rules.yaml:1", made) for name, _, made in (rule.partition("=") for rule in rules)]
-    found = audit([*recorded, Question("panel", "p", "d.json", expr, values=values, macros=macros)], known or shown())
-    row = found.judged[-1].row()
+    recorded = [AuditedQuery("rule", name, "rules.yaml:1", made) for name, _, made in (rule.partition("=") for rule in rules)]
+    found = audit([*recorded, AuditedQuery("panel", "p", "d.json", expr, values=values, macros=macros)], known or shown())
+    row = found.assessed[-1].row()
     return row["verdict"], {reason["kind"] for reason in row["reasons"]}, found
 
 
@@ -216,7 +216,7 @@ def test_what_recording_rules_of_the_files_make_exists_and_is_as_live_as_they_ar
     assert judge('job:http:rate5m{team="a"}', good)[0] == "cannot-tell"
     verdict, kinds, found = judge("job:nix:rate5m", good, bad)
     assert (verdict, kinds) == ("dead", {"name"})
-    assert "job:nix:rate5m is recorded from nothing: there is no series nix_total" in found.findings[-1].what
+    assert "job:nix:rate5m is recorded from missing series: there is no series nix_total" in found.findings[-1].what
     assert judge("a:b:c", loop)[0] == "live"
     (finding,) = judge("job:htpp:rate5m", good)[2].findings
     assert finding.cure == "did you mean job:http:rate5m?"
@@ -242,7 +242,7 @@ def test_the_rate_of_a_gauge_is_told_and_is_not_dead() -> None:
 
 
 def test_what_others_expose_is_not_called_missing() -> None:
-    known = world.of_scrapes([scrape.parse(SCRAPE)], ["node_.*"])
+    known = index_sources.from_scrapes([scrape.parse(SCRAPE)], ["node_.*"])
     assert judge("node_load1", known=known)[0] == "cannot-tell"
     assert judge("note_load1", known=known)[0] == "dead"
 
@@ -263,7 +263,7 @@ def test_what_others_expose_is_not_called_missing() -> None:
     ],
 )
 def test_against_a_catalog_closed_sets_of_values_are_known(expr: str, verdict: str) -> None:
-    assert judge(expr, known=world.of_catalog(CATALOG))[0] == verdict
+    assert judge(expr, known=index_sources.from_catalog(CATALOG))[0] == verdict
 
 
 def panel(title: str, expr: str, **more: Any) -> dict[str, Any]:
@@ -315,8 +315,8 @@ OLDER_V2 = {
     ],
 )  # fmt: skip
 def test_dashboards_are_read_in_every_wrapping(tree: object) -> None:
-    questions, problems = dashboards.read("\ufeff" + json.dumps(tree), "d.json")
-    assert [(question.kind, question.subject, question.expr) for question in questions] == [("panel", "D / P / A", "x")]
+    queries, problems = dashboards.read("\ufeff" + json.dumps(tree), "d.json")
+    assert [(query.kind, query.subject, query.expr) for query in queries] == [("panel", "D / P / A", "x")]
     assert problems == []
 
 
@@ -338,11 +338,11 @@ def test_annotations_and_the_queries_of_variables_are_asked_too() -> None:
             {"name": "limit", "type": "custom", "query": "Low : 1, High : 2"},
         ]},
     }  # fmt: skip
-    questions, _ = dashboards.read(json.dumps(tree), "d.json")
-    assert [(question.kind, question.expr) for question in questions] == [
+    queries, _ = dashboards.read(json.dumps(tree), "d.json")
+    assert [(query.kind, query.expr) for query in queries] == [
         ("panel", "x > $limit"), ("annotation", "changes(y[5m])"), ("variable", 'z{job="$job"}'), ("variable", "topk(3, w)"),
     ]  # fmt: skip
-    assert list(questions[0].candidates()) == ["x > 1", "x > 2"]
+    assert list(queries[0].candidates()) == ["x > 1", "x > 2"]
 
 
 RULES = "groups:\n- name: g\n  rules:\n  - record: a:b:c\n    expr: x\n  - alert: A\n    expr: |\n      y > 1\n"
@@ -361,24 +361,24 @@ RULES = "groups:\n- name: g\n  rules:\n  - record: a:b:c\n    expr: x\n  - alert
     ],
 )
 def test_rules_are_read_from_files_and_objects_with_the_line_of_each(text: str, lines: list[int]) -> None:
-    questions, problems = rulefiles.read(text, "r.yaml")
-    assert [(question.kind, question.subject, question.expr.strip()) for question in questions] == [("rule", "a:b:c", "x"), ("alert", "A", "y > 1")]
-    assert [question.where for question in questions] == [f"r.yaml:{line}" for line in lines]
+    queries, problems = rulefiles.read(text, "r.yaml")
+    assert [(query.kind, query.subject, query.expr.strip()) for query in queries] == [("rule", "a:b:c", "x"), ("alert", "A", "y > 1")]
+    assert [query.where for query in queries] == [f"r.yaml:{line}" for line in lines]
     assert problems == []
 
 
 def test_rules_in_the_texts_of_a_config_map_have_the_lines_of_the_file_and_what_is_broken_there_spoils_no_other() -> None:
     text = "kind: ConfigMap\ndata:\n  a.rules: |\n    groups:\n    - rules:\n      - {alert: A, expr: up == 0}\n  b.yaml: |\n    groups: [\n"
-    questions, problems = rulefiles.read(f"{text}---\n{RULES}", "r.yaml")
-    assert [(question.subject, question.where) for question in questions] == [("A", "r.yaml:6"), ("a:b:c", "r.yaml:14"), ("A", "r.yaml:16")]
+    queries, problems = rulefiles.read(f"{text}---\n{RULES}", "r.yaml")
+    assert [(query.subject, query.where) for query in queries] == [("A", "r.yaml:6"), ("a:b:c", "r.yaml:14"), ("A", "r.yaml:16")]
     assert [problem.where for problem in problems] == ["r.yaml:9:1"]
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, "- " * 100_000, "&a\nspec: *a\nitems: [*a, *a, *a]\n"])
 def test_hostile_yaml_costs_neither_the_process_nor_the_time(text: str) -> None:
     begin = time.process_time()
-    questions, problems = rulefiles.read(text, "r.yaml")
-    assert (questions, len(problems)) == ([], 1)
+    queries, problems = rulefiles.read(text, "r.yaml")
+    assert (queries, len(problems)) == ([], 1)
     assert time.process_time() - begin < 2
 
 
@@ -424,7 +424,7 @@ def test_who_looks_at_what_others_made_needs_no_source_of_their_own(
         (["--rules", str(GO / "metrics.txt")], "metrics.txt:6:1: is no YAML"),
         (["--rules", str(GO / "prometheus-alerts.yaml"), "--metrics", "http://127.0.0.1:1/"], "cannot be reached: Connection refused"),
         (["--rules", str(GO / "prometheus-alerts.yaml"), "--prometheus", "http://127.0.0.1:1/"], "cannot be reached: Connection refused"),
-        (["--rules", str(GO / "prometheus-alerts.yaml"), "--elsewhere", "("], "--elsewhere (: is no regular expression"),
+        (["--rules", str(GO / "prometheus-alerts.yaml"), "--elsewhere", "("], "--elsewhere (: invalid regular expression"),
     ],
 )
 def test_wrong_use_ends_in_one_line(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:

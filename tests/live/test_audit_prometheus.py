@@ -16,9 +16,9 @@ import pytest
 import yaml
 
 from balance.errors import BalanceError
-from balance.live import world
-from balance.live.audit import audit, names
-from balance.live.question import Question
+from balance.live import index_sources
+from balance.live.audit import audit, selected_names
+from balance.live.audited_query import AuditedQuery
 
 pytestmark = pytest.mark.process
 
@@ -82,9 +82,9 @@ def test_a_prometheus_tells_of_its_series_with_the_labels_that_it_added(promethe
         "job:up:sum and prometheus_build_info": "dead",
         "rate(quiet_total[5m]) > 0": "cannot-tell",
     }
-    questions = [Question("alert", expr, "rules.yaml:1", expr) for expr in expected]
-    found = audit(questions, world.of_prometheus(prometheus, names(questions)))
-    assert {item.question.expr: str(item.answer.verdict) for item in found.judged} == expected
+    queries = [AuditedQuery("alert", expr, "rules.yaml:1", expr) for expr in expected]
+    found = audit(queries, index_sources.from_prometheus(prometheus, selected_names(queries)))
+    assert {item.query.expr: str(item.assessment.liveness) for item in found.assessed} == expected
     assert "takes the rate of go_goroutines, which is a gauge" in [finding.what for finding in found.findings]
     assert "go_info" in found.unused
     assert "prometheus_http_request_duration_seconds" not in found.unused
@@ -92,4 +92,4 @@ def test_a_prometheus_tells_of_its_series_with_the_labels_that_it_added(promethe
 
 def test_what_is_no_prometheus_is_told_so(prometheus: str) -> None:
     with pytest.raises(BalanceError, match="answered 404"):
-        world.of_prometheus(f"{prometheus}/nowhere", [])
+        index_sources.from_prometheus(f"{prometheus}/nowhere", [])
