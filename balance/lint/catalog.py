@@ -23,48 +23,49 @@ def _named(inputs: Inputs, check: str) -> Iterator[Problem]:
 
 @check("metric-camel-case", "error")
 def metric_camel_case(inputs: Inputs) -> Iterator[Problem]:
-    """A metric or a label in camelCase.
+    """A metric or label name in camelCase.
 
-    Names in Prometheus are written in snake_case, and people guess them when they type a query (promlint: camelCase).
+    Prometheus names are snake_case, and people guess them when they type a query (promlint: camelCase). Rename it.
     """
     return _named(inputs, naming.CAMEL_CASE)
 
 
 @check("metric-type-in-name", "error")
 def metric_type_in_name(inputs: Inputs) -> Iterator[Problem]:
-    """A metric whose name tells its type.
+    """A metric name that contains the metric's type.
 
-    The type stands in the scrape, and `rate` tells in the query; a name with it lies as soon as the type changes (promlint: metric type in name).
+    The type is in the scrape, and `rate` in a query shows it; a name with the type becomes wrong when the type changes (promlint: metric type in
+    name). Leave the type out.
     """
     return _named(inputs, naming.TYPE_IN_NAME)
 
 
 @check("metric-unit-abbreviated", "error")
 def metric_unit_abbreviated(inputs: Inputs) -> Iterator[Problem]:
-    """A metric whose name abbreviates a unit.
+    """A metric name that abbreviates a unit.
 
-    `_s`, `_ms`, `_mb`: nobody can tell `m` for minutes from `m` for metres. Units are written out (promlint: unit abbreviations).
+    `_s`, `_ms`, `_mb`: does `m` mean minutes or metres? Write units out: `_seconds`, `_bytes` (promlint: unit abbreviations).
     """
     return _named(inputs, naming.UNIT_ABBREVIATED)
 
 
 @check("metric-base-unit", "error")
 def metric_base_unit(inputs: Inputs) -> Iterator[Problem]:
-    """A metric in another unit than a base unit.
+    """A metric in a unit other than a base unit.
 
-    Milliseconds beside seconds make every query that has both wrong by a thousand. Prometheus' convention is base units: seconds, bytes, metres,
-    grams, joules, volts, amperes (promlint: base units). Grafana shows milliseconds where they read better.
+    A query that mixes milliseconds and seconds is wrong by a factor of a thousand. Prometheus' convention is base units: seconds, bytes, metres,
+    grams, joules, volts, amperes (promlint: base units). Convert in the service; Grafana picks a readable unit for display.
     """
     return _named(inputs, naming.BASE_UNIT)
 
 
 @check("metric-cardinality", "error")
 def metric_cardinality(inputs: Inputs) -> Iterator[Problem]:
-    """A metric that may show more series than its budget.
+    """A metric that may have more series than its budget.
 
-    The product of what its labels can be, for a histogram times its buckets: that many series may each instance show, and each costs memory in the
-    service and in Prometheus. Drop a label, lower a bound, use fewer buckets, or waive it with the reason why so many never come about. The budget
-    is `Catalog(budget=Budget(metric=...))`.
+    The number of series per instance is the product of the sizes of its labels, for a histogram times its buckets; each series costs memory in the
+    service and in Prometheus. Drop a label, lower a bound, use fewer buckets, or waive the finding with the reason why so many never occur. The
+    budget is `Catalog(budget=Budget(metric=...))`.
     """
     most = inputs.bundle.catalog.budget.metric
     for metric in inputs.bundle.catalog:
@@ -76,9 +77,10 @@ def metric_cardinality(inputs: Inputs) -> Iterator[Problem]:
 
 @check("catalog-cardinality", "error")
 def catalog_cardinality(inputs: Inputs) -> Iterator[Problem]:
-    """A catalog that may show more series than its budget.
+    """A catalog that may have more series than its budget.
 
-    All metrics together, for one instance: what a Prometheus must hold for each of them. The budget is `Catalog(budget=Budget(total=...))`.
+    This is the sum over all metrics, for one instance: what Prometheus must hold for each of them. The budget is
+    `Catalog(budget=Budget(total=...))`.
     """
     catalog = inputs.bundle.catalog
     total = sum(metric.cardinality for metric in catalog)
@@ -90,9 +92,10 @@ def catalog_cardinality(inputs: Inputs) -> Iterator[Problem]:
 
 @check("threshold-unused", "warning")
 def threshold_unused(inputs: Inputs) -> Iterator[Problem]:
-    """A threshold with which nothing is compared.
+    """A threshold that no condition or panel uses.
 
-    It can be set, and setting it changes nothing: whoever relies on it is misled. Compare with it, draw it, or take it out of the catalog.
+    It can be set, but setting it changes nothing, which misleads whoever relies on it. Use it in a condition, draw it, or remove it from the
+    catalog.
     """
     used = {threshold.name for _, threshold in inputs.bundle.thresholds()}
     off = (node for alert in inputs.bundle.switched_off for node in alert.condition.whole.walk() if isinstance(node, Comparison))

@@ -17,10 +17,10 @@ SAMPLES = 4
 
 @check("metric-unplotted", "error")
 def metric_unplotted(inputs: Inputs) -> Iterator[Problem]:
-    """A metric that no panel shows.
+    """A metric that is on no panel.
 
-    It costs memory in the service and in Prometheus and is seen by nobody. Put it on a panel, or say in `unplotted` of the bundle why not; one
-    that is deprecated and has no successor needs neither, nor does one whose panel went with an alert that the settings switch off.
+    It costs memory in the service and in Prometheus, and nobody sees it. Add it to a panel, or give the reason in `Bundle(unplotted={...})`. Exempt
+    are deprecated metrics without a successor, and metrics whose panel went away because the settings switch off its alert.
     """
     off = (metric for alert in inputs.bundle.switched_off for metric in alert.condition.whole.metrics())
     plotted = inputs.bundle.plotted.union(off)
@@ -31,9 +31,9 @@ def metric_unplotted(inputs: Inputs) -> Iterator[Problem]:
 
 @check("metric-needlessly-unplotted", "warning")
 def metric_needlessly_unplotted(inputs: Inputs) -> Iterator[Problem]:
-    """A metric that is said to be on no panel and is on one.
+    """A metric that is listed in `unplotted` but is on a panel.
 
-    The reason has outlived itself: take the metric out of `unplotted`.
+    The reason no longer holds: remove the metric from `unplotted`.
     """
     plotted = inputs.bundle.plotted
     for metric in inputs.bundle.unplotted:
@@ -43,10 +43,10 @@ def metric_needlessly_unplotted(inputs: Inputs) -> Iterator[Problem]:
 
 @check("alert-without-panel", "error")
 def alert_without_panel(inputs: Inputs) -> Iterator[Problem]:
-    """An alert whose condition is plotted nowhere.
+    """An alert whose condition is on no panel.
 
-    Whoever is woken wants to see the very expression that the alert compares, and when it began. Give a panel a query with the expression of
-    the condition; the links in the alert and in its runbook then lead there.
+    Whoever is paged wants to see the exact expression that the alert compares, and when it started. Give a panel a query with the expression of the
+    condition; the links in the alert and in its runbook then lead to that panel.
     """
     plots = inputs.bundle.plots()
     for alert in inputs.bundle.alerts:
@@ -56,9 +56,9 @@ def alert_without_panel(inputs: Inputs) -> Iterator[Problem]:
 
 @check("threshold-undrawn", "warning")
 def threshold_undrawn(inputs: Inputs) -> Iterator[Problem]:
-    """An alert whose panels plot its condition without the threshold.
+    """A panel that plots an alert's condition without its threshold.
 
-    A curve without the line tells how much, not whether it is too much. Give the panel `thresholds=(...)`, or a query scaled by the threshold.
+    Without the line, a curve shows how much, but not whether it is too much. Give the panel `thresholds=(...)`, or a query scaled by the threshold.
     Thresholds that are fixed by definition (up or down) need no line.
     """
     drawn: dict[Expr, set[Threshold]] = {}
@@ -75,10 +75,10 @@ def threshold_undrawn(inputs: Inputs) -> Iterator[Problem]:
 
 @check("window-sparse", "warning")
 def window_sparse(inputs: Inputs) -> Iterator[Problem]:
-    """A window with few samples for the scrape interval.
+    """A range window with too few samples at the scrape interval.
 
-    A rate needs two samples; with fewer than four scrapes in its window, one that fails leaves a gap, and an alert that waits begins anew. Scrape
-    more often, or look back further. (Fewer than two is refused outright.)
+    A rate needs two samples. With fewer than four scrapes per window, one failed scrape leaves a gap, and the `for` of an alert starts again.
+    Scrape more often, or use a longer window. (Fewer than two samples are rejected outright.)
     """
     interval = inputs.settings.prometheus.scrape_interval
     lengths = {seconds(window, inputs.settings.scope) for _, expr in inputs.bundle.expressions() for window in expr.windows()}

@@ -136,8 +136,8 @@ def _selections(place: Place) -> Iterator[Selection]:
 def template_datasource(inputs: Inputs) -> Iterator[Problem]:
     """A dashboard without a variable for the data source.
 
-    It shows the data source that its author had, and no other. The variable is called `datasource` (or `prometheus_datasource`; where there are
-    several, by the kind of each) and labelled `Data source` (`Prometheus data source`). The original only warns of a label.
+    It would always show the data source of its author. The variable is named `datasource` (or `prometheus_datasource`; with several data sources,
+    after the type of each) and labelled `Data source` (`Prometheus data source`). The original only warns about the label.
     """
     for place in _boards(inputs):
         sources = [variable for variable in place.board["templating"]["list"] if variable["type"] == "datasource"]
@@ -155,20 +155,20 @@ def template_datasource(inputs: Inputs) -> Iterator[Problem]:
 
 @check("template-job-rule", "error")
 def template_job(inputs: Inputs) -> Iterator[Problem]:
-    """A dashboard on which no job can be chosen.
+    """A dashboard without a variable to choose the job.
 
-    A variable `job`, labelled `Job`: a query of the data source variable, of which several may be chosen, and whose All is ``.+``, so that series
-    without a job stay out. The original only warns of a label.
+    A variable `job`, labelled `Job`: a query of the data source variable, multi-value, with ``.+`` as the value of All, so that series without a
+    job are left out. The original only warns about the label.
     """
     return _chosen_by(inputs, "job")
 
 
 @check("template-instance-rule", "error")
 def template_instance(inputs: Inputs) -> Iterator[Problem]:
-    """A dashboard on which no instance can be chosen.
+    """A dashboard without a variable to choose the instance.
 
-    A variable `instance`, labelled `Instance`: a query of the data source variable, of which several may be chosen, and whose All is ``.+``. The
-    original only warns of a label.
+    A variable `instance`, labelled `Instance`: a query of the data source variable, multi-value, with ``.+`` as the value of All. The original only
+    warns about the label.
     """
     return _chosen_by(inputs, "instance")
 
@@ -194,10 +194,10 @@ def _uid(thing: Json) -> str:
 
 @check("template-label-promql-rule", "error")
 def template_label_promql(inputs: Inputs) -> Iterator[Problem]:
-    """A variable whose query Grafana cannot ask.
+    """A variable with an invalid query.
 
-    It is `label_names`, `label_values`, `metrics` or `query_result` of something that is PromQL. The original is content when the argument
-    begins like PromQL; here the whole of it must be.
+    It must be `label_names`, `label_values`, `metrics` or `query_result` with valid PromQL. The original accepts an argument that starts like
+    PromQL; here all of it must be valid.
     """
     for place, variable in _variables(inputs):
         if variable["type"] != "query":
@@ -212,9 +212,9 @@ def template_label_promql(inputs: Inputs) -> Iterator[Problem]:
 
 @check("template-on-time-change-reload-rule", "error")
 def template_on_time_change_reload(inputs: Inputs) -> Iterator[Problem]:
-    """A variable whose choices stay those of the time range that was looked at first.
+    """A variable that is not refreshed when the time range changes.
 
-    Whoever looks at last week cannot choose an instance that is gone today. Let it be refreshed when the time range changes: `refresh` 2.
+    Whoever looks at last week cannot choose an instance that is gone today. Set `refresh` to 2 (on time range change).
     """
     for place, variable in _variables(inputs):
         if variable["type"] == "query" and variable.get("refresh") != 2:
@@ -223,10 +223,10 @@ def template_on_time_change_reload(inputs: Inputs) -> Iterator[Problem]:
 
 @check("panel-datasource-rule", "error")
 def panel_datasource(inputs: Inputs) -> Iterator[Problem]:
-    """A panel that asks a data source of its own.
+    """A panel with a fixed data source.
 
-    Whatever is chosen above, it shows the one of its author. Its `uid` is that of the variable: ``${datasource}``. The original looks at curves
-    and tables alone; here at every panel that shows data.
+    Whatever is chosen at the top, it shows the data source of its author. Its `uid` must be that of the variable: ``${datasource}``. The original
+    checks time series and tables only; here every panel that shows data is checked.
     """
     for place in _panels(inputs):
         names = [variable["name"] for variable in place.board["templating"]["list"] if variable["type"] == "datasource"]
@@ -236,10 +236,10 @@ def panel_datasource(inputs: Inputs) -> Iterator[Problem]:
 
 @check("panel-title-description-rule", "error")
 def panel_title_description(inputs: Inputs) -> Iterator[Problem]:
-    """A panel without a title or a description.
+    """A panel without a title or description.
 
-    Who sees it at night wants to know what it shows and what to look for. The original looks at stats, curves, tables and gauges alone; here every
-    panel that shows data is looked at.
+    Whoever sees it at night wants to know what it shows and what to look for. The original checks stats, time series, tables and gauges only; here
+    every panel that shows data is checked.
     """
     for place in _panels(inputs):
         missing = [key for key in ("title", "description") if not place.panel.get(key)]
@@ -249,11 +249,11 @@ def panel_title_description(inputs: Inputs) -> Iterator[Problem]:
 
 @check("panel-units-rule", "error")
 def panel_units(inputs: Inputs) -> Iterator[Problem]:
-    """A panel without a unit, or with one that Grafana does not have.
+    """A panel without a unit, or with one that Grafana does not know.
 
-    A number without a unit is a riddle; an unknown unit becomes a suffix. Those that the linter knows are a subset of Grafana's. A panel that gives
-    words to values needs none, nor a stat that shows no number. The original also excuses a panel whose list of words is there and empty, which is
-    nearly every panel; here an empty one, or words for NaN alone, excuse nothing.
+    A number without a unit is hard to read, and Grafana appends an unknown unit as a suffix. The linter knows a subset of Grafana's units. A panel
+    that maps values to text needs no unit, nor does a stat that shows no number. The original also exempts a panel with an empty list of mappings,
+    which is nearly every panel; here an empty list, or a mapping of NaN alone, exempts nothing.
     """
     for place in _panels(inputs):
         fields = place.panel.get("fieldConfig", {})
@@ -270,9 +270,9 @@ def panel_units(inputs: Inputs) -> Iterator[Problem]:
 
 @check("panel-no-targets-rule", "error")
 def panel_no_targets(inputs: Inputs) -> Iterator[Problem]:
-    """A panel that asks for nothing.
+    """A panel without a query.
 
-    It stays empty for ever. The original is content with an empty list of queries, and looks at stats, curves, tables and gauges alone.
+    It is always empty. The original accepts an empty list of queries, and checks stats, time series, tables and gauges only.
     """
     for place in _panels(inputs):
         if not place.panel.get("targets"):
@@ -281,10 +281,9 @@ def panel_no_targets(inputs: Inputs) -> Iterator[Problem]:
 
 @check("target-logql-rule", "error")
 def target_logql(inputs: Inputs) -> Iterator[Problem]:
-    """A query of Loki that is no LogQL.
+    """A Loki query that is not valid LogQL.
 
-    The original parses it. Here is looked for what can be seen without a parser: streams selected by one matcher at least, strings and brackets
-    that are closed.
+    The original parses it. This check does without a parser: at least one stream matcher, and strings and brackets that are closed.
     """
     for place in _targets(inputs, loki=True):
         if place.target.get("hide"):
@@ -307,9 +306,9 @@ def _closed(text: str) -> bool:
 
 @check("target-logql-auto-rule", "error")
 def target_logql_auto(inputs: Inputs) -> Iterator[Problem]:
-    """A query of Loki over a range of its own.
+    """A Loki query with a fixed range.
 
-    Zoomed out it skips what lies between two points, zoomed in it shows the same again and again. Write ``[$__auto]``.
+    Zoomed out it skips what lies between two points; zoomed in it shows the same data again and again. Write ``[$__auto]``.
     """
     for place in _targets(inputs, loki=True):
         if not place.target.get("hide") and _FIXED_RANGE.search(_QUOTED.sub("", place.expr)):
@@ -318,9 +317,9 @@ def target_logql_auto(inputs: Inputs) -> Iterator[Problem]:
 
 @check("target-promql-rule", "error")
 def target_promql(inputs: Inputs) -> Iterator[Problem]:
-    """A query that is no PromQL.
+    """A query that is not valid PromQL.
 
-    The panel shows an error. What Grafana's variables will be is filled in first.
+    The panel shows an error. Grafana's variables are replaced by samples before it is parsed.
     """
     for place in _targets(inputs):
         if fault := _fault(place.expr):
@@ -329,11 +328,11 @@ def target_promql(inputs: Inputs) -> Iterator[Problem]:
 
 @check("target-rate-interval-rule", "error")
 def target_rate_interval(inputs: Inputs) -> Iterator[Problem]:
-    """A rate over a window of its own.
+    """A rate with a fixed window.
 
-    Zoomed out it leaves out what lies between two points; zoomed in, or with another scrape interval, it shows nothing. Write
-    ``[$__rate_interval]`` in `rate` and `irate`. As in the original, an `increase` may have a window of its own, though its pages say otherwise: how
-    often something happened within a quarter of an hour is a question of that quarter.
+    Zoomed out it skips what lies between two points; zoomed in, or with another scrape interval, it shows nothing. Write ``[$__rate_interval]`` in
+    `rate` and `irate`. As in the original, though its pages say otherwise, `increase` may have a fixed window: "how often in the last quarter of an
+    hour" is about that quarter.
     """
     for place in _targets(inputs):
         for chosen in _selections(place):
@@ -343,20 +342,20 @@ def target_rate_interval(inputs: Inputs) -> Iterator[Problem]:
 
 @check("target-job-rule", "error")
 def target_job(inputs: Inputs) -> Iterator[Problem]:
-    """A query that does not follow the choice of the job.
+    """A query that ignores the chosen job.
 
-    Every selector in it has ``job=~"$job"``, exactly so.
+    Every selector in it must have ``job=~"$job"``, exactly like this.
     """
     return _followed(inputs, "job", ())
 
 
 @check("target-instance-rule", "error")
 def target_instance(inputs: Inputs) -> Iterator[Problem]:
-    """A query that does not follow the choice of the instance.
+    """A query that ignores the chosen instance.
 
-    Every selector in it has ``instance=~"$instance"``, exactly so. What differs: the original knows no recording rules and wants the matcher on their
-    series too, where it finds nothing if the rule has summed the instances up. Here series of a recording rule of the bundle that keeps no
-    instance are passed over; the original needs an exclusion for panels that show them.
+    Every selector in it must have ``instance=~"$instance"``, exactly like this. The original knows no recording rules and requires the matcher on
+    their series too, where it matches nothing if the rule has aggregated the instances away. Here, series of the bundle's recording rules without
+    the label `instance` are exempt; the original needs an exclusion for panels that show them.
     """
     recorded = {rule.record for rule in inputs.bundle.recording_rules if "instance" not in rule.expr.labels}
     return _followed(inputs, "instance", recorded)
@@ -371,10 +370,10 @@ def _followed(inputs: Inputs, label: str, without: Collection[str]) -> Iterator[
 
 @check("target-counter-agg-rule", "error")
 def target_counter_agg(inputs: Inputs) -> Iterator[Problem]:
-    """A counter that is shown raw.
+    """A counter that is shown without `rate` or `increase`.
 
-    How high it stands says when the process was started. Take `rate`, `irate` or `increase` of what is called ``_total``. The original looks at the
-    end of the selector's text and so never sees a counter with matchers; here its name counts.
+    Its value mostly tells when the process was started. Use `rate`, `irate` or `increase` on names that end in ``_total``. The original looks at
+    the end of the selector's text and so misses counters with matchers; here the name counts.
     """
     for place in _targets(inputs):
         for chosen in _selections(place):
@@ -386,7 +385,7 @@ def target_counter_agg(inputs: Inputs) -> Iterator[Problem]:
 def uneditable_dashboard(inputs: Inputs) -> Iterator[Problem]:
     """A dashboard that can be edited in Grafana.
 
-    What is changed there is lost when it is provisioned anew. Let it be read-only: `editable` false; to try something, save a copy.
+    Edits are lost when the dashboard is provisioned again. Set `editable` to false; to try something, save a copy.
     """
     for place in _boards(inputs):
         if place.board.get("editable", True):

@@ -156,10 +156,10 @@ def _said(node: Comparison, value: float) -> str:
 
 @check("condition-impossible", "error")
 def condition_impossible(inputs: Inputs) -> Iterator[Problem]:
-    """A comparison that can never hold.
+    """A comparison that is never true.
 
-    A state is 0 or 1, a rate is not negative, a part of a whole at most 1, and a quantile at most the last bound of the histogram: an alert beyond
-    that never fires (pint: promql/impossible). Choose a threshold within the range, or give the histogram a higher bucket.
+    A state is 0 or 1, a rate is not negative, a part of a whole is at most 1, and a quantile is at most the last bucket bound: an alert beyond that
+    never fires (pint: promql/impossible). Choose a threshold within the range, or give the histogram a higher bucket.
     """
     for where, name, node, value in _comparisons(inputs):
         low, high = span(node.left, inputs.settings.scope)
@@ -169,9 +169,10 @@ def condition_impossible(inputs: Inputs) -> Iterator[Problem]:
 
 @check("condition-certain", "error")
 def condition_certain(inputs: Inputs) -> Iterator[Problem]:
-    """A comparison that always holds.
+    """A comparison that is always true.
 
-    The rate of a counter is never below 0, a state never above 1: an alert that asks for no more fires as long as there are series.
+    The rate of a counter is never below 0 and a state never above 1: such an alert fires as long as there are series. Choose a threshold within the
+    range.
     """
     for where, name, node, value in _comparisons(inputs):
         low, high = span(node.left, inputs.settings.scope)
@@ -181,10 +182,10 @@ def condition_certain(inputs: Inputs) -> Iterator[Problem]:
 
 @check("threshold-between-buckets", "error")
 def threshold_between_buckets(inputs: Inputs) -> Iterator[Problem]:
-    """A quantile that is compared with what is no bound of its histogram.
+    """A quantile compared with a value that is not a bucket bound.
 
-    Between two bounds Prometheus guesses along a straight line; the alert then depends on the guess. Make the threshold a bound, and declare it:
-    `Histogram(..., thresholds=(...))` keeps them together.
+    Between two bounds Prometheus interpolates linearly, so the alert depends on an estimate. Make the threshold a bound, and declare it:
+    `Histogram(..., thresholds=(...))` keeps the two together.
     """
     for where, name, node, value in _comparisons(inputs):
         if isinstance(node.left, Quantile) and value not in (metric := node.left.histogram.metric).buckets:
@@ -193,9 +194,10 @@ def threshold_between_buckets(inputs: Inputs) -> Iterator[Problem]:
 
 @check("equality-of-measured", "error")
 def equality_of_measured(inputs: Inputs) -> Iterator[Problem]:
-    """A measured value that is compared by `==` or `!=`.
+    """A measured value compared with `==` or `!=`.
 
-    Rates, ratios, quantiles and times hardly ever hit a number exactly: the condition flickers or never holds. Ask for more or less. (0 is exact.)
+    Rates, ratios, quantiles and times hardly ever equal a number exactly: the condition flickers or is never true. Compare with `>` or `<`. (0 is
+    exact.)
     """
     for where, name, node, value in _comparisons(inputs):
         if node.operator in ("==", "!=") and value and nodes(node.left, RangeCall, Quotient, Scaled, Distance):
@@ -204,11 +206,11 @@ def equality_of_measured(inputs: Inputs) -> Iterator[Problem]:
 
 @check("nan-in-aggregation", "error")
 def nan_in_aggregation(inputs: Inputs) -> Iterator[Problem]:
-    """A sum over ratios or quantiles.
+    """A sum or average of ratios or quantiles.
 
-    Where there was nothing, 0/0 is no number, and one of them makes the sum none, so that nothing is compared any more. A sum of
-    ratios is wrong besides: it weighs one request like a thousand. Aggregate first, divide afterwards (pint: promql/nan). `min` and `max` leave
-    what is no number aside, and may take the worst of several.
+    Without traffic a ratio is 0/0 = NaN, and one NaN makes the whole sum NaN, so that no comparison is true any more. A sum of ratios is wrong
+    anyway: it weighs one request like a thousand. Aggregate first, then divide (pint: promql/nan). `min` and `max` ignore NaN and may be used to
+    pick the worst.
     """
     for where, expr in inputs.bundle.expressions():
         for node in nodes(expr, Aggregation):
@@ -222,10 +224,10 @@ def _subject(where: str) -> str:
 
 @check("vector-matching", "error")
 def vector_matching(inputs: Inputs) -> Iterator[Problem]:
-    """Two sides of an operator whose series never match.
+    """A binary operator whose two sides never match.
 
-    They carry different labels and no `on` says which to compare, or a label that is compared has one value on the left and another on the right.
-    The result is always empty; that of `unless` is all of the left (pint: promql/vector_matching).
+    The sides have different labels and no `on`, or a label that is matched has different values on the two sides. The result is always empty; that
+    of `unless` is always the whole left side (pint: promql/vector_matching).
     """
     for where, expr in inputs.bundle.expressions():
         for node in nodes(expr, SetOperation, Quotient):
@@ -249,10 +251,9 @@ def vector_matching(inputs: Inputs) -> Iterator[Problem]:
 
 @check("regex-needless", "warning")
 def regex_needless(inputs: Inputs) -> Iterator[Problem]:
-    """A regular expression that none is needed for.
+    """A regular expression where none is needed.
 
-    Without special characters it is an equality, which is faster and says what is meant; one that every declared value matches selects
-    nothing (pint: promql/regexp).
+    Without special characters, `=` is faster and clearer; a pattern that matches every declared value filters nothing (pint: promql/regexp).
     """
     for where, expr in inputs.bundle.expressions():
         for selector in dict.fromkeys(expr.selectors()):
@@ -268,9 +269,9 @@ def regex_needless(inputs: Inputs) -> Iterator[Problem]:
 
 @check("record-undeclared", "error")
 def record_undeclared(inputs: Inputs) -> Iterator[Problem]:
-    """A recorded series that no recording rule records, or records otherwise.
+    """A recorded series that no recording rule records, or that is recorded from another expression.
 
-    What reads it would show nothing, or another number than it says (pint: rule/dependency). Declare the rule, with the very expression.
+    Whatever reads it would be empty, or show something else (pint: rule/dependency). Declare the recording rule, with this very expression.
     """
     declared = {rule.record: rule.expr for rule in inputs.bundle.recording_rules}
     for where, expr in inputs.bundle.expressions():

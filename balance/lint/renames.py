@@ -11,10 +11,10 @@ from balance.lint.check import Inputs, check
 
 @check("removal-due", "warning")
 def removal_due(inputs: Inputs) -> Iterator[Problem]:
-    """A name that was to be shown up to a version of the catalog which has passed.
+    """A deprecated name whose last version has passed.
 
-    Everybody had the time that was promised; the old name costs memory and misleads whoever finds it. Take out `renamed_from`, `deprecated_since`
-    and `remove_after`; of a metric that goes without a successor, the whole metric.
+    The announced time is over; the old name costs memory and misleads whoever finds it. Remove `renamed_from`, `deprecated_since` and
+    `remove_after`; if the metric has no successor, remove the whole metric.
     """
     catalog = inputs.bundle.catalog
     for metric in catalog:
@@ -26,10 +26,10 @@ def removal_due(inputs: Inputs) -> Iterator[Problem]:
 
 @check("deprecated-in-use", "error")
 def deprecated_in_use(inputs: Inputs) -> Iterator[Problem]:
-    """A panel, an alert or a recording rule that asks for a metric which is to go.
+    """A panel, alert or recording rule that uses a metric that will be removed.
 
-    On the day that it goes the panel would be empty and the alert silent. Ask for what takes its place. (Of a renamed metric both names are read,
-    and this is not about it.)
+    When the metric is removed, the panel becomes empty and the alert silent. Use its replacement. (Of a renamed metric both names are read, so
+    renames are not reported here.)
     """
     for where, expr in inputs.bundle.expressions():
         for metric in sorted((metric for metric in expr.metrics() if metric.going), key=lambda metric: metric.name):

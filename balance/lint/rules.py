@@ -20,10 +20,10 @@ _STALE = 300
 
 @check("ratio-unguarded", "warning")
 def ratio_unguarded(inputs: Inputs) -> Iterator[Problem]:
-    """An alert on a ratio of rates without a guard against too little traffic.
+    """An alert on a ratio of rates without a minimum of traffic.
 
-    At night one failing request of two is 50 %. Let the condition ask for traffic as well:
-    `also=(compare(sum_by(increase(...)), ">", MIN_REQUESTS),)`.
+    At night one failed request out of two is 50 %. Require some traffic in the condition: `also=(compare(sum_by(increase(...)), ">",
+    MIN_REQUESTS),)`.
     """
     for alert in inputs.bundle.alerts:
         for branch in alert.condition.branches:
@@ -39,10 +39,10 @@ def ratio_unguarded(inputs: Inputs) -> Iterator[Problem]:
 
 @check("alert-without-job", "warning")
 def alert_without_job(inputs: Inputs) -> Iterator[Problem]:
-    """An alert whose expression does not keep the job.
+    """An alert whose expression drops the label job.
 
-    Messages are grouped and silenced by job, and labels to keep (`keep_labels`) are kept only where the job is: of two services, or two clusters,
-    nobody could tell which one is meant (pint: promql/aggregate). Aggregate by "job" too.
+    Notifications are grouped and silenced by job, and extra labels (`keep_labels`) are kept only along with it: of two services, or two clusters,
+    nobody could tell which one fires (pint: promql/aggregate). Aggregate by "job" too.
     """
     for alert in inputs.bundle.alerts:
         if "job" not in alert.condition.labels:
@@ -51,9 +51,9 @@ def alert_without_job(inputs: Inputs) -> Iterator[Problem]:
 
 @check("absent-without-for", "error")
 def absent_without_for(inputs: Inputs) -> Iterator[Problem]:
-    """An alert on missing series that waits less than two scrapes.
+    """An alert on missing series with a `for` shorter than two scrapes.
 
-    After a restart of Prometheus or a failed scrape nothing is there for a moment, and somebody is woken for it (pint: alerts/absent).
+    After a restart of Prometheus or a failed scrape, series are missing for a moment, and somebody would be paged for it (pint: alerts/absent).
     """
     least = 2 * inputs.settings.prometheus.scrape_interval
     for alert in inputs.bundle.alerts:
@@ -63,9 +63,9 @@ def absent_without_for(inputs: Inputs) -> Iterator[Problem]:
 
 @check("wait-ineffective", "warning")
 def wait_ineffective(inputs: Inputs) -> Iterator[Problem]:
-    """A `for` or `keep_firing_for` that is shorter than the time between two evaluations.
+    """A `for` or `keep_firing_for` shorter than the evaluation interval.
 
-    It is rounded up to one: the alert does not do what it says (pint: alerts/for). Wait for a whole evaluation, or not at all.
+    Prometheus rounds it up to one evaluation, so the alert does not do what it says (pint: alerts/for). Use 0s, or at least one interval.
     """
     interval = inputs.settings.prometheus.evaluation_interval
     for alert in inputs.bundle.alerts:
@@ -81,9 +81,10 @@ def wait_ineffective(inputs: Inputs) -> Iterator[Problem]:
 
 @check("interval-long", "error")
 def interval_long(inputs: Inputs) -> Iterator[Problem]:
-    """Scrapes or evaluations so far apart that one that fails leaves a gap.
+    """A scrape or evaluation interval so long that one failure leaves a gap.
 
-    Five minutes after its last sample a series counts as gone: alerts end and `for` begins anew (pint: group/interval). Half of it is the most.
+    Prometheus drops a series five minutes after its last sample: alerts resolve and `for` starts again (pint: group/interval). Use at most half of
+    that.
     """
     chosen = inputs.settings.prometheus
     for key, seconds in (("scrape_interval", chosen.scrape_interval), ("evaluation_interval", chosen.evaluation_interval)):
@@ -93,9 +94,9 @@ def interval_long(inputs: Inputs) -> Iterator[Problem]:
 
 @check("record-late", "warning")
 def record_late(inputs: Inputs) -> Iterator[Problem]:
-    """A recording rule that reads one behind it in its group.
+    """A recording rule that reads one that comes later in its group.
 
-    Rules of a group are evaluated in order: it reads what was recorded a round ago. Put the one that is read first.
+    Rules of a group are evaluated in order, so it reads the result of the previous evaluation. Put the rule that is read first.
     """
     behind: set[tuple[str, str]] = {(rule.group, rule.record) for rule in inputs.bundle.recording_rules}
     for rule in inputs.bundle.recording_rules:
@@ -107,9 +108,10 @@ def record_late(inputs: Inputs) -> Iterator[Problem]:
 
 @check("rule-duplicate", "warning")
 def rule_duplicate(inputs: Inputs) -> Iterator[Problem]:
-    """Two rules that say the same.
+    """Two rules with the same expression.
 
-    One condition of one severity under two names wakes people twice; one expression that is recorded twice costs twice (pint: rule/duplicate).
+    One condition with one severity under two names pages people twice; an expression that is recorded twice costs twice (pint: rule/duplicate).
+    Remove one of them.
     """
     seen: dict[tuple[str, Expr], str] = {}
     severities = {alert.name: alert.severity for alert in inputs.bundle.alerts}
@@ -123,7 +125,7 @@ def rule_duplicate(inputs: Inputs) -> Iterator[Problem]:
 def severity_inverted(inputs: Inputs) -> Iterator[Problem]:
     """A critical alert that fires before the warning on the same expression.
 
-    Of two thresholds on one expression, which settings may change separately, the critical one must be the farther.
+    The two thresholds can be set independently; the critical one must be the more extreme.
     """
     warnings: dict[tuple[Expr, str], list[Alert]] = {}
     value = inputs.settings.scope.value
@@ -141,9 +143,9 @@ def severity_inverted(inputs: Inputs) -> Iterator[Problem]:
 
 @check("template-value", "warning")
 def template_value(inputs: Inputs) -> Iterator[Problem]:
-    """Words of an alert with a bare number.
+    """An alert text with an unformatted number.
 
-    `{{ $value }}` writes 0.05166666666666667; `{value}` writes it in the unit of the threshold: 5.167% (pint: alerts/template).
+    `{{ $value }}` prints 0.05166666666666667; `{value}` prints it in the unit of the threshold: 5.167% (pint: alerts/template).
     """
     for alert in inputs.bundle.alerts:
         for words in (alert.summary, alert.description):
@@ -153,9 +155,9 @@ def template_value(inputs: Inputs) -> Iterator[Problem]:
 
 @check("template-placeholder", "error")
 def template_placeholder(inputs: Inputs) -> Iterator[Problem]:
-    """Words of an alert with a place that nothing fills.
+    """An alert text with an unknown placeholder.
 
-    `{value}`, `{threshold}` and `{window}` are filled in; another name between braces reaches people as it stands.
+    `{value}`, `{threshold}` and `{window}` are filled in; any other name in braces is sent as it is.
     """
     for alert in inputs.bundle.alerts:
         for words in (alert.summary, alert.description):

@@ -12,9 +12,9 @@ from balance.lint.check import Check, Inputs, check
 
 @check("waiver-unused", "warning")
 def waiver_unused(_: Inputs) -> Iterator[Problem]:
-    """A waiver for which there is no finding.
+    """A waiver without a matching finding.
 
-    What it excused has been mended, or its check or subject is misspelt: take it out of `waivers` of the bundle, or mend it.
+    What it excused has been fixed, or its check or subject is misspelt: remove it from `waivers` of the bundle, or correct it.
     """
     return iter(())  # `run` knows what was left over
 

@@ -21,9 +21,9 @@ def _day(runbook: Runbook) -> date | None:
 
 @check("alert-without-runbook", "error")
 def alert_without_runbook(inputs: Inputs) -> Iterator[Problem]:
-    """An alert for which nobody wrote what to do.
+    """An alert without a runbook.
 
-    Whoever is woken by it begins from nothing. Write `runbooks/ALERT.md` in the package of the source: owner, date of review, and the sections
+    Whoever is paged by it starts from nothing. Write `runbooks/ALERT.md` in the package of the source: owner, date of review, and the sections
     Meaning, Impact, Diagnosis, Remedy.
     """
     written = {runbook.alert for runbook in inputs.runbooks}
@@ -34,9 +34,9 @@ def alert_without_runbook(inputs: Inputs) -> Iterator[Problem]:
 
 @check("runbook-without-alert", "error")
 def runbook_without_alert(inputs: Inputs) -> Iterator[Problem]:
-    """A runbook whose alert does not exist.
+    """A runbook for an alert that does not exist.
 
-    The alert was renamed or removed, and the prose was left behind: nobody will ever be led to it. Rename the file after the alert, or remove it.
+    The alert was renamed or removed and the runbook was left behind: no link leads to it. Rename the file after the alert, or delete it.
     """
     alerts = inputs.bundle.mentionable
     for runbook in inputs.runbooks:
@@ -46,9 +46,9 @@ def runbook_without_alert(inputs: Inputs) -> Iterator[Problem]:
 
 @check("runbook-without-owner", "error")
 def runbook_without_owner(inputs: Inputs) -> Iterator[Problem]:
-    """A runbook for which nobody answers.
+    """A runbook without an owner.
 
-    What nobody owns is not kept up to date. Say `owner: TEAM` in its front matter.
+    What nobody owns is not kept up to date. Write `owner: TEAM` in its front matter.
     """
     for runbook in inputs.runbooks:
         if not runbook.owner:
@@ -57,9 +57,9 @@ def runbook_without_owner(inputs: Inputs) -> Iterator[Problem]:
 
 @check("runbook-without-review", "error")
 def runbook_without_review(inputs: Inputs) -> Iterator[Problem]:
-    """A runbook without the day of its last review.
+    """A runbook without a valid date of its last review.
 
-    Say `reviewed: YYYY-MM-DD` in its front matter; `balance-gen lint --reviews` lists those for which a quarter has passed.
+    Write `reviewed: YYYY-MM-DD` in its front matter; `balance-gen lint --reviews` lists those that have not been reviewed for a quarter.
     """
     for runbook in inputs.runbooks:
         if _day(runbook) is None:
@@ -71,7 +71,7 @@ def runbook_without_review(inputs: Inputs) -> Iterator[Problem]:
 def runbook_section(inputs: Inputs) -> Iterator[Problem]:
     """A runbook in which a section is missing or empty.
 
-    Meaning, Impact, Diagnosis and Remedy are what a person at night looks for, in this order.
+    Meaning, Impact, Diagnosis and Remedy are what people look for at night, in this order.
     """
     for runbook in inputs.runbooks:
         for title in SECTIONS:
@@ -81,10 +81,9 @@ def runbook_section(inputs: Inputs) -> Iterator[Problem]:
 
 @check("runbook-names", "error")
 def runbook_names(inputs: Inputs) -> Iterator[Problem]:
-    """A runbook with a query or a name that means nothing.
+    """A runbook with an unknown metric, label, label value or alert.
 
-    A series, label or label value in it that the catalog does not have, or an alert that does not exist: the query would show nothing, at the very
-    moment when it is needed.
+    Its query would show nothing at the very moment when it is needed. Correct the name.
     """
     alerts = [alert.name for alert in inputs.bundle.alerts]
     recorded = [rule.record for rule in inputs.bundle.recording_rules]
@@ -98,10 +97,10 @@ def runbook_names(inputs: Inputs) -> Iterator[Problem]:
 
 @check("review-due", "warning", daily=True)
 def review_due(inputs: Inputs) -> Iterator[Problem]:
-    """A runbook that nobody has reviewed for a quarter.
+    """A runbook that has not been reviewed for a quarter.
 
-    Read it, try its queries and commands, mend what has changed, and write the day: `reviewed: YYYY-MM-DD`. Only `balance-gen lint --reviews` looks
-    for this: no other result depends on the day.
+    Read it, try its queries and commands, correct what has changed, and write the new date: `reviewed: YYYY-MM-DD`. Only `balance-gen lint
+    --reviews` runs this check, because no other result depends on the date.
     """
     for runbook in inputs.runbooks:
         day = _day(runbook)

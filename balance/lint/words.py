@@ -11,9 +11,9 @@ from balance.lint.check import Inputs, check
 
 @check("query-twice", "warning")
 def query_twice(inputs: Inputs) -> Iterator[Problem]:
-    """A panel that asks for the same twice.
+    """A panel with the same query twice.
 
-    The second curve hides the first, and each costs Prometheus a query. Take one out, or mend what was copied and not changed.
+    The second curve hides the first, and each costs Prometheus a query. Remove one, or fix the copy that was not changed.
     """
     for dashboard in inputs.bundle.dashboards:
         for panel in dashboard.panels:
@@ -23,10 +23,10 @@ def query_twice(inputs: Inputs) -> Iterator[Problem]:
 
 @check("words-unknown-name", "error")
 def words_unknown_name(inputs: Inputs) -> Iterator[Problem]:
-    """Words that name an alert or a metric that does not exist.
+    """A text that names an alert or metric that does not exist.
 
-    "Above the line, BalanceSlow fires": it was renamed, and the words were left behind. Looked at are words that begin as all alerts do
-    (with the service's name) and names that begin with that of the catalog.
+    "Above the line, BalanceSlow fires": the alert was renamed and the text was not. Checked are words that start like all alerts (with the name of
+    the service) and names that start with that of the catalog.
     """
     catalog = inputs.bundle.catalog
     alerts = {alert.name for alert in inputs.bundle.alerts}
