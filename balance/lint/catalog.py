@@ -1,4 +1,4 @@
-"""Checks of the catalog: what promlint says of names, and how many series there may be. What constructors refuse is not asked again."""
+"""Checks of the catalog: names, as promlint checks them, and the number of series. What constructors reject is not checked again."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from balance.lint.check import Inputs, check
 from balance.promql.ast import Comparison
 
 
-def _found(inputs: Inputs, metric: Metric, problem: str, cure: str) -> Problem:
+def _metric_problem(inputs: Inputs, metric: Metric, problem: str, cure: str) -> Problem:
     return Problem(f"catalog {inputs.bundle.catalog.name}", problem, cure, metric.name)
 
 
-def _named(inputs: Inputs, check: str) -> Iterator[Problem]:
-    """What that check of naming says of the metrics that were named here, not by others."""
+def _naming_findings(inputs: Inputs, check_id: str) -> Iterator[Problem]:
+    """The findings of a naming check, for the metrics that are named in this catalog, not elsewhere (foreign)."""
     own = (metric for metric in inputs.bundle.catalog if not metric.foreign)
-    return (_found(inputs, metric, problem, cure) for metric in own for found, problem, cure in naming.faults(metric) if found == check)
+    return (_metric_problem(inputs, metric, problem, cure) for metric in own for found, problem, cure in naming.faults(metric) if found == check_id)
 
 
 @check("metric-camel-case", "error")
@@ -27,7 +27,7 @@ def metric_camel_case(inputs: Inputs) -> Iterator[Problem]:
 
     Prometheus names are snake_case, and people guess them when they type a query (promlint: camelCase). Rename it.
     """
-    return _named(inputs, naming.CAMEL_CASE)
+    return _naming_findings(inputs, naming.CAMEL_CASE)
 
 
 @check("metric-type-in-name", "error")
@@ -37,7 +37,7 @@ def metric_type_in_name(inputs: Inputs) -> Iterator[Problem]:
     The type is in the scrape, and `rate` in a query shows it; a name with the type becomes wrong when the type changes (promlint: metric type in
     name). Leave the type out.
     """
-    return _named(inputs, naming.TYPE_IN_NAME)
+    return _naming_findings(inputs, naming.TYPE_IN_NAME)
 
 
 @check("metric-unit-abbreviated", "error")
@@ -46,7 +46,7 @@ def metric_unit_abbreviated(inputs: Inputs) -> Iterator[Problem]:
 
     `_s`, `_ms`, `_mb`: does `m` mean minutes or metres? Write units out: `_seconds`, `_bytes` (promlint: unit abbreviations).
     """
-    return _named(inputs, naming.UNIT_ABBREVIATED)
+    return _naming_findings(inputs, naming.UNIT_ABBREVIATED)
 
 
 @check("metric-base-unit", "error")
@@ -56,7 +56,7 @@ def metric_base_unit(inputs: Inputs) -> Iterator[Problem]:
     A query that mixes milliseconds and seconds is wrong by a factor of a thousand. Prometheus' convention is base units: seconds, bytes, metres,
     grams, joules, volts, amperes (promlint: base units). Convert in the service; Grafana picks a readable unit for display.
     """
-    return _named(inputs, naming.BASE_UNIT)
+    return _naming_findings(inputs, naming.BASE_UNIT)
 
 
 @check("metric-cardinality", "error")
@@ -67,11 +67,11 @@ def metric_cardinality(inputs: Inputs) -> Iterator[Problem]:
     service and in Prometheus. Drop a label, lower a bound, use fewer buckets, or waive the finding with the reason why so many never occur. The
     budget is `Catalog(budget=Budget(metric=...))`.
     """
-    most = inputs.bundle.catalog.budget.metric
+    limit = inputs.bundle.catalog.budget.metric
     for metric in inputs.bundle.catalog:
-        if metric.cardinality > most:
-            yield _found(
-                inputs, metric, f"may show {metric.cardinality} series of an instance, {most} are its budget", "fewer labels, values or buckets"
+        if metric.cardinality > limit:
+            yield _metric_problem(
+                inputs, metric, f"may have {metric.cardinality} series per instance, its budget is {limit}", "fewer labels, values or buckets"
             )
 
 
@@ -85,9 +85,9 @@ def catalog_cardinality(inputs: Inputs) -> Iterator[Problem]:
     catalog = inputs.bundle.catalog
     total = sum(metric.cardinality for metric in catalog)
     if total > catalog.budget.total:
-        greatest = max(catalog, key=lambda metric: metric.cardinality)
-        cure = f"begin with {greatest.name}: {greatest.cardinality}"
-        yield Problem(f"catalog {catalog.name}", f"may show {total} series of an instance, {catalog.budget.total} are its budget", cure, catalog.name)
+        largest = max(catalog, key=lambda metric: metric.cardinality)
+        cure = f"start with {largest.name}: {largest.cardinality}"
+        yield Problem(f"catalog {catalog.name}", f"may have {total} series per instance, its budget is {catalog.budget.total}", cure, catalog.name)
 
 
 @check("threshold-unused", "warning")
@@ -102,4 +102,4 @@ def threshold_unused(inputs: Inputs) -> Iterator[Problem]:
     used |= {node.threshold.name for node in off}
     for threshold in inputs.bundle.catalog.thresholds:
         if threshold.name not in used:
-            yield Problem(f"catalog {inputs.bundle.catalog.name}", "is a threshold that nothing uses", "use it or take it out", threshold.name)
+            yield Problem(f"catalog {inputs.bundle.catalog.name}", "is an unused threshold", "use it or remove it", threshold.name)

@@ -1,4 +1,4 @@
-"""Checks that everything declared is looked at: metrics by panels, conditions by panels, windows by enough samples."""
+"""Checks of coverage: metrics and conditions are on panels, thresholds are drawn, windows hold enough samples."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from balance.promql.ast import Scaled
 from balance.promql.selectors import Expr
 from balance.promql.text import duration, seconds
 
-SAMPLES = 4
-"""So many scrapes should be in a window: a rate then survives one that fails (prometheus.io: "Choose what range to use with rate()")."""
+MIN_SAMPLES = 4
+"""Scrapes per window, so that a rate survives one that fails (prometheus.io: "Choose what range to use with rate()")."""
 
 
 @check("metric-unplotted", "error")
@@ -26,7 +26,9 @@ def metric_unplotted(inputs: Inputs) -> Iterator[Problem]:
     plotted = inputs.bundle.plotted.union(off)
     for metric in inputs.bundle.catalog:
         if metric not in plotted and metric not in inputs.bundle.unplotted and not metric.going:
-            yield Problem(f"catalog {inputs.bundle.catalog.name}", "is on no panel", "plot it, or say why not: Bundle(unplotted={...})", metric.name)
+            yield Problem(
+                f"catalog {inputs.bundle.catalog.name}", "is on no panel", "plot it, or give the reason: Bundle(unplotted={...})", metric.name
+            )
 
 
 @check("metric-needlessly-unplotted", "warning")
@@ -38,7 +40,12 @@ def metric_needlessly_unplotted(inputs: Inputs) -> Iterator[Problem]:
     plotted = inputs.bundle.plotted
     for metric in inputs.bundle.unplotted:
         if metric in plotted:
-            yield Problem(f"catalog {inputs.bundle.catalog.name}", "is on a panel after all", "take it out of Bundle(unplotted={...})", metric.name)
+            yield Problem(
+                f"catalog {inputs.bundle.catalog.name}",
+                "is listed as unplotted but is on a panel",
+                "remove it from Bundle(unplotted={...})",
+                metric.name,
+            )
 
 
 @check("alert-without-panel", "error")
@@ -51,7 +58,7 @@ def alert_without_panel(inputs: Inputs) -> Iterator[Problem]:
     plots = inputs.bundle.plots()
     for alert in inputs.bundle.alerts:
         if alert.condition.expr not in plots:
-            yield Problem(f"alert {alert.name}", "has no panel that plots its condition", "plot condition.expr in a panel", alert.name)
+            yield Problem(f"alert {alert.name}", "has no panel that plots its condition", "plot condition.expr on a panel", alert.name)
 
 
 @check("threshold-undrawn", "warning")
@@ -70,7 +77,12 @@ def threshold_undrawn(inputs: Inputs) -> Iterator[Problem]:
     for alert in inputs.bundle.alerts:
         condition = alert.condition
         if condition.expr in drawn and not condition.threshold.fixed and condition.threshold not in drawn[condition.expr]:
-            yield Problem(f"alert {alert.name}", f"is plotted without {condition.threshold.name!r}", "add it to the panel's thresholds", alert.name)
+            yield Problem(
+                f"alert {alert.name}",
+                f"is plotted without its threshold {condition.threshold.name!r}",
+                "add it to the panel's thresholds",
+                alert.name,
+            )
 
 
 @check("window-sparse", "warning")
@@ -83,6 +95,6 @@ def window_sparse(inputs: Inputs) -> Iterator[Problem]:
     interval = inputs.settings.prometheus.scrape_interval
     lengths = {seconds(window, inputs.settings.scope) for _, expr in inputs.bundle.expressions() for window in expr.windows()}
     for length in sorted(lengths):
-        if length < SAMPLES * interval:
-            problem = f"hold fewer than {SAMPLES} samples, with one every {duration(interval)}"
-            yield Problem("prometheus.scrape_interval", problem, f"at most {duration(length // SAMPLES)}", f"windows of {duration(length)}")
+        if length < MIN_SAMPLES * interval:
+            problem = f"hold fewer than {MIN_SAMPLES} samples, with a scrape every {duration(interval)}"
+            yield Problem("prometheus.scrape_interval", problem, f"at most {duration(length // MIN_SAMPLES)}", f"windows of {duration(length)}")

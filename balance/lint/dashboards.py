@@ -142,7 +142,7 @@ def template_datasource(inputs: Inputs) -> Iterator[Problem]:
     for place in _boards(inputs):
         sources = [variable for variable in place.board["templating"]["list"] if variable["type"] == "datasource"]
         if not sources:
-            yield place.found("has no variable for its data source", "add one: type datasource, name datasource")
+            yield place.found("has no variable for the data source", "add one: type datasource, name datasource")
         for source in sources:
             kind = str(source.get("query", ""))
             names, labels = {f"{kind.lower()}_datasource"}, {f"{kind.title()} data source"}
@@ -160,7 +160,7 @@ def template_job(inputs: Inputs) -> Iterator[Problem]:
     A variable `job`, labelled `Job`: a query of the data source variable, multi-value, with ``.+`` as the value of All, so that series without a
     job are left out. The original only warns about the label.
     """
-    return _chosen_by(inputs, "job")
+    return _selection_variable(inputs, "job")
 
 
 @check("template-instance-rule", "error")
@@ -170,10 +170,10 @@ def template_instance(inputs: Inputs) -> Iterator[Problem]:
     A variable `instance`, labelled `Instance`: a query of the data source variable, multi-value, with ``.+`` as the value of All. The original only
     warns about the label.
     """
-    return _chosen_by(inputs, "instance")
+    return _selection_variable(inputs, "instance")
 
 
-def _chosen_by(inputs: Inputs, name: str) -> Iterator[Problem]:
+def _selection_variable(inputs: Inputs, name: str) -> Iterator[Problem]:
     wanted = {"type": "query", "label": name.capitalize(), "multi": True, "allValue": ".+"}
     for place in _boards(inputs):
         variable = next((variable for variable in place.board["templating"]["list"] if variable["name"] == name), None)
@@ -182,9 +182,9 @@ def _chosen_by(inputs: Inputs, name: str) -> Iterator[Problem]:
             continue
         for key, value in wanted.items():
             if variable.get(key) != value:
-                yield place.found(f"has {key} {variable.get(key)!r}", f"make it {value!r}", name)
+                yield place.found(f"has {key} {variable.get(key)!r}", f"set it to {value!r}", name)
         if _uid(variable) not in {f"${form}" for source in ("datasource", "prometheus_datasource") for form in (source, f"{{{source}}}")}:
-            yield place.found(f"asks the data source {_uid(variable)!r}", "make it ${datasource}", name)
+            yield place.found(f"has the data source {_uid(variable)!r}", "set it to ${datasource}", name)
 
 
 def _uid(thing: Json) -> str:
@@ -205,9 +205,9 @@ def template_label_promql(inputs: Inputs) -> Iterator[Problem]:
         query = variable["query"]["query"] if isinstance(variable["query"], Mapping) else str(variable["query"])
         call = _VARIABLE_QUERY.fullmatch(query.strip())
         argument = _LAST_ARGUMENT.sub("", call[2]) if call and call[1] == "label_values" else call[2] if call else ""
-        fault = _fault(argument) if call and argument else "" if call else "no label_names, label_values, metrics or query_result"
+        fault = _fault(argument) if call and argument else "" if call else "not a label_names, label_values, metrics or query_result"
         if fault:
-            yield place.found(f"has the query {query!r}: {fault}", "label_values(METRIC, LABEL)", variable["name"])
+            yield place.found(f"has the invalid query {query!r}: {fault}", "write label_values(METRIC, LABEL)", variable["name"])
 
 
 @check("template-on-time-change-reload-rule", "error")
@@ -218,7 +218,7 @@ def template_on_time_change_reload(inputs: Inputs) -> Iterator[Problem]:
     """
     for place, variable in _variables(inputs):
         if variable["type"] == "query" and variable.get("refresh") != 2:
-            yield place.found(f"is refreshed by {variable.get('refresh')!r}", "make it 2: on a change of the time range", variable["name"])
+            yield place.found(f"has refresh {variable.get('refresh')!r}", "set it to 2: on time range change", variable["name"])
 
 
 @check("panel-datasource-rule", "error")
@@ -231,7 +231,7 @@ def panel_datasource(inputs: Inputs) -> Iterator[Problem]:
     for place in _panels(inputs):
         names = [variable["name"] for variable in place.board["templating"]["list"] if variable["type"] == "datasource"]
         if _uid(place.panel) not in {form for name in names for form in (f"${name}", f"${{{name}}}")}:
-            yield place.found(f"asks the data source {_uid(place.panel)!r}", "make it ${datasource}")
+            yield place.found(f"has the data source {_uid(place.panel)!r}", "set it to ${datasource}")
 
 
 @check("panel-title-description-rule", "error")
@@ -244,7 +244,7 @@ def panel_title_description(inputs: Inputs) -> Iterator[Problem]:
     for place in _panels(inputs):
         missing = [key for key in ("title", "description") if not place.panel.get(key)]
         if missing:
-            yield place.found(f"has no {' and no '.join(missing)}", "say what it shows and what to look for")
+            yield place.found(f"has no {' and no '.join(missing)}", "write what it shows and what to look for")
 
 
 @check("panel-units-rule", "error")
@@ -265,7 +265,7 @@ def panel_units(inputs: Inputs) -> Iterator[Problem]:
             continue
         unit = next((one["value"] for one in reversed(properties) if one["id"] == "unit"), defaults.get("unit", ""))
         if unit not in UNITS:
-            yield place.found(f"has the unit {unit!r}" if unit else "has no unit", "choose one of Grafana's")
+            yield place.found(f"has the unknown unit {unit!r}" if unit else "has no unit", "choose one of Grafana's units")
 
 
 @check("panel-no-targets-rule", "error")
@@ -276,7 +276,7 @@ def panel_no_targets(inputs: Inputs) -> Iterator[Problem]:
     """
     for place in _panels(inputs):
         if not place.panel.get("targets"):
-            yield place.found("has no query", "give it one, or take it out")
+            yield place.found("has no query", "add one, or remove the panel")
 
 
 @check("target-logql-rule", "error")
@@ -290,7 +290,7 @@ def target_logql(inputs: Inputs) -> Iterator[Problem]:
             continue
         bare = _QUOTED.sub("", place.expr)
         if not _STREAMS.search(place.expr) or not _closed(bare):
-            yield place.found(f"is no LogQL: {place.expr}", 'select streams, for example {job=~"$job"}, and close what is opened')
+            yield place.found(f"has invalid LogQL: {place.expr}", 'select streams, for example {job=~"$job"}, and close brackets and strings')
 
 
 def _closed(text: str) -> bool:
@@ -312,7 +312,7 @@ def target_logql_auto(inputs: Inputs) -> Iterator[Problem]:
     """
     for place in _targets(inputs, loki=True):
         if not place.target.get("hide") and _FIXED_RANGE.search(_QUOTED.sub("", place.expr)):
-            yield place.found(f"has a range of its own: {place.expr}", "write [$__auto]")
+            yield place.found(f"has a fixed range: {place.expr}", "write [$__auto]")
 
 
 @check("target-promql-rule", "error")
@@ -323,7 +323,7 @@ def target_promql(inputs: Inputs) -> Iterator[Problem]:
     """
     for place in _targets(inputs):
         if fault := _fault(place.expr):
-            yield place.found(f"is no PromQL: {fault}", "mend the query")
+            yield place.found(f"has invalid PromQL: {fault}", "fix the query")
 
 
 @check("target-rate-interval-rule", "error")
@@ -346,7 +346,7 @@ def target_job(inputs: Inputs) -> Iterator[Problem]:
 
     Every selector in it must have ``job=~"$job"``, exactly like this.
     """
-    return _followed(inputs, "job", ())
+    return _ignored_selection(inputs, "job", ())
 
 
 @check("target-instance-rule", "error")
@@ -358,14 +358,14 @@ def target_instance(inputs: Inputs) -> Iterator[Problem]:
     the label `instance` are exempt; the original needs an exclusion for panels that show them.
     """
     recorded = {rule.record for rule in inputs.bundle.recording_rules if "instance" not in rule.expr.labels}
-    return _followed(inputs, "instance", recorded)
+    return _ignored_selection(inputs, "instance", recorded)
 
 
-def _followed(inputs: Inputs, label: str, without: Collection[str]) -> Iterator[Problem]:
+def _ignored_selection(inputs: Inputs, label: str, without: Collection[str]) -> Iterator[Problem]:
     for place in _targets(inputs):
         for chosen in _selections(place):
             if chosen.selector.name not in without and not chosen.matches(label):
-                yield place.found(f"selects {chosen.selector.name} whatever {label} is chosen", f'add {label}=~"${label}"')
+                yield place.found(f"selects {chosen.selector.name} without the chosen {label}", f'add {label}=~"${label}"')
 
 
 @check("target-counter-agg-rule", "error")
@@ -378,7 +378,7 @@ def target_counter_agg(inputs: Inputs) -> Iterator[Problem]:
     for place in _targets(inputs):
         for chosen in _selections(place):
             if (chosen.selector.name or "").endswith("_total") and chosen.function not in ("rate", "irate", "increase"):
-                yield place.found(f"shows {chosen.selector.name} raw", "take its rate or increase")
+                yield place.found(f"shows {chosen.selector.name} without rate or increase", "take its rate or increase")
 
 
 @check("uneditable-dashboard", "error")
@@ -389,4 +389,4 @@ def uneditable_dashboard(inputs: Inputs) -> Iterator[Problem]:
     """
     for place in _boards(inputs):
         if place.board.get("editable", True):
-            yield place.found("can be edited", "make editable false")
+            yield place.found("can be edited", "set editable to false")

@@ -164,7 +164,7 @@ def condition_impossible(inputs: Inputs) -> Iterator[Problem]:
     for where, name, node, value in _comparisons(inputs):
         low, high = span(node.left, inputs.settings.scope)
         if not _can(node.operator, low, high, value):
-            yield Problem(where, f"{_said(node, value)}, which never holds", f"values lie between {low:g} and {high:g}", name)
+            yield Problem(where, f"{_said(node, value)}, which is never true", f"values are between {low:g} and {high:g}", name)
 
 
 @check("condition-certain", "error")
@@ -177,7 +177,7 @@ def condition_certain(inputs: Inputs) -> Iterator[Problem]:
     for where, name, node, value in _comparisons(inputs):
         low, high = span(node.left, inputs.settings.scope)
         if not _can(_OTHERWISE[node.operator], low, high, value):
-            yield Problem(where, f"{_said(node, value)}, which always holds", f"values lie between {low:g} and {high:g}", name)
+            yield Problem(where, f"{_said(node, value)}, which is always true", f"values are between {low:g} and {high:g}", name)
 
 
 @check("threshold-between-buckets", "error")
@@ -189,7 +189,7 @@ def threshold_between_buckets(inputs: Inputs) -> Iterator[Problem]:
     """
     for where, name, node, value in _comparisons(inputs):
         if isinstance(node.left, Quantile) and value not in (metric := node.left.histogram.metric).buckets:
-            yield Problem(where, f"compares {metric.name} with {number(value)}, which is none of its bounds", f"bounds: {metric.bounds}", name)
+            yield Problem(where, f"compares {metric.name} with {number(value)}, which is not a bucket bound", f"bounds: {metric.bounds}", name)
 
 
 @check("equality-of-measured", "error")
@@ -201,7 +201,7 @@ def equality_of_measured(inputs: Inputs) -> Iterator[Problem]:
     """
     for where, name, node, value in _comparisons(inputs):
         if node.operator in ("==", "!=") and value and nodes(node.left, RangeCall, Quotient, Scaled, Distance):
-            yield Problem(where, f"{_said(node, value)}, which is measured", "compare by >, >=, < or <=", name)
+            yield Problem(where, f"{_said(node, value)}, which is a measured value", "compare with >, >=, < or <=", name)
 
 
 @check("nan-in-aggregation", "error")
@@ -215,7 +215,7 @@ def nan_in_aggregation(inputs: Inputs) -> Iterator[Problem]:
     for where, expr in inputs.bundle.expressions():
         for node in nodes(expr, Aggregation):
             if node.operator not in ("count", "min", "max") and nodes(node.operand, Quotient, Quantile):
-                yield Problem(where, f"takes the {node.operator} of ratios or quantiles", "aggregate first, divide afterwards", _subject(where))
+                yield Problem(where, f"takes the {node.operator} of ratios or quantiles", "aggregate first, then divide", _subject(where))
 
 
 def _subject(where: str) -> str:
@@ -240,13 +240,13 @@ def vector_matching(inputs: Inputs) -> Iterator[Problem]:
                     continue
             if not on and left.labels != right.labels:
                 lost = ", ".join(sorted(left.labels ^ right.labels))
-                yield Problem(where, f"never matches: one side lacks {lost}", "say which labels to compare: on", _subject(where))
+                yield Problem(where, f"never matches: one side lacks {lost}", "name the labels to match: on", _subject(where))
             else:
                 one, other = fixed(left), fixed(right)
                 for label in sorted(one.keys() & other.keys() & set(on or left.labels)):
                     if one[label] != other[label]:
                         problem = f"never matches: {label} is {one[label]!r} on one side, {other[label]!r} on the other"
-                        yield Problem(where, problem, f"aggregate {label} away, or compare by other labels", _subject(where))
+                        yield Problem(where, problem, f"aggregate {label} away, or match other labels", _subject(where))
 
 
 @check("regex-needless", "warning")
@@ -262,9 +262,9 @@ def regex_needless(inputs: Inputs) -> Iterator[Problem]:
                     continue
                 values = selector.metric.label(matcher.label).values
                 if re.escape(matcher.value) == matcher.value.replace("-", r"\-"):
-                    yield Problem(where, f"matches {matcher.label} by the pattern {matcher.value!r}", "compare by = or !=", _subject(where))
+                    yield Problem(where, f"matches {matcher.label} with the pattern {matcher.value!r}", "use = or !=", _subject(where))
                 elif values and all(re.fullmatch(matcher.value, value) for value in values):
-                    yield Problem(where, f"matches every {matcher.label} by {matcher.value!r}", "leave the matcher out", _subject(where))
+                    yield Problem(where, f"matches every {matcher.label} with {matcher.value!r}", "remove the matcher", _subject(where))
 
 
 @check("record-undeclared", "error")
@@ -278,6 +278,8 @@ def record_undeclared(inputs: Inputs) -> Iterator[Problem]:
         for node in nodes(expr, Recorded):
             if declared.get(node.record) != node.expr:
                 problem = (
-                    f"reads {node.record}, which is recorded otherwise" if node.record in declared else f"reads {node.record}, which nothing records"
+                    f"reads {node.record}, which is recorded from another expression"
+                    if node.record in declared
+                    else f"reads {node.record}, which nothing records"
                 )
                 yield Problem(where, problem, "declare it in recording_rules", _subject(where))

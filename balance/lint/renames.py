@@ -1,4 +1,4 @@
-"""Checks of metrics that are on their way out."""
+"""Checks of deprecated metrics."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def removal_due(inputs: Inputs) -> Iterator[Problem]:
     for metric in catalog:
         if metric.remove_after and version(metric.remove_after) < version(catalog.version):
             name = metric.renamed_from or metric.name
-            problem = f"was to be shown until version {metric.remove_after}, the catalog is at {catalog.version}"
-            yield Problem(f"catalog {catalog.name}", problem, f"take {name} out", name)
+            problem = f"was to be kept up to version {metric.remove_after}, and the catalog is at {catalog.version}"
+            yield Problem(f"catalog {catalog.name}", problem, f"remove {name}", name)
 
 
 @check("deprecated-in-use", "error")
@@ -33,4 +33,4 @@ def deprecated_in_use(inputs: Inputs) -> Iterator[Problem]:
     """
     for where, expr in inputs.bundle.expressions():
         for metric in sorted((metric for metric in expr.metrics() if metric.going), key=lambda metric: metric.name):
-            yield Problem(where, f"is asked for and is to go after version {metric.remove_after}", "ask for what takes its place", metric.name)
+            yield Problem(where, f"is in use and will be removed after version {metric.remove_after}", "use its replacement", metric.name)

@@ -1,4 +1,4 @@
-"""Checks of alerts and recording rules: what pint looks for, decided from what is declared. What constructors refuse is not asked again."""
+"""Checks of alerts and recording rules that pint makes too, here from the declarations. What constructors reject is not checked again."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from balance.promql.ast import Comparison, Quantile, Quotient, RangeCall, Record
 from balance.promql.selectors import Expr
 from balance.promql.text import duration
 
-_STALE = 300
-"""Seconds after which Prometheus takes a series that got no new sample for gone."""
+_STALENESS_SECONDS = 300
+"""Prometheus drops a series this long after its last sample (--query.lookback-delta)."""
 
 
 @check("ratio-unguarded", "warning")
@@ -33,7 +33,7 @@ def ratio_unguarded(inputs: Inputs) -> Iterator[Problem]:
             )
             if of_rates and not guarded:
                 yield Problem(
-                    f"alert {alert.name}", "compares a ratio of rates, however little traffic there is", "ask for traffic in also=(...)", alert.name
+                    f"alert {alert.name}", "compares a ratio of rates without a minimum of traffic", "require traffic in also=(...)", alert.name
                 )
 
 
@@ -46,7 +46,7 @@ def alert_without_job(inputs: Inputs) -> Iterator[Problem]:
     """
     for alert in inputs.bundle.alerts:
         if "job" not in alert.condition.labels:
-            yield Problem(f"alert {alert.name}", "does not keep the job", 'aggregate by "job" too', alert.name)
+            yield Problem(f"alert {alert.name}", "drops the label job", 'aggregate by "job" too', alert.name)
 
 
 @check("absent-without-for", "error")
@@ -58,7 +58,7 @@ def absent_without_for(inputs: Inputs) -> Iterator[Problem]:
     least = 2 * inputs.settings.prometheus.scrape_interval
     for alert in inputs.bundle.alerts:
         if alert.condition.missing and alert.wait < least:
-            yield Problem(f"alert {alert.name}", f"tells what is missing after {duration(alert.wait)}", f"wait={least} or more", alert.name)
+            yield Problem(f"alert {alert.name}", f"fires on missing series after {duration(alert.wait)}", f"wait={least} or more", alert.name)
 
 
 @check("wait-ineffective", "warning")
@@ -73,8 +73,8 @@ def wait_ineffective(inputs: Inputs) -> Iterator[Problem]:
             if 0 < chosen < interval:
                 yield Problem(
                     f"alert {alert.name}",
-                    f"has {key}: {duration(chosen)}, rules are evaluated every {duration(interval)}",
-                    "0s, or longer",
+                    f"has {key}: {duration(chosen)}, but rules are evaluated every {duration(interval)}",
+                    "use 0s, or at least one interval",
                     alert.name,
                 )
 
@@ -88,8 +88,8 @@ def interval_long(inputs: Inputs) -> Iterator[Problem]:
     """
     chosen = inputs.settings.prometheus
     for key, seconds in (("scrape_interval", chosen.scrape_interval), ("evaluation_interval", chosen.evaluation_interval)):
-        if 2 * seconds > _STALE:
-            yield Problem(f"prometheus.{key}", "between two samples is too long", f"at most {duration(_STALE // 2)}", duration(seconds))
+        if 2 * seconds > _STALENESS_SECONDS:
+            yield Problem(f"prometheus.{key}", "between two samples is too long", f"at most {duration(_STALENESS_SECONDS // 2)}", duration(seconds))
 
 
 @check("record-late", "warning")
@@ -118,7 +118,7 @@ def rule_duplicate(inputs: Inputs) -> Iterator[Problem]:
     for kind, name, expr in rules(inputs):
         first = seen.setdefault((severities[name] if kind == "alert" else kind, expr), name)
         if first != name:
-            yield Problem(f"{kind} {name}", f"says the same as {first}", "take one of them out", name)
+            yield Problem(f"{kind} {name}", f"has the same expression as {first}", "remove one of them", name)
 
 
 @check("severity-inverted", "error")
@@ -137,8 +137,10 @@ def severity_inverted(inputs: Inputs) -> Iterator[Problem]:
         sign = {">": 1, ">=": 1, "<": -1, "<=": -1}.get(condition.operator, 0)
         for warning in warnings.get((condition.expr, condition.operator), ()) if alert.severity == "critical" else ():
             if sign * value(condition.threshold) < sign * value(warning.condition.threshold):
-                problem = f"is critical at {number(value(condition.threshold))}, {warning.name} warns at {number(value(warning.condition.threshold))}"
-                yield Problem(f"alert {alert.name}", problem, "the critical threshold is to be the farther one", alert.name)
+                problem = (
+                    f"is critical at {number(value(condition.threshold))}, but {warning.name} warns at {number(value(warning.condition.threshold))}"
+                )
+                yield Problem(f"alert {alert.name}", problem, "make the critical threshold the more extreme one", alert.name)
 
 
 @check("template-value", "warning")
@@ -150,7 +152,7 @@ def template_value(inputs: Inputs) -> Iterator[Problem]:
     for alert in inputs.bundle.alerts:
         for words in (alert.summary, alert.description):
             if re.search(r"\{\{[^}|]*(\$value|\.Value)\b[^}|]*\}\}", words):
-                yield Problem(f"alert {alert.name}", "writes $value as a bare number", "write {value}, or give it a function: humanize", alert.name)
+                yield Problem(f"alert {alert.name}", "prints $value unformatted", "write {value}, or format it: {{ $value | humanize }}", alert.name)
 
 
 @check("template-placeholder", "error")
@@ -164,5 +166,5 @@ def template_placeholder(inputs: Inputs) -> Iterator[Problem]:
             for name in re.findall(r"(?<!\{)\{\s*(\w*)\s*\}(?!\})", words):
                 if name not in ("value", "threshold", "window"):
                     yield Problem(
-                        f"alert {alert.name}", f"has a place {{{name}}} in its words", "choices: {threshold}, {value}, {window}", alert.name
+                        f"alert {alert.name}", f"has the unknown placeholder {{{name}}}", "choices: {threshold}, {value}, {window}", alert.name
                     )

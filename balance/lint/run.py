@@ -1,4 +1,4 @@
-"""All checks, run over a bundle. What is waived is left out; a waiver that nothing needs is itself a finding."""
+"""Runs all checks over a bundle. Waived findings are left out; a waiver without a finding is itself a finding."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def waiver_unused(_: Inputs) -> Iterator[Problem]:
 
 
 MODULES = (catalog, expressions, rules, words, coverage, runbooks, renames, dashboards)
-"""Where checks are looked for."""
+"""The modules that hold checks."""
 CHECKS: dict[str, Check] = {
     found.id: found for found in (waiver_unused, *(item for module in MODULES for item in vars(module).values() if isinstance(item, Check)))
 }
@@ -28,7 +28,7 @@ CHECKS: dict[str, Check] = {
 
 
 def run(inputs: Inputs, *, daily: bool = False) -> tuple[list[Problem], int]:
-    """The findings of all checks, and how many more are waived. `daily`: of the checks that depend on the day, and of no others."""
+    """The findings of all checks, and the number of waived ones. `daily`: run the checks that depend on the date, and no others."""
     raised = [finding for check in CHECKS.values() if check.daily == daily for finding in _findings(check, check.run(inputs))]
     waived = {(waiver.check, waiver.subject) for waiver in inputs.bundle.waivers}
     findings = [finding for finding in raised if (finding.check, finding.subject) not in waived]
@@ -36,7 +36,7 @@ def run(inputs: Inputs, *, daily: bool = False) -> tuple[list[Problem], int]:
     if not daily:
         needed = {(finding.check, finding.subject) for finding in raised}
         unneeded = (
-            Problem(f"waiver {waiver.check}", "is waived and has no such finding", "take the waiver out", waiver.subject)
+            Problem(f"waiver {waiver.check}", "is waived but has no such finding", "remove the waiver", waiver.subject)
             for waiver in inputs.bundle.waivers
             if (waiver.check, waiver.subject) not in needed and not (waiver.check in CHECKS and CHECKS[waiver.check].daily)
         )
@@ -44,10 +44,10 @@ def run(inputs: Inputs, *, daily: bool = False) -> tuple[list[Problem], int]:
     return findings, hidden
 
 
-def named(id: str) -> Check:  # noqa: A002
-    """The check of that id. Raises `BalanceError` with the nearest one."""
+def find_check(id: str) -> Check:  # noqa: A002
+    """The check with that id. Raises `BalanceError` with the nearest one."""
     if id not in CHECKS:
-        raise BalanceError(f"no check {id!r}", cure=suggestion(id, CHECKS))
+        raise BalanceError(f"unknown check {id!r}", cure=suggestion(id, CHECKS))
     return CHECKS[id]
 
 

@@ -12,7 +12,7 @@ from balance.monitoring.runbooks import SECTIONS, Runbook
 QUARTER = timedelta(days=92)
 
 
-def _day(runbook: Runbook) -> date | None:
+def _review_date(runbook: Runbook) -> date | None:
     try:
         return date.fromisoformat(runbook.reviewed)
     except ValueError:
@@ -41,7 +41,7 @@ def runbook_without_alert(inputs: Inputs) -> Iterator[Problem]:
     alerts = inputs.bundle.mentionable
     for runbook in inputs.runbooks:
         if runbook.alert not in alerts:
-            yield Problem(runbook.where, "is no alert", suggestion(runbook.alert, alerts), runbook.alert)
+            yield Problem(runbook.where, "is an unknown alert", suggestion(runbook.alert, alerts), runbook.alert)
 
 
 @check("runbook-without-owner", "error")
@@ -52,7 +52,7 @@ def runbook_without_owner(inputs: Inputs) -> Iterator[Problem]:
     """
     for runbook in inputs.runbooks:
         if not runbook.owner:
-            yield Problem(runbook.where, "has no owner", "begin the file with a line `owner:` between two lines of ---", runbook.alert)
+            yield Problem(runbook.where, "has no owner", "start the file with a line `owner: TEAM` between two lines of ---", runbook.alert)
 
 
 @check("runbook-without-review", "error")
@@ -62,8 +62,8 @@ def runbook_without_review(inputs: Inputs) -> Iterator[Problem]:
     Write `reviewed: YYYY-MM-DD` in its front matter; `balance-gen lint --reviews` lists those that have not been reviewed for a quarter.
     """
     for runbook in inputs.runbooks:
-        if _day(runbook) is None:
-            problem = f"was reviewed on {runbook.reviewed!r}, which is no day" if runbook.reviewed else "says no day of review"
+        if _review_date(runbook) is None:
+            problem = f"has an invalid date of review {runbook.reviewed!r}" if runbook.reviewed else "has no date of review"
             yield Problem(runbook.where, problem, "write reviewed: YYYY-MM-DD", runbook.alert)
 
 
@@ -76,7 +76,7 @@ def runbook_section(inputs: Inputs) -> Iterator[Problem]:
     for runbook in inputs.runbooks:
         for title in SECTIONS:
             if not runbook.sections.get(title):
-                yield Problem(runbook.where, f"says nothing under {title}", f"write a section: ## {title}", runbook.alert)
+                yield Problem(runbook.where, f"has no text under {title}", f"write a section: ## {title}", runbook.alert)
 
 
 @check("runbook-names", "error")
@@ -92,7 +92,7 @@ def runbook_names(inputs: Inputs) -> Iterator[Problem]:
             runbook.checked(inputs.bundle.catalog, alerts, recorded, mentioned=inputs.bundle.mentionable)
         except BalanceError as error:
             for problem in error.problems:
-                yield Problem(runbook.where, f"has a name that means nothing: {problem.what}", problem.cure, runbook.alert)
+                yield Problem(runbook.where, f"has an unknown name: {problem.what}", problem.cure, runbook.alert)
 
 
 @check("review-due", "warning", daily=True)
@@ -103,6 +103,8 @@ def review_due(inputs: Inputs) -> Iterator[Problem]:
     --reviews` runs this check, because no other result depends on the date.
     """
     for runbook in inputs.runbooks:
-        day = _day(runbook)
+        day = _review_date(runbook)
         if inputs.today and day and inputs.today - day > QUARTER:
-            yield Problem(runbook.where, f"was reviewed on {day}, by {runbook.owner or 'nobody'}", "review it and write the day", runbook.alert)
+            yield Problem(
+                runbook.where, f"was last reviewed on {day}, by {runbook.owner or 'nobody'}", "review it and write the new date", runbook.alert
+            )

@@ -1,4 +1,4 @@
-"""Checks of dashboards and words: what people read names what exists."""
+"""Checks of dashboards and texts: the names in them exist."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def query_twice(inputs: Inputs) -> Iterator[Problem]:
     for dashboard in inputs.bundle.dashboards:
         for panel in dashboard.panels:
             if len({query.expr for query in panel.queries}) < len(panel.queries):
-                yield Problem(f"dashboard {dashboard.name!r}", "asks for the same twice", "take a query out", panel.title)
+                yield Problem(f"dashboard {dashboard.name!r}", "has the same query twice", "remove one", panel.title)
 
 
 @check("words-unknown-name", "error")
@@ -30,21 +30,21 @@ def words_unknown_name(inputs: Inputs) -> Iterator[Problem]:
     """
     catalog = inputs.bundle.catalog
     alerts = {alert.name for alert in inputs.bundle.alerts}
-    beginnings = {found[0] for name in alerts if (found := re.match("[A-Z][a-z0-9]*", name))}
-    alert_like = re.compile(rf"\b{beginnings.pop()}[A-Z]\w*") if len(beginnings) == 1 else None
+    prefixes = {found[0] for name in alerts if (found := re.match("[A-Z][a-z0-9]*", name))}
+    alert_like = re.compile(rf"\b{prefixes.pop()}[A-Z]\w*") if len(prefixes) == 1 else None
     metric_like = re.compile(rf"\b{re.escape(catalog.name)}_\w+")
-    for where, words in _words(inputs):
-        for name in dict.fromkeys(alert_like.findall(words)) if alert_like else ():
+    for where, text in _texts(inputs):
+        for name in dict.fromkeys(alert_like.findall(text)) if alert_like else ():
             if name not in inputs.bundle.mentionable:
-                yield Problem(where, "is no alert", suggestion(name, alerts), name)
-        for name in dict.fromkeys(metric_like.findall(words)):
+                yield Problem(where, "is an unknown alert", suggestion(name, alerts), name)
+        for name in dict.fromkeys(metric_like.findall(text)):
             try:
                 catalog.metric(name)
             except BalanceError as error:
-                yield Problem(where, "is no metric", error.problems[0].cure, name)
+                yield Problem(where, "is an unknown metric", error.problems[0].cure, name)
 
 
-def _words(inputs: Inputs) -> Iterator[tuple[str, str]]:
+def _texts(inputs: Inputs) -> Iterator[tuple[str, str]]:
     for dashboard in inputs.bundle.dashboards:
         yield f"dashboard {dashboard.name!r}", dashboard.description
         for panel in dashboard.panels:
