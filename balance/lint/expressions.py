@@ -1,28 +1,20 @@
-"""Checks of expressions: what pint asks a live Prometheus, decided from the catalog. What constructors refuse is not asked again.
-
-Theory. From the catalog follows in which range the values of an expression lie (`span`): states are 0 or 1, rates are not negative, a quantile
-is at most the last bucket's bound, a part of a whole at most 1. A comparison that no value of the range satisfies can never fire, one that all
-satisfy always does. In the same way it follows which labels have one value only (`fixed`): two sides that fix a label differently never match.
-"""
+"""Checks of expressions that pint makes against a live Prometheus, here from the catalog. What constructors reject is not checked again."""
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from typing import TypeVar
 
-from balance.catalog.model import INFO, STATE, number
+from balance.catalog.model import number
 from balance.errors import Problem
 from balance.lint.check import Inputs, check
+from balance.lint.ranges import constant_labels, value_range
 from balance.promql.ast import (
-    Absent,
     Aggregation,
     Comparison,
     ComparisonOperator,
-    Complement,
     Distance,
-    OverTime,
     Quantile,
     Quotient,
     RangeCall,
@@ -30,111 +22,32 @@ from balance.promql.ast import (
     Scaled,
     SetOperation,
 )
-from balance.promql.selectors import Expr, Selector
-from balance.promql.text import Scope
+from balance.promql.selectors import Expr
 
-_OTHERWISE: dict[str, ComparisonOperator] = {">": "<=", ">=": "<", "<": ">=", "<=": ">", "==": "!=", "!=": "=="}
-Span = tuple[float, float]
+_NEGATED: dict[str, ComparisonOperator] = {">": "<=", ">=": "<", "<": ">=", "<=": ">", "==": "!=", "!=": "=="}
 Node = TypeVar("Node", bound=Expr)
-_ANY: Span = (-math.inf, math.inf)
-
-
-def span(expr: Expr, scope: Scope) -> Span:
-    """The least and the greatest value that the expression can have."""
-    match expr:
-        case RangeCall():
-            return 0, math.inf
-        case Selector():
-            return {STATE: (0, 1), INFO: (1, 1)}.get(expr.unit, _ANY)
-        case Aggregation(operator="count"):
-            return 1, math.inf
-        case Aggregation(operator="sum"):
-            return _summed(span(expr.operand, scope))
-        case Aggregation():
-            return span(expr.operand, scope)
-        case Quantile():
-            bounds = expr.histogram.metric.buckets
-            return min(0, bounds[0]), bounds[-1]
-        case Quotient():
-            positive = span(expr.part, scope)[0] >= 0 and span(expr.whole, scope)[0] >= 0
-            return (0, 1 if _is_share(expr) else math.inf) if positive else _ANY
-        case Scaled():
-            factor = scope.value(expr.threshold)
-            low, high = span(expr.operand, scope)
-            return (low * factor, high * factor) if factor > 0 else _ANY
-        case Complement():
-            low, high = span(expr.operand, scope)
-            return 1 - high, 1 - low
-        case Absent():
-            return 1, 1
-        case Recorded():
-            return span(expr.expr, scope)
-        case OverTime():
-            return _summed(span(expr.series, scope))
-        case Comparison():
-            return span(expr.left, scope)
-        case SetOperation(operator="or"):
-            left, right = span(expr.left, scope), span(expr.right, scope)
-            return min(left[0], right[0]), max(left[1], right[1])
-        case SetOperation():
-            return span(expr.left, scope)
-    return _ANY
-
-
-def _summed(one: Span) -> Span:
-    return one[0] if one[0] >= 0 else -math.inf, one[1] if one[1] <= 0 else math.inf
-
-
-def _is_share(expr: Quotient) -> bool:
-    """Whether the part is among the whole: the same, with more matchers."""
-    parts, wholes = list(expr.part.walk()), list(expr.whole.walk())
-    if [type(node) for node in parts] != [type(node) for node in wholes]:
-        return False
-    for part, whole in zip(parts, wholes, strict=True):
-        if isinstance(part, Selector) and isinstance(whole, Selector):
-            if part.name != whole.name or not set(whole.matchers) <= set(part.matchers):
-                return False
-        elif isinstance(part, RangeCall) and isinstance(whole, RangeCall):
-            if (part.function, part.range.window) != (whole.function, whole.range.window):
-                return False
-        elif not (isinstance(part, Aggregation) and isinstance(whole, Aggregation) and part.operator == whole.operator == "sum"):
-            return False
-    return True
-
-
-def fixed(expr: Expr) -> Mapping[str, str]:
-    """Labels of the result that can have one value only, and which."""
-    match expr:
-        case Selector():
-            return {matcher.label: matcher.value for matcher in expr.matchers if matcher.operator == "="}
-        case SetOperation(operator="or"):
-            return dict(fixed(expr.left).items() & fixed(expr.right).items())
-        case SetOperation():
-            return fixed(expr.left)
-        case _:
-            found = {label: value for part in expr.parts for label, value in fixed(part).items()}
-            return {label: value for label, value in found.items() if label in expr.labels}
 
 
 def nodes(expr: Expr, *kinds: type[Node]) -> Collection[Node]:
-    """What there is of these kinds within the expression, the same once."""
+    """The distinct nodes of these kinds within the expression."""
     return dict.fromkeys(node for node in expr.walk() if isinstance(node, kinds)).keys()
 
 
 def _comparisons(inputs: Inputs) -> Iterator[tuple[str, str, Comparison, float]]:
-    """Every comparison of an alert or of a recording rule: where, in which rule, and with which value as the settings choose it."""
+    """Every comparison of an alert or recording rule: where, the name of the rule, the comparison, and its threshold under the settings."""
     for kind, name, expr in rules(inputs):
         for node in nodes(expr, Comparison):
             yield f"{kind} {name}", name, node, inputs.settings.scope.value(node.threshold)
 
 
 def rules(inputs: Inputs) -> Iterator[tuple[str, str, Expr]]:
+    """Kind, name and expression of every alert and recording rule."""
     yield from (("alert", alert.name, alert.condition.whole) for alert in inputs.bundle.alerts)
     yield from (("recording rule", rule.record, rule.expr) for rule in inputs.bundle.recording_rules)
 
 
-def _can(operator: ComparisonOperator, low: float, high: float, value: float) -> bool:
-    """Whether a number from `low` to `high` compares so with the value."""
+def _satisfiable(operator: ComparisonOperator, low: float, high: float, value: float) -> bool:
+    """True if some number from `low` to `high` satisfies the comparison with `value`."""
     match operator:
         case ">":
             return high > value
@@ -150,7 +63,7 @@ def _can(operator: ComparisonOperator, low: float, high: float, value: float) ->
             return not low == high == value
 
 
-def _said(node: Comparison, value: float) -> str:
+def _description(node: Comparison, value: float) -> str:
     return f"compares {node.left.unit} {node.operator} {number(value)}"
 
 
@@ -162,9 +75,9 @@ def condition_impossible(inputs: Inputs) -> Iterator[Problem]:
     never fires (pint: promql/impossible). Choose a threshold within the range, or give the histogram a higher bucket.
     """
     for where, name, node, value in _comparisons(inputs):
-        low, high = span(node.left, inputs.settings.scope)
-        if not _can(node.operator, low, high, value):
-            yield Problem(where, f"{_said(node, value)}, which is never true", f"values are between {low:g} and {high:g}", name)
+        low, high = value_range(node.left, inputs.settings.scope)
+        if not _satisfiable(node.operator, low, high, value):
+            yield Problem(where, f"{_description(node, value)}, which is never true", f"values are between {low:g} and {high:g}", name)
 
 
 @check("condition-certain", "error")
@@ -175,9 +88,9 @@ def condition_certain(inputs: Inputs) -> Iterator[Problem]:
     range.
     """
     for where, name, node, value in _comparisons(inputs):
-        low, high = span(node.left, inputs.settings.scope)
-        if not _can(_OTHERWISE[node.operator], low, high, value):
-            yield Problem(where, f"{_said(node, value)}, which is always true", f"values are between {low:g} and {high:g}", name)
+        low, high = value_range(node.left, inputs.settings.scope)
+        if not _satisfiable(_NEGATED[node.operator], low, high, value):
+            yield Problem(where, f"{_description(node, value)}, which is always true", f"values are between {low:g} and {high:g}", name)
 
 
 @check("threshold-between-buckets", "error")
@@ -201,7 +114,7 @@ def equality_of_measured(inputs: Inputs) -> Iterator[Problem]:
     """
     for where, name, node, value in _comparisons(inputs):
         if node.operator in ("==", "!=") and value and nodes(node.left, RangeCall, Quotient, Scaled, Distance):
-            yield Problem(where, f"{_said(node, value)}, which is a measured value", "compare with >, >=, < or <=", name)
+            yield Problem(where, f"{_description(node, value)}, which is a measured value", "compare with >, >=, < or <=", name)
 
 
 @check("nan-in-aggregation", "error")
@@ -242,7 +155,7 @@ def vector_matching(inputs: Inputs) -> Iterator[Problem]:
                 lost = ", ".join(sorted(left.labels ^ right.labels))
                 yield Problem(where, f"never matches: one side lacks {lost}", "name the labels to match: on", _subject(where))
             else:
-                one, other = fixed(left), fixed(right)
+                one, other = constant_labels(left), constant_labels(right)
                 for label in sorted(one.keys() & other.keys() & set(on or left.labels)):
                     if one[label] != other[label]:
                         problem = f"never matches: {label} is {one[label]!r} on one side, {other[label]!r} on the other"
