@@ -69,13 +69,13 @@ def _tally(value: Any) -> str:
 
 def _read(paths: Sequence[str], endings: tuple[str, ...], read: Callable[[str, str, bool], Read]) -> Read:
     """What the files ask for and what is wrong with them. Beside the files that are meant a directory may hold others."""
-    from balance.live.fetch import fetch, shown
+    from balance.live.fetch import fetch, without_password
 
     queries: list[AuditedQuery] = []
     problems: list[Problem] = []
     for path in paths:
         if not os.path.isdir(path):
-            asked, wrong = read(fetch(path).decode("utf-8-sig", "replace"), shown(path), True)
+            asked, wrong = read(fetch(path).decode("utf-8-sig", "replace"), without_password(path), True)
         else:
             asked, wrong = [], []
             for file in sorted(str(file) for file in Path(path).rglob("*") if file.suffix in endings and file.is_file()):

@@ -11,10 +11,10 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from balance.errors import LiveError
-from balance.live.fetch import exchange
+from balance.live.fetch import request
 from balance.promql.text import quoted
 
-PATIENCE_SECONDS = 10.0
+TIMEOUT = 10.0
 """How long one answer may take."""
 _COUNTER = re.compile(r'^alertmanager_notification_requests(_failed)?_total\{(?:.*,)?integration="(\w+)".*\} (\S+)$', re.MULTILINE)
 Json = dict[str, Any]
@@ -31,7 +31,7 @@ class Sent:
 class Alertmanager:
     """By its URL, with the path under which it serves if there is one. Every method raises `LiveError`."""
 
-    def __init__(self, url: str, *, patience: float = PATIENCE_SECONDS) -> None:
+    def __init__(self, url: str, *, timeout: float = TIMEOUT) -> None:
         try:
             parts = urlsplit(url)
             whole = parts.scheme in ("http", "https") and parts.hostname and (parts.port or True)
@@ -39,7 +39,7 @@ class Alertmanager:
             whole = False
         if not whole or "@" in parts.netloc or parts.query or parts.fragment:
             raise LiveError("is no URL of an Alertmanager", where="--alertmanager", cure="write http://host:9093, without a password")
-        self.url, self._patience = url.rstrip("/"), patience
+        self.url, self._timeout = url.rstrip("/"), timeout
 
     def __repr__(self) -> str:
         return f"<Alertmanager {self.url}>"
@@ -90,7 +90,7 @@ class Alertmanager:
         return LiveError("does not answer as an Alertmanager does", where=self.url, cure="check address and path: Alertmanager listens on 9093")
 
     def _ask(self, path: str, body: bytes | None = None) -> str:
-        reply = exchange(self.url + path, body=body, headers={"Content-Type": "application/json"} if body else {}, patience=self._patience)
+        reply = request(self.url + path, body=body, headers={"Content-Type": "application/json"} if body else {}, timeout=self._timeout)
         words = reply.body.decode("utf-8", "replace")
         if reply.status == http.client.NOT_FOUND:
             raise self._other()

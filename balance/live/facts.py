@@ -25,7 +25,7 @@ from balance.promql.selectors import Matcher
 from balance.promql.text import quoted
 
 Json = dict[str, Any]
-PATIENCE = 3.0
+TIMEOUT = 3.0
 """Seconds for each answer."""
 IN_ALL = 4.0
 """Seconds for all answers of a system."""
@@ -132,15 +132,15 @@ class Facts(NamedTuple):
 
 def gather(expected: Expected, addresses: Addresses, token: str) -> Facts:
     """Ask all systems. Raises `LiveError` only for what is no address."""
-    asked: dict[str, Callable[[], Any]] = {address: partial(scrape.read, address, PATIENCE) for address in addresses.metrics}
+    asked: dict[str, Callable[[], Any]] = {address: partial(scrape.read, address, TIMEOUT) for address in addresses.metrics}
     if addresses.prometheus != OFF:
-        server = Prometheus(addresses.prometheus, timeout=PATIENCE)
+        server = Prometheus(addresses.prometheus, timeout=TIMEOUT)
         asked["prometheus"] = lambda: _prometheus(server, expected)
     if addresses.alertmanager != OFF:
-        manager = Alertmanager(addresses.alertmanager, patience=PATIENCE)
+        manager = Alertmanager(addresses.alertmanager, timeout=TIMEOUT)
         asked["alertmanager"] = lambda: AlertmanagerFacts(manager.url, manager.configuration(), manager.silences(), manager.sent())
     if addresses.grafana != OFF:
-        grafana = Grafana(addresses.grafana, token, patience=PATIENCE)
+        grafana = Grafana(addresses.grafana, token, timeout=TIMEOUT)
         asked["grafana"] = lambda: _grafana(grafana, expected)
     answers = _together(asked)
     return Facts([answers[address] for address in addresses.metrics], *(answers.get(name) for name in ("prometheus", "alertmanager", "grafana")))

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
 from balance.errors import LiveError
-from balance.live.fetch import Reply, exchange, shown
+from balance.live.fetch import HttpReply, request, without_password
 
 Json = dict[str, Any]
 
@@ -23,11 +23,11 @@ class DeniedError(LiveError):
 class Grafana:
     """By its URL, with the path under which it serves if there is one, and the token of a service account. Every method raises `LiveError`."""
 
-    def __init__(self, url: str, token: str = "", *, patience: float = 10.0) -> None:
+    def __init__(self, url: str, token: str = "", *, timeout: float = 10.0) -> None:
         if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
-            raise LiveError("is no address of a Grafana", where=shown(url), cure="write it like http://127.0.0.1:3000")
-        self._url, self._token, self._patience = url.rstrip("/"), token, patience
-        self.where = shown(self._url)
+            raise LiveError("is no address of a Grafana", where=without_password(url), cure="write it like http://127.0.0.1:3000")
+        self._url, self._token, self._timeout = url.rstrip("/"), token, timeout
+        self.where = without_password(self._url)
 
     def __repr__(self) -> str:
         return f"<Grafana {self.where}>"
@@ -74,7 +74,7 @@ class Grafana:
             return found
         raise LiveError(_OTHER, where=self.where, cure=_CHECK)
 
-    def _object(self, reply: Reply, key: str) -> Json:
+    def _object(self, reply: HttpReply, key: str) -> Json:
         try:
             answer = json.loads(reply.body)
             if isinstance(answer, dict) and key in answer:
@@ -83,14 +83,14 @@ class Grafana:
             pass
         raise LiveError(_OTHER, where=self.where, cure=_CHECK)
 
-    def _ask(self, path: str, document: Json | None = None, known: tuple[int, ...] = ()) -> Reply:
+    def _ask(self, path: str, document: Json | None = None, known: tuple[int, ...] = ()) -> HttpReply:
         headers = {"Accept": "application/json"}
         if self._token:
             headers["Authorization"] = f"Bearer {self._token}"
         if document is not None:
             headers["Content-Type"] = "application/json"
         body = None if document is None else json.dumps(document).encode()
-        reply = exchange(self._url + path, body=body, headers=headers, patience=self._patience)
+        reply = request(self._url + path, body=body, headers=headers, timeout=self._timeout)
         if reply.status == http.client.OK or reply.status in known:
             return reply
         if reply.status in (http.client.UNAUTHORIZED, http.client.FORBIDDEN):
@@ -100,7 +100,7 @@ class Grafana:
         raise LiveError(f"answers {reply.status} {_words(reply)}", where=self.where + path.partition("?")[0], cure="see its log")
 
 
-def _words(reply: Reply) -> str:
+def _words(reply: HttpReply) -> str:
     try:
         answer = json.loads(reply.body)
         return str(answer.get("message") or answer.get("error") or answer)[:300]

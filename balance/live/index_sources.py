@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from balance.catalog.model import Histogram, Metric, StateSet, scrape_type
 from balance.catalog.registry import Catalog
-from balance.live.fetch import PATIENCE
+from balance.live.fetch import TIMEOUT
 from balance.live.prometheus import Prometheus
 from balance.live.scrape import Scrape
 from balance.live.series_index import SeriesIndex
@@ -68,7 +68,7 @@ def _values_by_label(metric: Metric, name: str) -> dict[str, tuple[str, ...]]:
 
 def from_prometheus(address: str, names: Iterable[str], elsewhere: Iterable[str] = ()) -> SeriesIndex:
     """The series of a Prometheus: all names, and the labels of those in `names`. Raises `LiveError` if it cannot be asked."""
-    server = Prometheus(address, timeout=PATIENCE)
+    server = Prometheus(address, timeout=TIMEOUT)
     index = SeriesIndex(server.where, complete=True, elsewhere=elsewhere)
     metadata = server.get("metadata")
     types = {name: str(entries[0].get("type", "")) for name, entries in metadata.items() if entries} if isinstance(metadata, dict) else {}

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 from balance.errors import LiveError
-from balance.live.fetch import Reply, exchange, shown
+from balance.live.fetch import HttpReply, request, without_password
 
 POINTS = 5000
 """So many steps are asked for at a time; Prometheus refuses more than 11,000."""
@@ -24,9 +24,9 @@ class Prometheus:
 
     def __init__(self, url: str, *, timeout: float = 60.0) -> None:
         if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
-            raise LiveError("is no address of a Prometheus", where=shown(url), cure="write it like http://127.0.0.1:9090")
+            raise LiveError("is no address of a Prometheus", where=without_password(url), cure="write it like http://127.0.0.1:9090")
         self._url, self._timeout = url.rstrip("/"), timeout
-        self.where = shown(self._url)
+        self.where = without_password(self._url)
 
     def __repr__(self) -> str:
         return f"<Prometheus {self.where}>"
@@ -71,14 +71,14 @@ class Prometheus:
     def _ask(self, path: str, **parameters: str) -> Any:
         return _data(self._exchange(f"/api/v1/{path}", urlencode(parameters).encode()), self.where)
 
-    def _exchange(self, path: str, body: bytes | None = None) -> Reply:
+    def _exchange(self, path: str, body: bytes | None = None) -> HttpReply:
         headers = {"Accept": "application/json"}
         if body is not None:
             headers["Content-Type"] = "application/x-www-form-urlencoded"
-        return exchange(self._url + path, body=body, headers=headers, patience=self._timeout)
+        return request(self._url + path, body=body, headers=headers, timeout=self._timeout)
 
 
-def _data(reply: Reply, where: str) -> Any:
+def _data(reply: HttpReply, where: str) -> Any:
     try:
         answer = json.loads(reply.body)
         told = answer.get("error", "") if reply.status >= http.client.BAD_REQUEST else ""

@@ -10,7 +10,7 @@ import re
 from typing import NamedTuple
 
 from balance.errors import BalanceError, Problem
-from balance.live.fetch import PATIENCE, fetch, shown
+from balance.live.fetch import TIMEOUT, fetch, without_password
 
 Labels = tuple[tuple[str, str], ...]
 
@@ -78,9 +78,9 @@ _PLAIN_ESCAPES = {"n": "\n", '"': '"', "\\": "\\"}
 _MOST_PROBLEMS = 20
 
 
-def read(source: str, patience: float = PATIENCE) -> Scrape:
+def read(source: str, timeout: float = TIMEOUT) -> Scrape:
     """The scrape at an address, in a file or on standard input (``-``). Raises `BalanceError` if it cannot be read or is none."""
-    return parse(fetch(source, patience=patience), shown(source))
+    return parse(fetch(source, timeout=timeout), without_password(source))
 
 
 def parse(body: bytes | str, source: str = "scrape") -> Scrape:
