@@ -14,11 +14,11 @@ from balance.errors import BalanceError, LiveError, StoreError, few
 from balance.generate import build, store
 from balance.generate.expected import expected, token
 from balance.live.alertmanager import Alertmanager
-from balance.live.delivery import altered, changed
-from balance.live.facts import Expected
+from balance.live.delivery import config_differences, dashboard_differences
+from balance.live.facts import ExpectedState
 from balance.live.grafana import Grafana, Json
 from balance.live.prometheus import Prometheus
-from balance.live.symptoms import stale
+from balance.live.symptoms import outdated_rules
 from balance.monitoring.bundle import Bundle
 from balance.monitoring.settings import Settings
 from balance.render.artifact import Artifact
@@ -77,14 +77,14 @@ def _read(path: Path) -> str | None:
         raise StoreError(f"cannot be read: {error.strerror}", where=str(path), cure="check the path and its permissions") from None
 
 
-def _reload_prometheus(server: Prometheus, made: Expected, written: bool) -> Iterator[Step]:
-    behind = stale(server.get("rules")["groups"], made.rules)
+def _reload_prometheus(server: Prometheus, made: ExpectedState, written: bool) -> Iterator[Step]:
+    behind = outdated_rules(server.get("rules")["groups"], made.rules)
 
     def run() -> Words:
         if not server.reload():
             how = "send its process SIGHUP (`systemctl reload prometheus`), or start it with --web.enable-lifecycle"
             return f"NOT reloaded: {server.where} takes no orders to reload: {how}"
-        still = stale(server.get("rules")["groups"], made.rules)
+        still = outdated_rules(server.get("rules")["groups"], made.rules)
         if still:
             return f"reloaded {server.where}, and it does NOT have the generated rules ({few(still)}): are they among its rule_files?"
         return None
@@ -94,24 +94,26 @@ def _reload_prometheus(server: Prometheus, made: Expected, written: bool) -> Ite
         yield Step(f"reload {server.where}{why}", f"reloaded {server.where}", run)
 
 
-def _reload_alertmanager(server: Alertmanager, made: Expected, written: bool) -> Iterator[Step]:
+def _reload_alertmanager(server: Alertmanager, made: ExpectedState, written: bool) -> Iterator[Step]:
     if not made.alertmanager:
         raise BalanceError("the sources do not say who is told (routing)", where="--alertmanager", cure="leave it out, or name another --source")
 
     def run() -> Words:
         server.reload()
-        still = altered(made, server.configuration())
+        still = config_differences(made, server.configuration())
         return f"reloaded {server.url}, and it does NOT have the generated configuration: {few(still)}" if still else None
 
-    behind = altered(made, server.configuration())
+    behind = config_differences(made, server.configuration())
     if written or behind:
         yield Step(f"reload {server.url}", f"reloaded {server.url}", run)
 
 
-def _dashboards(grafana: Grafana, made: Expected, title: str) -> Iterator[Step]:
+def _dashboards(grafana: Grafana, made: ExpectedState, title: str) -> Iterator[Step]:
     there = {uid: grafana.dashboard(uid) for uid in made.dashboards}
     provisioned = [
-        uid for uid, found in there.items() if found and found["meta"].get("provisioned") and changed(made.dashboards[uid], found["dashboard"])
+        uid
+        for uid, found in there.items()
+        if found and found["meta"].get("provisioned") and dashboard_differences(made.dashboards[uid], found["dashboard"])
     ]
     if provisioned:
         cure = "write the files that it reads: `balance-gen write`, and copy dashboards/"
@@ -127,7 +129,7 @@ def _dashboards(grafana: Grafana, made: Expected, title: str) -> Iterator[Step]:
 
     for uid, found in there.items():
         board = made.dashboards[uid]
-        faults = changed(board, found["dashboard"]) if found else []
+        faults = dashboard_differences(board, found["dashboard"]) if found else []
         if found is None or faults:
             what = f"dashboard {uid} {'in' if found else 'to'} {grafana.where}"
             plan = f"change {what}: {few(faults)}" if found else f"upload {what}, folder {title or 'at the top'}"

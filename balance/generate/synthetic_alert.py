@@ -8,7 +8,7 @@ from typing import Any
 
 from balance.errors import SourceError, suggestion
 from balance.generate.amtool import labels
-from balance.live.alertmanager import Alertmanager, Sent
+from balance.live.alertmanager import Alertmanager, NotificationCount
 from balance.monitoring.bundle import Bundle
 from balance.monitoring.routing import SYNTHETIC, Routing, applied
 from balance.monitoring.settings import Settings
@@ -52,7 +52,9 @@ def send(name: str, url: str, patience: float | None, bundle: Bundle, settings: 
         say("resolved" if gone else "NOT resolved yet: Alertmanager forgets it after its resolve_timeout")
 
 
-def _follow(server: Alertmanager, given: dict[str, str], before: dict[str, Sent], patience: float, routing: Routing | None, say: Say) -> bool:
+def _follow(
+    server: Alertmanager, given: dict[str, str], before: dict[str, NotificationCount], patience: float, routing: Routing | None, say: Say
+) -> bool:
     known = _until(lambda: server.find(given), ACCEPTED_SECONDS)
     if not known:
         say(f"NOT accepted: {server.url} took the alert and does not show it")
@@ -67,9 +69,9 @@ def _follow(server: Alertmanager, given: dict[str, str], before: dict[str, Sent]
     expected = {kind for receiver in (routing.receivers if routing else ()) if receiver.name in receivers for kind in receiver.integrations}
     begin = time.monotonic()
 
-    def news() -> dict[str, Sent]:
+    def news() -> dict[str, NotificationCount]:
         """What was tried since the alert was sent, by integration."""
-        now = {kind: _since(sent, before.get(kind, Sent())) for kind, sent in server.sent().items()}
+        now = {kind: _since(sent, before.get(kind, NotificationCount())) for kind, sent in server.sent().items()}
         return {kind: sent for kind, sent in now.items() if sent.attempts and kind in (expected or now)}
 
     say(f"waiting up to {patience:g} s for {', '.join(sorted(expected)) or 'a message'}")
@@ -77,7 +79,7 @@ def _follow(server: Alertmanager, given: dict[str, str], before: dict[str, Sent]
     tried = news()
     took = time.monotonic() - begin
     for kind in sorted(expected | tried.keys()):
-        sent = tried.get(kind, Sent())
+        sent = tried.get(kind, NotificationCount())
         if sent.attempts > sent.failed:
             say(f"sent by {kind} within {took:.0f} s")
         elif sent.attempts:
@@ -86,11 +88,13 @@ def _follow(server: Alertmanager, given: dict[str, str], before: dict[str, Sent]
             say(f"NOT sent by {kind} within {took:.0f} s: a mute time, a longer group_wait, or another message of its group before")
     if not (expected or tried):
         say(f"NOT sent within {took:.0f} s: a mute time, a longer group_wait, or another message of its group before")
-    return bool(tried) and all(tried.get(kind, Sent()).attempts > tried.get(kind, Sent()).failed for kind in expected | tried.keys())
+    return bool(tried) and all(
+        tried.get(kind, NotificationCount()).attempts > tried.get(kind, NotificationCount()).failed for kind in expected | tried.keys()
+    )
 
 
-def _since(now: Sent, before: Sent) -> Sent:
-    return Sent(now.attempts - before.attempts, now.failed - before.failed)
+def _since(now: NotificationCount, before: NotificationCount) -> NotificationCount:
+    return NotificationCount(now.attempts - before.attempts, now.failed - before.failed)
 
 
 def _until(holds: Callable[[], Any], seconds: float) -> Any:

@@ -17,7 +17,7 @@ from balance.catalog import naming
 from balance.catalog.model import BYTES, INFO, RATIO, SECONDS, STATE, Counter, Gauge, Histogram, Label, Metric, StateSet, Unit
 from balance.errors import BalanceError, CatalogError
 from balance.live.scrape import Family, Sample, Scrape
-from balance.live.verify import compare, is_created
+from balance.live.verify import compare_family, is_created
 
 MOST_VALUES = 8
 """A set of more values is taken for open."""
@@ -63,7 +63,7 @@ def adopt(scrape: Scrape, name: str = "") -> Adopted:
         if other is not None:
             ignored[family.name] = f"has the series names of {other}"
             continue
-        if faults := [finding.what for finding in compare(family, metric, scrape.source)]:
+        if faults := [finding.what for finding in compare_family(family, metric, scrape.source)]:
             ignored[family.name] = "; ".join(faults)
             continue
         taken.update(dict.fromkeys(own, metric.name))

@@ -21,7 +21,7 @@ Json = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Sent:
+class NotificationCount:
     """How often an integration was tried, and how often in vain."""
 
     attempts: float = 0
@@ -73,12 +73,12 @@ class Alertmanager:
         """Have it read its configuration anew."""
         self._ask("/-/reload", b"")
 
-    def sent(self) -> dict[str, Sent]:
+    def sent(self) -> dict[str, NotificationCount]:
         """What each integration has done since Alertmanager started."""
         counted: dict[str, list[float]] = {}
         for failed, integration, value in _COUNTER.findall(self._ask("/metrics")):
             counted.setdefault(integration, [0, 0])[bool(failed)] += float(value)
-        return {integration: Sent(*figures) for integration, figures in counted.items()}
+        return {integration: NotificationCount(*figures) for integration, figures in counted.items()}
 
     def _json(self, path: str) -> Any:
         try:

@@ -55,7 +55,7 @@ class Episode:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class BacktestResult:
     """What came of a trial. `quantiles` are of everything that was measured, `suggested` a threshold that follows from them, if one does."""
 
     trial: Trial
@@ -80,7 +80,7 @@ class Outcome:
         return self.trial.threshold.unit
 
 
-def backtest(server: Prometheus, trial: Trial, period: Period) -> Outcome:
+def backtest(server: Prometheus, trial: Trial, period: Period) -> BacktestResult:
     """Try one alert over the period."""
     pieces = server.range(trial.rule, period.start, period.end, period.step)
     episodes = sorted(firing(_results(pieces), period, trial.wait, trial.keep_firing), key=lambda episode: (episode.start, episode.labels))
@@ -91,7 +91,7 @@ def backtest(server: Prometheus, trial: Trial, period: Period) -> Outcome:
             values.extend(value for _, value in samples if value == value)
     ordered = sorted(values)
     quantiles = tuple(quantile(ordered, q) for q in QUANTILES) if ordered else ()
-    return Outcome(trial, tuple(episodes), len(ordered), quantiles, suggestion(trial, ordered))
+    return BacktestResult(trial, tuple(episodes), len(ordered), quantiles, suggestion(trial, ordered))
 
 
 def _results(pieces: Iterable[Series]) -> dict[int, dict[Labels, float]]:

@@ -10,23 +10,23 @@ from typing import Any
 from balance.config.units import length
 from balance.errors import Problem, few
 from balance.live.compare import differences
-from balance.live.facts import OFF, AlertmanagerFacts, Expected, GrafanaFacts, Json, PrometheusFacts, fits, host, of_job
+from balance.live.facts import OFF, AlertmanagerFacts, ExpectedState, GrafanaFacts, Json, PrometheusFacts, host_and_port, matches, targets_of_job
 from balance.promql.text import duration
 
-OURS_ALONE = {"id", "version", "schemaVersion", "iteration"}
+GRAFANA_ONLY = {"id", "version", "schemaVersion", "iteration"}
 """Grafana numbers what it stores, and raises the schema version to its own."""
-ASSUMED = 15
+DEFAULT_INTERVAL = 15
 """Seconds between scrapes that Grafana assumes where a data source does not say."""
 
 
 def discovery(facts: PrometheusFacts, alertmanager: str) -> Iterator[Problem]:
     """Whether Prometheus sends its alerts to that Alertmanager."""
-    known = sorted({host(url) for url in facts.alertmanagers})
+    known = sorted({host_and_port(url) for url in facts.alertmanagers})
     if not known:
         cure = "write `alerting: {alertmanagers: [...]}` as `balance-gen prometheus` prints it, and reload Prometheus"
         yield Problem(facts.where, "knows no Alertmanager: its alerts reach nobody", cure, "Prometheus", check="alertmanager-unknown")
-    elif alertmanager != OFF and host(alertmanager) not in known and all(map(_numeric, (host(alertmanager), *known))):
-        problem = f"sends its alerts to {few(known)}, not to {host(alertmanager)}"
+    elif alertmanager != OFF and host_and_port(alertmanager) not in known and all(map(_numeric, (host_and_port(alertmanager), *known))):
+        problem = f"sends its alerts to {few(known)}, not to {host_and_port(alertmanager)}"
         yield Problem(
             facts.where, problem, "mend `alerting` in its configuration, or look at that Alertmanager", "Prometheus", check="alertmanager-other"
         )
@@ -40,9 +40,9 @@ def _numeric(place: str) -> bool:
         return False
 
 
-def alertmanager(facts: AlertmanagerFacts, expected: Expected) -> Iterator[Problem]:
+def alertmanager(facts: AlertmanagerFacts, expected: ExpectedState) -> Iterator[Problem]:
     """Whether it runs with the generated configuration, its messages are taken, and nothing is silenced."""
-    if faults := altered(expected, facts.configuration):
+    if faults := config_differences(expected, facts.configuration):
         problem = f"runs with another configuration than the generated one: {few(faults)}"
         cure = "`balance-gen apply --alertmanager-files DIR --alertmanager URL`, or copy the generated files again and reload"
         yield Problem(facts.where, problem, cure, "Alertmanager", check="alertmanager-config")
@@ -66,7 +66,7 @@ def alertmanager(facts: AlertmanagerFacts, expected: Expected) -> Iterator[Probl
             )
 
 
-def altered(expected: Expected, configuration: Json) -> list[str]:
+def config_differences(expected: ExpectedState, configuration: Json) -> list[str]:
     """In what the configuration that an Alertmanager runs with differs from the generated one; in nothing if none is generated."""
     return differences(_based(expected.alertmanager), _based(configuration)) if expected.alertmanager else []
 
@@ -90,7 +90,7 @@ def _holds(matchers: Iterable[Json], labels: Mapping[str, str]) -> bool:
     return named
 
 
-def tried(facts: AlertmanagerFacts) -> str:
+def receiver_summary(facts: AlertmanagerFacts) -> str:
     """What is known of the receivers."""
     known = [f"{kind} {sent.attempts - sent.failed:.0f} of {sent.attempts:.0f}" for kind, sent in sorted(facts.sent.items()) if sent.attempts]
     return (
@@ -100,25 +100,25 @@ def tried(facts: AlertmanagerFacts) -> str:
     )
 
 
-def dashboards(facts: GrafanaFacts, expected: Expected) -> Iterator[Problem]:
+def dashboards(facts: GrafanaFacts, expected: ExpectedState) -> Iterator[Problem]:
     """Whether all dashboards are there as they were made."""
     missing = [uid for uid, found in facts.dashboards.items() if found is None]
     if missing:
         problem = f"not in Grafana ({len(missing)} of {len(facts.dashboards)} dashboards)"
         yield Problem(facts.where, problem, "`balance-gen apply --grafana URL`, or import or provision them", few(missing), check="dashboard-missing")
     for uid, found in facts.dashboards.items():
-        faults = changed(expected.dashboards[uid], found["dashboard"]) if found else []
+        faults = dashboard_differences(expected.dashboards[uid], found["dashboard"]) if found else []
         if faults:
             cure = "`balance-gen apply --grafana URL`, or import it again; keep changes by making them in the source"
             yield Problem(facts.where, f"is not as generated: {few(faults)}", cure, f"dashboard {uid}", check="dashboard-differs")
 
 
-def changed(made: Json, there: Json) -> list[str]:
+def dashboard_differences(made: Json, there: Json) -> list[str]:
     """In what a dashboard of Grafana's differs from the generated one."""
-    return differences({key: value for key, value in made.items() if key not in OURS_ALONE}, there)
+    return differences({key: value for key, value in made.items() if key not in GRAFANA_ONLY}, there)
 
 
-def datasource(facts: GrafanaFacts, expected: Expected, prometheus: PrometheusFacts | None) -> Iterator[Problem]:
+def datasource(facts: GrafanaFacts, expected: ExpectedState, prometheus: PrometheusFacts | None) -> Iterator[Problem]:
     """Whether the data source that dashboards choose by themselves asks the right Prometheus, and knows how often that scrapes."""
     source = facts.source
     if source is None:
@@ -126,7 +126,7 @@ def datasource(facts: GrafanaFacts, expected: Expected, prometheus: PrometheusFa
         yield Problem(facts.where, "has no data source of type prometheus", cure, "Grafana", check="datasource-missing")
         return
     subject = f"data source {source['name']!r}"
-    own = [target for target in of_job(prometheus.active, expected.job) if fits(expected.matchers, target["labels"])] if prometheus else []
+    own = [target for target in targets_of_job(prometheus.active, expected.job) if matches(expected.matchers, target["labels"])] if prometheus else []
     if isinstance(facts.seen, Exception):
         problem = f"does not reach Prometheus at {source.get('url', '')}: {facts.seen.problems[0].what}"
         yield Problem(facts.where, problem, "give it an address that leads to Prometheus from where Grafana runs", subject, check="datasource-broken")
@@ -148,4 +148,4 @@ def datasource(facts: GrafanaFacts, expected: Expected, prometheus: PrometheusFa
 
 
 def _interval(chosen: Mapping[str, Any]) -> float:
-    return length(str(chosen.get("timeInterval") or "")) or ASSUMED
+    return length(str(chosen.get("timeInterval") or "")) or DEFAULT_INTERVAL

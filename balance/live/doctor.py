@@ -14,20 +14,33 @@ from typing import Any, Literal, NamedTuple
 
 from balance.errors import BalanceError, Problem
 from balance.live import delivery, symptoms
-from balance.live.facts import ODD, OFF, Addresses, AlertmanagerFacts, Expected, Facts, GrafanaFacts, PrometheusFacts, gather, host, odd, of_job
+from balance.live.facts import (
+    MALFORMED,
+    OFF,
+    Addresses,
+    AlertmanagerFacts,
+    ExpectedState,
+    Facts,
+    GrafanaFacts,
+    PrometheusFacts,
+    gather,
+    host_and_port,
+    malformed,
+    targets_of_job,
+)
 from balance.live.grafana import DeniedError
 from balance.live.scrape import Scrape
 from balance.live.verify import verify
 
-State = Literal["ok", "doubtful", "broken", "not looked at", "off"]
+LinkState = Literal["ok", "doubtful", "broken", "not looked at", "off"]
 """Doubtful is a link with warnings alone."""
 
 
-class Link(NamedTuple):
+class ChainLink(NamedTuple):
     """A link of the chain, what became of looking at it, and the evidence."""
 
     name: str
-    state: State
+    state: LinkState
     words: str
     findings: tuple[Problem, ...] = ()
 
@@ -35,7 +48,7 @@ class Link(NamedTuple):
 class Diagnosis(NamedTuple):
     """All links in the order of the chain."""
 
-    links: tuple[Link, ...]
+    links: tuple[ChainLink, ...]
 
     @property
     def findings(self) -> list[Problem]:
@@ -48,64 +61,64 @@ class Diagnosis(NamedTuple):
         return {"links": {link.name: link.state for link in self.links}, "errors": count["error"], "warnings": count["warning"]}
 
 
-def examine(expected: Expected, addresses: Addresses, token: str = "") -> Diagnosis:
+def examine(expected: ExpectedState, addresses: Addresses, token: str = "") -> Diagnosis:
     """Ask all systems and judge all links. Raises `LiveError` only for what is no address."""
     return diagnose(gather(expected, addresses, token), expected, addresses)
 
 
-def diagnose(facts: Facts, expected: Expected, addresses: Addresses) -> Diagnosis:
+def diagnose(facts: Facts, expected: ExpectedState, addresses: Addresses) -> Diagnosis:
     """Judge all links by what the systems said."""
     return Diagnosis(tuple(_links(facts, expected, addresses)))
 
 
-def _links(facts: Facts, expected: Expected, addresses: Addresses) -> Iterator[Link]:
+def _links(facts: Facts, expected: ExpectedState, addresses: Addresses) -> Iterator[ChainLink]:
     scrapes = [found for found in facts.scrapes if isinstance(found, Scrape)]
     yield _metrics(facts, expected, addresses)
-    first = _first("targets", *_OWNERS["targets"], facts.prometheus)
+    first = _unanswered("targets", *_OWNERS["targets"], facts.prometheus)
     prometheus = facts.prometheus if isinstance(facts.prometheus, PrometheusFacts) else None
     if prometheus is None:
         yield first
         for name in ("rules", "series", "delivery"):
-            yield Link(name, "off" if facts.prometheus is None else "not looked at", first.words)
+            yield ChainLink(name, "off" if facts.prometheus is None else "not looked at", first.words)
     else:
-        own = of_job(prometheus.active, expected.job)
+        own = targets_of_job(prometheus.active, expected.job)
         intervals = ", ".join(sorted({target.get("scrapeInterval", "?") for target in own}))
-        yield _judged(
+        yield _judge(
             "targets", symptoms.targets(prometheus, expected, addresses.metrics), lambda: f"{len(own)} of job {expected.job}, every {intervals}"
         )
-        yield _judged("rules", symptoms.rules(prometheus, expected), lambda: _rules(prometheus, expected))
+        yield _judge("rules", symptoms.rules(prometheus, expected), lambda: _rules(prometheus, expected))
         if any(target["health"] == "up" for target in own):
-            waiting = symptoms.waiting(prometheus, expected.wanted)
+            waiting = symptoms.count_without_series(prometheus, expected.wanted)
             names = len({wanted.name for wanted in expected.wanted})
             words = f"{names - waiting} of {names} names have series" + (f"; {waiting} will once there is something to count" if waiting else "")
-            yield _judged("series", symptoms.series(prometheus, expected, scrapes), lambda: words)
+            yield _judge("series", symptoms.series(prometheus, expected, scrapes), lambda: words)
         else:
-            yield Link("series", "not looked at", "no target is up")
-        known = ", ".join(sorted({host(url) for url in prometheus.alertmanagers}))
-        yield _judged("delivery", delivery.discovery(prometheus, addresses.alertmanager), lambda: f"Prometheus sends alerts to {known}")
+            yield ChainLink("series", "not looked at", "no target is up")
+        known = ", ".join(sorted({host_and_port(url) for url in prometheus.alertmanagers}))
+        yield _judge("delivery", delivery.discovery(prometheus, addresses.alertmanager), lambda: f"Prometheus sends alerts to {known}")
     if isinstance(manager := facts.alertmanager, AlertmanagerFacts):
-        yield _judged("alertmanager", delivery.alertmanager(manager, expected), lambda: delivery.tried(manager))
+        yield _judge("alertmanager", delivery.alertmanager(manager, expected), lambda: delivery.receiver_summary(manager))
     else:
-        yield _first("alertmanager", *_OWNERS["alertmanager"], manager)
+        yield _unanswered("alertmanager", *_OWNERS["alertmanager"], manager)
     if isinstance(grafana := facts.grafana, GrafanaFacts):
-        yield _judged("dashboards", delivery.dashboards(grafana, expected), lambda: f"{len(grafana.dashboards)} as generated")
+        yield _judge("dashboards", delivery.dashboards(grafana, expected), lambda: f"{len(grafana.dashboards)} as generated")
         chosen = f"{grafana.source['name']} at {grafana.source.get('url', '')}" if grafana.source else ""
-        yield _judged("datasource", delivery.datasource(grafana, expected, prometheus), lambda: chosen)
+        yield _judge("datasource", delivery.datasource(grafana, expected, prometheus), lambda: chosen)
     else:
-        first = _first("dashboards", "Grafana", "grafana-token" if isinstance(grafana, DeniedError) else "grafana-unreachable", grafana)
+        first = _unanswered("dashboards", "Grafana", "grafana-token" if isinstance(grafana, DeniedError) else "grafana-unreachable", grafana)
         yield first
-        yield Link("datasource", "off" if grafana is None else "not looked at", first.words)
+        yield ChainLink("datasource", "off" if grafana is None else "not looked at", first.words)
 
 
-def _judged(name: str, findings: Iterable[Problem], words: Callable[[], str]) -> Link:
+def _judge(name: str, findings: Iterable[Problem], words: Callable[[], str]) -> ChainLink:
     try:
         found = tuple(findings)
         if not found:
-            return Link(name, "ok", words())
-    except ODD as error:
+            return ChainLink(name, "ok", words())
+    except MALFORMED as error:
         subject, check = _OWNERS[name]
-        return _first(name, subject, check, odd(error, subject))
-    return Link(name, "broken" if any(one.severity == "error" for one in found) else "doubtful", found[0].what, found)
+        return _unanswered(name, subject, check, malformed(error, subject))
+    return ChainLink(name, "broken" if any(one.severity == "error" for one in found) else "doubtful", found[0].what, found)
 
 
 _OWNERS = {
@@ -117,17 +130,17 @@ _OWNERS = {
 """Whose answers a link is judged by."""
 
 
-def _first(name: str, subject: str, check: str, error: object) -> Link:
+def _unanswered(name: str, subject: str, check: str, error: object) -> ChainLink:
     """The first link of a system that did not answer, or is not to be looked at."""
     if not isinstance(error, BalanceError):
-        return Link(name, "off", f"{subject} is {OFF}")
+        return ChainLink(name, "off", f"{subject} is {OFF}")
     problem = error.problems[0]
-    return Link(name, "broken", f"{subject} {problem.what}", (replace(problem, where=problem.where or subject, subject=subject, check=check),))
+    return ChainLink(name, "broken", f"{subject} {problem.what}", (replace(problem, where=problem.where or subject, subject=subject, check=check),))
 
 
-def _metrics(facts: Facts, expected: Expected, addresses: Addresses) -> Link:
+def _metrics(facts: Facts, expected: ExpectedState, addresses: Addresses) -> ChainLink:
     if not addresses.metrics:
-        return Link("metrics", "off", f"{expected.catalog.name} is {OFF}")
+        return ChainLink("metrics", "off", f"{expected.catalog.name} is {OFF}")
     found: list[Problem] = []
     words = []
     for address, answer in zip(addresses.metrics, facts.scrapes, strict=True):
@@ -137,10 +150,10 @@ def _metrics(facts: Facts, expected: Expected, addresses: Addresses) -> Link:
             words.append(f"{conformance.shown} of {conformance.declared} families, {conformance.series} series")
         else:
             found.append(_unfetched(address, answer, expected))
-    return _judged("metrics", found, lambda: "; ".join(words))
+    return _judge("metrics", found, lambda: "; ".join(words))
 
 
-def _unfetched(address: str, error: BalanceError, expected: Expected) -> Problem:
+def _unfetched(address: str, error: BalanceError, expected: ExpectedState) -> Problem:
     problem = error.problems[0]
     where, subject = problem.where or address, expected.catalog.name
     if "answered 404" in problem.what:
@@ -149,7 +162,7 @@ def _unfetched(address: str, error: BalanceError, expected: Expected) -> Problem
     return replace(problem, where=where, subject=subject, check="metrics-unreachable")
 
 
-def _rules(facts: PrometheusFacts, expected: Expected) -> str:
+def _rules(facts: PrometheusFacts, expected: ExpectedState) -> str:
     own = {rule["alert"] for rule in expected.rules if "alert" in rule}
     states = Counter(rule["state"] for group in facts.groups for rule in group["rules"] if rule["name"] in own)
     return f"{len(expected.rules)} loaded as generated; {states['firing']} alerts firing, {states['pending']} pending"

@@ -17,7 +17,7 @@ from balance.catalog.model import Metric
 from balance.catalog.registry import Catalog
 from balance.errors import BalanceError, LiveError
 from balance.live import scrape
-from balance.live.alertmanager import Alertmanager, Sent
+from balance.live.alertmanager import Alertmanager, NotificationCount
 from balance.live.grafana import DeniedError, Grafana
 from balance.live.prometheus import Prometheus
 from balance.live.scrape import Scrape
@@ -27,23 +27,23 @@ from balance.promql.text import quoted
 Json = dict[str, Any]
 TIMEOUT = 3.0
 """Seconds for each answer."""
-IN_ALL = 4.0
+TOTAL_TIMEOUT = 4.0
 """Seconds for all answers of a system."""
 OFF = "off"
 """Instead of an address: there is no such system, or it is not to be looked at."""
 
 
-ODD = (ValueError, KeyError, TypeError, AttributeError, IndexError, yaml.YAMLError)
+MALFORMED = (ValueError, KeyError, TypeError, AttributeError, IndexError, yaml.YAMLError)
 """What comes of an answer in another shape than documented."""
 
 
-def odd(error: Exception, where: str) -> LiveError:
+def malformed(error: Exception, where: str) -> LiveError:
     """In words."""
     return LiveError(f"answers something that nobody expects ({type(error).__name__})", where=where, cure="check address and version")
 
 
 @dataclass(frozen=True)
-class Wanted:
+class WantedSeries:
     """Series that rules or panels select: a name of its metric, and matchers on the labels that the metric has."""
 
     metric: Metric
@@ -54,13 +54,13 @@ class Wanted:
         inside = ",".join(f"{matcher.label}{matcher.operator}{quoted(matcher.value)}" for matcher in self.matchers)
         return f"{self.name}{{{inside}}}" if inside else self.name
 
-    def fits(self, labels: Mapping[str, str]) -> bool:
+    def matches(self, labels: Mapping[str, str]) -> bool:
         """Whether a series of that name is among those selected."""
-        return fits(self.matchers, labels)
+        return matches(self.matchers, labels)
 
 
 @dataclass(frozen=True)
-class Expected:
+class ExpectedState:
     """What is generated, as far as a running system can show it. `shortest` and `longest` are windows of rules in seconds; `selector` is PromQL,
     `matchers` the part of it beside the job; `dashboards` go by uid; `alertmanager` is empty if the bundle says nothing about it."""
 
@@ -71,7 +71,7 @@ class Expected:
     shortest: int
     longest: int
     rules: tuple[Json, ...]
-    wanted: tuple[Wanted, ...]
+    wanted: tuple[WantedSeries, ...]
     dashboards: Mapping[str, Json]
     alertmanager: Json
 
@@ -109,7 +109,7 @@ class AlertmanagerFacts(NamedTuple):
     where: str
     configuration: Json
     silences: list[Json]
-    sent: dict[str, Sent]
+    sent: dict[str, NotificationCount]
 
 
 class GrafanaFacts(NamedTuple):
@@ -130,7 +130,7 @@ class Facts(NamedTuple):
     grafana: GrafanaFacts | BalanceError | None
 
 
-def gather(expected: Expected, addresses: Addresses, token: str) -> Facts:
+def gather(expected: ExpectedState, addresses: Addresses, token: str) -> Facts:
     """Ask all systems. Raises `LiveError` only for what is no address."""
     asked: dict[str, Callable[[], Any]] = {address: partial(scrape.read, address, TIMEOUT) for address in addresses.metrics}
     if addresses.prometheus != OFF:
@@ -155,20 +155,20 @@ def _together(asked: Mapping[str, Callable[[], Any]]) -> dict[str, Any]:
             answers[name] = asked[name]()
         except BalanceError as error:
             answers[name] = error
-        except ODD as error:
-            answers[name] = odd(error, name)
+        except MALFORMED as error:
+            answers[name] = malformed(error, name)
 
     threads = [threading.Thread(target=ask, args=(name,), daemon=True) for name in asked]
     for thread in threads:
         thread.start()
-    end = time.monotonic() + IN_ALL
+    end = time.monotonic() + TOTAL_TIMEOUT
     for thread in threads:
         thread.join(max(0.0, end - time.monotonic()))
-    late = LiveError(f"did not answer everything within {IN_ALL:g} s", cure="it is overloaded, or far away: ask from nearer")
+    late = LiveError(f"did not answer everything within {TOTAL_TIMEOUT:g} s", cure="it is overloaded, or far away: ask from nearer")
     return {name: answers.get(name, late) for name in asked}
 
 
-def _prometheus(server: Prometheus, expected: Expected) -> PrometheusFacts:
+def _prometheus(server: Prometheus, expected: ExpectedState) -> PrometheusFacts:
     targets = server.get("targets")
     active: list[Json] = targets["activeTargets"]
     names = sorted({wanted.name for wanted in expected.wanted})
@@ -185,7 +185,9 @@ def _prometheus(server: Prometheus, expected: Expected) -> PrometheusFacts:
         unlabelled.setdefault(row["metric"]["lacks"], set()).add(row["metric"]["__name__"])
     inside = f"{{{expected.selector}}}"
     relabelled = server.now(f"scrape_samples_scraped{inside} - scrape_samples_post_metric_relabeling{inside}")
-    metadata = server.get("targets/metadata", {"match_target": f"{{job={quoted(expected.job)}}}"}) if any(of_job(active, expected.job)) else []
+    metadata = (
+        server.get("targets/metadata", {"match_target": f"{{job={quoted(expected.job)}}}"}) if any(targets_of_job(active, expected.job)) else []
+    )
     return PrometheusFacts(
         where=server.where,
         active=active,
@@ -206,7 +208,7 @@ def _lacking(label: str, names: Iterable[str], selector: str) -> str:
     return f'label_replace(group by (__name__) ({{__name__=~"{"|".join(sorted(names))}",{selector},{label}=""}}), "lacks", "{label}", "", "")'
 
 
-def _grafana(grafana: Grafana, expected: Expected) -> GrafanaFacts:
+def _grafana(grafana: Grafana, expected: ExpectedState) -> GrafanaFacts:
     health = grafana.health()
     if health["database"] != "ok":
         raise LiveError(f"has no working database: {health['database']}", where=grafana.where, cure="see its log")
@@ -224,12 +226,12 @@ def _grafana(grafana: Grafana, expected: Expected) -> GrafanaFacts:
     return GrafanaFacts(grafana.where, dashboards, chosen, seen)
 
 
-def of_job(targets: list[Json], job: str) -> list[Json]:
+def targets_of_job(targets: list[Json], job: str) -> list[Json]:
     """The targets with that job."""
     return [target for target in targets if target["labels"].get("job") == job]
 
 
-def fits(matchers: tuple[Matcher, ...], labels: Mapping[str, str]) -> bool:
+def matches(matchers: tuple[Matcher, ...], labels: Mapping[str, str]) -> bool:
     """Whether the labels satisfy all matchers, as Prometheus sees it."""
     for matcher in matchers:
         value = labels.get(matcher.label, "")
@@ -239,7 +241,7 @@ def fits(matchers: tuple[Matcher, ...], labels: Mapping[str, str]) -> bool:
     return True
 
 
-def host(address: str) -> str:
+def host_and_port(address: str) -> str:
     """Host and port of an address, this machine's names as one."""
     parts = urlsplit(address if "://" in address else f"http://{address}")
     name = parts.hostname or ""

@@ -10,7 +10,7 @@ from balance.errors import nearest, words
 _CANDIDATES = 20
 
 
-class Nearest:
+class NearestName:
     """Finds the nearest of many names. Only those that share most words with the asked one are compared letter by letter, so that thousands of
     unknown names among thousands of known ones are no quadratic affair."""
 

@@ -14,7 +14,7 @@ from balance.errors import BalanceError, choices, few
 from balance.live.audited_query import UNKNOWN, UNKNOWN_NAME
 from balance.live.liveness import LIVE, Assessment, Liveness, cannot_tell, dead
 from balance.live.matchers import LabelMatcher, same_number, written
-from balance.live.nearest import Nearest
+from balance.live.nearest import NearestName
 from balance.live.scrape import SUFFIXES
 
 MADE_BY_PROMETHEUS = frozenset((
@@ -54,7 +54,7 @@ class SeriesIndex:
         self.recorded: Collection[str] = ()
         """Names that recording rules of the audited files record."""
         self._elsewhere = [_pattern(pattern) for pattern in elsewhere]
-        self._nearest: Nearest | None = None
+        self._nearest: NearestName | None = None
         self._found: dict[tuple[str, tuple[LabelMatcher, ...]], Assessment] = {}
 
     def add(self, name: str, family: str, kind: str, closed: Iterable[str] = ()) -> list[dict[str, str]]:
@@ -130,7 +130,7 @@ class SeriesIndex:
         if ":" in name and not self.complete and not self.recorded:
             return cannot_tell("name", f"{name} has the name of a recording rule, and no rules are given (--rules)")
         if self._nearest is None:
-            self._nearest = Nearest((*self.owner, *self.recorded))
+            self._nearest = NearestName((*self.owner, *self.recorded))
         near = self._nearest(name)
         return dead("name", f"there is no series {name}", f"did you mean {near}?" if near else "no similar name exists")
 
@@ -156,7 +156,7 @@ class SeriesIndex:
                 return LIVE  # a catalog leaves these to whoever runs the service
             now = f"values: {few(sorted(values - {''}))}"
             return cannot_tell("label-value", f"{name} has no {label} that matches {matcher} right now ({now})")
-        near = Nearest(values - {""})(matcher.value)
+        near = NearestName(values - {""})(matcher.value)
         cure = f"did you mean {near!r}? " * bool(near) + f"values: {few(sorted(values - {''}))}"
         return dead("label-value", f"{name} never has {matcher}", cure)
 
@@ -171,7 +171,7 @@ class SeriesIndex:
         if UNKNOWN in matcher.value and matcher.operator == "=~":
             return cannot_tell("label", f"{name} has no label {label!r}, and the variable may or may not require one")
         names = sorted({label for labels in series for label in labels} | set(self.open.get(name, ())))
-        near = Nearest(names)(label)
+        near = NearestName(names)(label)
         return dead("label", f"{name} has no label {label!r}", f"did you mean {near!r}? " * bool(near) + f"labels: {choices(names)}")
 
     @property

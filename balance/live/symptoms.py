@@ -7,12 +7,12 @@ from typing import Any
 
 from balance.config.units import length
 from balance.errors import Problem, choices, few
-from balance.live.facts import Expected, Json, PrometheusFacts, Wanted, fits, host, of_job
+from balance.live.facts import ExpectedState, Json, PrometheusFacts, WantedSeries, host_and_port, matches, targets_of_job
 from balance.live.scrape import Scrape
 from balance.promql.text import duration
 
 
-def targets(facts: PrometheusFacts, expected: Expected, addresses: Iterable[str]) -> Iterator[Problem]:
+def targets(facts: PrometheusFacts, expected: ExpectedState, addresses: Iterable[str]) -> Iterator[Problem]:
     """Whether the instances are scraped: as the job that rules and panels select, with the labels that they select, often enough."""
     if facts.runtime.get("reloadConfigSuccess") is False:
         problem = "could not load its configuration anew: it goes on with an older one, and will not start again"
@@ -20,11 +20,11 @@ def targets(facts: PrometheusFacts, expected: Expected, addresses: Iterable[str]
             facts.where, problem, "`promtool check config` says what is wrong with the file; mend it and reload", "Prometheus", check="reload-failed"
         )
     subject = f"job {expected.job!r}"
-    own = of_job(facts.active, expected.job)
+    own = targets_of_job(facts.active, expected.job)
     if not own:
-        yield _unknown(facts, expected, {host(address) for address in addresses}, subject)
+        yield _unknown(facts, expected, {host_and_port(address) for address in addresses}, subject)
         return
-    matching = [target for target in own if fits(expected.matchers, target["labels"])]
+    matching = [target for target in own if matches(expected.matchers, target["labels"])]
     if not matching:
         wanted = ", ".join(f"{matcher.label}{matcher.operator}{matcher.value!r}" for matcher in expected.matchers)
         labels = sorted({f"{name}={value!r}" for target in own for name, value in target["labels"].items() if name not in ("job", "instance")})
@@ -54,16 +54,16 @@ def targets(facts: PrometheusFacts, expected: Expected, addresses: Iterable[str]
     yield from _retention(facts, expected)
 
 
-def _unknown(facts: PrometheusFacts, expected: Expected, addresses: set[str], subject: str) -> Problem:
+def _unknown(facts: PrometheusFacts, expected: ExpectedState, addresses: set[str], subject: str) -> Problem:
     """Why there is no target of the job."""
     for target in facts.dropped:
         if target["discoveredLabels"].get("job") == expected.job:
             problem = f"has no target: {target['discoveredLabels'].get('__address__')} was found, and dropped by relabel_configs"
             return Problem(facts.where, problem, "mend the `keep` or `drop` in the relabel_configs of the job", subject, check="target-dropped")
     for target in facts.active:
-        if host(target["scrapeUrl"]) in addresses:
+        if host_and_port(target["scrapeUrl"]) in addresses:
             job = target["labels"].get("job", "")
-            problem = f"has no target: {host(target['scrapeUrl'])} is scraped as job {job!r}"
+            problem = f"has no target: {host_and_port(target['scrapeUrl'])} is scraped as job {job!r}"
             return Problem(
                 facts.where, problem, f"set job_name to {expected.job!r}, or `job: {job}` in the settings and write anew", subject, check="job-name"
             )
@@ -72,7 +72,7 @@ def _unknown(facts: PrometheusFacts, expected: Expected, addresses: set[str], su
     return Problem(facts.where, problem, "add the job as `balance-gen prometheus` prints it, and reload Prometheus", subject, check="target-missing")
 
 
-def _retention(facts: PrometheusFacts, expected: Expected) -> Iterator[Problem]:
+def _retention(facts: PrometheusFacts, expected: ExpectedState) -> Iterator[Problem]:
     told = str(facts.runtime.get("storageRetention", ""))
     kept = length(told.partition(" or ")[0])
     if kept is not None and kept < expected.longest:
@@ -81,14 +81,14 @@ def _retention(facts: PrometheusFacts, expected: Expected) -> Iterator[Problem]:
         yield Problem(facts.where, problem, cure, "Prometheus", check="retention", severity="warning")
 
 
-def rules(facts: PrometheusFacts, expected: Expected) -> Iterator[Problem]:
+def rules(facts: PrometheusFacts, expected: ExpectedState) -> Iterator[Problem]:
     """Whether the generated rules are loaded, as they were made, once, and can be evaluated."""
     loaded = _by_name(facts.groups)
     made = [_name(rule) for rule in expected.rules]
     missing = [name for name in made if name not in loaded]
     if missing:
         yield _missing(facts, missing, len(made))
-    differing = {name: fault for name, fault in stale(facts.groups, expected.rules).items() if fault}
+    differing = {name: fault for name, fault in outdated_rules(facts.groups, expected.rules).items() if fault}
     if differing:
         first = next(iter(differing))
         problem = f"{'is' if len(differing) == 1 else 'are'} not as generated; {first}: {differing[first]}"
@@ -97,7 +97,7 @@ def rules(facts: PrometheusFacts, expected: Expected) -> Iterator[Problem]:
     copied: dict[str, list[str]] = {}
     for rule in expected.rules:
         every = loaded.get(_name(rule), [])
-        own = [(group, one) for group, one in every if same(rule["expr"], one["query"])]
+        own = [(group, one) for group, one in every if same_expression(rule["expr"], one["query"])]
         if len(own) > 1:
             copied[_name(rule)] = sorted({group["file"] for group, _ in own})
         for _, one in own or (every if len(every) == 1 else ()):
@@ -117,7 +117,7 @@ def rules(facts: PrometheusFacts, expected: Expected) -> Iterator[Problem]:
         )
 
 
-def stale(groups: Iterable[Json], made: Iterable[Json]) -> dict[str, str]:
+def outdated_rules(groups: Iterable[Json], made: Iterable[Json]) -> dict[str, str]:
     """The generated rules that are not loaded (with nothing) or loaded otherwise than generated (with the difference), by name."""
     loaded = _by_name(groups)
     faults = {_name(rule): _best(rule, loaded[_name(rule)]) if _name(rule) in loaded else [""] for rule in made}
@@ -159,7 +159,7 @@ def _differences(made: Json, loaded: Json) -> list[str]:
     if "keepFiringFor" in loaded:  # Prometheus 2.42 and later
         pairs.append(("keep_firing_for", length(made.get("keep_firing_for", "0s")), loaded["keepFiringFor"]))
     found = [f"{field} made {_brief(one)}, loaded {_brief(other)}" for field, one, other in pairs if one != other]
-    if not same(made["expr"], loaded["query"]):
+    if not same_expression(made["expr"], loaded["query"]):
         found.insert(0, f"expr made {_brief(made['expr'])}, loaded {_brief(loaded['query'])}")
     return found
 
@@ -169,7 +169,7 @@ def _brief(value: Any) -> str:
     return text if len(text) <= 200 else f"{text[:197]}..."
 
 
-def same(made: str, loaded: str) -> bool:
+def same_expression(made: str, loaded: str) -> bool:
     """Whether two expressions are one, however they are written: versions of Prometheus print them differently."""
     if made == loaded:
         return True
@@ -181,7 +181,7 @@ def same(made: str, loaded: str) -> bool:
         return False
 
 
-def series(facts: PrometheusFacts, expected: Expected, scrapes: Iterable[Scrape]) -> Iterator[Problem]:
+def series(facts: PrometheusFacts, expected: ExpectedState, scrapes: Iterable[Scrape]) -> Iterator[Problem]:
     """Whether Prometheus has the series that rules and panels select, as far as the service shows them, with their labels."""
     there: dict[str, list[dict[str, str]]] = {}
     for labels in facts.series:
@@ -191,12 +191,12 @@ def series(facts: PrometheusFacts, expected: Expected, scrapes: Iterable[Scrape]
     unexposed: dict[str, None] = {}
     lost: dict[str, None] = {}
     for wanted in expected.wanted:
-        if any(wanted.fits(labels) for labels in there.get(wanted.name, ())):
+        if any(wanted.matches(labels) for labels in there.get(wanted.name, ())):
             continue
         family = wanted.metric.name
         if not facts.exposed & {family, family.removesuffix("_total")}:
             unexposed[family] = None
-        elif dropped and wanted.name in shown and any(wanted.fits(dict(s.labels)) for s in shown[wanted.name].samples if s.name == wanted.name):
+        elif dropped and wanted.name in shown and any(wanted.matches(dict(s.labels)) for s in shown[wanted.name].samples if s.name == wanted.name):
             lost[str(wanted)] = None
     if unexposed:
         problem = "selected by rules and panels, and shown by no target of the job"
@@ -212,6 +212,6 @@ def series(facts: PrometheusFacts, expected: Expected, scrapes: Iterable[Scrape]
             yield Problem(facts.where, problem, cure, few(sorted(names)), check="label-missing")
 
 
-def waiting(facts: PrometheusFacts, wanted: Iterable[Wanted]) -> int:
+def count_without_series(facts: PrometheusFacts, wanted: Iterable[WantedSeries]) -> int:
     """How many of the wanted names have no series yet."""
     return len({one.name for one in wanted} - {labels["__name__"] for labels in facts.series})

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from balance.catalog.model import Histogram, Label, Metric, StateSet, number, scrape_type
 from balance.catalog.registry import Catalog
 from balance.errors import Problem, choices, few
-from balance.live.nearest import Nearest
+from balance.live.nearest import NearestName
 from balance.live.scrape import Family, Scrape
 
 
@@ -59,11 +59,11 @@ def verify(scrape: Scrape, catalog: Catalog) -> Conformance:
             )
         else:
             shown += 1
-            findings += compare(family, metric, scrape.source)
+            findings += compare_family(family, metric, scrape.source)
     for metric in catalog.external:
         family = _taken(families, metric)
         findings += _type(family, metric, scrape.source) if family else []
-    nearest = Nearest(metric.name for metric in catalog)
+    nearest = NearestName(metric.name for metric in catalog)
     ignored = 0
     for name, family in families.items():
         if name in catalog.ignored:
@@ -94,7 +94,7 @@ _TYPES = {"stateset": "gauge", "info": "gauge"}
 """What OpenMetrics has beyond the text format, in the words of that."""
 
 
-def compare(family: Family, metric: Metric, source: str) -> Iterator[Problem]:
+def compare_family(family: Family, metric: Metric, source: str) -> Iterator[Problem]:
     """In what a family differs from its declaration."""
     where, name = f"{source}:{family.line}", metric.name
     if wrong := _type(family, metric, source):
