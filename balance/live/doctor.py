@@ -1,8 +1,8 @@
-"""Why is there no data, why does no alert fire: a walk along the chain from the service to people, link by link.
+"""Why there is no data and why no alert fires: a check of the chain from the service to people, link by link.
 
-The service shows metrics, Prometheus scrapes them, evaluates rules over them and sends alerts to Alertmanager, which tells people; Grafana asks
-Prometheus and shows dashboards. All systems are asked first, at the same time; then each link is judged by what was said. A link whose systems did
-not answer is not judged: the finding is at the first one that they belong to.
+The service exposes metrics, Prometheus scrapes them, evaluates rules and sends alerts to Alertmanager, which notifies people; Grafana queries
+Prometheus and shows dashboards. All systems are asked first, in parallel; then each link is checked against the answers. If a system did not
+answer, the finding is at its first link, and its other links are not looked at.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ from balance.live.scrape import Scrape
 from balance.live.verify import verify
 
 LinkState = Literal["ok", "doubtful", "broken", "not looked at", "off"]
-"""Doubtful is a link with warnings alone."""
+"""Doubtful: a link with warnings only."""
 
 
 class ChainLink(NamedTuple):
-    """A link of the chain, what became of looking at it, and the evidence."""
+    """A link of the chain: its state, the evidence in words, and the findings."""
 
     name: str
     state: LinkState
@@ -46,28 +46,28 @@ class ChainLink(NamedTuple):
 
 
 class Diagnosis(NamedTuple):
-    """All links in the order of the chain."""
+    """All links, in the order of the chain."""
 
     links: tuple[ChainLink, ...]
 
     @property
     def findings(self) -> list[Problem]:
-        """Everything that is wrong, from the service on."""
+        """The findings of all links, in their order."""
         return [found for link in self.links for found in link.findings]
 
     def summary(self) -> dict[str, Any]:
-        """The state of each link, and how much was found."""
+        """The state of each link, and the numbers of errors and warnings."""
         count = Counter(found.severity for found in self.findings)
         return {"links": {link.name: link.state for link in self.links}, "errors": count["error"], "warnings": count["warning"]}
 
 
 def examine(expected: ExpectedState, addresses: Addresses, token: str = "") -> Diagnosis:
-    """Ask all systems and judge all links. Raises `LiveError` only for what is no address."""
+    """Ask all systems and check all links. Raises `LiveError` only for an invalid address."""
     return diagnose(gather(expected, addresses, token), expected, addresses)
 
 
 def diagnose(facts: Facts, expected: ExpectedState, addresses: Addresses) -> Diagnosis:
-    """Judge all links by what the systems said."""
+    """Check all links against the answers of the systems."""
     return Diagnosis(tuple(_links(facts, expected, addresses)))
 
 
@@ -127,11 +127,11 @@ _OWNERS = {
     **dict.fromkeys(("dashboards", "datasource"), ("Grafana", "grafana-unreachable")),
     "metrics": ("service", "metrics-unreachable"),
 }
-"""Whose answers a link is judged by."""
+"""By link: the system it depends on, and the check that reports that system as unreachable."""
 
 
 def _unanswered(name: str, subject: str, check: str, error: object) -> ChainLink:
-    """The first link of a system that did not answer, or is not to be looked at."""
+    """The first link of a system that did not answer or is off."""
     if not isinstance(error, BalanceError):
         return ChainLink(name, "off", f"{subject} is {OFF}")
     problem = error.problems[0]
@@ -158,7 +158,7 @@ def _unfetched(address: str, error: BalanceError, expected: ExpectedState) -> Pr
     where, subject = problem.where or address, expected.catalog.name
     if "answered 404" in problem.what:
         cure = "set `metrics: {enabled: true}` in its configuration and restart it; check that the address is its admin port"
-        return Problem(where, "answers, and shows no metrics: they are switched off, or elsewhere", cure, subject, check="metrics-off")
+        return Problem(where, "answers but has no metrics: they are switched off or at another address", cure, subject, check="metrics-off")
     return replace(problem, where=where, subject=subject, check="metrics-unreachable")
 
 

@@ -1,4 +1,4 @@
-"""What `doctor` asks the systems of a chain, and what it expects of them. Each system is asked by itself, all at the same time."""
+"""What `doctor` asks the systems of a chain, and what it expects of them. The systems are asked in parallel."""
 
 from __future__ import annotations
 
@@ -26,25 +26,25 @@ from balance.promql.text import quoted
 
 Json = dict[str, Any]
 TIMEOUT = 3.0
-"""Seconds for each answer."""
+"""Seconds per request."""
 TOTAL_TIMEOUT = 4.0
-"""Seconds for all answers of a system."""
+"""Seconds for all requests to a system."""
 OFF = "off"
-"""Instead of an address: there is no such system, or it is not to be looked at."""
+"""Instead of an address: the system does not exist or is not to be checked."""
 
 
 MALFORMED = (ValueError, KeyError, TypeError, AttributeError, IndexError, yaml.YAMLError)
-"""What comes of an answer in another shape than documented."""
+"""Errors that a response in an undocumented shape causes."""
 
 
 def malformed(error: Exception, where: str) -> LiveError:
-    """In words."""
-    return LiveError(f"answers something that nobody expects ({type(error).__name__})", where=where, cure="check address and version")
+    """The error for such a response."""
+    return LiveError(f"sent an unexpected response ({type(error).__name__})", where=where, cure="check address and version")
 
 
 @dataclass(frozen=True)
 class WantedSeries:
-    """Series that rules or panels select: a name of its metric, and matchers on the labels that the metric has."""
+    """Series that rules or panels select: their name, its metric, and matchers on the labels of the metric."""
 
     metric: Metric
     name: str
@@ -55,14 +55,17 @@ class WantedSeries:
         return f"{self.name}{{{inside}}}" if inside else self.name
 
     def matches(self, labels: Mapping[str, str]) -> bool:
-        """Whether a series of that name is among those selected."""
+        """True if a series of that name with these labels is selected."""
         return matches(self.matchers, labels)
 
 
 @dataclass(frozen=True)
 class ExpectedState:
-    """What is generated, as far as a running system can show it. `shortest` and `longest` are windows of rules in seconds; `selector` is PromQL,
-    `matchers` the part of it beside the job; `dashboards` go by uid; `alertmanager` is empty if the bundle says nothing about it."""
+    """What running systems should show of the generated files.
+
+    `shortest` and `longest` are range windows of rules in seconds; `selector` is PromQL, `matchers` the same without the job; `dashboards` are
+    keyed by uid; `alertmanager` is its configuration, empty if the bundle declares no routing.
+    """
 
     catalog: Catalog
     job: str
@@ -78,7 +81,7 @@ class ExpectedState:
 
 @dataclass(frozen=True)
 class Addresses:
-    """Where to look, each an address or `OFF`."""
+    """The addresses of the systems, each a URL or `OFF`."""
 
     metrics: tuple[str, ...]
     prometheus: str
@@ -87,8 +90,11 @@ class Addresses:
 
 
 class PrometheusFacts(NamedTuple):
-    """What a Prometheus said. `series` are the labels of wanted series as far as matchers tell them apart, `unlabelled` the names of those that
-    lack a label, by label, `relabelled` how many samples of a scrape relabelling dropped, by instance; `exposed` are names of families."""
+    """The answers of a Prometheus.
+
+    `series` are the labels of the wanted series, reduced to those that matchers use; `unlabelled` the names of series that lack a label, by label;
+    `relabelled` the number of samples per scrape that relabelling drops, by instance; `exposed` the names of families.
+    """
 
     where: str
     active: list[Json]
@@ -104,7 +110,7 @@ class PrometheusFacts(NamedTuple):
 
 
 class AlertmanagerFacts(NamedTuple):
-    """What an Alertmanager said."""
+    """The answers of an Alertmanager."""
 
     where: str
     configuration: Json
@@ -113,7 +119,7 @@ class AlertmanagerFacts(NamedTuple):
 
 
 class GrafanaFacts(NamedTuple):
-    """What a Grafana said. `source` is the data source that a dashboard chooses by itself, `seen` the targets that it shows through it."""
+    """The answers of a Grafana. `source` is the data source that dashboards use by default, `seen` the targets that are visible through it."""
 
     where: str
     dashboards: dict[str, Json | None]
@@ -122,7 +128,7 @@ class GrafanaFacts(NamedTuple):
 
 
 class Facts(NamedTuple):
-    """Of each system what it said, or why it said nothing, or None if it was not asked."""
+    """For each system its answers, or the error, or None if it was not asked."""
 
     scrapes: list[Scrape | BalanceError]
     prometheus: PrometheusFacts | BalanceError | None
@@ -131,7 +137,7 @@ class Facts(NamedTuple):
 
 
 def gather(expected: ExpectedState, addresses: Addresses, token: str) -> Facts:
-    """Ask all systems. Raises `LiveError` only for what is no address."""
+    """Ask all systems. Raises `LiveError` only for an invalid address."""
     asked: dict[str, Callable[[], Any]] = {address: partial(scrape.read, address, TIMEOUT) for address in addresses.metrics}
     if addresses.prometheus != OFF:
         server = Prometheus(addresses.prometheus, timeout=TIMEOUT)
@@ -142,12 +148,12 @@ def gather(expected: ExpectedState, addresses: Addresses, token: str) -> Facts:
     if addresses.grafana != OFF:
         grafana = Grafana(addresses.grafana, token, timeout=TIMEOUT)
         asked["grafana"] = lambda: _grafana(grafana, expected)
-    answers = _together(asked)
+    answers = _ask_all(asked)
     return Facts([answers[address] for address in addresses.metrics], *(answers.get(name) for name in ("prometheus", "alertmanager", "grafana")))
 
 
-def _together(asked: Mapping[str, Callable[[], Any]]) -> dict[str, Any]:
-    """The answer or error of each, asked in threads; whoever takes longer than all may is not waited for."""
+def _ask_all(asked: Mapping[str, Callable[[], Any]]) -> dict[str, Any]:
+    """The answer or error of each, asked in threads. A system that takes longer than `TOTAL_TIMEOUT` gets an error."""
     answers: dict[str, Any] = {}
 
     def ask(name: str) -> None:
@@ -164,7 +170,7 @@ def _together(asked: Mapping[str, Callable[[], Any]]) -> dict[str, Any]:
     end = time.monotonic() + TOTAL_TIMEOUT
     for thread in threads:
         thread.join(max(0.0, end - time.monotonic()))
-    late = LiveError(f"did not answer everything within {TOTAL_TIMEOUT:g} s", cure="it is overloaded, or far away: ask from nearer")
+    late = LiveError(f"did not answer everything within {TOTAL_TIMEOUT:g} s", cure="it is overloaded or far away: run doctor closer to it")
     return {name: answers.get(name, late) for name in asked}
 
 
@@ -204,7 +210,7 @@ def _prometheus(server: Prometheus, expected: ExpectedState) -> PrometheusFacts:
 
 
 def _lacking(label: str, names: Iterable[str], selector: str) -> str:
-    """A query for which of these series lack a label; the label's name is in the result, as all labels are asked for in one query."""
+    """A query for the series among these that lack a label. Its name is in the result, because one query asks for all labels."""
     return f'label_replace(group by (__name__) ({{__name__=~"{"|".join(sorted(names))}",{selector},{label}=""}}), "lacks", "{label}", "", "")'
 
 
@@ -227,12 +233,12 @@ def _grafana(grafana: Grafana, expected: ExpectedState) -> GrafanaFacts:
 
 
 def targets_of_job(targets: list[Json], job: str) -> list[Json]:
-    """The targets with that job."""
+    """The targets of that job."""
     return [target for target in targets if target["labels"].get("job") == job]
 
 
 def matches(matchers: tuple[Matcher, ...], labels: Mapping[str, str]) -> bool:
-    """Whether the labels satisfy all matchers, as Prometheus sees it."""
+    """True if the labels satisfy all matchers, by the rules of Prometheus."""
     for matcher in matchers:
         value = labels.get(matcher.label, "")
         same = re.fullmatch(matcher.value, value) is not None if "~" in matcher.operator else matcher.value == value
@@ -242,7 +248,7 @@ def matches(matchers: tuple[Matcher, ...], labels: Mapping[str, str]) -> bool:
 
 
 def host_and_port(address: str) -> str:
-    """Host and port of an address, this machine's names as one."""
+    """Host and port of an address, with one name for this machine: ``127.0.0.1:9090``."""
     parts = urlsplit(address if "://" in address else f"http://{address}")
     name = parts.hostname or ""
     port = parts.port or (443 if parts.scheme == "https" else 80)

@@ -1,4 +1,4 @@
-"""What is wrong between a service and its Prometheus, by what both said. Pure: facts to findings."""
+"""What is wrong between a service and its Prometheus. Pure: from the facts that both told to findings."""
 
 from __future__ import annotations
 
@@ -13,12 +13,10 @@ from balance.promql.text import duration
 
 
 def targets(facts: PrometheusFacts, expected: ExpectedState, addresses: Iterable[str]) -> Iterator[Problem]:
-    """Whether the instances are scraped: as the job that rules and panels select, with the labels that they select, often enough."""
+    """Check that the instances are scraped under the job and labels that rules and panels select, and often enough."""
     if facts.runtime.get("reloadConfigSuccess") is False:
-        problem = "could not load its configuration anew: it goes on with an older one, and will not start again"
-        yield Problem(
-            facts.where, problem, "`promtool check config` says what is wrong with the file; mend it and reload", "Prometheus", check="reload-failed"
-        )
+        problem = "could not reload its configuration: it still runs with an older one and would not start with this one"
+        yield Problem(facts.where, problem, "`promtool check config` shows the error; fix the file and reload", "Prometheus", check="reload-failed")
     subject = f"job {expected.job!r}"
     own = targets_of_job(facts.active, expected.job)
     if not own:
@@ -39,7 +37,12 @@ def targets(facts: PrometheusFacts, expected: ExpectedState, addresses: Iterable
         if target["health"] == "unknown":
             problem = "has not been scraped yet"
             yield Problem(
-                facts.where, problem, "wait for one scrape interval, then ask again", f"target {instance}", check="target-down", severity="warning"
+                facts.where,
+                problem,
+                "wait for one scrape interval, then run doctor again",
+                f"target {instance}",
+                check="target-down",
+                severity="warning",
             )
         elif target["health"] != "up":
             problem = f"cannot be scraped at {target['scrapeUrl']}: {target['lastError']}"
@@ -55,17 +58,21 @@ def targets(facts: PrometheusFacts, expected: ExpectedState, addresses: Iterable
 
 
 def _unknown(facts: PrometheusFacts, expected: ExpectedState, addresses: set[str], subject: str) -> Problem:
-    """Why there is no target of the job."""
+    """Why the job has no target."""
     for target in facts.dropped:
         if target["discoveredLabels"].get("job") == expected.job:
-            problem = f"has no target: {target['discoveredLabels'].get('__address__')} was found, and dropped by relabel_configs"
-            return Problem(facts.where, problem, "mend the `keep` or `drop` in the relabel_configs of the job", subject, check="target-dropped")
+            problem = f"has no target: {target['discoveredLabels'].get('__address__')} was discovered but dropped by relabel_configs"
+            return Problem(facts.where, problem, "fix the `keep` or `drop` in the relabel_configs of the job", subject, check="target-dropped")
     for target in facts.active:
         if host_and_port(target["scrapeUrl"]) in addresses:
             job = target["labels"].get("job", "")
             problem = f"has no target: {host_and_port(target['scrapeUrl'])} is scraped as job {job!r}"
             return Problem(
-                facts.where, problem, f"set job_name to {expected.job!r}, or `job: {job}` in the settings and write anew", subject, check="job-name"
+                facts.where,
+                problem,
+                f"set job_name to {expected.job!r}, or `job: {job}` in the settings and generate again",
+                subject,
+                check="job-name",
             )
     jobs = choices({target["labels"].get("job", "") for target in facts.active})
     problem = f"has no target; jobs with targets: {jobs}"
@@ -76,13 +83,13 @@ def _retention(facts: PrometheusFacts, expected: ExpectedState) -> Iterator[Prob
     told = str(facts.runtime.get("storageRetention", ""))
     kept = length(told.partition(" or ")[0])
     if kept is not None and kept < expected.longest:
-        problem = f"keeps {told}, shorter than the rules' window of {duration(expected.longest)}: what they say of it is about {told}"
+        problem = f"keeps {told}, shorter than the rules' window of {duration(expected.longest)}: results cover only {told}"
         cure = f"start it with --storage.tsdb.retention.time={duration(expected.longest)} or more"
         yield Problem(facts.where, problem, cure, "Prometheus", check="retention", severity="warning")
 
 
 def rules(facts: PrometheusFacts, expected: ExpectedState) -> Iterator[Problem]:
-    """Whether the generated rules are loaded, as they were made, once, and can be evaluated."""
+    """Check that the generated rules are loaded, unchanged and once, and can be evaluated."""
     loaded = _by_name(facts.groups)
     made = [_name(rule) for rule in expected.rules]
     missing = [name for name in made if name not in loaded]
@@ -92,7 +99,7 @@ def rules(facts: PrometheusFacts, expected: ExpectedState) -> Iterator[Problem]:
     if differing:
         first = next(iter(differing))
         problem = f"{'is' if len(differing) == 1 else 'are'} not as generated; {first}: {differing[first]}"
-        cure = "`balance-gen apply --rules DIR --prometheus URL`, or copy the generated rules again and reload; with the settings they were made with"
+        cure = "`balance-gen apply --rules DIR --prometheus URL`, or copy the generated rules again and reload; use the same settings for both"
         yield Problem(facts.where, problem, cure, few(differing), check="rule-differs")
     copied: dict[str, list[str]] = {}
     for rule in expected.rules:
@@ -103,7 +110,7 @@ def rules(facts: PrometheusFacts, expected: ExpectedState) -> Iterator[Problem]:
         for _, one in own or (every if len(every) == 1 else ()):
             if one["health"] == "err":
                 problem = f"cannot be evaluated: {one['lastError']}"
-                cure = "mend what the message names: most often labels that make two series one"
+                cure = "fix what the message says: most often labels that make two series identical"
                 yield Problem(facts.where, problem, cure, _name(rule), check="rule-failing")
     if copied:
         places = few(sorted({file for files in copied.values() for file in files}))
@@ -118,7 +125,7 @@ def rules(facts: PrometheusFacts, expected: ExpectedState) -> Iterator[Problem]:
 
 
 def outdated_rules(groups: Iterable[Json], made: Iterable[Json]) -> dict[str, str]:
-    """The generated rules that are not loaded (with nothing) or loaded otherwise than generated (with the difference), by name."""
+    """By name, the generated rules that are not loaded (empty string) or differ from the loaded ones (the first difference)."""
     loaded = _by_name(groups)
     faults = {_name(rule): _best(rule, loaded[_name(rule)]) if _name(rule) in loaded else [""] for rule in made}
     return {name: fault[0] for name, fault in faults.items() if fault}
@@ -129,7 +136,7 @@ def _name(rule: Json) -> str:
 
 
 def _by_name(groups: Iterable[Json]) -> dict[str, list[tuple[Json, Json]]]:
-    """The loaded rules, each with its group."""
+    """The loaded rules by name, each with its group."""
     found: dict[str, list[tuple[Json, Json]]] = {}
     for group in groups:
         for rule in group["rules"]:
@@ -146,7 +153,7 @@ def _missing(facts: PrometheusFacts, missing: list[str], every: int) -> Problem:
 
 
 def _best(made: Json, loaded: list[tuple[Json, Json]]) -> list[str]:
-    """In what the loaded rule of that name that is most like the generated one differs from it."""
+    """The differences between a generated rule and the most similar of the loaded rules of that name."""
     return min((_differences(made, rule) for _, rule in loaded), key=len)
 
 
@@ -158,9 +165,9 @@ def _differences(made: Json, loaded: Json) -> list[str]:
     ]
     if "keepFiringFor" in loaded:  # Prometheus 2.42 and later
         pairs.append(("keep_firing_for", length(made.get("keep_firing_for", "0s")), loaded["keepFiringFor"]))
-    found = [f"{field} made {_brief(one)}, loaded {_brief(other)}" for field, one, other in pairs if one != other]
+    found = [f"{field} generated {_brief(one)}, loaded {_brief(other)}" for field, one, other in pairs if one != other]
     if not same_expression(made["expr"], loaded["query"]):
-        found.insert(0, f"expr made {_brief(made['expr'])}, loaded {_brief(loaded['query'])}")
+        found.insert(0, f"expr generated {_brief(made['expr'])}, loaded {_brief(loaded['query'])}")
     return found
 
 
@@ -170,10 +177,10 @@ def _brief(value: Any) -> str:
 
 
 def same_expression(made: str, loaded: str) -> bool:
-    """Whether two expressions are one, however they are written: versions of Prometheus print them differently."""
+    """True if two expressions are the same apart from formatting, which differs between versions of Prometheus."""
     if made == loaded:
         return True
-    import promql_parser as promql  # only here: what is generated is written as Prometheus 2 prints it
+    import promql_parser as promql  # rarely needed: generated expressions are formatted as Prometheus 2 prints them
 
     try:
         return bool(promql.parse(made).prettify() == promql.parse(loaded).prettify())
@@ -182,7 +189,7 @@ def same_expression(made: str, loaded: str) -> bool:
 
 
 def series(facts: PrometheusFacts, expected: ExpectedState, scrapes: Iterable[Scrape]) -> Iterator[Problem]:
-    """Whether Prometheus has the series that rules and panels select, as far as the service shows them, with their labels."""
+    """Check that Prometheus has the series that rules and panels select, if the service exposes them, with their labels."""
     there: dict[str, list[dict[str, str]]] = {}
     for labels in facts.series:
         there.setdefault(labels["__name__"], []).append(labels)
@@ -199,19 +206,19 @@ def series(facts: PrometheusFacts, expected: ExpectedState, scrapes: Iterable[Sc
         elif dropped and wanted.name in shown and any(wanted.matches(dict(s.labels)) for s in shown[wanted.name].samples if s.name == wanted.name):
             lost[str(wanted)] = None
     if unexposed:
-        problem = "selected by rules and panels, and shown by no target of the job"
-        cure = "bring service and rules to one version; a metric of a runtime: choose the right `runtime` in the settings"
+        problem = "selected by rules and panels but exposed by no target of the job"
+        cure = "use the same version of service and rules; for a runtime metric, choose the right `runtime` in the settings"
         yield Problem(facts.where, problem, cure, few(unexposed), check="series-missing")
     if lost:
-        problem = f"shown by the service and not stored: metric_relabel_configs drop {dropped:.0f} samples of a scrape"
-        yield Problem(facts.where, problem, "take them out of the metric_relabel_configs of the job", few(lost), check="series-dropped")
+        problem = f"exposed by the service but not stored: metric_relabel_configs drop {dropped:.0f} samples per scrape"
+        yield Problem(facts.where, problem, "keep them in the metric_relabel_configs of the job", few(lost), check="series-dropped")
     for label, names in facts.unlabelled.items():
         if names:
-            problem = f"stored without the label {label!r}, which rules and panels go by"
-            cure = "mend the labeldrop, labelmap or honor_labels of the job, or bring service and rules to one version"
+            problem = f"stored without the label {label!r}, which rules and panels use"
+            cure = "fix the labeldrop, labelmap or honor_labels of the job, or use the same version of service and rules"
             yield Problem(facts.where, problem, cure, few(sorted(names)), check="label-missing")
 
 
 def count_without_series(facts: PrometheusFacts, wanted: Iterable[WantedSeries]) -> int:
-    """How many of the wanted names have no series yet."""
+    """The number of wanted names that have no series yet."""
     return len({one.name for one in wanted} - {labels["__name__"] for labels in facts.series})

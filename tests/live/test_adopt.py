@@ -149,7 +149,7 @@ def test_any_scrape_that_is_whole_is_adopted_or_refused_in_words(text: str) -> N
             return  # verify tells of them: they are faults of the service
         adopted(text)
     except BalanceError as error:
-        assert "shows nothing that a catalog can declare" in str(error) or "is no scrape" in str(error)  # noqa: PT017
+        assert "contains nothing that a catalog can declare" in str(error) or "contains no metrics" in str(error)  # noqa: PT017
 
 
 def test_scrapes_of_the_python_client_are_adopted_in_both_formats() -> None:
@@ -201,7 +201,7 @@ def test_the_commands_take_what_adopt_prints_at_once_in_an_empty_directory(tmp_p
 def test_a_name_that_is_none_of_a_service_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "metrics.txt").write_text(SHOP)
     assert main(["adopt", str(tmp_path / "metrics.txt"), "--name", 'a"""b']) == 2
-    assert "is no name of a service" in capsys.readouterr().err
+    assert "invalid service name" in capsys.readouterr().err
 
 
 def test_what_a_service_does_wrong_is_left_alone_with_the_reason() -> None:
@@ -211,7 +211,7 @@ def test_what_a_service_does_wrong_is_left_alone_with_the_reason() -> None:
     )
     found = adopt(shown)
     assert [metric.name for metric in found.metrics] == ["a"]
-    assert found.ignored == {"h": "has a bucket that counts less than the one below it", "i_info": "shows its series as i_info_info"}
+    assert found.ignored == {"h": "has a bucket with a smaller count than the one below it", "i_info": "exposes its series as i_info_info"}
 
 
 @pytest.mark.parametrize(("bounds", "threshold"), [((0.1, 1, 5), 1), ((0.1, 0.5, 1), 0.5), ((2, 5), 2), ((1,), None)])

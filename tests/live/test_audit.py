@@ -417,11 +417,11 @@ def test_who_looks_at_what_others_made_needs_no_source_of_their_own(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--dashboards", str(GO / "prometheus-alerts.yaml")], "prometheus-alerts.yaml:1:1: is no JSON"),
+        (["--dashboards", str(GO / "prometheus-alerts.yaml")], "prometheus-alerts.yaml:1:1: invalid JSON"),
         (["--dashboards", str(GO.parent.parent / "render")], "asks for no metric: no .json file in it does"),
         ([], "nothing to audit (give --dashboards FILE... or --rules FILE...)"),
         (["--rules", "nowhere.yaml"], "nowhere.yaml: cannot be read: No such file"),
-        (["--rules", str(GO / "metrics.txt")], "metrics.txt:6:1: is no YAML"),
+        (["--rules", str(GO / "metrics.txt")], "metrics.txt:6:1: invalid YAML"),
         (["--rules", str(GO / "prometheus-alerts.yaml"), "--metrics", "http://127.0.0.1:1/"], "cannot be reached: Connection refused"),
         (["--rules", str(GO / "prometheus-alerts.yaml"), "--prometheus", "http://127.0.0.1:1/"], "cannot be reached: Connection refused"),
         (["--rules", str(GO / "prometheus-alerts.yaml"), "--elsewhere", "("], "--elsewhere (: invalid regular expression"),

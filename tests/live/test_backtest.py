@@ -201,8 +201,8 @@ def test_suggestions_have_two_digits(value: float, up: float, down: float) -> No
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("127.0.0.1:9090", "127.0.0.1:9090: is no address of a Prometheus (write it like http://127.0.0.1:9090)"),
-        ("file:///etc/passwd", "is no address of a Prometheus"),
+        ("127.0.0.1:9090", "127.0.0.1:9090: invalid Prometheus address (write it like http://127.0.0.1:9090)"),
+        ("file:///etc/passwd", "invalid Prometheus address"),
         ("http://127.0.0.1:1", "http://127.0.0.1:1/api/v1/query_range: cannot be reached: Connection refused"),
     ],
 )
@@ -235,7 +235,7 @@ def test_a_server_that_is_no_prometheus_is_told(answer: bytes) -> None:
 
 
 def test_a_query_that_the_server_refuses_is_told_with_its_words(server: str) -> None:
-    with pytest.raises(LiveError, match=r"refuses: .*expected type range vector in call to function"):
+    with pytest.raises(LiveError, match=r"rejected the query: .*expected type range vector in call to function"):
         list(Prometheus(server).range("rate(up)", START, END, STEP))
 
 

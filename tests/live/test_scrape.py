@@ -60,17 +60,17 @@ def test_a_family_goes_by_the_name_that_queries_use_in_both_formats() -> None:
 @pytest.mark.parametrize(
     ("line", "place", "what"),
     [
-        ("a{x=1} 2", "f:2:3", "is no label"),
-        ('a{x="1"', "f:2:1", "is no sample"),
-        ('a{x="1",x="2"} 2', "f:2:3", "gives a label twice (x, x)"),
-        ("a one", "f:2:3", "'one' is no number"),
-        ("a 1_000", "f:2:3", "'1_000' is no number"),
-        ("good 2", "f:2:1", "shows the same labels twice"),
-        ("# TYPE a speed", "f:2:10", "has the type 'speed'"),
+        ("a{x=1} 2", "f:2:3", "invalid label 'x=1'"),
+        ('a{x="1"', "f:2:1", "invalid sample 'a{x=\"1\"'"),
+        ('a{x="1",x="2"} 2', "f:2:3", "has a label twice (x, x)"),
+        ("a one", "f:2:3", "invalid number 'one'"),
+        ("a 1_000", "f:2:3", "invalid number '1_000'"),
+        ("good 2", "f:2:1", "has the same labels twice"),
+        ("# TYPE a speed", "f:2:10", "has the unknown type 'speed'"),
         ("# TYPE good gauge", "f:2:1", "the type of good comes after its samples"),
-        ("# TYPE", "f:2:1", "names no metric"),
-        ("<html>", "f:2:1", "has no name"),
-        ('{x="1"} 2', "f:2:1", "has no name"),
+        ("# TYPE", "f:2:1", "missing metric name"),
+        ("<html>", "f:2:1", "missing metric name"),
+        ('{x="1"} 2', "f:2:1", "missing metric name"),
     ],
 )
 def test_a_line_that_cannot_be_read_is_told_with_its_place_and_the_others_are_read(line: str, place: str, what: str) -> None:
@@ -94,7 +94,7 @@ def test_what_the_formats_allow_is_read(line: str) -> None:
 def test_many_broken_lines_are_summed_up() -> None:
     found = scrape.parse("good 1\n" + "{\n" * 1000)
     assert len(found.problems) == 21
-    assert found.problems[-1].what == "980 more lines cannot be read"
+    assert found.problems[-1].what == "980 more lines cannot be parsed"
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_a_hostile_line_costs_time_in_proportion_to_its_length(line: str) -> Non
 
 @pytest.mark.parametrize("text", ["", "\n\n", "<!doctype html>\n<title>Sign in</title>", '{"status":"success"}', "\x00\xff"])
 def test_what_is_no_scrape_is_refused(text: str) -> None:
-    with pytest.raises(BalanceError, match="is no scrape of metrics"):
+    with pytest.raises(BalanceError, match="contains no metrics"):
         scrape.parse(text.encode("latin-1"), "f")
 
 
