@@ -10,8 +10,7 @@ import math
 import re
 from collections import Counter as Tally
 from collections.abc import Iterable
-from dataclasses import replace
-from typing import NamedTuple
+from dataclasses import dataclass, replace
 
 from balance.catalog import naming
 from balance.catalog.model import BYTES, INFO, RATIO, SECONDS, STATE, Counter, Gauge, Histogram, Label, Metric, StateSet, Unit
@@ -38,7 +37,8 @@ RUNTIME = re.compile(r"(process|go|python|promhttp|jvm|dotnet|nodejs|ruby|php|sc
 """Families of client libraries and runtimes, not of the service itself."""
 
 
-class Adopted(NamedTuple):
+@dataclass(frozen=True)
+class Adopted:
     """The metrics of a scrape, in its order, and the ignored families, with the reason."""
 
     name: str

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import islice, product
-from typing import NamedTuple
 
 UNKNOWN = "\ue000"
 """Placeholder, within a string, for the value of a variable."""
@@ -13,7 +13,8 @@ UNKNOWN_NAME = "unknown_variable_"
 """Prefix of a name that stands, outside of strings, for a variable."""
 
 
-class AuditedQuery(NamedTuple):
+@dataclass(frozen=True)
+class AuditedQuery:
     """One expression. `kind` is ``panel``, ``annotation``, ``variable``, ``alert`` or ``rule``; `panel` identifies the panel among all files;
     `values` are the values of variables, where the file gives them; `macros`: the expression may contain Grafana's variables."""
 
@@ -23,7 +24,7 @@ class AuditedQuery(NamedTuple):
     expr: str
     panel: str = ""
     labels: tuple[tuple[str, str], ...] = ()
-    values: Mapping[str, tuple[str, ...]] = {}
+    values: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     macros: bool = False
 
     def candidates(self, *, stand_in: str = "") -> Iterator[str]:

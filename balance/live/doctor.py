@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
-from typing import Any, Literal, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 from balance.errors import BalanceError, Problem
 from balance.live import delivery, symptoms
@@ -23,11 +23,11 @@ from balance.live.facts import (
     Facts,
     GrafanaFacts,
     PrometheusFacts,
-    gather,
     host_and_port,
     malformed,
     targets_of_job,
 )
+from balance.live.gather import gather
 from balance.live.grafana import DeniedError
 from balance.live.scrape import Scrape
 from balance.live.verify import verify
@@ -36,7 +36,8 @@ LinkState = Literal["ok", "doubtful", "broken", "not looked at", "off"]
 """Doubtful: a link with warnings only."""
 
 
-class ChainLink(NamedTuple):
+@dataclass(frozen=True)
+class ChainLink:
     """A link of the chain: its state, the evidence in words, and the findings."""
 
     name: str
@@ -45,7 +46,8 @@ class ChainLink(NamedTuple):
     findings: tuple[Problem, ...] = ()
 
 
-class Diagnosis(NamedTuple):
+@dataclass(frozen=True)
+class Diagnosis:
     """All links, in the order of the chain."""
 
     links: tuple[ChainLink, ...]

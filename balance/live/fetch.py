@@ -12,8 +12,8 @@ import zlib
 from base64 import b64encode
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from balance.errors import BalanceError, LiveError
@@ -55,7 +55,8 @@ def without_password(source: str) -> str:
     return f"{scheme}://{authority.rpartition('@')[2]}{slash}{path}"
 
 
-class HttpReply(NamedTuple):
+@dataclass(frozen=True)
+class HttpReply:
     """The answer of a server."""
 
     status: int

@@ -7,6 +7,7 @@ use: an OpenMetrics counter ``x`` with the sample ``x_total`` is ``x_total``, an
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from balance.errors import BalanceError, Problem
@@ -44,7 +45,8 @@ class Family:
         return [sample for sample in self.samples if not sample.name.endswith("_created") or sample.name == self.name]
 
 
-class Scrape(NamedTuple):
+@dataclass(frozen=True)
+class Scrape:
     """Families by name, in the order of the scrape, and the lines that could not be parsed."""
 
     source: str

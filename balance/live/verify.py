@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import replace
-from typing import NamedTuple
+from dataclasses import dataclass, replace
 
 from balance.catalog.model import Histogram, Label, Metric, StateSet, number, scrape_type
 from balance.catalog.registry import Catalog
@@ -14,7 +13,8 @@ from balance.live.nearest import NearestName
 from balance.live.scrape import Family, Scrape
 
 
-class Conformance(NamedTuple):
+@dataclass(frozen=True)
+class Conformance:
     """The findings of `verify`, and the numbers of declared, exposed and ignored families and of series."""
 
     findings: list[Problem]

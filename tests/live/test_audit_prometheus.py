@@ -67,7 +67,7 @@ def prometheus(program: Callable[[str], str], tmp_path_factory: pytest.TempPathF
             pages.server_close()
 
 
-def test_a_prometheus_tells_of_its_series_with_the_labels_that_it_added(prometheus: str) -> None:
+def test_prometheus_series_include_its_own_labels(prometheus: str) -> None:
     expected = {
         'prometheus_build_info{job="self",team="a"}': "live",
         'prometheus_build_info{team="b"}': "cannot-tell",
@@ -90,6 +90,6 @@ def test_a_prometheus_tells_of_its_series_with_the_labels_that_it_added(promethe
     assert "prometheus_http_request_duration_seconds" not in found.unused
 
 
-def test_what_is_no_prometheus_is_told_so(prometheus: str) -> None:
+def test_address_without_prometheus(prometheus: str) -> None:
     with pytest.raises(BalanceError, match="answered 404"):
         index_sources.from_prometheus(f"{prometheus}/nowhere", [])
