@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from importlib.resources import files
+from itertools import chain
 from typing import Any
 
 import jinja2
@@ -23,43 +24,55 @@ _RESERVED = (
 
 def module(adopted: Adopted) -> str:
     """The text of the Python module; its `bundle` is a source for `--source`."""
-    identifier = _unique(lambda name, count: f"{name}_{count}", _RESERVED)
-    labels = dict.fromkeys(label for metric in adopted.metrics for label in metric.labels)
-    names: dict[Label | Metric, str] = {label: identifier(_constant(label.name)) for label in labels}
-    names |= {metric: identifier(_constant(metric.name.removeprefix(f"{adopted.name}_"))) for metric in adopted.metrics}
-    prefix = "".join(word[:1].upper() + word[1:] for word in re.findall("[A-Za-z0-9]+", adopted.name)) or "Service"
-    prefix = prefix if prefix[0].isalpha() else f"Service{prefix}"
-    unique_title = _unique(lambda title, count: f"{title} ({count})")
-
-    def described(panel: StarterPanel) -> dict[str, Any]:
-        """The panel with the names that it has in the module."""
-        name = names[panel.metric]
-        more: dict[str, str] = {}
-        if panel.kind == "saturation" and panel.limit:
-            alert = f"{prefix}High{''.join(word.capitalize() for word in name.split('_'))}"
-            more = {"condition": identifier(f"HIGH_{name}"), "alert": alert, "limit_name": names[panel.limit]}
-        words = "Error Ratio" if panel.kind == "error_ratio" else _title(panel.metric, adopted.name)
-        title = unique_title(f"{words} by Limit" if panel.kind == "saturation" else words)
-        return {**vars(panel), "name": name, "title": title, **more}
-
-    rows = [(row, [described(panel) for panel in panels]) for row, panels in choose(adopted.metrics).items()]
-    rows = [(row, panels) for row, panels in rows if panels or row == "Rate"]
-    chosen = [panel for _, panels in rows for panel in panels]
-    latency = next((panel for panel in chosen if panel["kind"] == "latency"), None)
-    return _template(names, latency["metric"] if latency else None).render(
+    names = _Names(adopted)
+    rows = {row: [names.described(panel) for panel in panels] for row, panels in choose(adopted.metrics).items()}
+    by_kind: dict[str, list[dict[str, Any]]] = {}
+    for panel in chain.from_iterable(rows.values()):
+        by_kind.setdefault(panel["kind"], []).append(panel)
+    latency = next(iter(by_kind.get("latency", ())), None)
+    return _template(names.of, latency["metric"] if latency else None).render(
         service=adopted.name,
-        prefix=prefix,
+        prefix=names.prefix,
         title=re.sub("[^A-Za-z0-9]+", " ", adopted.name).strip().capitalize() or "Service",
         uid=re.sub("[^A-Za-z0-9_-]+", "-", adopted.name)[:40] or "service",
-        labels=[(label, names[label]) for label in labels],
-        metrics=[(metric, names[metric]) for metric in adopted.metrics],
+        labels=[(thing, name) for thing, name in names.of.items() if isinstance(thing, Label)],
+        metrics=[(metric, names.of[metric]) for metric in adopted.metrics],
         ignored=adopted.ignored,
         rows=rows,
-        error_ratio=next((panel for panel in chosen if panel["kind"] == "error_ratio"), None),
+        error_ratio=next(iter(by_kind.get("error_ratio", ())), None),
         latency=latency,
-        latency_bound=latency and _latency_bound(latency["metric"]),
-        saturations=[panel for panel in chosen if panel["kind"] == "saturation"],
+        latency_bound=_latency_bound(latency["metric"]) if latency else None,
+        saturations=by_kind.get("saturation", []),
     )
+
+
+class _Names:
+    """The names that things have in the module, each given once."""
+
+    def __init__(self, adopted: Adopted) -> None:
+        self._service = adopted.name
+        self._identifier = _unique(lambda name, count: f"{name}_{count}", _RESERVED)
+        self._title = _unique(lambda title, count: f"{title} ({count})")
+        words = re.findall("[A-Za-z0-9]+", adopted.name)
+        prefix = "".join(word[:1].upper() + word[1:] for word in words) or "Service"
+        self.prefix = prefix if prefix[0].isalpha() else f"Service{prefix}"
+        """With which the names of alerts begin."""
+        labels = dict.fromkeys(label for metric in adopted.metrics for label in metric.labels)
+        self.of: dict[Label | Metric, str] = {label: self._identifier(_constant(label.name)) for label in labels}
+        """The constants of labels and metrics."""
+        self.of |= {metric: self._identifier(_constant(metric.name.removeprefix(f"{adopted.name}_"))) for metric in adopted.metrics}
+
+    def described(self, panel: StarterPanel) -> dict[str, Any]:
+        """The panel, with its names, for the template."""
+        name, words = self.of[panel.metric], _title(panel.metric, self._service)
+        if panel.kind == "error_ratio":
+            words = "Error Ratio"
+        more: dict[str, str] = {}
+        if panel.limit:
+            words = f"{words} by Limit"
+            alert = f"{self.prefix}High{''.join(word.capitalize() for word in name.split('_'))}"
+            more = {"condition": self._identifier(f"HIGH_{name}"), "alert": alert, "limit_name": self.of[panel.limit]}
+        return {**vars(panel), "name": name, "title": self._title(words), **more}
 
 
 def _template(names: dict[Label | Metric, str], latency: Metric | None) -> jinja2.Template:

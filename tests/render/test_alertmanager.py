@@ -40,11 +40,11 @@ def amtool(program: Callable[[str], str], monkeypatch: pytest.MonkeyPatch) -> st
     ],
     ids=["as declared", "another severity", "labels to keep", "muted", "old key"],
 )
-def test_amtool_accepts_it_and_every_alert_reaches_its_receiver(settings: Settings, amtool: str) -> None:
+def test_amtool_accepts_configuration_and_routes(settings: Settings, amtool: str) -> None:
     assert routes.checks(*collect.collect(settings)) == []
 
 
-def test_an_alert_that_goes_astray_is_found(bundle: Bundle, tmp_path: Path, amtool: str) -> None:
+def test_misrouted_alert_is_found(bundle: Bundle, tmp_path: Path, amtool: str) -> None:
     assert bundle.routing
     for artifact in build.alertmanager(bundle, SETTINGS):
         (tmp_path / artifact.path).parent.mkdir(parents=True, exist_ok=True)
@@ -60,25 +60,25 @@ def test_an_alert_that_goes_astray_is_found(bundle: Bundle, tmp_path: Path, amto
     assert 'undefined receiver "pag"' in refused.what
 
 
-def test_without_amtool_the_cure_is_told(bundle: Bundle, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_missing_amtool_names_the_cure(bundle: Bundle, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(BalanceError, match="amtool is not installed"):
         routes.checks(bundle, SETTINGS)
 
 
-def test_no_generated_file_holds_a_secret(repository: Path) -> None:
+def test_generated_files_hold_no_secret(repository: Path) -> None:
     made = yaml.safe_load((repository / "generated" / "alertmanager" / "alertmanager.yml").read_text())
     kinds = [integration for receiver in made["receivers"] for key, found in receiver.items() if key.endswith("_configs") for integration in found]
     keys = {key for integration in kinds for key in integration if "key" in key or "password" in key or "api_url" in key}
     assert keys == {"routing_key_file", "api_url_file"}
 
 
-def test_a_bundle_without_routing_has_no_configuration(bundle: Bundle) -> None:
+def test_no_routing_no_configuration(bundle: Bundle) -> None:
     assert build.alertmanager(replace(bundle, routing=None), SETTINGS) == []
     assert routes.checks(replace(bundle, routing=None), SETTINGS) == []
 
 
-def test_an_alert_that_is_left_out_is_in_no_inhibition(bundle: Bundle, amtool: str) -> None:
+def test_disabled_alert_is_in_no_inhibition(bundle: Bundle, amtool: str) -> None:
     assert bundle.routing
     for gone in ("BalanceDown", "BalanceBackendDown", "BalanceHighRetryRate"):
         kept = tuple(alert for alert in bundle.alerts if alert.name != gone)
@@ -87,7 +87,8 @@ def test_an_alert_that_is_left_out_is_in_no_inhibition(bundle: Bundle, amtool: s
         assert routes.checks(fewer, SETTINGS) == []
 
 
-def test_every_inhibition_is_written_and_none_follows_from_a_test(bundle: Bundle) -> None:
+def test_inhibitions_ignore_test_alerts(bundle: Bundle) -> None:
+    """Every inhibition is written, and a test alert causes none."""
     assert bundle.routing
     made = yaml.safe_load(build.alertmanager(bundle, SETTINGS)[0].text)
     assert len(made["inhibit_rules"]) == len(applied(bundle.routing, SETTINGS).inhibitions)
@@ -95,7 +96,7 @@ def test_every_inhibition_is_written_and_none_follows_from_a_test(bundle: Bundle
         assert 'synthetic=""' in rule["source_matchers"], "a test of the channel silences nothing"
 
 
-def test_alerts_are_apart_by_the_labels_to_keep(bundle: Bundle) -> None:
+def test_kept_labels_separate_alerts(bundle: Bundle) -> None:
     made = yaml.safe_load(build.alertmanager(bundle, replace(SETTINGS, keep_labels=("cluster", "namespace")))[0].text)
     assert made["route"]["group_by"] == ["alertname", "job", "cluster", "namespace"]
     assert all(rule["equal"][-2:] == ["cluster", "namespace"] for rule in made["inhibit_rules"])
@@ -119,7 +120,7 @@ DATA = """{"receiver": "page", "status": "firing", "externalURL": "http://am", "
         ("link", "text", "http://am"),
     ],
 )
-def test_amtool_renders_each_message_without_links_too(
+def test_amtool_renders_messages(
     name: str, kind: str, wanted: str, repository: Path, tmp_path: Path, program: Callable[[str], str]
 ) -> None:
     (tmp_path / "data.json").write_text(DATA)

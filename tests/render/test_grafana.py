@@ -80,7 +80,7 @@ def faults(schema_file: Path, value: Any, definition: str = "") -> Iterator[str]
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_dashboards_are_valid_under_grafanas_strict_schemas(bundle: Bundle, schemas: Path, form: str) -> None:
+def test_dashboards_match_grafana_schemas(bundle: Bundle, schemas: Path, form: str) -> None:
     found: list[str] = []
     for dashboard in bundle.dashboards:
         model = made(dashboard, form)
@@ -96,12 +96,12 @@ def test_dashboards_are_valid_under_grafanas_strict_schemas(bundle: Bundle, sche
     assert found == []
 
 
-def test_a_fault_in_a_dashboard_would_be_seen(model: Json, schemas: Path) -> None:
+def test_schemas_refuse_unknown_key(model: Json, schemas: Path) -> None:
     broken = {**model, "gnetId": None}
     assert list(faults(schemas / "dashboard.jsonschema.json", broken))
 
 
-def test_units_are_ids_that_grafana_knows(model: Json, schemas: Path) -> None:
+def test_unit_ids_are_known_to_grafana(model: Json, schemas: Path) -> None:
     definitions = json.loads((schemas / "units.jsonschema.json").read_text())["definitions"]
     known = {definition.get("const") for definition in definitions.values()}
     used = {panel["fieldConfig"]["defaults"]["unit"] for panel in panels(model)}
@@ -126,14 +126,14 @@ def test_threshold_lines_follow_the_settings(main: Dashboard) -> None:
     assert steps["Request Rate"] == [{"color": "green", "value": None}]
 
 
-def test_several_threshold_lines_ascend_whatever_the_settings(main: Dashboard) -> None:
+def test_threshold_lines_ascend(main: Dashboard) -> None:
     panel = next(panel for panel in main.panels if panel.title == "Error Rate")
     board = replace(main, rows=(Row("All", (replace(panel, thresholds=(t.RETRY_RATIO, t.ERROR_RATIO)),)),))
     steps = json.loads(render(board, SETTINGS))["panels"][1]["fieldConfig"]["defaults"]["thresholds"]["steps"]
     assert [step["value"] for step in steps] == [None, 0.05, 0.1]
 
 
-def test_a_panel_may_have_more_queries_than_the_alphabet_has_letters(main: Dashboard) -> None:
+def test_ref_ids_go_on_after_z(main: Dashboard) -> None:
     panel = next(panel for panel in main.panels if panel.title == "Error Rate")
     board = replace(main, rows=(Row("All", (replace(panel, queries=panel.queries[:1] * 28),)),))
     targets = json.loads(render(board, SETTINGS))["panels"][1]["targets"]
@@ -147,7 +147,7 @@ def test_backend_health_is_green_and_red_by_value(model: Json) -> None:
     assert {value: option["color"] for value, option in options.items()} == {"1": "green", "0": "red"}
 
 
-def test_every_selector_keeps_job_and_instance_and_every_query_parses(model: Json) -> None:
+def test_queries_parse_and_select_job_and_instance(model: Json) -> None:
     for panel in panels(model):
         assert panel["title"]
         assert panel["description"]
@@ -176,7 +176,7 @@ def test_panels_do_not_overlap_and_fill_the_grid(model: Json) -> None:
         cells |= own
 
 
-def test_ids_follow_from_content_so_that_a_new_panel_renumbers_nothing(main: Dashboard, model: Json) -> None:
+def test_new_panel_renumbers_no_other(main: Dashboard, model: Json) -> None:
     first, *rest = main.rows
     added = replace(first.panels[0], title="Something New", width=4)
     changed = json.loads(render(replace(main, rows=(Row(first.title, (added, *first.panels)), *rest)), SETTINGS))
@@ -185,7 +185,7 @@ def test_ids_follow_from_content_so_that_a_new_panel_renumbers_nothing(main: Das
     assert len(after) == len(before) + 1 == len(set(after.values()))
 
 
-def test_the_diff_of_a_change_to_one_panel_touches_that_panel_alone(main: Dashboard, model: Json) -> None:
+def test_diff_of_one_panel_touches_it_alone(main: Dashboard, model: Json) -> None:
     changed_row = next(row for row in main.rows if row.title == "Retries")
     changed = tuple(
         replace(panel, description="Otherwise.", least=None, width=6) if panel.title == "Retry Budget" else panel for panel in changed_row.panels
@@ -203,13 +203,14 @@ def test_the_diff_of_a_change_to_one_panel_touches_that_panel_alone(main: Dashbo
     assert [a["title"] for a, _ in other] == ["Retry Budget"]
 
 
-def test_two_panels_with_one_id_are_refused(main: Dashboard, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_duplicate_panel_ids_are_refused(main: Dashboard, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(grafana, "panel_id", lambda dashboard, title: 1)
     with pytest.raises(RenderError, match="two panels get the same id"):
         render(main, SETTINGS)
 
 
-def test_no_obsolete_key_and_no_null_but_the_base_threshold_is_left(model: Json) -> None:
+def test_no_obsolete_keys_or_nulls(model: Json) -> None:
+    """The one null is the value of the base threshold."""
     def nulls(value: Any, path: str = "") -> Iterator[str]:
         if value is None:
             yield path
@@ -220,7 +221,8 @@ def test_no_obsolete_key_and_no_null_but_the_base_threshold_is_left(model: Json)
     assert not model.keys() & {"__inputs", "gnetId", "hideControls", "rows", "sharedCrosshair", "style"}
 
 
-def test_the_import_form_asks_for_the_data_source_and_has_no_variable_for_it(main: Dashboard) -> None:
+def test_import_form_asks_for_data_source(main: Dashboard) -> None:
+    """It has no variable for the data source."""
     text = render(main, SETTINGS, Form(for_import=True))
     model = json.loads(text)
     assert [given["name"] for given in model["__inputs"]] == ["DS_PROMETHEUS"]
@@ -235,7 +237,7 @@ def board(bundle: Bundle, name: str, settings: Settings = SETTINGS) -> Json:
     return result
 
 
-def test_the_first_row_tells_in_six_figures_whether_it_is_well(model: Json) -> None:
+def test_first_row_has_six_stats(model: Json) -> None:
     first = [panel for panel in panels(model, plots=False) if panel["gridPos"]["y"] == 1]
     assert [panel["title"] for panel in first] == ["Requests", "Errors", "Slowest Hundredth", "Healthy Backends", "Saturation", "Error Budget Left"]
     assert {panel["type"] for panel in first} == {"stat"}
@@ -245,7 +247,8 @@ def test_the_first_row_tells_in_six_figures_whether_it_is_well(model: Json) -> N
     assert colors["Requests"] == ["blue"], "no number of requests is wrong"
 
 
-def test_every_alert_has_a_panel_of_its_own_with_its_condition_and_a_way_to_its_runbook(bundle: Bundle, model: Json) -> None:
+def test_every_alert_has_its_panel(bundle: Bundle, model: Json) -> None:
+    """It plots the condition with its thresholds and links to the runbook."""
     row = model["panels"][-1]
     assert (row["title"], row["collapsed"]) == ("Alerts", True)
     assert [panel["title"] for panel in row["panels"]] == [alert.name for alert in bundle.alerts]
@@ -256,7 +259,7 @@ def test_every_alert_has_a_panel_of_its_own_with_its_condition_and_a_way_to_its_
         assert values == sorted(branch.threshold.value for branch in alert.condition.branches if not branch.threshold.fixed)
 
 
-def test_a_backend_leads_from_the_main_dashboard_to_its_own(bundle: Bundle, model: Json) -> None:
+def test_backend_links_to_its_dashboard(bundle: Bundle, model: Json) -> None:
     linked = {
         panel["title"]: panel["fieldConfig"]["defaults"]["links"][0]["url"] for panel in panels(model) if "links" in panel["fieldConfig"]["defaults"]
     }
@@ -270,7 +273,7 @@ def test_a_backend_leads_from_the_main_dashboard_to_its_own(bundle: Bundle, mode
     assert "$backend" not in narrowed["Time to Connect"], "its metric is by pool"
 
 
-def test_dashboards_lead_to_each_other_and_mark_what_happened(bundle: Bundle) -> None:
+def test_dashboards_have_links_and_annotations(bundle: Bundle) -> None:
     for dashboard in bundle.dashboards:
         model = board(bundle, dashboard.name)
         assert [(link["tags"], link["includeVars"], link["keepTime"]) for link in model["links"]] == [(["balance"], True, True)]
@@ -281,7 +284,8 @@ def test_dashboards_lead_to_each_other_and_mark_what_happened(bundle: Bundle) ->
             promql_parser.parse(expr)
 
 
-def test_labels_to_keep_become_variables_that_narrow_everything_and_go_along_with_links(bundle: Bundle) -> None:
+def test_kept_labels_become_variables(bundle: Bundle) -> None:
+    """They narrow every query and the variables after them, and links keep them."""
     for dashboard in bundle.dashboards:
         text = render(dashboard, replace(SETTINGS, keep_labels=("cluster", "namespace")))
         model = json.loads(text)
@@ -296,14 +300,14 @@ def test_labels_to_keep_become_variables_that_narrow_everything_and_go_along_wit
         assert text.count("/d/balance-") == text.count("${__url_time_range}&${__all_variables}")
 
 
-def test_a_table_has_a_row_for_each_backend_and_a_curve_for_each_query(model: Json) -> None:
+def test_table_has_sparkline_for_each_query(model: Json) -> None:
     table = next(panel for panel in panels(model) if panel["title"] == "Backends: Traffic")
     assert [step["id"] for step in table["transformations"]] == ["timeSeriesTable", "merge", "organize"]
     names = table["transformations"][-1]["options"]["renameByName"]
     assert names == {"Trend #A": "Attempts", "Trend #B": "Failed", "Trend #C": "Retries"}
 
 
-def test_a_heatmap_shows_buckets_in_the_unit_that_was_observed(model: Json) -> None:
+def test_heatmap_has_unit_of_its_metric(model: Json) -> None:
     heatmap = next(panel for panel in panels(model) if panel["type"] == "heatmap")
     assert (heatmap["options"]["yAxis"]["unit"], heatmap["targets"][0]["format"]) == ("s", "heatmap")
     assert "sum by (le)" in heatmap["targets"][0]["expr"]
@@ -320,7 +324,7 @@ def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 @pytest.mark.filterwarnings("ignore:Prefer using dashboardv2:DeprecationWarning")  # classic JSON is what every Grafana takes
 @pytest.mark.parametrize("form", FORMS)
-def test_grafanas_own_sdk_reads_and_writes_every_dashboard_without_a_loss(bundle: Bundle, form: str) -> None:
+def test_grafana_sdk_round_trip_is_lossless(bundle: Bundle, form: str) -> None:
     from grafana_foundation_sdk.cog import plugins
     from grafana_foundation_sdk.cog.encoder import JSONEncoder
     from grafana_foundation_sdk.models.dashboard import Dashboard as Theirs

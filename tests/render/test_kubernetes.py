@@ -44,7 +44,7 @@ def understood(schema: Callable[[str], Any], document: dict[str, Any]) -> Any:
 
 
 @pytest.mark.parametrize("settings", [SETTINGS, CHOSEN])
-def test_kubernetes_and_the_operator_understand_every_key_of_every_object(bundle: Bundle, settings: Settings, schema: Callable[[str], Any]) -> None:
+def test_objects_match_kubernetes_models(bundle: Bundle, settings: Settings, schema: Callable[[str], Any]) -> None:
     objects = made(bundle, settings)
     assert sorted(document["kind"] for document in objects.values()) == sorted(
         [*(SCHEMAS.keys() - {"ConfigMap"}), "Service", *["ConfigMap"] * len(bundle.dashboards)]
@@ -62,7 +62,7 @@ def test_kubernetes_and_the_operator_understand_every_key_of_every_object(bundle
         ({"metadata": {"name": "a", "lables": {}}}, ""),
     ],
 )
-def test_the_schemas_refuse_or_lose_what_is_wrong(bundle: Bundle, schema: Callable[[str], Any], change: dict[str, Any], fault: str) -> None:
+def test_kubernetes_models_catch_errors(bundle: Bundle, schema: Callable[[str], Any], change: dict[str, Any], fault: str) -> None:
     broken = {**made(bundle, SETTINGS)["rules.yaml"], **change}
     if fault:
         with pytest.raises(ValueError, match=fault):
@@ -71,30 +71,30 @@ def test_the_schemas_refuse_or_lose_what_is_wrong(bundle: Bundle, schema: Callab
         assert understood(schema, broken) != broken
 
 
-def test_the_operator_gets_the_rules_of_the_rule_files(bundle: Bundle) -> None:
+def test_prometheus_rule_has_rules_of_files(bundle: Bundle) -> None:
     groups = yaml.safe_load(rules.rule_file(rules.evaluate(bundle, SETTINGS), "rules", "alerts"))["groups"]
     assert made(bundle, SETTINGS)["rules.yaml"]["spec"] == {"groups": groups}
 
 
-def test_the_operator_gets_plain_rules_whatever_evaluates_the_files(bundle: Bundle) -> None:
+def test_prometheus_rule_ignores_ruler(bundle: Bundle) -> None:
     assert made(bundle, replace(SETTINGS, ruler="vmalert-1.79")) == made(bundle, SETTINGS)
 
 
-def test_a_config_map_holds_the_dashboard_byte_for_byte(bundle: Bundle) -> None:
+def test_config_map_holds_dashboard_unchanged(bundle: Bundle) -> None:
     objects = made(bundle, SETTINGS)
     for dashboard in bundle.dashboards:
         assert objects[f"dashboard-{dashboard.name}.yaml"]["data"] == {f"{dashboard.name}.json": grafana.render(dashboard, SETTINGS)}
 
 
 @pytest.mark.parametrize("odd", ["\x7f", "\x85", "\x9f", "\u2028", "\u2029", "\ufeff", "\uffff", "ä", "€", "😀", "'", '"', "\\", "\t", ": ", " #"])
-def test_a_config_map_carries_any_character(bundle: Bundle, odd: str) -> None:
+def test_config_map_holds_any_character(bundle: Bundle, odd: str) -> None:
     dashboard = replace(bundle.dashboards[0], description=f"before{odd}after", title=f"{odd} title")
     artifacts = kubernetes.objects(bundle, SETTINGS, [], {dashboard.name: grafana.render(dashboard, SETTINGS)})
     model = json.loads(yaml.safe_load(artifacts[-1].text)["data"][f"{dashboard.name}.json"])
     assert (model["description"], model["title"]) == (dashboard.description, dashboard.title)
 
 
-def test_names_labels_and_places_are_the_settings(bundle: Bundle) -> None:
+def test_settings_set_names_labels_and_namespaces(bundle: Bundle) -> None:
     objects = made(bundle, CHOSEN)
     for file, document in objects.items():
         assert document["metadata"]["namespace"] == ("blue" if file in RUNNING else "monitoring")
@@ -115,23 +115,23 @@ def test_names_labels_and_places_are_the_settings(bundle: Bundle) -> None:
     }
 
 
-def test_a_bundle_without_rules_makes_no_rule_object(bundle: Bundle) -> None:
+def test_no_rules_no_prometheus_rule(bundle: Bundle) -> None:
     assert set(made(Bundle(bundle.catalog), SETTINGS)) == {"servicemonitor.yaml"}
 
 
-def test_two_dashboards_that_kubernetes_would_call_the_same_are_refused(bundle: Bundle) -> None:
+def test_equal_config_map_names_are_refused(bundle: Bundle) -> None:
     with pytest.raises(RenderError, match="the dashboards 'a_b' and 'a-b' would both be the ConfigMap balance-dashboard-a-b"):
         kubernetes.objects(bundle, SETTINGS, [], {"a_b": "{}", "a-b": "{}"})
 
 
-def test_a_dashboard_that_no_config_map_can_hold_is_refused(bundle: Bundle) -> None:
+def test_too_large_dashboard_is_refused(bundle: Bundle) -> None:
     kubernetes.objects(bundle, SETTINGS, [], {"big": "x" * kubernetes.LARGEST})
     with pytest.raises(RenderError, match="'big': has 1048577 bytes; a ConfigMap holds 1048576"):
         kubernetes.objects(bundle, SETTINGS, [], {"big": "x" * (kubernetes.LARGEST + 1)})
 
 
 @pytest.mark.parametrize("settings", [SETTINGS, CHOSEN])
-def test_every_object_about_what_runs_selects_the_pods_of_the_deployment(bundle: Bundle, settings: Settings) -> None:
+def test_workload_objects_select_its_pods(bundle: Bundle, settings: Settings) -> None:
     objects = made(bundle, settings)
     deployment = objects["deployment.yaml"]
     labels = deployment["spec"]["template"]["metadata"]["labels"]
@@ -148,7 +148,8 @@ def test_every_object_about_what_runs_selects_the_pods_of_the_deployment(bundle:
 
 
 @pytest.mark.parametrize("settings", [SETTINGS, CHOSEN])
-def test_prometheus_finds_the_one_service_with_the_port_of_the_metrics_which_no_client_sees(bundle: Bundle, settings: Settings) -> None:
+def test_metrics_port_is_on_its_own_service(bundle: Bundle, settings: Settings) -> None:
+    """Prometheus finds exactly that Service, and the one for clients has no such port."""
     objects = made(bundle, settings)
     (endpoint,) = objects["servicemonitor.yaml"]["spec"]["endpoints"]
     for file, document in objects.items():
@@ -157,14 +158,14 @@ def test_prometheus_finds_the_one_service_with_the_port_of_the_metrics_which_no_
             assert names == ([endpoint["port"]] if file == "service-metrics.yaml" else ["http"])
 
 
-def test_the_alert_about_memory_comes_at_four_fifths_of_the_limit(bundle: Bundle) -> None:
+def test_memory_alert_is_at_80_percent_of_limit(bundle: Bundle) -> None:
     for settings, threshold in ((SETTINGS, 512 * 2**20), (replace(SETTINGS, thresholds={"memory": float(2**30)}), 2**30)):
         (container,) = made(bundle, settings)["deployment.yaml"]["spec"]["template"]["spec"]["containers"]
         limit = int(container["resources"]["limits"]["memory"].removesuffix("Mi")) * 2**20
         assert limit * 0.8 == pytest.approx(threshold, rel=0.001)
 
 
-def test_a_pod_has_the_time_that_the_balancer_takes_to_stop(bundle: Bundle) -> None:
+def test_grace_period_covers_shutdown(bundle: Bundle) -> None:
     from balance.lb.config import parse
 
     pod = made(bundle, SETTINGS)["deployment.yaml"]["spec"]["template"]["spec"]
@@ -173,7 +174,7 @@ def test_a_pod_has_the_time_that_the_balancer_takes_to_stop(bundle: Bundle) -> N
     assert pod["terminationGracePeriodSeconds"] > waits + shutdown
 
 
-def test_how_many_run_and_from_which_image_are_settings(bundle: Bundle) -> None:
+def test_settings_set_replicas_and_image(bundle: Bundle) -> None:
     chosen = KubernetesSettings(image="images.example/balance:1", replicas=3, max_replicas=3, cpu="1")
     objects = made(bundle, replace(SETTINGS, kubernetes=chosen))
     (container,) = objects["deployment.yaml"]["spec"]["template"]["spec"]["containers"]
@@ -184,5 +185,5 @@ def test_how_many_run_and_from_which_image_are_settings(bundle: Bundle) -> None:
         made(bundle, replace(SETTINGS, kubernetes=replace(chosen, max_replicas=2)))
 
 
-def test_no_two_parts_of_an_object_share_an_anchor(bundle: Bundle) -> None:
+def test_yaml_has_no_anchors(bundle: Bundle) -> None:
     assert not [artifact.path for artifact in build.kubernetes(bundle, CHOSEN) if "&id0" in artifact.text]

@@ -37,13 +37,13 @@ def queries(page: str) -> list[str]:
     return re.findall(r"^```promql\n(.*?)\n```$", page, re.DOTALL | re.MULTILINE)
 
 
-def test_every_alert_has_a_page_and_a_line_in_the_index(bundle: Bundle, pages: dict[str, str]) -> None:
+def test_every_alert_has_page_and_index_entry(bundle: Bundle, pages: dict[str, str]) -> None:
     assert pages.keys() == {f"runbooks/{alert.name}.md" for alert in bundle.alerts} | {"runbooks/README.md", "metrics.md"}
     for alert in bundle.alerts:
         assert f"| [{alert.name}]({alert.name}.md) |" in pages["runbooks/README.md"]
 
 
-def test_the_facts_of_a_page_are_those_of_the_rule_under_the_settings(pages: dict[str, str]) -> None:
+def test_page_facts_follow_settings(pages: dict[str, str]) -> None:
     page = pages["runbooks/BalanceHighErrorRate.md"]
     assert "| Severity | warning: " in page
     assert "| Fires | after 1m30s |" in page
@@ -55,7 +55,7 @@ def test_the_facts_of_a_page_are_those_of_the_rule_under_the_settings(pages: dic
     assert "| Labels | job, instance (not always) |" in pages["runbooks/BalanceDown.md"]
 
 
-def test_every_query_is_promql_and_asks_for_the_job_alone(pages: dict[str, str]) -> None:
+def test_queries_parse_and_select_job(pages: dict[str, str]) -> None:
     made = [query for page in pages.values() for query in queries(page)]
     assert len(made) > 60
     for query in made:
@@ -64,13 +64,13 @@ def test_every_query_is_promql_and_asks_for_the_job_alone(pages: dict[str, str])
         assert 'job="balance"' not in query
 
 
-def test_every_link_leads_to_a_page(pages: dict[str, str]) -> None:
+def test_links_lead_to_pages(pages: dict[str, str]) -> None:
     for path, page in pages.items():
         for target in re.findall(r"\]\(([^)/]+\.md|\.\./[^)]+)\)", page):
             assert (f"runbooks/{target}" if not target.startswith("../") else target[3:]) in pages, f"{path}: {target}"
 
 
-def test_every_log_event_and_admin_path_in_the_prose_exists(pages: dict[str, str], repository: Path) -> None:
+def test_log_events_and_admin_paths_exist(pages: dict[str, str], repository: Path) -> None:
     source = "".join(path.read_text() for path in (repository / "balance" / "lb").rglob("*.py"))
     prose = "".join(pages.values())
     events = set(re.findall(r'event(?: ==|=) ?"?(\w+)', prose))
@@ -82,7 +82,7 @@ def test_every_log_event_and_admin_path_in_the_prose_exists(pages: dict[str, str
     assert asked <= known
 
 
-def test_the_reference_has_every_metric_under_the_headings_of_the_seed(bundle: Bundle, pages: dict[str, str]) -> None:
+def test_reference_has_every_metric(bundle: Bundle, pages: dict[str, str]) -> None:
     text = pages["metrics.md"]
     for heading in ("HTTP Metrics", "Backend Metrics", "Connection Metrics", "Circuit Breaker Metrics", "System Metrics"):
         assert f"\n## {heading}\n" in text
@@ -94,14 +94,14 @@ def test_the_reference_has_every_metric_under_the_headings_of_the_seed(bundle: B
     assert "not used: says which configuration is in force" in text
 
 
-def test_a_page_says_who_is_told_as_the_routes_say_it(pages: dict[str, str]) -> None:
+def test_page_names_receiver_of_route(pages: dict[str, str]) -> None:
     assert "| Severity | critical: told to `page` by pagerduty, slack |" in pages["runbooks/BalanceDown.md"]
     receivers = {"page": {"pagerduty": None}}
     changed = made(*collect.collect(replace(SETTINGS, alertmanager=AlertmanagerSettings(receivers=receivers))))
     assert "| Severity | critical: told to `page` by slack |" in changed["runbooks/BalanceDown.md"]
 
 
-def test_an_alert_without_prose_has_a_page_with_the_facts_alone(bundle: Bundle) -> None:
+def test_alert_without_prose_has_facts_alone(bundle: Bundle) -> None:
     pages = made(replace(bundle, runbooks=()), SETTINGS)
     page = pages["runbooks/BalanceHighErrorRate.md"]
     assert "| Threshold | `error_ratio`: 0.02" in page
@@ -109,7 +109,7 @@ def test_an_alert_without_prose_has_a_page_with_the_facts_alone(bundle: Bundle) 
     assert "## Meaning" not in page
 
 
-def test_what_the_prose_names_and_nobody_has_is_told_with_its_file(bundle: Bundle) -> None:
+def test_unknown_name_in_prose_is_refused(bundle: Bundle) -> None:
     renamed = replace(bundle.alerts[0], name="BalanceGone")
     with pytest.raises(RenderError, match=rf"rules_src/runbooks/\w+\.md: no alert '{bundle.alerts[0].name}'"):
         made(replace(bundle, alerts=(renamed, *bundle.alerts[1:]), routing=None), SETTINGS)
