@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol, TextIO, TypeVar
 
-from balance.errors import BalanceError, suggestion
-from balance.finding import Finding, report
+from balance.errors import BalanceError, Problem, suggestion
+from balance.finding import report
 
 EXIT_OK, EXIT_FINDINGS, EXIT_USAGE = 0, 1, 2
 EXIT_INTERNAL, EXIT_INTERRUPTED, EXIT_PIPE = 70, 130, 141
@@ -228,7 +228,7 @@ def add_format(parser: Parser, *more: str) -> None:
     parser.add_argument("--format", choices=("text", "json", *more), default="text", help="default: text")
 
 
-def print_findings(form: str, findings: Sequence[Finding], summary: Mapping[str, Any], notes: Sequence[str] = (), **more: Any) -> int:
+def print_findings(form: str, findings: Sequence[Problem], summary: Mapping[str, Any], notes: Sequence[str] = (), **more: Any) -> int:
     """Print findings as one JSON object with the further keys `more` (form "json"), or one line each with `notes` below and the summary on stderr.
     Returns the exit code.
     """

@@ -1,26 +1,36 @@
-"""Errors that a person can cause. Each names what is wrong, where, and how to mend it; command lines print them and exit 2."""
+"""Errors that a user can cause. Each says what is wrong, where, and how to fix it; command lines print them and exit with code 2."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Literal
+
+FindingSeverity = Literal["error", "warning", "info"]
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong: where (file, line or key path), what, and the cure."""
+    """One thing that is wrong: where (file, line or key path), what, and the cure.
+
+    A finding is a problem that a check found: it has a `subject` (a metric, an alert, a panel), the id of the `check` and a `severity`.
+    """
 
     where: str
     what: str
     cure: str = ""
+    subject: str = ""
+    check: str = ""
+    severity: FindingSeverity = "error"
 
     def __str__(self) -> str:
-        text = f"{self.where}: {self.what}" if self.where else self.what
-        return f"{text} ({self.cure})" if self.cure else text
+        what = f"{self.severity}: {self.subject} {self.what}" if self.check else self.what
+        text = f"{self.where}: {what}" if self.where else what
+        return text + (f" ({self.cure})" if self.cure else "") + (f" [{self.check}]" if self.check else "")
 
 
 class BalanceError(Exception):
-    """Base of all errors that a user can cause; carries every problem found, not only the first."""
+    """Base of all errors that a user can cause. `problems` are all that were found, not only the first."""
 
     def __init__(self, what: str = "", *, where: str = "", cure: str = "", problems: Iterable[Problem] = ()) -> None:
         self.problems = tuple(problems) or (Problem(where, what, cure),)
@@ -28,23 +38,23 @@ class BalanceError(Exception):
 
 
 class CatalogError(BalanceError):
-    """A metric, label, threshold or catalog that contradicts itself."""
+    """An invalid metric, label, threshold or catalog."""
 
 
 class QueryError(BalanceError):
-    """A PromQL expression that the catalog cannot answer."""
+    """A PromQL expression that is invalid for the catalog."""
 
 
 class MonitoringError(BalanceError):
-    """A dashboard, alert or bundle that contradicts itself."""
+    """An invalid dashboard, alert or bundle."""
 
 
 class SettingsError(BalanceError):
-    """A settings file or `--set` that names what does not exist or is out of range."""
+    """A settings file or `--set` with an unknown key or an invalid value."""
 
 
 class SourceError(BalanceError):
-    """No source of dashboards and rules, or one that cannot be loaded."""
+    """A source of dashboards and rules that is missing or cannot be loaded."""
 
 
 class RenderError(BalanceError):
@@ -56,23 +66,23 @@ class StoreError(BalanceError):
 
 
 class LiveError(BalanceError):
-    """A running system that cannot be reached, or is not what it should be."""
+    """A running system that cannot be reached or gives an unexpected response."""
 
 
 def choices(names: Iterable[str]) -> str:
-    """A list for messages: sorted, comma-separated, or "none"."""
+    """The names sorted and comma-separated, or "none"."""
     return ", ".join(sorted(names)) or "none"
 
 
 def few(names: Iterable[str], most: int = 5) -> str:
-    """A list for messages: the first names, comma-separated, and how many more there are; or "none"."""
+    """The first `most` names, comma-separated, and the number of the others; or "none"."""
     listed = list(names)
     more = f" and {len(listed) - most} more" if len(listed) > most else ""
     return (", ".join(listed[:most]) or "none") + more
 
 
 def suggestion(name: str, names: Iterable[str]) -> str:
-    """The cure for an unknown name: the one that was probably meant, or else at most five choices, of many the nearest first."""
+    """The cure for an unknown name: the name that was probably meant, else at most five choices, the most similar first."""
     from difflib import get_close_matches  # only on the way to a message: start-up counts
 
     known = sorted(set(names))
@@ -81,7 +91,7 @@ def suggestion(name: str, names: Iterable[str]) -> str:
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
-    """The name that was probably meant, whatever the case; nothing if none is alike. A name that only left words out, such as its unit, is alike."""
+    """The name that was probably meant, ignoring case, or an empty string. A name that only leaves words out, such as the unit, is similar."""
     from difflib import SequenceMatcher
 
     matcher, asked = SequenceMatcher(b=name.lower(), autojunk=False), words(name)
@@ -97,6 +107,6 @@ def nearest(name: str, names: Iterable[str]) -> str:
 
 
 def words(name: str) -> set[str]:
-    """The words of a name, without those that only say what kind of series it is."""
+    """The words of a name, without those that only say which series of a metric it is, such as ``total``."""
     found = {word.removesuffix("s") for word in name.lower().replace(":", "_").replace(".", "_").split("_")}
     return found - {"", "total", "bucket", "count", "sum"}

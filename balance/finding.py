@@ -1,32 +1,16 @@
-"""What `lint`, `verify`, `audit` and their like have to say: findings, for people and for programs."""
+"""Findings for programs: as JSON, and as annotations of GitHub Actions. For people, `str(problem)` is enough."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-FindingSeverity = Literal["error", "warning", "info"]
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that a check found: which check, where, about what, what is wrong and how to mend it."""
-
-    check: str
-    severity: FindingSeverity
-    where: str
-    subject: str
-    problem: str
-    cure: str
-
-    def __str__(self) -> str:
-        return f"{self.where}: {self.severity}: {self.subject} {self.problem} ({self.cure}) [{self.check}]"
+from balance.errors import Problem
 
 
-def annotation(finding: Finding) -> str:
-    """The finding as GitHub Actions shows it beside a change: at the file if it is in one."""
+def annotation(finding: Problem) -> str:
+    """The workflow command with which GitHub Actions shows a finding beside a change, at its file if `where` is one."""
 
     def escaped(text: str, also: str = "") -> str:
         for character in "%\r\n" + also:
@@ -37,7 +21,17 @@ def annotation(finding: Finding) -> str:
     return f"::{finding.severity} {file}title={escaped(finding.check, ':,')}::{escaped(str(finding))}"
 
 
-def report(findings: Iterable[Finding], summary: Mapping[str, Any], **more: Any) -> str:
-    """One JSON object with the findings and a summary, and what else a command has to tell."""
-    rows = [{name: getattr(finding, name) for name in ("check", "severity", "where", "subject", "problem", "cure")} for finding in findings]
+def report(findings: Iterable[Problem], summary: Mapping[str, Any], **more: Any) -> str:
+    """One JSON object: `findings`, a `summary`, and `more` of a command's own keys."""
+    rows = [
+        {
+            "check": finding.check,
+            "severity": finding.severity,
+            "where": finding.where,
+            "subject": finding.subject,
+            "problem": finding.what,
+            "cure": finding.cure,
+        }
+        for finding in findings
+    ]
     return json.dumps({"findings": rows, "summary": dict(summary), **more}, indent=2, ensure_ascii=False) + "\n"

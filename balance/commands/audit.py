@@ -14,9 +14,9 @@ from balance.monitoring.bundle import Bundle
 from balance.monitoring.settings import Settings
 
 if TYPE_CHECKING:
-    from balance.live.question import Question
+    from balance.live.audited_query import AuditedQuery
 
-Read = tuple[list["Question"], list[Problem]]
+Read = tuple[list["AuditedQuery"], list[Problem]]
 
 
 def arguments(parser: Parser) -> None:
@@ -33,29 +33,30 @@ def arguments(parser: Parser) -> None:
 
 def run(options: Namespace, bundle: Bundle, _settings: Settings) -> int:
     """Print panels and alerts that can never show data or fire; exit code 1 if there are any, or if a file cannot be read."""
-    from balance.live import audit, dashboards, rulefiles, scrape, world
+    from balance.live import audit, dashboards, index_sources, rulefiles, scrape
+    from balance.live.liveness import Liveness
 
     if not (options.dashboards or options.rules):
         raise BalanceError("nothing to audit", cure="give --dashboards FILE... or --rules FILE...")
-    questions, problems = _read(options.dashboards, (".json",), dashboards.read)
+    queries, problems = _read(options.dashboards, (".json",), dashboards.read)
     asked, wrong = _read(options.rules, (".yaml", ".yml", ".rules"), rulefiles.read)
-    questions, problems = questions + asked, problems + wrong
-    if not questions and problems:
+    queries, problems = queries + asked, problems + wrong
+    if not queries and problems:
         raise BalanceError(problems=problems)
     if options.prometheus:
-        found = world.of_prometheus(options.prometheus, audit.names(questions), options.elsewhere)
+        index = index_sources.from_prometheus(options.prometheus, audit.selected_names(queries), options.elsewhere)
     elif options.metrics:
         scrapes = [scrape.read(source) for source in options.metrics]
         problems += [problem for scraped in scrapes for problem in scraped.problems]
-        found = world.of_scrapes(scrapes, options.elsewhere)
+        index = index_sources.from_scrapes(scrapes, options.elsewhere)
     else:
-        found = world.of_catalog(bundle.catalog, options.elsewhere)
-    result = audit.audit(questions, found, problems)
+        index = index_sources.from_catalog(bundle.catalog, options.elsewhere)
+    result = audit.audit(queries, index, problems)
     if options.format == "json":
         return print_findings(
-            options.format, result.findings, result.summary(), verdicts=[item.row() for item in result.judged], unused=result.unused
+            options.format, result.findings, result.summary(), verdicts=[item.row() for item in result.assessed], unused=result.unused
         )
-    notes = [str(item) for item in result.judged if item.answer.verdict == world.Verdict.CANNOT_TELL]
+    notes = [str(item) for item in result.assessed if item.assessment.liveness == Liveness.CANNOT_TELL]
     notes += [f"unused: {name}" for name in result.unused if options.unused]
     return print_findings(options.format, result.findings, {words: _tally(value) for words, value in result.summary().items()}, notes)
 
@@ -68,13 +69,13 @@ def _tally(value: Any) -> str:
 
 def _read(paths: Sequence[str], endings: tuple[str, ...], read: Callable[[str, str, bool], Read]) -> Read:
     """The queries of the files, and what is wrong with them. Files of other kinds in a directory are ignored."""
-    from balance.live.fetch import fetch, shown
+    from balance.live.fetch import fetch, without_password
 
-    questions: list[Question] = []
+    queries: list[AuditedQuery] = []
     problems: list[Problem] = []
     for path in paths:
         if not os.path.isdir(path):
-            asked, wrong = read(fetch(path).decode("utf-8-sig", "replace"), shown(path), True)
+            asked, wrong = read(fetch(path).decode("utf-8-sig", "replace"), without_password(path), True)
         else:
             asked, wrong = [], []
             for file in sorted(str(file) for file in Path(path).rglob("*") if file.suffix in endings and file.is_file()):
@@ -83,9 +84,9 @@ def _read(paths: Sequence[str], endings: tuple[str, ...], read: Callable[[str, s
                 wrong += also_wrong
             if not asked and not wrong:
                 wrong = [Problem(path, f"no {choices(endings)} file in it queries a metric", "give another directory")]
-        questions += asked
+        queries += asked
         problems += wrong
-    return questions, problems
+    return queries, problems
 
 
 COMMAND = Command(

@@ -18,7 +18,7 @@ from balance.monitoring.settings import Settings
 from balance.promql.text import duration
 
 if TYPE_CHECKING:
-    from balance.live.backtest import Outcome, Period
+    from balance.live.backtest import BacktestResult, Period
 
 _NAMES = ("p50", "p90", "p99", "p99.9", "most")
 
@@ -64,7 +64,7 @@ def _period(options: Namespace, settings: Settings) -> Period:
     return Period(end - since // step * step, end, step)
 
 
-def _row(outcome: Outcome) -> list[str]:
+def _row(outcome: BacktestResult) -> list[str]:
     trial = outcome.trial
     still_firing = sum(not episode.ended for episode in outcome.episodes)
     measured = [f"{value:.3g}" for value in outcome.quantiles] or ["no data", *[""] * (len(_NAMES) - 1)]
@@ -80,7 +80,7 @@ def _table(rows: list[list[str]]) -> None:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
-def _json(outcome: Outcome) -> dict[str, Any]:
+def _json(outcome: BacktestResult) -> dict[str, Any]:
     trial = outcome.trial
     return {
         "alert": trial.name,

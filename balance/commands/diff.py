@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from balance.commandline import EXIT_FINDINGS, EXIT_OK, Command, Parser, add_format
-from balance.errors import BalanceError
-from balance.finding import Finding, FindingSeverity, report
+from balance.errors import BalanceError, FindingSeverity, Problem
+from balance.finding import report
 from balance.generate.changes import LEVELS, Level, SemanticChange, compare, verdict
 from balance.monitoring.bundle import Bundle
 from balance.monitoring.settings import Settings
@@ -63,9 +63,9 @@ def _text(changes: list[SemanticChange], summary: Mapping[str, object], options:
 def _json(changes: list[SemanticChange], summary: Mapping[str, object], options: Namespace) -> str:
     where = f"{options.old} to {options.new or 'the sources'}"
     findings = (
-        Finding(
-            f"{change.kind.replace(' ', '-')}-{change.fact.replace('_', '-')}", _SEVERITY[change.level], where,
-            f"{change.kind} {change.name}", change.description, _CURE[change.level],
+        Problem(
+            where, change.description, _CURE[change.level], f"{change.kind} {change.name}",
+            f"{change.kind.replace(' ', '-')}-{change.fact.replace('_', '-')}", _SEVERITY[change.level],
         )
         for change in changes
     )  # fmt: skip

@@ -47,7 +47,7 @@ def text(diagnosis: Diagnosis) -> str:
         lines.append(f"{link.name:13} {state:14} {'' if link.findings else link.words}".rstrip())
         for finding in link.findings:
             lines += [
-                f"    {finding.severity}: {finding.subject} {finding.problem} [{finding.check}]",
+                f"    {finding.severity}: {finding.subject} {finding.what} [{finding.check}]",
                 f"        at {finding.where}",
                 f"        cure: {finding.cure}",
             ]

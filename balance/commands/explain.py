@@ -16,10 +16,10 @@ def arguments(parser: Parser) -> None:
 
 def run(options: Namespace, _bundle: Bundle, _settings: Settings) -> int:
     """Print the explanation of a check, or list all checks."""
-    from balance.lint.run import CHECKS, named
+    from balance.lint.run import CHECKS, find_check
 
     if options.check:
-        check = named(options.check)
+        check = find_check(options.check)
         print(f"{check.id} ({check.severity})\n\n{check.explanation}")
     else:
         for check in CHECKS.values():

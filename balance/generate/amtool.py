@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from balance.finding import Finding
+from balance.errors import Problem
 from balance.generate import build
 from balance.generate.tools import run_tool
 from balance.monitoring.alerts import Alert
@@ -22,7 +22,7 @@ def labels(alert: Alert, settings: Settings, value: str) -> dict[str, str]:
     return {**own, "job": settings.job, "alertname": alert.name, "severity": alert.severity}
 
 
-def check_bundle(bundle: Bundle, settings: Settings) -> list[Finding]:
+def check_bundle(bundle: Bundle, settings: Settings) -> list[Problem]:
     """Check the generated configuration of Alertmanager; returns no findings if the bundle declares no routing.
 
     Raises `BalanceError` if amtool is not installed.
@@ -37,15 +37,15 @@ def check_bundle(bundle: Bundle, settings: Settings) -> list[Finding]:
         return check_file(Path(folder, "alertmanager", "alertmanager.yml"), bundle.alerts, apply_settings(bundle.routing, settings), settings)
 
 
-def check_file(file: Path, alerts: Sequence[Alert], routing: Routing, settings: Settings) -> list[Finding]:
+def check_file(file: Path, alerts: Sequence[Alert], routing: Routing, settings: Settings) -> list[Problem]:
     """Check a configuration file, and that it routes these alerts and a synthetic one of each severity as `routing` says."""
     folder = str(file.parent)
     code, output = run_tool("amtool", "check-config", file.name, folder=folder)
     if code:
         fault = next((line.partition("FAILED: ")[2] for line in output.splitlines() if "FAILED: " in line), "") or output.strip()
-        return [Finding("amtool-config", "error", "alertmanager", file.name, f"amtool rejects it: {fault}", "fix the settings under alertmanager")]
+        return [Problem("alertmanager", f"is rejected: {fault}", "fix the settings under alertmanager", file.name, check="amtool-config")]
 
-    def routed(alert: Alert, synthetic: bool) -> list[Finding]:
+    def routed(alert: Alert, synthetic: bool) -> list[Problem]:
         given = labels(alert, settings, "some") | ({SYNTHETIC: "true"} if synthetic else {})
         receiver = routing.route(given["severity"]).receiver
         pairs = [f"{name}={value}" for name, value in sorted(given.items())]
@@ -56,7 +56,7 @@ def check_file(file: Path, alerts: Sequence[Alert], routing: Routing, settings: 
             return []
         reached = next(line for line in output.splitlines() if not line.startswith("Warning: "))
         problem = f"is routed to {reached} instead of {receiver} ({' '.join(pairs)})"
-        return [Finding("amtool-route", "error", "alertmanager", alert.name, problem, "fix the routes")]
+        return [Problem("alertmanager", problem, "fix the routes", alert.name, check="amtool-route")]
 
     one_of_each = {alert.severity: alert for alert in alerts}.values()
     asked = [*((alert, False) for alert in alerts), *((alert, True) for alert in one_of_each)]

@@ -11,15 +11,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from balance.errors import BalanceError, LiveError, StoreError
+from balance.errors import BalanceError, LiveError, StoreError, few
 from balance.generate import build, store
 from balance.generate.expected import expected, grafana_token
 from balance.live.alertmanager import Alertmanager
-from balance.live.delivery import altered, changed
-from balance.live.facts import Expected
+from balance.live.delivery import config_differences, dashboard_differences
+from balance.live.facts import ExpectedState
 from balance.live.grafana import Grafana, Json
 from balance.live.prometheus import Prometheus
-from balance.live.symptoms import few, stale
+from balance.live.symptoms import outdated_rules
 from balance.monitoring.bundle import Bundle
 from balance.monitoring.settings import Settings
 from balance.render.artifact import HEADER, Artifact
@@ -76,14 +76,14 @@ def _read(path: Path) -> str | None:
         raise StoreError(f"cannot be read: {error.strerror}", where=str(path), cure="check the path and its permissions") from None
 
 
-def _reload_prometheus(server: Prometheus, wanted: Expected, written: bool) -> Iterator[Step]:
-    behind = stale(server.get("rules")["groups"], wanted.rules)
+def _reload_prometheus(server: Prometheus, wanted: ExpectedState, written: bool) -> Iterator[Step]:
+    behind = outdated_rules(server.get("rules")["groups"], wanted.rules)
 
     def run() -> str | None:
         if not server.reload():
             how = "send its process SIGHUP (`systemctl reload prometheus`), or start it with --web.enable-lifecycle"
             return f"NOT reloaded: reloading is disabled at {server.where}: {how}"
-        still = stale(server.get("rules")["groups"], wanted.rules)
+        still = outdated_rules(server.get("rules")["groups"], wanted.rules)
         if still:
             return f"reloaded {server.where}, but it does NOT have the generated rules ({few(still)}): check its rule_files"
         return None
@@ -93,24 +93,26 @@ def _reload_prometheus(server: Prometheus, wanted: Expected, written: bool) -> I
         yield Step(f"reload {server.where}{why}", f"reloaded {server.where}", run)
 
 
-def _reload_alertmanager(server: Alertmanager, wanted: Expected, written: bool) -> Iterator[Step]:
+def _reload_alertmanager(server: Alertmanager, wanted: ExpectedState, written: bool) -> Iterator[Step]:
     if not wanted.alertmanager:
         raise BalanceError("the sources declare no routing", where="--alertmanager", cure="leave it out, or name another --source")
 
     def run() -> str | None:
         server.reload()
-        still = altered(wanted, server.configuration())
+        still = config_differences(wanted, server.configuration())
         return f"reloaded {server.url}, but it does NOT have the generated configuration: {few(still)}" if still else None
 
-    behind = altered(wanted, server.configuration())
+    behind = config_differences(wanted, server.configuration())
     if written or behind:
         yield Step(f"reload {server.url}", f"reloaded {server.url}", run)
 
 
-def _dashboards(grafana: Grafana, wanted: Expected, title: str) -> Iterator[Step]:
+def _dashboards(grafana: Grafana, wanted: ExpectedState, title: str) -> Iterator[Step]:
     there = {uid: grafana.dashboard(uid) for uid in wanted.dashboards}
     provisioned = [
-        uid for uid, found in there.items() if found and found["meta"].get("provisioned") and changed(wanted.dashboards[uid], found["dashboard"])
+        uid
+        for uid, found in there.items()
+        if found and found["meta"].get("provisioned") and dashboard_differences(wanted.dashboards[uid], found["dashboard"])
     ]
     if provisioned:
         cure = "change those files: `balance-gen write`, and copy dashboards/"
@@ -126,7 +128,7 @@ def _dashboards(grafana: Grafana, wanted: Expected, title: str) -> Iterator[Step
 
     for uid, found in there.items():
         board = wanted.dashboards[uid]
-        differences = changed(board, found["dashboard"]) if found else []
+        differences = dashboard_differences(board, found["dashboard"]) if found else []
         if found is None or differences:
             what = f"dashboard {uid} {'in' if found else 'to'} {grafana.where}"
             plan = f"change {what}: {few(differences)}" if found else f"upload {what}, folder {title or '(none)'}"

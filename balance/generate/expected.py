@@ -15,8 +15,8 @@ import yaml
 from balance.config.units import parse_duration
 from balance.errors import BalanceError
 from balance.generate import build
-from balance.live.facts import OFF, Addresses, Expected, Wanted
-from balance.live.world import MADE_BY_PROMETHEUS
+from balance.live.facts import OFF, Addresses, ExpectedState, WantedSeries
+from balance.live.series_index import MADE_BY_PROMETHEUS
 from balance.monitoring.bundle import Bundle
 from balance.monitoring.settings import Settings
 
@@ -24,7 +24,7 @@ TOKEN = "GRAFANA_TOKEN"  # noqa: S105 (the name of a variable)
 _WINDOW = re.compile(r"\[(\w+)\]")
 
 
-def expected(bundle: Bundle, settings: Settings) -> Expected:
+def expected(bundle: Bundle, settings: Settings) -> ExpectedState:
     """The generated rules, dashboards and configuration in the form in which running systems show them."""
     files = [yaml.safe_load(artifact.text) for artifact in build.rule_files(bundle, settings)]
     rules = tuple(rule for file in files for group in file["groups"] for rule in group["rules"])
@@ -32,7 +32,7 @@ def expected(bundle: Bundle, settings: Settings) -> Expected:
     selected = (selector for _, expr in bundle.expressions() for selector in expr.selectors() if selector.name not in MADE_BY_PROMETHEUS)
     manager = [yaml.safe_load(artifact.text) for artifact in build.alertmanager(bundle, settings) if artifact.path.endswith(".yml")]
     boards = [json.loads(artifact.text) for artifact in build.dashboards(bundle, settings)]
-    return Expected(
+    return ExpectedState(
         bundle.catalog,
         settings.job,
         settings.matchers,
@@ -40,7 +40,7 @@ def expected(bundle: Bundle, settings: Settings) -> Expected:
         min(windows, default=sys.maxsize),
         max(windows, default=0),
         rules,
-        tuple(dict.fromkeys(Wanted(selector.metric, selector.name, selector.matchers) for selector in selected)),
+        tuple(dict.fromkeys(WantedSeries(selector.metric, selector.name, selector.matchers) for selector in selected)),
         {board["uid"]: board for board in boards},
         manager[0] if manager else {},
     )

@@ -13,7 +13,7 @@ from pathlib import Path
 from textwrap import shorten
 
 from balance.commandline import progress
-from balance.finding import Finding
+from balance.errors import Problem
 from balance.generate import amtool, build
 from balance.generate.tools import run_tool
 from balance.monitoring.bundle import Bundle
@@ -29,7 +29,7 @@ class AlertResult:
     alert: str
     files: int
     cases: int
-    findings: tuple[Finding, ...]
+    findings: tuple[Problem, ...]
 
 
 @dataclass(frozen=True)
@@ -37,10 +37,10 @@ class ToolReport:
     """What promtool and amtool found: a result for each alert, and findings about rules, configurations and routes."""
 
     results: tuple[AlertResult, ...]
-    findings: tuple[Finding, ...]
+    findings: tuple[Problem, ...]
 
     @property
-    def all_findings(self) -> tuple[Finding, ...]:
+    def all_findings(self) -> tuple[Problem, ...]:
         """Findings of both kinds."""
         return (*self.findings, *(finding for result in self.results for finding in result.findings))
 
@@ -102,17 +102,17 @@ def _result(alert: str, files: Mapping[str, str], outcomes: Mapping[str, str], k
     return AlertResult(alert, len(mine) if firing else 0, cases, tuple(findings))
 
 
-def _finding(check: str, where: str, subject: str, problem: str) -> Finding:
-    return Finding(check, "error", where, subject, problem, _CURE)
+def _finding(check: str, where: str, subject: str, problem: str) -> Problem:
+    return Problem(where, problem, _CURE, subject, check=check)
 
 
-def _checked(folder: str, kind: str, *arguments: str) -> Iterator[Finding]:
+def _checked(folder: str, kind: str, *arguments: str) -> Iterator[Problem]:
     """Run ``promtool check``."""
     code, output = run_tool("promtool", "check", kind, *arguments, folder=folder)
     if code:
         message = " ".join(line.strip() for line in output.splitlines() if line.strip() and "SUCCESS" not in line)
         paths = ", ".join(argument for argument in arguments if not argument.startswith("--"))
-        yield Finding(f"promtool-{kind}", "error", paths, "promtool", f"rejects it: {message}", "fix the sources or the settings")
+        yield Problem(paths, f"rejects it: {message}", "fix the sources or the settings", "promtool", check=f"promtool-{kind}")
 
 
 def _tested(folder: str, path: str) -> str:

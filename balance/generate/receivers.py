@@ -13,8 +13,8 @@ from balance.config.schema import Field, Section, Table, optional
 from balance.monitoring.routing import WEEK
 from balance.monitoring.settings import Severity
 
-_SECRET_PATTERN = (  # noqa: S105 (it finds secrets)
-    r"hooks\.slack\.com/\S*[0-9A-Za-z]{8}|xox[a-z]-|\b[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\b"
+_SECRET_PATTERN = (
+    r"hooks\.slack\.com/\S*[0-9A-Za-z]{8}|xox[a-z]-|\b[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\b"  # noqa: S105
     r"|(?=[A-Za-z]*[0-9])(?=[0-9]*[A-Za-z])[A-Za-z0-9]{20,}"
 )
 """A Slack webhook or token, a UUID, or twenty or more mixed letters and digits."""

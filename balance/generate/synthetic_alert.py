@@ -8,7 +8,7 @@ from typing import Any
 
 from balance.errors import SourceError, suggestion
 from balance.generate.amtool import labels
-from balance.live.alertmanager import Alertmanager, Sent
+from balance.live.alertmanager import Alertmanager, NotificationCount
 from balance.monitoring.bundle import Bundle
 from balance.monitoring.routing import SYNTHETIC, Routing, apply_settings
 from balance.monitoring.settings import Settings
@@ -40,7 +40,7 @@ def send(name: str, url: str, timeout: float | None, bundle: Bundle, settings: S
         "labels": alert_labels,
         "annotations": {
             "summary": f"TEST of the notifications of {name}; nothing is wrong",
-            "description": "Sent by balance-gen test-alert to check that notifications arrive. No action is needed.",
+            "description": "NotificationCount by balance-gen test-alert to check that notifications arrive. No action is needed.",
         },
     }
     server.post(synthetic)
@@ -54,7 +54,9 @@ def send(name: str, url: str, timeout: float | None, bundle: Bundle, settings: S
         say("resolved" if gone else "NOT resolved yet: it expires after the resolve_timeout of Alertmanager")
 
 
-def _follow(server: Alertmanager, alert_labels: dict[str, str], before: dict[str, Sent], timeout: float, routing: Routing | None, say: Print) -> bool:
+def _follow(
+    server: Alertmanager, alert_labels: dict[str, str], before: dict[str, NotificationCount], timeout: float, routing: Routing | None, say: Print
+) -> bool:
     known = _until(lambda: server.find(alert_labels), ACCEPTED_SECONDS)
     if not known:
         say(f"NOT accepted: {server.url} took the alert but does not list it")
@@ -69,9 +71,9 @@ def _follow(server: Alertmanager, alert_labels: dict[str, str], before: dict[str
     expected = {kind for receiver in (routing.receivers if routing else ()) if receiver.name in receivers for kind in receiver.integrations}
     begin = time.monotonic()
 
-    def attempted() -> dict[str, Sent]:
+    def attempted() -> dict[str, NotificationCount]:
         """Notifications that were attempted since the alert was sent, by integration."""
-        now = {kind: _since(sent, before.get(kind, Sent())) for kind, sent in server.sent().items()}
+        now = {kind: _since(sent, before.get(kind, NotificationCount())) for kind, sent in server.sent().items()}
         return {kind: sent for kind, sent in now.items() if sent.attempts and kind in (expected or now)}
 
     say(f"waiting up to {timeout:g} s for {', '.join(sorted(expected)) or 'a notification'}")
@@ -79,7 +81,7 @@ def _follow(server: Alertmanager, alert_labels: dict[str, str], before: dict[str
     tried = attempted()
     took = time.monotonic() - begin
     for kind in sorted(expected | tried.keys()):
-        sent = tried.get(kind, Sent())
+        sent = tried.get(kind, NotificationCount())
         if sent.attempts > sent.failed:
             say(f"sent by {kind} within {took:.0f} s")
         elif sent.attempts:
@@ -88,11 +90,13 @@ def _follow(server: Alertmanager, alert_labels: dict[str, str], before: dict[str
             say(f"NOT sent by {kind} within {took:.0f} s: {_REASONS}")
     if not (expected or tried):
         say(f"NOT sent within {took:.0f} s: {_REASONS}")
-    return bool(tried) and all(tried.get(kind, Sent()).attempts > tried.get(kind, Sent()).failed for kind in expected | tried.keys())
+    return bool(tried) and all(
+        tried.get(kind, NotificationCount()).attempts > tried.get(kind, NotificationCount()).failed for kind in expected | tried.keys()
+    )
 
 
-def _since(now: Sent, before: Sent) -> Sent:
-    return Sent(now.attempts - before.attempts, now.failed - before.failed)
+def _since(now: NotificationCount, before: NotificationCount) -> NotificationCount:
+    return NotificationCount(now.attempts - before.attempts, now.failed - before.failed)
 
 
 def _until(holds: Callable[[], Any], seconds: float) -> Any:

@@ -1,1 +1,1 @@
-"""Checks over a bundle: what no constructor can refuse, because it only shows once everything is together."""
+"""Checks over a whole bundle: what no constructor can reject, because it only shows once everything is together."""

@@ -1,4 +1,4 @@
-"""Checks of the catalog: what promlint says of names, and how many series there may be. What constructors refuse is not asked again."""
+"""Checks of the catalog: names, as promlint checks them, and the number of series. What constructors reject is not checked again."""
 
 from __future__ import annotations
 
@@ -6,96 +6,105 @@ from collections.abc import Iterator
 
 from balance.catalog import naming
 from balance.catalog.model import Metric
-from balance.lint.check import Found, Inputs, check
+from balance.errors import Problem
+from balance.lint.check import Inputs, check
 from balance.promql.ast import Comparison
 
 
-def _found(inputs: Inputs, metric: Metric, problem: str, cure: str) -> Found:
-    return Found(f"catalog {inputs.bundle.catalog.name}", metric.name, problem, cure)
+def _metric_problem(inputs: Inputs, metric: Metric, problem: str, cure: str) -> Problem:
+    return Problem(f"catalog {inputs.bundle.catalog.name}", problem, cure, metric.name)
 
 
-def _named(inputs: Inputs, check: str) -> Iterator[Found]:
-    """What that check of naming says of the metrics that were named here, not by others."""
+def _naming_findings(inputs: Inputs, check_id: str) -> Iterator[Problem]:
+    """The findings of a naming check, for the metrics that are named in this catalog, not elsewhere (foreign)."""
     own = (metric for metric in inputs.bundle.catalog if not metric.foreign)
-    return (_found(inputs, metric, problem, cure) for metric in own for found, problem, cure in naming.naming_problems(metric) if found == check)
+    return (
+        _metric_problem(inputs, metric, problem, cure)
+        for metric in own
+        for found, problem, cure in naming.naming_problems(metric)
+        if found == check_id
+    )
 
 
 @check("metric-camel-case", "error")
-def metric_camel_case(inputs: Inputs) -> Iterator[Found]:
-    """A metric or a label in camelCase.
+def metric_camel_case(inputs: Inputs) -> Iterator[Problem]:
+    """A metric or label name in camelCase.
 
-    Names in Prometheus are written in snake_case, and people guess them when they type a query (promlint: camelCase).
+    Prometheus names are snake_case, and people guess them when they type a query (promlint: camelCase). Rename it.
     """
-    return _named(inputs, naming.CAMEL_CASE)
+    return _naming_findings(inputs, naming.CAMEL_CASE)
 
 
 @check("metric-type-in-name", "error")
-def metric_type_in_name(inputs: Inputs) -> Iterator[Found]:
-    """A metric whose name tells its type.
+def metric_type_in_name(inputs: Inputs) -> Iterator[Problem]:
+    """A metric name that contains the metric's type.
 
-    The type stands in the scrape, and `rate` tells in the query; a name with it lies as soon as the type changes (promlint: metric type in name).
+    The type is in the scrape, and `rate` in a query shows it; a name with the type becomes wrong when the type changes (promlint: metric type in
+    name). Leave the type out.
     """
-    return _named(inputs, naming.TYPE_IN_NAME)
+    return _naming_findings(inputs, naming.TYPE_IN_NAME)
 
 
 @check("metric-unit-abbreviated", "error")
-def metric_unit_abbreviated(inputs: Inputs) -> Iterator[Found]:
-    """A metric whose name abbreviates a unit.
+def metric_unit_abbreviated(inputs: Inputs) -> Iterator[Problem]:
+    """A metric name that abbreviates a unit.
 
-    `_s`, `_ms`, `_mb`: nobody can tell `m` for minutes from `m` for metres. Units are written out (promlint: unit abbreviations).
+    `_s`, `_ms`, `_mb`: does `m` mean minutes or metres? Write units out: `_seconds`, `_bytes` (promlint: unit abbreviations).
     """
-    return _named(inputs, naming.UNIT_ABBREVIATED)
+    return _naming_findings(inputs, naming.UNIT_ABBREVIATED)
 
 
 @check("metric-base-unit", "error")
-def metric_base_unit(inputs: Inputs) -> Iterator[Found]:
-    """A metric in another unit than a base unit.
+def metric_base_unit(inputs: Inputs) -> Iterator[Problem]:
+    """A metric in a unit other than a base unit.
 
-    Milliseconds beside seconds make every query that has both wrong by a thousand. Prometheus' convention is base units: seconds, bytes, metres,
-    grams, joules, volts, amperes (promlint: base units). Grafana shows milliseconds where they read better.
+    A query that mixes milliseconds and seconds is wrong by a factor of a thousand. Prometheus' convention is base units: seconds, bytes, metres,
+    grams, joules, volts, amperes (promlint: base units). Convert in the service; Grafana picks a readable unit for display.
     """
-    return _named(inputs, naming.BASE_UNIT)
+    return _naming_findings(inputs, naming.BASE_UNIT)
 
 
 @check("metric-cardinality", "error")
-def metric_cardinality(inputs: Inputs) -> Iterator[Found]:
-    """A metric that may show more series than its budget.
+def metric_cardinality(inputs: Inputs) -> Iterator[Problem]:
+    """A metric that may have more series than its budget.
 
-    The product of what its labels can be, for a histogram times its buckets: that many series may each instance show, and each costs memory in the
-    service and in Prometheus. Drop a label, lower a bound, use fewer buckets, or waive it with the reason why so many never come about. The budget
-    is `Catalog(budget=Budget(metric=...))`.
+    The number of series per instance is the product of the sizes of its labels, for a histogram times its buckets; each series costs memory in the
+    service and in Prometheus. Drop a label, lower a bound, use fewer buckets, or waive the finding with the reason why so many never occur. The
+    budget is `Catalog(budget=Budget(metric=...))`.
     """
-    most = inputs.bundle.catalog.budget.metric
+    limit = inputs.bundle.catalog.budget.metric
     for metric in inputs.bundle.catalog:
-        if metric.cardinality > most:
-            yield _found(
-                inputs, metric, f"may show {metric.cardinality} series of an instance, {most} are its budget", "fewer labels, values or buckets"
+        if metric.cardinality > limit:
+            yield _metric_problem(
+                inputs, metric, f"may have {metric.cardinality} series per instance, its budget is {limit}", "fewer labels, values or buckets"
             )
 
 
 @check("catalog-cardinality", "error")
-def catalog_cardinality(inputs: Inputs) -> Iterator[Found]:
-    """A catalog that may show more series than its budget.
+def catalog_cardinality(inputs: Inputs) -> Iterator[Problem]:
+    """A catalog that may have more series than its budget.
 
-    All metrics together, for one instance: what a Prometheus must hold for each of them. The budget is `Catalog(budget=Budget(total=...))`.
+    This is the sum over all metrics, for one instance: what Prometheus must hold for each of them. The budget is
+    `Catalog(budget=Budget(total=...))`.
     """
     catalog = inputs.bundle.catalog
     total = sum(metric.cardinality for metric in catalog)
     if total > catalog.budget.total:
-        greatest = max(catalog, key=lambda metric: metric.cardinality)
-        cure = f"begin with {greatest.name}: {greatest.cardinality}"
-        yield Found(f"catalog {catalog.name}", catalog.name, f"may show {total} series of an instance, {catalog.budget.total} are its budget", cure)
+        largest = max(catalog, key=lambda metric: metric.cardinality)
+        cure = f"start with {largest.name}: {largest.cardinality}"
+        yield Problem(f"catalog {catalog.name}", f"may have {total} series per instance, its budget is {catalog.budget.total}", cure, catalog.name)
 
 
 @check("threshold-unused", "warning")
-def threshold_unused(inputs: Inputs) -> Iterator[Found]:
-    """A threshold with which nothing is compared.
+def threshold_unused(inputs: Inputs) -> Iterator[Problem]:
+    """A threshold that no condition or panel uses.
 
-    It can be set, and setting it changes nothing: whoever relies on it is misled. Compare with it, draw it, or take it out of the catalog.
+    It can be set, but setting it changes nothing, which misleads whoever relies on it. Use it in a condition, draw it, or remove it from the
+    catalog.
     """
     used = {threshold.name for _, threshold in inputs.bundle.thresholds()}
     off = (node for alert in inputs.bundle.switched_off for node in alert.condition.whole.walk() if isinstance(node, Comparison))
     used |= {node.threshold.name for node in off}
     for threshold in inputs.bundle.catalog.thresholds:
         if threshold.name not in used:
-            yield Found(f"catalog {inputs.bundle.catalog.name}", threshold.name, "is a threshold that nothing uses", "use it or take it out")
+            yield Problem(f"catalog {inputs.bundle.catalog.name}", "is an unused threshold", "use it or remove it", threshold.name)

@@ -1,14 +1,14 @@
-"""What a check is: a function from the inputs to what it found, with an id, a severity and a text that explains it.
+"""A check: a function from the inputs to problems, with an id, a severity and an explanation (its docstring).
 
     @check("alert-in-capitals", "warning")
-    def in_capitals(inputs: Inputs) -> Iterator[Found]:
-        \"\"\"An alert that shouts.
+    def in_capitals(inputs: Inputs) -> Iterator[Problem]:
+        \"\"\"An alert whose summary is in capitals.
 
-        Nobody reads faster for it.
+        It is harder to read. Write it in lower case.
         \"\"\"
         for alert in inputs.bundle.alerts:
             if alert.summary.isupper():
-                yield Found(f"alert {alert.name}", alert.name, "has its summary in capitals", "write it in small letters")
+                yield Problem(f"alert {alert.name}", "has its summary in capitals", "write it in lower case", alert.name)
 
 A function in one of the modules that `balance.lint.run` lists is part of `balance-gen lint` and `balance-gen explain`.
 """
@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
-from balance.finding import FindingSeverity
+from balance.errors import FindingSeverity, Problem
 from balance.monitoring.bundle import Bundle
 from balance.monitoring.runbooks import Runbook
 from balance.monitoring.settings import Settings
@@ -29,9 +29,7 @@ from balance.monitoring.settings import Settings
 
 @dataclass(frozen=True)
 class Inputs:
-    """What checks look at. `boards` are the dashboards as Grafana is given them, by name; `today` is given to those checks alone whose
-    result depends on it.
-    """
+    """What checks look at. `boards` are the dashboards as JSON for Grafana, by name; `today` is for the checks whose result depends on the date."""
 
     bundle: Bundle
     settings: Settings
@@ -41,23 +39,13 @@ class Inputs:
 
 
 @dataclass(frozen=True)
-class Found:
-    """One thing that is wrong. `subject` is what a waiver names."""
-
-    where: str
-    subject: str
-    problem: str
-    cure: str
-
-
-@dataclass(frozen=True)
 class Check:
-    """One check. `daily`: its result depends on the day, so it runs only where that is asked for."""
+    """One check. `daily`: its result depends on the date, so it runs only on request (`lint --reviews`)."""
 
     id: str
     severity: FindingSeverity
     explanation: str
-    run: Callable[[Inputs], Iterator[Found]]
+    run: Callable[[Inputs], Iterator[Problem]]
     daily: bool = False
 
     @property
@@ -66,10 +54,10 @@ class Check:
         return self.explanation.partition("\n")[0]
 
 
-def check(id: str, severity: FindingSeverity, *, daily: bool = False) -> Callable[[Callable[[Inputs], Iterator[Found]]], Check]:  # noqa: A002
-    """Make a function a check; its docstring is the explanation: what is found, why it matters, how to mend it."""
+def check(id: str, severity: FindingSeverity, *, daily: bool = False) -> Callable[[Callable[[Inputs], Iterator[Problem]]], Check]:  # noqa: A002
+    """Make a function a check. Its docstring is the explanation: what is found, why it matters, how to fix it."""
 
-    def decorate(function: Callable[[Inputs], Iterator[Found]]) -> Check:
+    def decorate(function: Callable[[Inputs], Iterator[Problem]]) -> Check:
         return Check(id, severity, inspect.getdoc(function) or "", function, daily)
 
     return decorate

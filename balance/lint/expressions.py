@@ -1,26 +1,19 @@
-"""Checks of expressions: what pint asks a live Prometheus, decided from the catalog. What constructors refuse is not asked again.
-
-Theory. From the catalog follows in which range the values of an expression lie (`span`): states are 0 or 1, rates are not negative, a quantile
-is at most the last bucket's bound, a part of a whole at most 1. A comparison that no value of the range satisfies can never fire, one that all
-satisfy always does. In the same way it follows which labels have one value only (`fixed`): two sides that fix a label differently never match.
-"""
+"""Checks of expressions that pint makes against a live Prometheus, here from the catalog. What constructors reject is not checked again."""
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from typing import TypeVar
 
-from balance.catalog.model import INFO, STATE, number
-from balance.lint.check import Found, Inputs, check
+from balance.catalog.model import number
+from balance.errors import Problem
+from balance.lint.check import Inputs, check
+from balance.lint.ranges import constant_labels, value_range
 from balance.promql.ast import (
-    Absent,
     Aggregation,
     Comparison,
     ComparisonOperator,
-    Complement,
-    OverTime,
     Quantile,
     Quotient,
     RangeCall,
@@ -29,111 +22,32 @@ from balance.promql.ast import (
     Times,
     TimeSince,
 )
-from balance.promql.selectors import Expr, Selector
-from balance.promql.text import Scope
+from balance.promql.selectors import Expr
 
-_OTHERWISE: dict[str, ComparisonOperator] = {">": "<=", ">=": "<", "<": ">=", "<=": ">", "==": "!=", "!=": "=="}
-Span = tuple[float, float]
+_NEGATED: dict[str, ComparisonOperator] = {">": "<=", ">=": "<", "<": ">=", "<=": ">", "==": "!=", "!=": "=="}
 Node = TypeVar("Node", bound=Expr)
-_ANY: Span = (-math.inf, math.inf)
-
-
-def span(expr: Expr, scope: Scope) -> Span:
-    """The least and the greatest value that the expression can have."""
-    match expr:
-        case RangeCall():
-            return 0, math.inf
-        case Selector():
-            return {STATE: (0, 1), INFO: (1, 1)}.get(expr.unit, _ANY)
-        case Aggregation(operator="count"):
-            return 1, math.inf
-        case Aggregation(operator="sum"):
-            return _summed(span(expr.operand, scope))
-        case Aggregation():
-            return span(expr.operand, scope)
-        case Quantile():
-            bounds = expr.histogram.metric.buckets
-            return min(0, bounds[0]), bounds[-1]
-        case Quotient():
-            positive = span(expr.part, scope)[0] >= 0 and span(expr.whole, scope)[0] >= 0
-            return (0, 1 if _is_share(expr) else math.inf) if positive else _ANY
-        case Times():
-            factor = scope.value(expr.threshold)
-            low, high = span(expr.operand, scope)
-            return (low * factor, high * factor) if factor > 0 else _ANY
-        case Complement():
-            low, high = span(expr.operand, scope)
-            return 1 - high, 1 - low
-        case Absent():
-            return 1, 1
-        case Recorded():
-            return span(expr.expr, scope)
-        case OverTime():
-            return _summed(span(expr.series, scope))
-        case Comparison():
-            return span(expr.left, scope)
-        case SetOperation(operator="or"):
-            left, right = span(expr.left, scope), span(expr.right, scope)
-            return min(left[0], right[0]), max(left[1], right[1])
-        case SetOperation():
-            return span(expr.left, scope)
-    return _ANY
-
-
-def _summed(one: Span) -> Span:
-    return one[0] if one[0] >= 0 else -math.inf, one[1] if one[1] <= 0 else math.inf
-
-
-def _is_share(expr: Quotient) -> bool:
-    """Whether the part is among the whole: the same, with more matchers."""
-    parts, wholes = list(expr.part.walk()), list(expr.whole.walk())
-    if [type(node) for node in parts] != [type(node) for node in wholes]:
-        return False
-    for part, whole in zip(parts, wholes, strict=True):
-        if isinstance(part, Selector) and isinstance(whole, Selector):
-            if part.name != whole.name or not set(whole.matchers) <= set(part.matchers):
-                return False
-        elif isinstance(part, RangeCall) and isinstance(whole, RangeCall):
-            if (part.function, part.range.window) != (whole.function, whole.range.window):
-                return False
-        elif not (isinstance(part, Aggregation) and isinstance(whole, Aggregation) and part.operator == whole.operator == "sum"):
-            return False
-    return True
-
-
-def fixed(expr: Expr) -> Mapping[str, str]:
-    """Labels of the result that can have one value only, and which."""
-    match expr:
-        case Selector():
-            return {matcher.label: matcher.value for matcher in expr.matchers if matcher.operator == "="}
-        case SetOperation(operator="or"):
-            return dict(fixed(expr.left).items() & fixed(expr.right).items())
-        case SetOperation():
-            return fixed(expr.left)
-        case _:
-            found = {label: value for part in expr.parts for label, value in fixed(part).items()}
-            return {label: value for label, value in found.items() if label in expr.labels}
 
 
 def nodes(expr: Expr, *kinds: type[Node]) -> Collection[Node]:
-    """What there is of these kinds within the expression, the same once."""
+    """The distinct nodes of these kinds within the expression."""
     return dict.fromkeys(node for node in expr.walk() if isinstance(node, kinds)).keys()
 
 
 def _comparisons(inputs: Inputs) -> Iterator[tuple[str, str, Comparison, float]]:
-    """Every comparison of an alert or of a recording rule: where, in which rule, and with which value as the settings choose it."""
+    """Every comparison of an alert or recording rule: where, the name of the rule, the comparison, and its threshold under the settings."""
     for kind, name, expr in rules(inputs):
         for node in nodes(expr, Comparison):
             yield f"{kind} {name}", name, node, inputs.settings.scope.value(node.threshold)
 
 
 def rules(inputs: Inputs) -> Iterator[tuple[str, str, Expr]]:
+    """Kind, name and expression of every alert and recording rule."""
     yield from (("alert", alert.name, alert.condition.whole) for alert in inputs.bundle.alerts)
     yield from (("recording rule", rule.record, rule.expr) for rule in inputs.bundle.recording_rules)
 
 
-def _can(operator: ComparisonOperator, low: float, high: float, value: float) -> bool:
-    """Whether a number from `low` to `high` compares so with the value."""
+def _satisfiable(operator: ComparisonOperator, low: float, high: float, value: float) -> bool:
+    """True if some number from `low` to `high` satisfies the comparison with `value`."""
     match operator:
         case ">":
             return high > value
@@ -149,70 +63,72 @@ def _can(operator: ComparisonOperator, low: float, high: float, value: float) ->
             return not low == high == value
 
 
-def _said(node: Comparison, value: float) -> str:
+def _description(node: Comparison, value: float) -> str:
     return f"compares {node.left.unit} {node.operator} {number(value)}"
 
 
 @check("condition-impossible", "error")
-def condition_impossible(inputs: Inputs) -> Iterator[Found]:
-    """A comparison that can never hold.
+def condition_impossible(inputs: Inputs) -> Iterator[Problem]:
+    """A comparison that is never true.
 
-    A state is 0 or 1, a rate is not negative, a part of a whole at most 1, and a quantile at most the last bound of the histogram: an alert beyond
-    that never fires (pint: promql/impossible). Choose a threshold within the range, or give the histogram a higher bucket.
+    A state is 0 or 1, a rate is not negative, a part of a whole is at most 1, and a quantile is at most the last bucket bound: an alert beyond that
+    never fires (pint: promql/impossible). Choose a threshold within the range, or give the histogram a higher bucket.
     """
     for where, name, node, value in _comparisons(inputs):
-        low, high = span(node.left, inputs.settings.scope)
-        if not _can(node.operator, low, high, value):
-            yield Found(where, name, f"{_said(node, value)}, which never holds", f"values lie between {low:g} and {high:g}")
+        low, high = value_range(node.left, inputs.settings.scope)
+        if not _satisfiable(node.operator, low, high, value):
+            yield Problem(where, f"{_description(node, value)}, which is never true", f"values are between {low:g} and {high:g}", name)
 
 
 @check("condition-certain", "error")
-def condition_certain(inputs: Inputs) -> Iterator[Found]:
-    """A comparison that always holds.
+def condition_certain(inputs: Inputs) -> Iterator[Problem]:
+    """A comparison that is always true.
 
-    The rate of a counter is never below 0, a state never above 1: an alert that asks for no more fires as long as there are series.
+    The rate of a counter is never below 0 and a state never above 1: such an alert fires as long as there are series. Choose a threshold within the
+    range.
     """
     for where, name, node, value in _comparisons(inputs):
-        low, high = span(node.left, inputs.settings.scope)
-        if not _can(_OTHERWISE[node.operator], low, high, value):
-            yield Found(where, name, f"{_said(node, value)}, which always holds", f"values lie between {low:g} and {high:g}")
+        low, high = value_range(node.left, inputs.settings.scope)
+        if not _satisfiable(_NEGATED[node.operator], low, high, value):
+            yield Problem(where, f"{_description(node, value)}, which is always true", f"values are between {low:g} and {high:g}", name)
 
 
 @check("threshold-between-buckets", "error")
-def threshold_between_buckets(inputs: Inputs) -> Iterator[Found]:
-    """A quantile that is compared with what is no bound of its histogram.
+def threshold_between_buckets(inputs: Inputs) -> Iterator[Problem]:
+    """A quantile compared with a value that is not a bucket bound.
 
-    Between two bounds Prometheus guesses along a straight line; the alert then depends on the guess. Make the threshold a bound, and declare it:
-    `Histogram(..., thresholds=(...))` keeps them together.
+    Between two bounds Prometheus interpolates linearly, so the alert depends on an estimate. Make the threshold a bound, and declare it:
+    `Histogram(..., thresholds=(...))` keeps the two together.
     """
     for where, name, node, value in _comparisons(inputs):
         if isinstance(node.left, Quantile) and value not in (metric := node.left.histogram.metric).buckets:
-            yield Found(where, name, f"compares {metric.name} with {number(value)}, which is none of its bounds", f"bounds: {metric.bounds}")
+            yield Problem(where, f"compares {metric.name} with {number(value)}, which is not a bucket bound", f"bounds: {metric.bounds}", name)
 
 
 @check("equality-of-measured", "error")
-def equality_of_measured(inputs: Inputs) -> Iterator[Found]:
-    """A measured value that is compared by `==` or `!=`.
+def equality_of_measured(inputs: Inputs) -> Iterator[Problem]:
+    """A measured value compared with `==` or `!=`.
 
-    Rates, ratios, quantiles and times hardly ever hit a number exactly: the condition flickers or never holds. Ask for more or less. (0 is exact.)
+    Rates, ratios, quantiles and times hardly ever equal a number exactly: the condition flickers or is never true. Compare with `>` or `<`. (0 is
+    exact.)
     """
     for where, name, node, value in _comparisons(inputs):
         if node.operator in ("==", "!=") and value and nodes(node.left, RangeCall, Quotient, Times, TimeSince):
-            yield Found(where, name, f"{_said(node, value)}, which is measured", "compare by >, >=, < or <=")
+            yield Problem(where, f"{_description(node, value)}, which is a measured value", "compare with >, >=, < or <=", name)
 
 
 @check("nan-in-aggregation", "error")
-def nan_in_aggregation(inputs: Inputs) -> Iterator[Found]:
-    """A sum over ratios or quantiles.
+def nan_in_aggregation(inputs: Inputs) -> Iterator[Problem]:
+    """A sum or average of ratios or quantiles.
 
-    Where there was nothing, 0/0 is no number, and one of them makes the sum none, so that nothing is compared any more. A sum of
-    ratios is wrong besides: it weighs one request like a thousand. Aggregate first, divide afterwards (pint: promql/nan). `min` and `max` leave
-    what is no number aside, and may take the worst of several.
+    Without traffic a ratio is 0/0 = NaN, and one NaN makes the whole sum NaN, so that no comparison is true any more. A sum of ratios is wrong
+    anyway: it weighs one request like a thousand. Aggregate first, then divide (pint: promql/nan). `min` and `max` ignore NaN and may be used to
+    pick the worst.
     """
     for where, expr in inputs.bundle.expressions():
         for node in nodes(expr, Aggregation):
             if node.operator not in ("count", "min", "max") and nodes(node.operand, Quotient, Quantile):
-                yield Found(where, _subject(where), f"takes the {node.operator} of ratios or quantiles", "aggregate first, divide afterwards")
+                yield Problem(where, f"takes the {node.operator} of ratios or quantiles", "aggregate first, then divide", _subject(where))
 
 
 def _subject(where: str) -> str:
@@ -220,11 +136,11 @@ def _subject(where: str) -> str:
 
 
 @check("vector-matching", "error")
-def vector_matching(inputs: Inputs) -> Iterator[Found]:
-    """Two sides of an operator whose series never match.
+def vector_matching(inputs: Inputs) -> Iterator[Problem]:
+    """A binary operator whose two sides never match.
 
-    They carry different labels and no `on` says which to compare, or a label that is compared has one value on the left and another on the right.
-    The result is always empty; that of `unless` is all of the left (pint: promql/vector_matching).
+    The sides have different labels and no `on`, or a label that is matched has different values on the two sides. The result is always empty; that
+    of `unless` is always the whole left side (pint: promql/vector_matching).
     """
     for where, expr in inputs.bundle.expressions():
         for node in nodes(expr, SetOperation, Quotient):
@@ -237,21 +153,20 @@ def vector_matching(inputs: Inputs) -> Iterator[Found]:
                     continue
             if not on and left.labels != right.labels:
                 lost = ", ".join(sorted(left.labels ^ right.labels))
-                yield Found(where, _subject(where), f"never matches: one side lacks {lost}", "say which labels to compare: on")
+                yield Problem(where, f"never matches: one side lacks {lost}", "name the labels to match: on", _subject(where))
             else:
-                one, other = fixed(left), fixed(right)
+                one, other = constant_labels(left), constant_labels(right)
                 for label in sorted(one.keys() & other.keys() & set(on or left.labels)):
                     if one[label] != other[label]:
                         problem = f"never matches: {label} is {one[label]!r} on one side, {other[label]!r} on the other"
-                        yield Found(where, _subject(where), problem, f"aggregate {label} away, or compare by other labels")
+                        yield Problem(where, problem, f"aggregate {label} away, or match other labels", _subject(where))
 
 
 @check("regex-needless", "warning")
-def regex_needless(inputs: Inputs) -> Iterator[Found]:
-    """A regular expression that none is needed for.
+def regex_needless(inputs: Inputs) -> Iterator[Problem]:
+    """A regular expression where none is needed.
 
-    Without special characters it is an equality, which is faster and says what is meant; one that every declared value matches selects
-    nothing (pint: promql/regexp).
+    Without special characters, `=` is faster and clearer; a pattern that matches every declared value filters nothing (pint: promql/regexp).
     """
     for where, expr in inputs.bundle.expressions():
         for selector in dict.fromkeys(expr.selectors()):
@@ -260,22 +175,24 @@ def regex_needless(inputs: Inputs) -> Iterator[Found]:
                     continue
                 values = selector.metric.label(matcher.label).values
                 if re.escape(matcher.value) == matcher.value.replace("-", r"\-"):
-                    yield Found(where, _subject(where), f"matches {matcher.label} by the pattern {matcher.value!r}", "compare by = or !=")
+                    yield Problem(where, f"matches {matcher.label} with the pattern {matcher.value!r}", "use = or !=", _subject(where))
                 elif values and all(re.fullmatch(matcher.value, value) for value in values):
-                    yield Found(where, _subject(where), f"matches every {matcher.label} by {matcher.value!r}", "leave the matcher out")
+                    yield Problem(where, f"matches every {matcher.label} with {matcher.value!r}", "remove the matcher", _subject(where))
 
 
 @check("record-undeclared", "error")
-def record_undeclared(inputs: Inputs) -> Iterator[Found]:
-    """A recorded series that no recording rule records, or records otherwise.
+def record_undeclared(inputs: Inputs) -> Iterator[Problem]:
+    """A recorded series that no recording rule records, or that is recorded from another expression.
 
-    What reads it would show nothing, or another number than it says (pint: rule/dependency). Declare the rule, with the very expression.
+    Whatever reads it would be empty, or show something else (pint: rule/dependency). Declare the recording rule, with this very expression.
     """
     declared = {rule.record: rule.expr for rule in inputs.bundle.recording_rules}
     for where, expr in inputs.bundle.expressions():
         for node in nodes(expr, Recorded):
             if declared.get(node.record) != node.expr:
                 problem = (
-                    f"reads {node.record}, which is recorded otherwise" if node.record in declared else f"reads {node.record}, which nothing records"
+                    f"reads {node.record}, which is recorded from another expression"
+                    if node.record in declared
+                    else f"reads {node.record}, which nothing records"
                 )
-                yield Found(where, _subject(where), problem, "declare it in recording_rules")
+                yield Problem(where, problem, "declare it in recording_rules", _subject(where))

@@ -1,4 +1,4 @@
-"""Checks of alerts and recording rules: what pint looks for, decided from what is declared. What constructors refuse is not asked again."""
+"""Checks of alerts and recording rules that pint makes too, here from the declarations. What constructors reject is not checked again."""
 
 from __future__ import annotations
 
@@ -6,23 +6,24 @@ import re
 from collections.abc import Iterator
 
 from balance.catalog.model import number
-from balance.lint.check import Found, Inputs, check
+from balance.errors import Problem
+from balance.lint.check import Inputs, check
 from balance.lint.expressions import nodes, rules
 from balance.monitoring.alerts import Alert
 from balance.promql.ast import Comparison, Quantile, Quotient, RangeCall, Recorded
 from balance.promql.selectors import Expr
 from balance.promql.text import duration
 
-_STALE = 300
-"""Seconds after which Prometheus takes a series that got no new sample for gone."""
+_STALENESS_SECONDS = 300
+"""Prometheus drops a series this long after its last sample (--query.lookback-delta)."""
 
 
 @check("ratio-unguarded", "warning")
-def ratio_unguarded(inputs: Inputs) -> Iterator[Found]:
-    """An alert on a ratio of rates without a guard against too little traffic.
+def ratio_unguarded(inputs: Inputs) -> Iterator[Problem]:
+    """An alert on a ratio of rates without a minimum of traffic.
 
-    At night one failing request of two is 50 %. Let the condition ask for traffic as well:
-    `also=(compare(sum_by(increase(...)), ">", MIN_REQUESTS),)`.
+    At night one failed request out of two is 50 %. Require some traffic in the condition: `also=(compare(sum_by(increase(...)), ">",
+    MIN_REQUESTS),)`.
     """
     for alert in inputs.bundle.alerts:
         for branch in alert.condition.branches:
@@ -31,98 +32,100 @@ def ratio_unguarded(inputs: Inputs) -> Iterator[Found]:
                 nodes(other.left, RangeCall) and not nodes(other.left, Quotient, Quantile) for other in branch.also if isinstance(other, Comparison)
             )
             if of_rates and not guarded:
-                yield Found(
-                    f"alert {alert.name}", alert.name, "compares a ratio of rates, however little traffic there is", "ask for traffic in also=(...)"
+                yield Problem(
+                    f"alert {alert.name}", "compares a ratio of rates without a minimum of traffic", "require traffic in also=(...)", alert.name
                 )
 
 
 @check("alert-without-job", "warning")
-def alert_without_job(inputs: Inputs) -> Iterator[Found]:
-    """An alert whose expression does not keep the job.
+def alert_without_job(inputs: Inputs) -> Iterator[Problem]:
+    """An alert whose expression drops the label job.
 
-    Messages are grouped and silenced by job, and labels to keep (`keep_labels`) are kept only where the job is: of two services, or two clusters,
-    nobody could tell which one is meant (pint: promql/aggregate). Aggregate by "job" too.
+    Notifications are grouped and silenced by job, and extra labels (`keep_labels`) are kept only along with it: of two services, or two clusters,
+    nobody could tell which one fires (pint: promql/aggregate). Aggregate by "job" too.
     """
     for alert in inputs.bundle.alerts:
         if "job" not in alert.condition.labels:
-            yield Found(f"alert {alert.name}", alert.name, "does not keep the job", 'aggregate by "job" too')
+            yield Problem(f"alert {alert.name}", "drops the label job", 'aggregate by "job" too', alert.name)
 
 
 @check("absent-without-for", "error")
-def absent_without_for(inputs: Inputs) -> Iterator[Found]:
-    """An alert on missing series that waits less than two scrapes.
+def absent_without_for(inputs: Inputs) -> Iterator[Problem]:
+    """An alert on missing series with a `for` shorter than two scrapes.
 
-    After a restart of Prometheus or a failed scrape nothing is there for a moment, and somebody is woken for it (pint: alerts/absent).
+    After a restart of Prometheus or a failed scrape, series are missing for a moment, and somebody would be paged for it (pint: alerts/absent).
     """
     least = 2 * inputs.settings.prometheus.scrape_interval
     for alert in inputs.bundle.alerts:
         if alert.condition.missing and alert.wait < least:
-            yield Found(f"alert {alert.name}", alert.name, f"tells what is missing after {duration(alert.wait)}", f"wait={least} or more")
+            yield Problem(f"alert {alert.name}", f"fires on missing series after {duration(alert.wait)}", f"wait={least} or more", alert.name)
 
 
 @check("wait-ineffective", "warning")
-def wait_ineffective(inputs: Inputs) -> Iterator[Found]:
-    """A `for` or `keep_firing_for` that is shorter than the time between two evaluations.
+def wait_ineffective(inputs: Inputs) -> Iterator[Problem]:
+    """A `for` or `keep_firing_for` shorter than the evaluation interval.
 
-    It is rounded up to one: the alert does not do what it says (pint: alerts/for). Wait for a whole evaluation, or not at all.
+    Prometheus rounds it up to one evaluation, so the alert does not do what it says (pint: alerts/for). Use 0s, or at least one interval.
     """
     interval = inputs.settings.prometheus.evaluation_interval
     for alert in inputs.bundle.alerts:
         for key, chosen in (("for", alert.wait), ("keep_firing_for", alert.keep_firing)):
             if 0 < chosen < interval:
-                yield Found(
+                yield Problem(
                     f"alert {alert.name}",
+                    f"has {key}: {duration(chosen)}, but rules are evaluated every {duration(interval)}",
+                    "use 0s, or at least one interval",
                     alert.name,
-                    f"has {key}: {duration(chosen)}, rules are evaluated every {duration(interval)}",
-                    "0s, or longer",
                 )
 
 
 @check("interval-long", "error")
-def interval_long(inputs: Inputs) -> Iterator[Found]:
-    """Scrapes or evaluations so far apart that one that fails leaves a gap.
+def interval_long(inputs: Inputs) -> Iterator[Problem]:
+    """A scrape or evaluation interval so long that one failure leaves a gap.
 
-    Five minutes after its last sample a series counts as gone: alerts end and `for` begins anew (pint: group/interval). Half of it is the most.
+    Prometheus drops a series five minutes after its last sample: alerts resolve and `for` starts again (pint: group/interval). Use at most half of
+    that.
     """
     chosen = inputs.settings.prometheus
     for key, seconds in (("scrape_interval", chosen.scrape_interval), ("evaluation_interval", chosen.evaluation_interval)):
-        if 2 * seconds > _STALE:
-            yield Found(f"prometheus.{key}", duration(seconds), "between two samples is too long", f"at most {duration(_STALE // 2)}")
+        if 2 * seconds > _STALENESS_SECONDS:
+            yield Problem(f"prometheus.{key}", "between two samples is too long", f"at most {duration(_STALENESS_SECONDS // 2)}", duration(seconds))
 
 
 @check("record-late", "warning")
-def record_late(inputs: Inputs) -> Iterator[Found]:
-    """A recording rule that reads one behind it in its group.
+def record_late(inputs: Inputs) -> Iterator[Problem]:
+    """A recording rule that reads one that comes later in its group.
 
-    Rules of a group are evaluated in order: it reads what was recorded a round ago. Put the one that is read first.
+    Rules of a group are evaluated in order, so it reads the result of the previous evaluation. Put the rule that is read first.
     """
     behind: set[tuple[str, str]] = {(rule.group, rule.record) for rule in inputs.bundle.recording_rules}
     for rule in inputs.bundle.recording_rules:
         for node in nodes(rule.expr, Recorded):
             if (rule.group, node.record) in behind:
-                yield Found(f"recording rule {rule.record}", rule.record, f"reads {node.record}, which is recorded after it", "put that one first")
+                yield Problem(f"recording rule {rule.record}", f"reads {node.record}, which is recorded after it", "put that one first", rule.record)
         behind.discard((rule.group, rule.record))
 
 
 @check("rule-duplicate", "warning")
-def rule_duplicate(inputs: Inputs) -> Iterator[Found]:
-    """Two rules that say the same.
+def rule_duplicate(inputs: Inputs) -> Iterator[Problem]:
+    """Two rules with the same expression.
 
-    One condition of one severity under two names wakes people twice; one expression that is recorded twice costs twice (pint: rule/duplicate).
+    One condition with one severity under two names pages people twice; an expression that is recorded twice costs twice (pint: rule/duplicate).
+    Remove one of them.
     """
     seen: dict[tuple[str, Expr], str] = {}
     severities = {alert.name: alert.severity for alert in inputs.bundle.alerts}
     for kind, name, expr in rules(inputs):
         first = seen.setdefault((severities[name] if kind == "alert" else kind, expr), name)
         if first != name:
-            yield Found(f"{kind} {name}", name, f"says the same as {first}", "take one of them out")
+            yield Problem(f"{kind} {name}", f"has the same expression as {first}", "remove one of them", name)
 
 
 @check("severity-inverted", "error")
-def severity_inverted(inputs: Inputs) -> Iterator[Found]:
+def severity_inverted(inputs: Inputs) -> Iterator[Problem]:
     """A critical alert that fires before the warning on the same expression.
 
-    Of two thresholds on one expression, which settings may change separately, the critical one must be the farther.
+    The two thresholds can be set independently; the critical one must be the more extreme.
     """
     warnings: dict[tuple[Expr, str], list[Alert]] = {}
     value = inputs.settings.scope.value
@@ -134,30 +137,34 @@ def severity_inverted(inputs: Inputs) -> Iterator[Found]:
         sign = {">": 1, ">=": 1, "<": -1, "<=": -1}.get(condition.operator, 0)
         for warning in warnings.get((condition.expr, condition.operator), ()) if alert.severity == "critical" else ():
             if sign * value(condition.threshold) < sign * value(warning.condition.threshold):
-                problem = f"is critical at {number(value(condition.threshold))}, {warning.name} warns at {number(value(warning.condition.threshold))}"
-                yield Found(f"alert {alert.name}", alert.name, problem, "the critical threshold is to be the farther one")
+                problem = (
+                    f"is critical at {number(value(condition.threshold))}, but {warning.name} warns at {number(value(warning.condition.threshold))}"
+                )
+                yield Problem(f"alert {alert.name}", problem, "make the critical threshold the more extreme one", alert.name)
 
 
 @check("template-value", "warning")
-def template_value(inputs: Inputs) -> Iterator[Found]:
-    """Words of an alert with a bare number.
+def template_value(inputs: Inputs) -> Iterator[Problem]:
+    """An alert text with an unformatted number.
 
-    `{{ $value }}` writes 0.05166666666666667; `{value}` writes it in the unit of the threshold: 5.167% (pint: alerts/template).
+    `{{ $value }}` prints 0.05166666666666667; `{value}` prints it in the unit of the threshold: 5.167% (pint: alerts/template).
     """
     for alert in inputs.bundle.alerts:
         for words in (alert.summary, alert.description):
             if re.search(r"\{\{[^}|]*(\$value|\.Value)\b[^}|]*\}\}", words):
-                yield Found(f"alert {alert.name}", alert.name, "writes $value as a bare number", "write {value}, or give it a function: humanize")
+                yield Problem(f"alert {alert.name}", "prints $value unformatted", "write {value}, or format it: {{ $value | humanize }}", alert.name)
 
 
 @check("template-placeholder", "error")
-def template_placeholder(inputs: Inputs) -> Iterator[Found]:
-    """Words of an alert with a place that nothing fills.
+def template_placeholder(inputs: Inputs) -> Iterator[Problem]:
+    """An alert text with an unknown placeholder.
 
-    `{value}`, `{threshold}` and `{window}` are filled in; another name between braces reaches people as it stands.
+    `{value}`, `{threshold}` and `{window}` are filled in; any other name in braces is sent as it is.
     """
     for alert in inputs.bundle.alerts:
         for words in (alert.summary, alert.description):
             for name in re.findall(r"(?<!\{)\{\s*(\w*)\s*\}(?!\})", words):
                 if name not in ("value", "threshold", "window"):
-                    yield Found(f"alert {alert.name}", alert.name, f"has a place {{{name}}} in its words", "choices: {threshold}, {value}, {window}")
+                    yield Problem(
+                        f"alert {alert.name}", f"has the unknown placeholder {{{name}}}", "choices: {threshold}, {value}, {window}", alert.name
+                    )

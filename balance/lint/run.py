@@ -1,53 +1,55 @@
-"""All checks, run over a bundle. What is waived is left out; a waiver that nothing needs is itself a finding."""
+"""Runs all checks over a bundle. Waived findings are left out; a waiver without a finding is itself a finding."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
-from balance.errors import BalanceError, suggestion
-from balance.finding import Finding
+from balance.errors import BalanceError, Problem, suggestion
 from balance.lint import catalog, coverage, dashboards, expressions, renames, rules, runbooks, words
-from balance.lint.check import Check, Found, Inputs, check
+from balance.lint.check import Check, Inputs, check
 
 
 @check("waiver-unused", "warning")
-def waiver_unused(_: Inputs) -> Iterator[Found]:
-    """A waiver for which there is no finding.
+def waiver_unused(_: Inputs) -> Iterator[Problem]:
+    """A waiver without a matching finding.
 
-    What it excused has been mended, or its check or subject is misspelt: take it out of `waivers` of the bundle, or mend it.
+    What it excused has been fixed, or its check or subject is misspelt: remove it from `waivers` of the bundle, or correct it.
     """
     return iter(())  # `run` knows what was left over
 
 
 MODULES = (catalog, expressions, rules, words, coverage, runbooks, renames, dashboards)
-"""Where checks are looked for."""
+"""The modules that hold checks."""
 CHECKS: dict[str, Check] = {
     found.id: found for found in (waiver_unused, *(item for module in MODULES for item in vars(module).values() if isinstance(item, Check)))
 }
 """Every check by its id."""
 
 
-def run(inputs: Inputs, *, daily: bool = False) -> tuple[list[Finding], int]:
-    """The findings of all checks, and how many more are waived. `daily`: of the checks that depend on the day, and of no others."""
-    raised = [_finding(check, found) for check in CHECKS.values() if check.daily == daily for found in check.run(inputs)]
+def run(inputs: Inputs, *, daily: bool = False) -> tuple[list[Problem], int]:
+    """The findings of all checks, and the number of waived ones. `daily`: run the checks that depend on the date, and no others."""
+    raised = [finding for check in CHECKS.values() if check.daily == daily for finding in _findings(check, check.run(inputs))]
     waived = {(waiver.check, waiver.subject) for waiver in inputs.bundle.waivers}
     findings = [finding for finding in raised if (finding.check, finding.subject) not in waived]
+    hidden = len(raised) - len(findings)
     if not daily:
         needed = {(finding.check, finding.subject) for finding in raised}
-        findings += [
-            _finding(waiver_unused, Found(f"waiver {waiver.check}", waiver.subject, "is waived and has no such finding", "take the waiver out"))
+        unneeded = (
+            Problem(f"waiver {waiver.check}", "is waived but has no such finding", "remove the waiver", waiver.subject)
             for waiver in inputs.bundle.waivers
             if (waiver.check, waiver.subject) not in needed and not (waiver.check in CHECKS and CHECKS[waiver.check].daily)
-        ]
-    return findings, len(raised) - sum((finding.check, finding.subject) not in waived for finding in raised)
+        )
+        findings += _findings(waiver_unused, unneeded)
+    return findings, hidden
 
 
-def named(id: str) -> Check:  # noqa: A002
-    """The check of that id. Raises `BalanceError` with the nearest one."""
+def find_check(id: str) -> Check:  # noqa: A002
+    """The check with that id. Raises `BalanceError` with the nearest one."""
     if id not in CHECKS:
-        raise BalanceError(f"no check {id!r}", cure=suggestion(id, CHECKS))
+        raise BalanceError(f"unknown check {id!r}", cure=suggestion(id, CHECKS))
     return CHECKS[id]
 
 
-def _finding(check: Check, found: Found) -> Finding:
-    return Finding(check.id, check.severity, found.where, found.subject, found.problem, found.cure)
+def _findings(check: Check, problems: Iterable[Problem]) -> Iterator[Problem]:
+    return (replace(problem, check=check.id, severity=check.severity) for problem in problems)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import date, timedelta
 
-from balance.errors import BalanceError, suggestion
-from balance.lint.check import Found, Inputs, check
+from balance.errors import BalanceError, Problem, suggestion
+from balance.lint.check import Inputs, check
 from balance.monitoring.runbooks import SECTIONS, Runbook
 
 QUARTER = timedelta(days=92)
 
 
-def _day(runbook: Runbook) -> date | None:
+def _review_date(runbook: Runbook) -> date | None:
     try:
         return date.fromisoformat(runbook.reviewed)
     except ValueError:
@@ -20,71 +20,70 @@ def _day(runbook: Runbook) -> date | None:
 
 
 @check("alert-without-runbook", "error")
-def alert_without_runbook(inputs: Inputs) -> Iterator[Found]:
-    """An alert for which nobody wrote what to do.
+def alert_without_runbook(inputs: Inputs) -> Iterator[Problem]:
+    """An alert without a runbook.
 
-    Whoever is woken by it begins from nothing. Write `runbooks/ALERT.md` in the package of the source: owner, date of review, and the sections
+    Whoever is paged by it starts from nothing. Write `runbooks/ALERT.md` in the package of the source: owner, date of review, and the sections
     Meaning, Impact, Diagnosis, Remedy.
     """
     written = {runbook.alert for runbook in inputs.runbooks}
     for alert in inputs.bundle.alerts:
         if alert.name not in written:
-            yield Found(f"alert {alert.name}", alert.name, "has no runbook", f"write {alert.name}.md: {', '.join(SECTIONS)}")
+            yield Problem(f"alert {alert.name}", "has no runbook", f"write {alert.name}.md: {', '.join(SECTIONS)}", alert.name)
 
 
 @check("runbook-without-alert", "error")
-def runbook_without_alert(inputs: Inputs) -> Iterator[Found]:
-    """A runbook whose alert does not exist.
+def runbook_without_alert(inputs: Inputs) -> Iterator[Problem]:
+    """A runbook for an alert that does not exist.
 
-    The alert was renamed or removed, and the prose was left behind: nobody will ever be led to it. Rename the file after the alert, or remove it.
+    The alert was renamed or removed and the runbook was left behind: no link leads to it. Rename the file after the alert, or delete it.
     """
     alerts = inputs.bundle.mentionable
     for runbook in inputs.runbooks:
         if runbook.alert not in alerts:
-            yield Found(runbook.where, runbook.alert, "is no alert", suggestion(runbook.alert, alerts))
+            yield Problem(runbook.where, "is an unknown alert", suggestion(runbook.alert, alerts), runbook.alert)
 
 
 @check("runbook-without-owner", "error")
-def runbook_without_owner(inputs: Inputs) -> Iterator[Found]:
-    """A runbook for which nobody answers.
+def runbook_without_owner(inputs: Inputs) -> Iterator[Problem]:
+    """A runbook without an owner.
 
-    What nobody owns is not kept up to date. Say `owner: TEAM` in its front matter.
+    What nobody owns is not kept up to date. Write `owner: TEAM` in its front matter.
     """
     for runbook in inputs.runbooks:
         if not runbook.owner:
-            yield Found(runbook.where, runbook.alert, "has no owner", "begin the file with a line `owner:` between two lines of ---")
+            yield Problem(runbook.where, "has no owner", "start the file with a line `owner: TEAM` between two lines of ---", runbook.alert)
 
 
 @check("runbook-without-review", "error")
-def runbook_without_review(inputs: Inputs) -> Iterator[Found]:
-    """A runbook without the day of its last review.
+def runbook_without_review(inputs: Inputs) -> Iterator[Problem]:
+    """A runbook without a valid date of its last review.
 
-    Say `reviewed: YYYY-MM-DD` in its front matter; `balance-gen lint --reviews` lists those for which a quarter has passed.
+    Write `reviewed: YYYY-MM-DD` in its front matter; `balance-gen lint --reviews` lists those that have not been reviewed for a quarter.
     """
     for runbook in inputs.runbooks:
-        if _day(runbook) is None:
-            problem = f"was reviewed on {runbook.reviewed!r}, which is no day" if runbook.reviewed else "says no day of review"
-            yield Found(runbook.where, runbook.alert, problem, "write reviewed: YYYY-MM-DD")
+        if _review_date(runbook) is None:
+            problem = f"has an invalid date of review {runbook.reviewed!r}" if runbook.reviewed else "has no date of review"
+            yield Problem(runbook.where, problem, "write reviewed: YYYY-MM-DD", runbook.alert)
 
 
 @check("runbook-section", "error")
-def runbook_section(inputs: Inputs) -> Iterator[Found]:
+def runbook_section(inputs: Inputs) -> Iterator[Problem]:
     """A runbook in which a section is missing or empty.
 
-    Meaning, Impact, Diagnosis and Remedy are what a person at night looks for, in this order.
+    Meaning, Impact, Diagnosis and Remedy are what people look for at night, in this order.
     """
     for runbook in inputs.runbooks:
         for title in SECTIONS:
             if not runbook.sections.get(title):
-                yield Found(runbook.where, runbook.alert, f"says nothing under {title}", f"write a section: ## {title}")
+                yield Problem(runbook.where, f"has no text under {title}", f"write a section: ## {title}", runbook.alert)
 
 
 @check("runbook-names", "error")
-def runbook_names(inputs: Inputs) -> Iterator[Found]:
-    """A runbook with a query or a name that means nothing.
+def runbook_names(inputs: Inputs) -> Iterator[Problem]:
+    """A runbook with an unknown metric, label, label value or alert.
 
-    A series, label or label value in it that the catalog does not have, or an alert that does not exist: the query would show nothing, at the very
-    moment when it is needed.
+    Its query would show nothing at the very moment when it is needed. Correct the name.
     """
     alerts = [alert.name for alert in inputs.bundle.alerts]
     recorded = [rule.record for rule in inputs.bundle.recording_rules]
@@ -93,17 +92,19 @@ def runbook_names(inputs: Inputs) -> Iterator[Found]:
             runbook.checked(inputs.bundle.catalog, alerts, recorded, mentioned=inputs.bundle.mentionable)
         except BalanceError as error:
             for problem in error.problems:
-                yield Found(runbook.where, runbook.alert, f"has a name that means nothing: {problem.what}", problem.cure)
+                yield Problem(runbook.where, f"has an unknown name: {problem.what}", problem.cure, runbook.alert)
 
 
 @check("review-due", "warning", daily=True)
-def review_due(inputs: Inputs) -> Iterator[Found]:
-    """A runbook that nobody has reviewed for a quarter.
+def review_due(inputs: Inputs) -> Iterator[Problem]:
+    """A runbook that has not been reviewed for a quarter.
 
-    Read it, try its queries and commands, mend what has changed, and write the day: `reviewed: YYYY-MM-DD`. Only `balance-gen lint --reviews` looks
-    for this: no other result depends on the day.
+    Read it, try its queries and commands, correct what has changed, and write the new date: `reviewed: YYYY-MM-DD`. Only `balance-gen lint
+    --reviews` runs this check, because no other result depends on the date.
     """
     for runbook in inputs.runbooks:
-        day = _day(runbook)
+        day = _review_date(runbook)
         if inputs.today and day and inputs.today - day > QUARTER:
-            yield Found(runbook.where, runbook.alert, f"was reviewed on {day}, by {runbook.owner or 'nobody'}", "review it and write the day")
+            yield Problem(
+                runbook.where, f"was last reviewed on {day}, by {runbook.owner or 'nobody'}", "review it and write the new date", runbook.alert
+            )

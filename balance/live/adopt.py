@@ -1,7 +1,7 @@
-"""From a scrape to declarations: the metrics of a service that exists, as nearly as a catalog can say them.
+"""From a scrape to declarations: the metrics of an existing service, as closely as a catalog can declare them.
 
-What follows the rules of naming is declared plainly, what does not as `foreign`, and what cannot be declared at all is left alone, with the
-reason. A set of label values is closed only where a scrape can have shown all of it: a few words, in a label that is no identity.
+Metrics that violate the naming rules are declared as `foreign`; what cannot be declared at all is ignored, with the reason. A set of label values
+is closed only where a scrape probably shows all of it: a few words, in a label that does not identify anything.
 """
 
 from __future__ import annotations
@@ -10,17 +10,16 @@ import math
 import re
 from collections import Counter as Tally
 from collections.abc import Iterable
-from dataclasses import replace
-from typing import NamedTuple
+from dataclasses import dataclass, replace
 
 from balance.catalog import naming
 from balance.catalog.model import BYTES, INFO, RATIO, SECONDS, STATE, Counter, Gauge, Histogram, Label, Metric, StateSet, Unit
 from balance.errors import BalanceError, CatalogError
 from balance.live.scrape import Family, Sample, Scrape
-from balance.live.verify import compare, is_created
+from balance.live.verify import compare_family, is_created
 
-MOST_VALUES = 8
-"""A set of more values is taken for open."""
+MAX_VALUES = 8
+"""A larger set of values is open."""
 CODE = "[1-5][0-9][0-9]"
 CLASSES = ("1xx", "2xx", "3xx", "4xx", "5xx")
 _WORD = re.compile(r"[A-Za-z][A-Za-z0-9_.+-]{0,30}|[0-9]")
@@ -30,13 +29,17 @@ _IDENTITY = re.compile(
 )
 _UNITS = {"seconds": SECONDS, "bytes": BYTES, "ratio": RATIO}
 _NO_UNITS = ("max", "min", "limit", "capacity", "used", "active", "open", "current", "count", "sum", "total")
-_UNTOUCHED = {"summary": "is a summary, which no query can aggregate and the catalog does not have", "gaugehistogram": "is a histogram of gauges"}
+_UNSUPPORTED = {
+    "summary": "is a summary, which cannot be aggregated and which catalogs do not support",
+    "gaugehistogram": "is a gauge histogram, which catalogs do not support",
+}
 RUNTIME = re.compile(r"(process|go|python|promhttp|jvm|dotnet|nodejs|ruby|php|scrape)_.*")
-"""Families of client libraries, not of the service itself."""
+"""Families of client libraries and runtimes, not of the service itself."""
 
 
-class Adopted(NamedTuple):
-    """The metrics of a scrape, in its order, and the families that are left alone, with the reason."""
+@dataclass(frozen=True)
+class Adopted:
+    """The metrics of a scrape, in its order, and the ignored families, with the reason."""
 
     name: str
     metrics: tuple[Metric, ...]
@@ -44,9 +47,12 @@ class Adopted(NamedTuple):
 
 
 def adopt(scrape: Scrape, name: str = "") -> Adopted:
-    """The declarations that fit a scrape. Raises `BalanceError` if there is nothing in it that could be declared."""
+    """Declarations that fit a scrape. `name` is that of the service; default: the most common metric prefix.
+
+    Raises `BalanceError` if nothing in it can be declared.
+    """
     if name and not re.fullmatch(r"[A-Za-z0-9_.-]{1,60}", name):
-        raise BalanceError("is no name of a service", where=f"--name {name}", cure="letters, digits, _, . and -, 60 at most")
+        raise BalanceError("invalid service name", where=f"--name {name}", cure="use up to 60 letters, digits, _, . and -")
     metrics: list[Metric] = []
     ignored: dict[str, str] = {}
     taken: dict[str, str] = dict.fromkeys(("up",), "up")
@@ -61,30 +67,30 @@ def adopt(scrape: Scrape, name: str = "") -> Adopted:
         own = {metric.name, metric.name.removesuffix("_total"), *metric.samples}
         other = next((taken[series] for series in sorted(own) if series in taken), None)
         if other is not None:
-            ignored[family.name] = f"has the series names of {other}"
+            ignored[family.name] = f"has the same series names as {other}"
             continue
-        if faults := [finding.problem for finding in compare(family, metric, scrape.source)]:
+        if faults := [finding.what for finding in compare_family(family, metric, scrape.source)]:
             ignored[family.name] = "; ".join(faults)
             continue
         taken.update(dict.fromkeys(own, metric.name))
         metrics.append(metric)
     if not metrics:
         why = next((f": {family} {reason}" for family, reason in ignored.items()), "")
-        raise BalanceError(f"shows nothing that a catalog can declare{why}", where=scrape.source, cure="give the /metrics of a service")
+        raise BalanceError(f"contains nothing that a catalog can declare{why}", where=scrape.source, cure="give the /metrics of a service")
     return Adopted(name or _service(metric.name for metric in metrics), tuple(metrics), ignored)
 
 
 def _service(names: Iterable[str]) -> str:
-    """The word with which most names begin."""
+    """The most common first word of the names."""
     first = Tally(name.partition("_")[0] for name in names if not RUNTIME.fullmatch(name))
     words = [word for word, _ in first.most_common() if word]
     return words[0] if words else "service"
 
 
 def _declared(family: Family) -> Metric:
-    """The metric that a family shows. Raises `CatalogError` if none can be declared that it would be."""
-    if family.type in _UNTOUCHED:
-        raise CatalogError(_UNTOUCHED[family.type])
+    """The declaration of a family. Raises `CatalogError` if none fits."""
+    if family.type in _UNSUPPORTED:
+        raise CatalogError(_UNSUPPORTED[family.type])
     text = (family.help or "").strip()
     labels, whole = _labels(family)
     plain = bool(text) and whole and family.type != "untyped"
@@ -97,14 +103,14 @@ def _declared(family: Family) -> Metric:
 
 def _metric(family: Family, labels: tuple[Label, ...], *, foreign: bool) -> Metric:
     names = {sample.name for sample in family.series} or {family.name}
-    text = family.help if family.help and family.help.strip() else f"{family.name.replace('_', ' ').capitalize()} (the service says no more)."
+    text = family.help if family.help and family.help.strip() else f"{family.name.replace('_', ' ').capitalize()} (no help text)."
     if family.type == "histogram":
         return Histogram(family.name, text, _unit(family), labels, buckets=_buckets(family), foreign=foreign)
     if len(names) > 1:
         raise CatalogError(f"has the series {', '.join(sorted(names))} under one type")
     (name,) = names
     if name not in (family.name, f"{family.name}_total"):
-        raise CatalogError(f"shows its series as {name}")
+        raise CatalogError(f"exposes its series as {name}")
     if family.type == "stateset":
         states = tuple(dict.fromkeys(value for sample in family.samples for label, value in sample.labels if label == name))
         return StateSet(name, text, STATE, tuple(label for label in labels if label.name != name), states=states, state_label=name, foreign=foreign)
@@ -128,18 +134,18 @@ def _buckets(family: Family) -> tuple[float, ...]:
             try:
                 sets.setdefault(key, set()).add(float(dict(sample.labels).get("le", "")))
             except ValueError:
-                raise CatalogError("has a bucket whose le is no number") from None
+                raise CatalogError("has a bucket with an invalid le") from None
     found = {frozenset(bounds) for bounds in sets.values()}
     if len(found) > 1:
         raise CatalogError("has series with different buckets")
     bounds = sorted(next(iter(found), frozenset()))
     if not bounds or bounds[-1] != math.inf:
-        raise CatalogError("has no bucket +Inf" if bounds else "shows no series yet, so its buckets are not known")
+        raise CatalogError("has no bucket +Inf" if bounds else "has no series yet, so its buckets are unknown")
     return tuple(bounds[:-1])
 
 
 def _labels(family: Family) -> tuple[tuple[Label, ...], bool]:
-    """The labels of a family, and whether all of its series have all of them."""
+    """The labels of a family, and whether all its series have all of them."""
     own = {"le"} if family.type == "histogram" else {family.name} if family.type == "stateset" else set()
     values: dict[str, dict[str, None]] = {}
     rows = [_own(sample, own) for sample in family.series]
@@ -155,11 +161,11 @@ def _own(sample: Sample, others: set[str]) -> dict[str, str]:
 
 
 def _label(name: str, values: list[str], *, whole: bool) -> Label:
-    text = f"{name.replace('_', ' ').capitalize()}, as the service shows it."
+    text = f"{name.replace('_', ' ').capitalize()}, as the service exposes it."
     if all(re.fullmatch(CODE, value) for value in values):
         return Label(name, text, bound=100, pattern=CODE)
     if set(values) <= set(CLASSES):
         return Label(name, text, values=CLASSES)
-    if whole and 1 < len(values) <= MOST_VALUES and all(map(_WORD.fullmatch, values)) and not _IDENTITY.fullmatch(name.lower()):
+    if whole and 1 < len(values) <= MAX_VALUES and all(map(_WORD.fullmatch, values)) and not _IDENTITY.fullmatch(name.lower()):
         return Label(name, text, values=tuple(sorted(values)))
     return Label(name, text, bound=max(10, 2 ** math.ceil(math.log2(2 * len(values)))))

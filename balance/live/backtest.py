@@ -1,6 +1,6 @@
-"""What alerts would have done: over the history that a Prometheus has, as the rule manager would have evaluated them.
+"""When alerts would have fired over the history of a Prometheus, evaluated as its rule manager does.
 
-Every step stands for one evaluation; what comes of its result is for `balance.monitoring.lifecycle` to say.
+Every step is one evaluation; `balance.monitoring.lifecycle` says what its result means for an alert.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from balance.live.prometheus import Prometheus, Series
 from balance.monitoring.lifecycle import AlertState, Labels, next_states
 
 QUANTILES = (0.5, 0.9, 0.99, 0.999, 1.0)
-MEASURED = 2000
-"""The values of a series are looked at so many times over the whole period, or at every evaluation if that is less often."""
-FEWEST = 100
-"""From fewer values nothing is suggested."""
+MAX_SAMPLES = 2000
+"""Samples of the measured side per series over the period; fewer if there are fewer evaluations."""
+MIN_VALUES = 100
+"""No threshold is suggested from fewer values."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,8 @@ class Period:
 
 @dataclass(frozen=True)
 class Trial:
-    """An alert to be tried. `rule` is its whole expression, `measured` what it compares with the threshold, both in PromQL."""
+    """An alert to backtest. `rule` is its whole expression and `measured` the side that is compared with the threshold, both PromQL; `wait` and
+    `keep_firing` are in seconds, `bounds` are the bucket bounds that the threshold must be one of, if any."""
 
     name: str
     rule: str
@@ -46,7 +47,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Episode:
-    """From when to when an alert fired, in seconds; `ended` is false if it fires still."""
+    """When an alert fired, in seconds since 1970; `ended` is false if it still fires at the end of the period."""
 
     labels: tuple[tuple[str, str], ...]
     start: int
@@ -55,8 +56,8 @@ class Episode:
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What came of a trial. `quantiles` are of everything that was measured, `suggested` a threshold that follows from them, if one does."""
+class BacktestResult:
+    """The result of a trial. `quantiles` are those of all measured values, `suggested` is a threshold that follows from them, or None."""
 
     trial: Trial
     episodes: tuple[Episode, ...]
@@ -66,12 +67,12 @@ class Outcome:
 
     @property
     def seconds(self) -> int:
-        """How long it fired in all, several series at a time counted several times."""
+        """Total seconds of firing, summed over series."""
         return sum(episode.end - episode.start for episode in self.episodes)
 
     @property
     def longest(self) -> int:
-        """The longest time for which it fired."""
+        """Seconds of the longest episode."""
         return max((episode.end - episode.start for episode in self.episodes), default=0)
 
     @property
@@ -80,18 +81,18 @@ class Outcome:
         return self.trial.threshold.unit
 
 
-def backtest(server: Prometheus, trial: Trial, period: Period) -> Outcome:
-    """Try one alert over the period."""
+def backtest(server: Prometheus, trial: Trial, period: Period) -> BacktestResult:
+    """Evaluate one alert over the period. Raises `LiveError` if the server cannot be asked."""
     pieces = server.range(trial.rule, period.start, period.end, period.step)
     episodes = sorted(firing(_results(pieces), period, trial.wait, trial.keep_firing), key=lambda episode: (episode.start, episode.labels))
-    coarse = max(period.step, (period.end - period.start) // MEASURED)
+    coarse = max(period.step, (period.end - period.start) // MAX_SAMPLES)
     values = array("d")
     for piece in server.range(trial.measured, period.start, period.end, coarse):
         for samples in piece.values():
             values.extend(value for _, value in samples if value == value)
     ordered = sorted(values)
     quantiles = tuple(quantile(ordered, q) for q in QUANTILES) if ordered else ()
-    return Outcome(trial, tuple(episodes), len(ordered), quantiles, suggestion(trial, ordered))
+    return BacktestResult(trial, tuple(episodes), len(ordered), quantiles, suggestion(trial, ordered))
 
 
 def _results(pieces: Iterable[Series]) -> dict[int, dict[Labels, float]]:
@@ -106,7 +107,8 @@ def _results(pieces: Iterable[Series]) -> dict[int, dict[Labels, float]]:
 
 
 def firing(results: Mapping[int, Mapping[Labels, float]], period: Period, wait: int, keep_firing: int) -> Iterator[Episode]:
-    """When alerts fire whose expression has these results: from an evaluation to the first at which they no longer do."""
+    """The episodes of an alert whose expression has these results (by time), each from the evaluation at which it fires to the first at which it
+    no longer does. `wait` and `keep_firing` are in seconds."""
     standing: dict[Labels, AlertState] = {}
     since: dict[Labels, int] = {}
     for at in range(period.start, period.end + 1, period.step):
@@ -128,8 +130,8 @@ def quantile(ordered: list[float], q: float) -> float:
 
 
 def suggestion(trial: Trial, ordered: list[float]) -> float | None:
-    """A threshold beyond 999 of 1000 of the values, in two digits, or the next bucket bound; None if there is none that may be chosen."""
-    if trial.threshold.fixed or len(ordered) < FEWEST or trial.operator not in (">", ">=", "<", "<="):
+    """A threshold beyond 99.9 % of the values, with two digits, or the next bucket bound; None if there is none or too few values."""
+    if trial.threshold.fixed or len(ordered) < MIN_VALUES or trial.operator not in (">", ">=", "<", "<="):
         return None
     above = trial.operator in (">", ">=")
     edge = quantile(ordered, 0.999 if above else 0.001)

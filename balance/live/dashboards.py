@@ -1,6 +1,6 @@
-"""Dashboards that others wrote: the classic JSON of Grafana 7 to 13 in every wrapping, and the resource form v2.
+"""The queries of hand-written dashboards: the classic JSON of Grafana 7 to 13, however it is wrapped, and the v2 resource.
 
-Read tolerantly: what is not as expected is passed over, for a dashboard may hold panels of which nobody here has heard.
+The reader is tolerant: what it does not expect it skips, because a dashboard may contain panels of any plugin.
 """
 
 from __future__ import annotations
@@ -10,35 +10,35 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from balance.errors import Problem
-from balance.live.question import Question
+from balance.live.audited_query import AuditedQuery
 
 _KNOWN_VALUES = {"custom", "constant", "interval", "textbox"}
 _SOURCE_VARIABLES = ("datasource", "DatasourceVariable")
 _OTHER_SOURCES = {"-- Grafana --", "-- Dashboard --", "grafana", "__expr__"}
 
 
-def read(text: str, file: str, sought: bool = True) -> tuple[list[Question], list[Problem]]:
-    """All expressions of the dashboards in a file, and what could not be read. If one is `sought` there, that it holds none is a problem too."""
+def read(text: str, file: str, sought: bool = True) -> tuple[list[AuditedQuery], list[Problem]]:
+    """All queries of the dashboards in a file, and the problems. With `sought`, a file without a dashboard is a problem too."""
     try:
         tree = json.loads(text.removeprefix("\ufeff"))
     except (ValueError, RecursionError) as error:
         place = f":{error.lineno}:{error.colno}" if isinstance(error, json.JSONDecodeError) else ""
-        return [], [Problem(f"{file}{place}", f"is no JSON: {getattr(error, 'msg', None) or error}", "export the dashboard again")]
-    questions: list[Question] = []
+        return [], [Problem(f"{file}{place}", f"invalid JSON: {getattr(error, 'msg', None) or error}", "export the dashboard again")]
+    queries: list[AuditedQuery] = []
     problems: list[Problem] = []
     try:
         found = [dashboard for item in (tree if isinstance(tree, list) else [tree]) for dashboard in _unwrapped(item)]
         for index, dashboard in enumerate(found):
-            questions += _Dashboard(dashboard, f"{file}#{index}" if index else file, problems).questions()
+            queries += _Dashboard(dashboard, f"{file}#{index}" if index else file, problems).queries()
     except RecursionError:
         found = []
     if not found and sought:
-        problems.append(Problem(file, "holds no dashboard", "give the JSON that Grafana exports"))
-    return questions, problems
+        problems.append(Problem(file, "contains no dashboard", "give the JSON that Grafana exports"))
+    return queries, problems
 
 
 def _unwrapped(tree: Any) -> Iterator[dict[str, Any]]:
-    """The dashboard itself, taken out of what an API or Kubernetes puts around it."""
+    """The dashboards inside what an API or Kubernetes wraps around them."""
     if not isinstance(tree, dict):
         return
     for key in ("dashboard", "spec", "model"):
@@ -63,23 +63,23 @@ class _Dashboard:
         listed = elements.values() if isinstance(elements, dict) else elements
         self.library = {str(item.get("uid")): _at(item, "model") for item in _dicts(list(listed) if listed else [])}
 
-    def questions(self) -> Iterator[Question]:
+    def queries(self) -> Iterator[AuditedQuery]:
         for number, (panel, path) in enumerate(self.panels()):
             yield from self.panel(panel, f"{self.file}#{path}{number}")
         for annotation in _dicts(_at(self.tree, "annotations", "list")) + [_flat(item) for item in _dicts(self.tree.get("annotations"))]:
             expr = annotation.get("expr") or _at(annotation, "target", "expr")
             if isinstance(expr, str) and expr.strip() and self.ours(annotation.get("datasource")):
-                yield self.question("annotation", f"{self.title} / annotation {annotation.get('name')}", self.file, expr)
+                yield self.query("annotation", f"{self.title} / annotation {annotation.get('name')}", self.file, expr)
         for variable in self.variables:
             expr = _asked(variable)
             if variable.get("type") in ("query", "QueryVariable") and expr and self.ours(variable.get("datasource")):
-                yield self.question("variable", f"{self.title} / variable {variable.get('name')}", self.file, expr)
+                yield self.query("variable", f"{self.title} / variable {variable.get('name')}", self.file, expr)
 
-    def question(self, kind: str, subject: str, where: str, expr: str, panel: str = "") -> Question:
-        return Question(kind, subject, where, expr, panel, values=self.values, macros=True)
+    def query(self, kind: str, subject: str, where: str, expr: str, panel: str = "") -> AuditedQuery:
+        return AuditedQuery(kind, subject, where, expr, panel, values=self.values, macros=True)
 
     def panels(self) -> Iterator[tuple[dict[str, Any], str]]:
-        """All panels, those in rows and in rows of rows included."""
+        """All panels, including those in rows and in rows of rows, with a prefix of their identity."""
         stack = [*_dicts(self.tree.get("panels")), *_dicts(self.tree.get("rows"))]
         while stack:
             panel = stack.pop(0)
@@ -94,7 +94,7 @@ class _Dashboard:
                 targets = [_flat(query) for query in _dicts(_at(spec, "data", "spec", "queries"))]
                 yield {"title": spec.get("title"), "id": spec.get("id"), "targets": targets, "libraryPanel": spec.get("libraryPanel")}, f"{name}:"
 
-    def panel(self, panel: dict[str, Any], identity: str) -> Iterator[Question]:
+    def panel(self, panel: dict[str, Any], identity: str) -> Iterator[AuditedQuery]:
         where = f"{self.file}: panel {panel.get('id', '?')}"
         library = panel.get("libraryPanel")
         if isinstance(library, dict) and not panel.get("targets"):
@@ -109,10 +109,10 @@ class _Dashboard:
             expr = target.get("expr")
             if isinstance(expr, str) and expr.strip() and self.ours(target.get("datasource") or panel.get("datasource")):
                 ref = target.get("refId") or chr(ord("A") + index % 26)
-                yield self.question("panel", f"{self.title} / {title} / {ref}", where, expr, identity)
+                yield self.query("panel", f"{self.title} / {title} / {ref}", where, expr, identity)
 
     def ours(self, source: Any) -> bool:
-        """Whether a data source can be Prometheus: unless it says that it is another."""
+        """True if a data source can be Prometheus: it does not say that it is something else."""
         if isinstance(source, dict):
             kind, source = source.get("type"), source.get("uid") or source.get("name")
             if kind and kind != "prometheus" and "prometheus" not in str(kind) and str(kind) != "datasource":
@@ -132,7 +132,7 @@ def _at(tree: Any, *keys: str) -> Any:
 
 
 def _flat(item: Any) -> dict[str, Any]:
-    """A thing of the resource form, ``{kind, spec: {...}}``, with its parts side by side."""
+    """An object ``{kind, spec: {...}}`` of the v2 resource, flattened."""
     spec = _at(item, "spec")
     flat = {**item, **spec} if isinstance(spec, dict) else dict(item) if isinstance(item, dict) else {}
     flat.setdefault("type", flat.get("kind"))
@@ -146,7 +146,7 @@ def _flat(item: Any) -> dict[str, Any]:
 
 
 def _values(variable: Mapping[str, Any]) -> tuple[str, ...]:
-    """What a variable can be, where the dashboard says so."""
+    """The values of a variable, where the dashboard gives them; at most 16."""
     if str(variable.get("type")).removesuffix("Variable").lower() not in _KNOWN_VALUES:
         return ()
     query = variable.get("query")
@@ -158,7 +158,7 @@ def _values(variable: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _asked(variable: Mapping[str, Any]) -> str:
-    """The series that a variable takes its choices from, as an expression; nothing where it asks for names only."""
+    """The expression that a variable takes its values from; empty if it only lists names."""
     query = variable.get("query")
     text = query.get("query") if isinstance(query, dict) else query if isinstance(query, str) else variable.get("definition")
     text = (text or "").strip() if isinstance(text, str) else ""

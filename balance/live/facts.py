@@ -1,14 +1,11 @@
-"""What `doctor` asks the systems of a chain, and what it expects of them. Each system is asked by itself, all at the same time."""
+"""What `doctor` expects of the systems of a chain, and what they answered."""
 
 from __future__ import annotations
 
 import re
-import threading
-import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import urlsplit
 
 import yaml
@@ -16,35 +13,28 @@ import yaml
 from balance.catalog.model import Metric
 from balance.catalog.registry import Catalog
 from balance.errors import BalanceError, LiveError
-from balance.live import scrape
-from balance.live.alertmanager import Alertmanager, Sent
-from balance.live.grafana import DeniedError, Grafana
-from balance.live.prometheus import Prometheus
+from balance.live.alertmanager import NotificationCount
 from balance.live.scrape import Scrape
 from balance.promql.selectors import Matcher
 from balance.promql.text import quoted
 
 Json = dict[str, Any]
-PATIENCE = 3.0
-"""Seconds for each answer."""
-IN_ALL = 4.0
-"""Seconds for all answers of a system."""
 OFF = "off"
-"""Instead of an address: there is no such system, or it is not to be looked at."""
+"""Instead of an address: the system does not exist or is not to be checked."""
 
 
-ODD = (ValueError, KeyError, TypeError, AttributeError, IndexError, yaml.YAMLError)
-"""What comes of an answer in another shape than documented."""
+MALFORMED = (ValueError, KeyError, TypeError, AttributeError, IndexError, yaml.YAMLError)
+"""Errors that a response in an undocumented shape causes."""
 
 
-def odd(error: Exception, where: str) -> LiveError:
-    """In words."""
-    return LiveError(f"answers something that nobody expects ({type(error).__name__})", where=where, cure="check address and version")
+def malformed(error: Exception, where: str) -> LiveError:
+    """The error for such a response."""
+    return LiveError(f"sent an unexpected response ({type(error).__name__})", where=where, cure="check address and version")
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """Series that rules or panels select: a name of its metric, and matchers on the labels that the metric has."""
+class WantedSeries:
+    """Series that rules or panels select: their name, its metric, and matchers on the labels of the metric."""
 
     metric: Metric
     name: str
@@ -54,15 +44,18 @@ class Wanted:
         inside = ",".join(f"{matcher.label}{matcher.operator}{quoted(matcher.value)}" for matcher in self.matchers)
         return f"{self.name}{{{inside}}}" if inside else self.name
 
-    def fits(self, labels: Mapping[str, str]) -> bool:
-        """Whether a series of that name is among those selected."""
-        return fits(self.matchers, labels)
+    def matches(self, labels: Mapping[str, str]) -> bool:
+        """True if a series of that name with these labels is selected."""
+        return matches(self.matchers, labels)
 
 
 @dataclass(frozen=True)
-class Expected:
-    """What is generated, as far as a running system can show it. `shortest` and `longest` are windows of rules in seconds; `selector` is PromQL,
-    `matchers` the part of it beside the job; `dashboards` go by uid; `alertmanager` is empty if the bundle says nothing about it."""
+class ExpectedState:
+    """What running systems should show of the generated files.
+
+    `shortest` and `longest` are range windows of rules in seconds; `selector` is PromQL, `matchers` the same without the job; `dashboards` are
+    keyed by uid; `alertmanager` is its configuration, empty if the bundle declares no routing.
+    """
 
     catalog: Catalog
     job: str
@@ -71,14 +64,14 @@ class Expected:
     shortest: int
     longest: int
     rules: tuple[Json, ...]
-    wanted: tuple[Wanted, ...]
+    wanted: tuple[WantedSeries, ...]
     dashboards: Mapping[str, Json]
     alertmanager: Json
 
 
 @dataclass(frozen=True)
 class Addresses:
-    """Where to look, each an address or `OFF`."""
+    """The addresses of the systems, each a URL or `OFF`."""
 
     metrics: tuple[str, ...]
     prometheus: str
@@ -86,9 +79,13 @@ class Addresses:
     grafana: str
 
 
-class PrometheusFacts(NamedTuple):
-    """What a Prometheus said. `series` are the labels of wanted series as far as matchers tell them apart, `unlabelled` the names of those that
-    lack a label, by label, `relabelled` how many samples of a scrape relabelling dropped, by instance; `exposed` are names of families."""
+@dataclass(frozen=True)
+class PrometheusFacts:
+    """The answers of a Prometheus.
+
+    `series` are the labels of the wanted series, reduced to those that matchers use; `unlabelled` the names of series that lack a label, by label;
+    `relabelled` the number of samples per scrape that relabelling drops, by instance; `exposed` the names of families.
+    """
 
     where: str
     active: list[Json]
@@ -103,17 +100,19 @@ class PrometheusFacts(NamedTuple):
     relabelled: dict[str, float]
 
 
-class AlertmanagerFacts(NamedTuple):
-    """What an Alertmanager said."""
+@dataclass(frozen=True)
+class AlertmanagerFacts:
+    """The answers of an Alertmanager."""
 
     where: str
     configuration: Json
     silences: list[Json]
-    sent: dict[str, Sent]
+    sent: dict[str, NotificationCount]
 
 
-class GrafanaFacts(NamedTuple):
-    """What a Grafana said. `source` is the data source that a dashboard chooses by itself, `seen` the targets that it shows through it."""
+@dataclass(frozen=True)
+class GrafanaFacts:
+    """The answers of a Grafana. `source` is the data source that dashboards use by default, `seen` the targets that are visible through it."""
 
     where: str
     dashboards: dict[str, Json | None]
@@ -121,8 +120,9 @@ class GrafanaFacts(NamedTuple):
     seen: list[Json] | LiveError
 
 
-class Facts(NamedTuple):
-    """Of each system what it said, or why it said nothing, or None if it was not asked."""
+@dataclass(frozen=True)
+class Facts:
+    """For each system its answers, or the error, or None if it was not asked."""
 
     scrapes: list[Scrape | BalanceError]
     prometheus: PrometheusFacts | BalanceError | None
@@ -130,107 +130,13 @@ class Facts(NamedTuple):
     grafana: GrafanaFacts | BalanceError | None
 
 
-def gather(expected: Expected, addresses: Addresses, token: str) -> Facts:
-    """Ask all systems. Raises `LiveError` only for what is no address."""
-    asked: dict[str, Callable[[], Any]] = {address: partial(scrape.read, address, PATIENCE) for address in addresses.metrics}
-    if addresses.prometheus != OFF:
-        server = Prometheus(addresses.prometheus, timeout=PATIENCE)
-        asked["prometheus"] = lambda: _prometheus(server, expected)
-    if addresses.alertmanager != OFF:
-        manager = Alertmanager(addresses.alertmanager, patience=PATIENCE)
-        asked["alertmanager"] = lambda: AlertmanagerFacts(manager.url, manager.configuration(), manager.silences(), manager.sent())
-    if addresses.grafana != OFF:
-        grafana = Grafana(addresses.grafana, token, patience=PATIENCE)
-        asked["grafana"] = lambda: _grafana(grafana, expected)
-    answers = _together(asked)
-    return Facts([answers[address] for address in addresses.metrics], *(answers.get(name) for name in ("prometheus", "alertmanager", "grafana")))
-
-
-def _together(asked: Mapping[str, Callable[[], Any]]) -> dict[str, Any]:
-    """The answer or error of each, asked in threads; whoever takes longer than all may is not waited for."""
-    answers: dict[str, Any] = {}
-
-    def ask(name: str) -> None:
-        try:
-            answers[name] = asked[name]()
-        except BalanceError as error:
-            answers[name] = error
-        except ODD as error:
-            answers[name] = odd(error, name)
-
-    threads = [threading.Thread(target=ask, args=(name,), daemon=True) for name in asked]
-    for thread in threads:
-        thread.start()
-    end = time.monotonic() + IN_ALL
-    for thread in threads:
-        thread.join(max(0.0, end - time.monotonic()))
-    late = LiveError(f"did not answer everything within {IN_ALL:g} s", cure="it is overloaded, or far away: ask from nearer")
-    return {name: answers.get(name, late) for name in asked}
-
-
-def _prometheus(server: Prometheus, expected: Expected) -> PrometheusFacts:
-    targets = server.get("targets")
-    active: list[Json] = targets["activeTargets"]
-    names = sorted({wanted.name for wanted in expected.wanted})
-    matched = sorted({"__name__", *(matcher.label for wanted in expected.wanted for matcher in wanted.matchers)})
-    chosen = f'__name__=~"{"|".join(names)}",{expected.selector}'
-    rows = server.now(f"group by ({','.join(matched)}) ({{{chosen}}})") if names else []
-    owners: dict[str, set[str]] = {}
-    for wanted in expected.wanted:
-        for label in wanted.metric.label_names:
-            owners.setdefault(label, set()).add(wanted.name)
-    lacking = " or ".join(_lacking(label, of, expected.selector) for label, of in sorted(owners.items()))
-    unlabelled: dict[str, set[str]] = {}
-    for row in server.now(lacking) if lacking else []:
-        unlabelled.setdefault(row["metric"]["lacks"], set()).add(row["metric"]["__name__"])
-    inside = f"{{{expected.selector}}}"
-    relabelled = server.now(f"scrape_samples_scraped{inside} - scrape_samples_post_metric_relabeling{inside}")
-    metadata = server.get("targets/metadata", {"match_target": f"{{job={quoted(expected.job)}}}"}) if any(of_job(active, expected.job)) else []
-    return PrometheusFacts(
-        where=server.where,
-        active=active,
-        dropped=targets["droppedTargets"],
-        groups=server.get("rules")["groups"],
-        configuration=yaml.safe_load(server.get("status/config")["yaml"]) or {},
-        runtime=server.get("status/runtimeinfo"),
-        alertmanagers=[one["url"] for one in server.get("alertmanagers")["activeAlertmanagers"]],
-        exposed=frozenset(one["metric"] for one in metadata),
-        series=[row["metric"] for row in rows],
-        unlabelled=unlabelled,
-        relabelled={row["metric"].get("instance", ""): float(row["value"][1]) for row in relabelled},
-    )
-
-
-def _lacking(label: str, names: Iterable[str], selector: str) -> str:
-    """A query for which of these series lack a label; the label's name is in the result, as all labels are asked for in one query."""
-    return f'label_replace(group by (__name__) ({{__name__=~"{"|".join(sorted(names))}",{selector},{label}=""}}), "lacks", "{label}", "", "")'
-
-
-def _grafana(grafana: Grafana, expected: Expected) -> GrafanaFacts:
-    health = grafana.health()
-    if health["database"] != "ok":
-        raise LiveError(f"has no working database: {health['database']}", where=grafana.where, cure="see its log")
-    dashboards = {uid: grafana.dashboard(uid) for uid in expected.dashboards}
-    sources = [source for source in grafana.datasources() if source["type"] == "prometheus"]
-    chosen = min(sources, key=lambda source: (not source["isDefault"], source["name"]), default=None)
-    seen: list[Json] | LiveError = []
-    if chosen is not None:
-        try:
-            seen = grafana.through(chosen["uid"], f"up{{{expected.selector}}}")
-        except DeniedError:
-            raise
-        except LiveError as error:
-            seen = error
-    return GrafanaFacts(grafana.where, dashboards, chosen, seen)
-
-
-def of_job(targets: list[Json], job: str) -> list[Json]:
-    """The targets with that job."""
+def targets_of_job(targets: list[Json], job: str) -> list[Json]:
+    """The targets of that job."""
     return [target for target in targets if target["labels"].get("job") == job]
 
 
-def fits(matchers: tuple[Matcher, ...], labels: Mapping[str, str]) -> bool:
-    """Whether the labels satisfy all matchers, as Prometheus sees it."""
+def matches(matchers: tuple[Matcher, ...], labels: Mapping[str, str]) -> bool:
+    """True if the labels satisfy all matchers, by the rules of Prometheus."""
     for matcher in matchers:
         value = labels.get(matcher.label, "")
         same = re.fullmatch(matcher.value, value) is not None if "~" in matcher.operator else matcher.value == value
@@ -239,8 +145,8 @@ def fits(matchers: tuple[Matcher, ...], labels: Mapping[str, str]) -> bool:
     return True
 
 
-def host(address: str) -> str:
-    """Host and port of an address, this machine's names as one."""
+def host_and_port(address: str) -> str:
+    """Host and port of an address, with one name for this machine: ``127.0.0.1:9090``."""
     parts = urlsplit(address if "://" in address else f"http://{address}")
     name = parts.hostname or ""
     port = parts.port or (443 if parts.scheme == "https" else 80)

@@ -1,4 +1,4 @@
-"""The existing name that somebody probably meant."""
+"""The existing name that was probably meant."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from balance.errors import nearest, words
 _CANDIDATES = 20
 
 
-class Nearest:
-    """Finds the nearest of many names. Only those that share most words with the asked one are compared letter by letter, so that thousands of
-    unknown names among thousands of known ones are no quadratic affair."""
+class NearestName:
+    """Finds the most similar of many names. Only those that share most words with a name are compared letter by letter, so that looking up
+    thousands of unknown names among thousands of known ones does not take quadratic time."""
 
     def __init__(self, names: Iterable[str]) -> None:
         self.names = sorted(set(names))
@@ -23,7 +23,7 @@ class Nearest:
         self._answers: dict[str, str] = {}
 
     def __call__(self, name: str) -> str:
-        """The nearest name, or nothing if none is alike."""
+        """The most similar name, or an empty string if none is similar."""
         if name not in self._answers:
             self._answers[name] = self._find(name)
         return self._answers[name]
@@ -32,7 +32,7 @@ class Nearest:
         shared: Counter[int] = Counter()
         for word in words(name):
             owners = self._by_word.get(word, ())
-            if len(owners) <= 500:  # what is in every name, such as the name of the service, tells nothing
+            if len(owners) <= 500:  # a word of every name, such as that of the service, does not discriminate
                 shared.update(dict.fromkeys(owners, 3))
             else:
                 shared.update(dict.fromkeys(owners[:_CANDIDATES], 1))

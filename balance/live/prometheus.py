@@ -1,4 +1,4 @@
-"""A running Prometheus, asked over HTTP: range queries in pieces that neither side chokes on, and what it says of itself."""
+"""A client of the HTTP API of Prometheus: queries, range queries in pieces of limited size, and its status."""
 
 from __future__ import annotations
 
@@ -10,51 +10,53 @@ from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 from balance.errors import LiveError
-from balance.live.fetch import Reply, exchange, shown
+from balance.live.fetch import HttpReply, request, without_password
 
 POINTS = 5000
-"""So many steps are asked for at a time; Prometheus refuses more than 11,000."""
+"""Steps per range query; Prometheus rejects more than 11,000."""
 
 Series = Mapping[tuple[tuple[str, str], ...], list[tuple[int, float]]]
-"""Labels without the name -> times in seconds and values, ascending."""
+"""Labels (without the name) -> pairs of time in seconds since 1970 and value, ascending."""
 
 
 class Prometheus:
-    """The HTTP API of a Prometheus (Thanos and Mimir have the same). Raises `LiveError` for everything that goes wrong with it."""
+    """A Prometheus at a URL; Thanos and Mimir have the same API. Every method raises `LiveError`; `timeout` is in seconds per request."""
 
     def __init__(self, url: str, *, timeout: float = 60.0) -> None:
         if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
-            raise LiveError("is no address of a Prometheus", where=shown(url), cure="write it like http://127.0.0.1:9090")
+            raise LiveError("invalid Prometheus address", where=without_password(url), cure="write it like http://127.0.0.1:9090")
         self._url, self._timeout = url.rstrip("/"), timeout
-        self.where = shown(self._url)
+        self.where = without_password(self._url)
 
     def __repr__(self) -> str:
         return f"<Prometheus {self.where}>"
 
     def get(self, path: str, parameters: Mapping[str, str | list[str]] = MappingProxyType({})) -> Any:
-        """What it says of itself: ``targets``, ``rules``, ``alertmanagers``, ``status/...``; and of its series."""
+        """The data at a path of the API: ``targets``, ``rules``, ``alertmanagers``, ``status/...``, ``series``."""
         return _data(self._exchange(f"/api/v1/{path}" + (f"?{urlencode(parameters, doseq=True)}" if parameters else "")), self.where)
 
     def now(self, query: str) -> list[dict[str, Any]]:
-        """The series that a query gives at this moment, each with ``metric`` and ``value``."""
+        """The result of an instant query: series, each with ``metric`` and ``value``."""
         found: list[dict[str, Any]] = self._ask("query", query=query)["result"]
         return found
 
     def reload(self) -> bool:
-        """Have it read its configuration and rules anew; whether it takes such orders (`--web.enable-lifecycle`). Raises `LiveError`
-        with its words if what it read is wrong: it then goes on with what it had."""
+        """Make it reload configuration and rules. Returns False if it does not allow that (`--web.enable-lifecycle`). Raises `LiveError`, with its
+        message, if they are invalid; it then keeps running with the old ones."""
         reply = self._exchange("/-/reload", b"")
         if reply.status == http.client.FORBIDDEN:
             return False
         if reply.status != http.client.OK:
             told = " ".join(reply.body[:500].decode("utf-8", "replace").split())
-            raise LiveError(f"refuses to reload: {reply.status} {told}", where=self.where, cure="it goes on with what it had; see its log")
+            raise LiveError(
+                f"failed to reload: {reply.status} {told}", where=self.where, cure="it keeps running with the old configuration; see its log"
+            )
         return True
 
     def range(self, query: str, start: int, end: int, step: int) -> Iterator[Series]:
-        """What the query gives from `start` to `end` (both included, in seconds), every `step`: one piece after the other.
+        """The result of a range query from `start` to `end` (both included, seconds since 1970) every `step` seconds, in pieces.
 
-        A piece that has too many samples for the server is asked for again in halves.
+        A piece with too many samples for the server is requested again in halves.
         """
         points = POINTS
         while start <= end:
@@ -71,29 +73,29 @@ class Prometheus:
     def _ask(self, path: str, **parameters: str) -> Any:
         return _data(self._exchange(f"/api/v1/{path}", urlencode(parameters).encode()), self.where)
 
-    def _exchange(self, path: str, body: bytes | None = None) -> Reply:
+    def _exchange(self, path: str, body: bytes | None = None) -> HttpReply:
         headers = {"Accept": "application/json"}
         if body is not None:
             headers["Content-Type"] = "application/x-www-form-urlencoded"
-        return exchange(self._url + path, body=body, headers=headers, patience=self._timeout)
+        return request(self._url + path, body=body, headers=headers, timeout=self._timeout)
 
 
-def _data(reply: Reply, where: str) -> Any:
+def _data(reply: HttpReply, where: str) -> Any:
     try:
         answer = json.loads(reply.body)
         told = answer.get("error", "") if reply.status >= http.client.BAD_REQUEST else ""
         if not told:
             return answer["data"]
     except (ValueError, KeyError, TypeError, AttributeError):
-        status = f"{reply.status} {reply.reason}" if reply.status != http.client.OK else "with something else than Prometheus does"
-        raise LiveError(f"answered {status}", where=where, cure="is this the address of a Prometheus?") from None
+        status = f"{reply.status} {reply.reason}" if reply.status != http.client.OK else "in an unknown format"
+        raise LiveError(f"answered {status}", where=where, cure="check that this is the address of a Prometheus") from None
     if "too many samples" in told or "exceeded maximum resolution" in told:
-        raise _TooMuchError(f"refuses: {told}", where=where, cure="look back less far, or in longer steps")
-    raise LiveError(f"refuses: {told}", where=where, cure="see the log of the server")
+        raise _TooMuchError(f"rejected the query: {told}", where=where, cure="use a shorter period or a longer step")
+    raise LiveError(f"rejected the query: {told}", where=where, cure="see the log of the server")
 
 
 class _TooMuchError(LiveError):
-    """The server has a limit on samples and this is beyond it."""
+    """The query exceeds the server's limit of samples."""
 
 
 def _series(data: Any) -> Series:

@@ -1,4 +1,4 @@
-"""Rule files that others wrote: of Prometheus, of its operator (PrometheusRule, also in lists), and what is in a ConfigMap of them."""
+"""The rules of hand-written files: rule files of Prometheus, PrometheusRule objects (also in lists), and ConfigMaps of rule files."""
 
 from __future__ import annotations
 
@@ -8,26 +8,25 @@ from typing import Any
 import yaml
 
 from balance.errors import Problem
-from balance.live.question import Question
+from balance.live.audited_query import AuditedQuery
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_DEEPEST, _OBJECTS = 100, 5
-"""Collections in collections, and objects in objects: one that holds itself has no end."""
+_MAX_DEPTH, _MAX_OBJECT_DEPTH = 100, 5
+"""Nesting of collections, and of objects in objects: an alias may contain itself."""
 
 
-def read(text: str, file: str, sought: bool = True) -> tuple[list[Question], list[Problem]]:
-    """All rules of a file with the line of their expressions, and what could not be read. If some are `sought` there, that it holds none is a
-    problem too."""
-    questions: list[Question] = []
+def read(text: str, file: str, sought: bool = True) -> tuple[list[AuditedQuery], list[Problem]]:
+    """All rules of a file with the line of their expressions, and the problems. With `sought`, a file without rules is a problem too."""
+    queries: list[AuditedQuery] = []
     problems: list[Problem] = []
     lists = 0
     for groups, above in _lists(text.removeprefix("\ufeff"), file, 0, problems):
         lists += 1
         for group in groups.value:
-            questions += _rules(group, file, above, problems)
+            queries += _rules(group, file, above, problems)
     if sought and not lists and not problems:
-        problems.append(Problem(file, "holds no group of rules", "give a rule file of Prometheus or a PrometheusRule"))
-    return questions, problems
+        problems.append(Problem(file, "contains no rule groups", "give a rule file of Prometheus or a PrometheusRule"))
+    return queries, problems
 
 
 def _lists(text: str, file: str, above: int, problems: list[Problem]) -> Iterator[tuple[yaml.SequenceNode, int]]:
@@ -35,21 +34,21 @@ def _lists(text: str, file: str, above: int, problems: list[Problem]) -> Iterato
     try:
         depth = 0
         events: Any = yaml.parse(text, _LOADER)
-        for event in events:  # composing what is nested thousands deep would end the process
+        for event in events:  # composing a document that is nested thousands deep would abort the process
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-            if depth > _DEEPEST:
-                raise yaml.MarkedYAMLError(problem="it is nested too deep", problem_mark=event.start_mark)
+            if depth > _MAX_DEPTH:
+                raise yaml.MarkedYAMLError(problem="too deeply nested", problem_mark=event.start_mark)
         for document in yaml.compose_all(text, _LOADER):
             yield from _groups(document, file, above, problems)
     except (yaml.YAMLError, ValueError) as error:
         mark = getattr(error, "problem_mark", None)
         place = f":{above + mark.line + 1}:{mark.column + 1}" if mark else ""
-        problems.append(Problem(f"{file}{place}", f"is no YAML: {getattr(error, 'problem', None) or str(error).splitlines()[0]}", "mend the file"))
+        problems.append(Problem(f"{file}{place}", f"invalid YAML: {getattr(error, 'problem', None) or str(error).splitlines()[0]}", "fix the file"))
 
 
 def _groups(node: Any, file: str, above: int, problems: list[Problem], depth: int = 0) -> Iterator[tuple[yaml.SequenceNode, int]]:
     """Every list of groups of rules: of a rule file, below `spec` of an object, in lists of objects, and in the texts of a ConfigMap."""
-    for key, value in _pairs(node) if depth < _OBJECTS else ():
+    for key, value in _pairs(node) if depth < _MAX_OBJECT_DEPTH else ():
         if key == "groups" and isinstance(value, yaml.SequenceNode):
             yield value, above
         elif key == "spec":
@@ -63,7 +62,7 @@ def _groups(node: Any, file: str, above: int, problems: list[Problem], depth: in
                     yield from _lists(inside.value, file, above + inside.start_mark.line + (inside.style in ("|", ">")), problems)
 
 
-def _rules(group: Any, file: str, above: int, problems: list[Problem]) -> Iterator[Question]:
+def _rules(group: Any, file: str, above: int, problems: list[Problem]) -> Iterator[AuditedQuery]:
     rules = dict(_pairs(group)).get("rules")
     for node in rules.value if isinstance(rules, yaml.SequenceNode) else ():
         rule = dict(_pairs(node))
@@ -71,10 +70,10 @@ def _rules(group: Any, file: str, above: int, problems: list[Problem]) -> Iterat
         kind, name = ("alert", rule["alert"]) if "alert" in rule else ("rule", rule.get("record"))
         expr = rule.get("expr")
         if not (isinstance(name, yaml.ScalarNode) and isinstance(expr, yaml.ScalarNode) and expr.value.strip()):
-            problems.append(Problem(line, "is no rule: it needs alert or record, and expr", "mend the rule"))
+            problems.append(Problem(line, "invalid rule: it needs alert or record, and expr", "fix the rule"))
             continue
         labels = tuple((key, value.value) for key, value in _pairs(rule.get("labels")) if isinstance(value, yaml.ScalarNode))
-        yield Question(kind, name.value, f"{file}:{above + expr.start_mark.line + 1}", expr.value, labels=labels)
+        yield AuditedQuery(kind, name.value, f"{file}:{above + expr.start_mark.line + 1}", expr.value, labels=labels)
 
 
 def _pairs(node: Any) -> list[tuple[str, Any]]:

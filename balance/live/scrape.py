@@ -1,22 +1,23 @@
-"""What a `/metrics` page says: families with their series. Text format 0.0.4 and 1.0.0, OpenMetrics 1.0.
+"""Parse a `/metrics` page into families with their series. Text format 0.0.4 and 1.0.0, OpenMetrics 1.0.
 
-A scrape is somebody else's: a line that cannot be read is told with its place, the others are read. Families go by the name that queries
-use: a counter of OpenMetrics, there called ``x`` with the sample ``x_total``, is ``x_total``, and its ``info`` is ``x_info``.
+The parser is tolerant: a line that cannot be parsed is reported with its place, and the others are read. Families have the name that queries
+use: an OpenMetrics counter ``x`` with the sample ``x_total`` is ``x_total``, and an info ``x`` is ``x_info``.
 """
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from balance.errors import BalanceError, Problem
-from balance.live.fetch import PATIENCE, fetch, shown
+from balance.live.fetch import TIMEOUT, fetch, without_password
 
 Labels = tuple[tuple[str, str], ...]
 
 
 class Sample(NamedTuple):
-    """One series: its name, its labels in the order in which they were written, and its value."""
+    """One series: its name, its labels in the order of the scrape, and its value."""
 
     name: str
     labels: Labels
@@ -24,7 +25,7 @@ class Sample(NamedTuple):
 
 
 class Family:
-    """A metric as a scrape shows it. `type` is ``untyped`` where the scrape gives none; `help` is None where it gives none."""
+    """A metric as a scrape exposes it. `type` is ``untyped`` and `help` None where the scrape gives none; `line` is where it first appears."""
 
     __slots__ = ("help", "line", "name", "samples", "type", "unit")
 
@@ -40,12 +41,13 @@ class Family:
 
     @property
     def series(self) -> list[Sample]:
-        """The samples without ``_created``, which says when a series began and is none of the metric's own."""
+        """The samples without those named ``_created``, which only hold creation times."""
         return [sample for sample in self.samples if not sample.name.endswith("_created") or sample.name == self.name]
 
 
-class Scrape(NamedTuple):
-    """Families by name, in the order of the scrape, and the lines that could not be read."""
+@dataclass(frozen=True)
+class Scrape:
+    """Families by name, in the order of the scrape, and the lines that could not be parsed."""
 
     source: str
     families: dict[str, Family]
@@ -64,7 +66,7 @@ SUFFIXES = {
     "summary": ("_count", "_sum", "_created"),
     "info": ("_info",),
 }
-"""How the samples of a type are called beside the family itself."""
+"""By type: the suffixes of the names of its samples."""
 TYPES = {"counter", "gauge", "histogram", "summary", "untyped", "unknown", "info", "stateset", "gaugehistogram"}
 
 _QUOTED = r'"(?:[^"\\]|\\.)*+"'
@@ -72,19 +74,22 @@ _NAME = r"[a-zA-Z_:][a-zA-Z0-9_:]*+"
 _LABEL = re.compile(rf'\s*+(?:({_NAME})|({_QUOTED}))\s*+(?:=\s*+"((?:[^"\\]|\\.)*+)"\s*+)?+(?:,|$)')
 _SAMPLE = re.compile(rf'({_NAME})?+[ \t]*+(?:\{{((?:[^"}}]|{_QUOTED})*+)\}})?+[ \t]*+([^ \t#{{}}"]++)(?:[ \t]++[-+0-9.eE]++)?+[ \t]*+(?:#.*)?$')
 _COMMENT = re.compile(rf"#[ \t]*+(HELP|TYPE|UNIT)[ \t]++(?:({_NAME})|({_QUOTED}))(?:[ \t]++(.*))?$")
-"""No part of these gives back what it took: a line of a megabyte costs no more than a thousand of a kilobyte."""
+"""All quantifiers are possessive: there is no backtracking, so the time is proportional to the length of the line."""
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 _PLAIN_ESCAPES = {"n": "\n", '"': '"', "\\": "\\"}
-_MOST_PROBLEMS = 20
+_MAX_PROBLEMS = 20
 
 
-def read(source: str, patience: float = PATIENCE) -> Scrape:
-    """The scrape at an address, in a file or on standard input (``-``). Raises `BalanceError` if it cannot be read or is none."""
-    return parse(fetch(source, patience=patience), shown(source))
+def read(source: str, timeout: float = TIMEOUT) -> Scrape:
+    """Read and parse the scrape at an address, in a file or on standard input (``-``). `timeout` is in seconds.
+
+    Raises `BalanceError` if it cannot be read or contains no metrics.
+    """
+    return parse(fetch(source, timeout=timeout), without_password(source))
 
 
 def parse(body: bytes | str, source: str = "scrape") -> Scrape:
-    """The families of a scrape. Raises `BalanceError` if there is not one line in it that belongs to a scrape."""
+    """Parse a scrape; `source` names it in messages. Raises `BalanceError` if it contains no metrics."""
     text = body.decode("utf-8-sig", "replace") if isinstance(body, bytes) else body
     lines = text.replace("\r\n", "\n").split("\n")
     reader = _Reader(source, openmetrics="# EOF" in lines[-3:])
@@ -94,11 +99,9 @@ def parse(body: bytes | str, source: str = "scrape") -> Scrape:
     if not reader.families:
         first = next((problem for problem in reader.problems), None)
         why = f": {first.what}" if first else ""
-        raise BalanceError(
-            f"is no scrape of metrics{why}", where=first.where if first else source, cure="give what Prometheus would scrape, /metrics"
-        )
+        raise BalanceError(f"contains no metrics{why}", where=first.where if first else source, cure="give what Prometheus scrapes, usually /metrics")
     if reader.more:
-        reader.problems.append(Problem(source, f"{reader.more} more lines cannot be read", "mend the first ones"))
+        reader.problems.append(Problem(source, f"{reader.more} more lines cannot be parsed", "fix the first ones"))
     families: dict[str, Family] = {}
     for declared, family in reader.families.items():
         if family.name != declared and family.name in reader.families:
@@ -108,7 +111,7 @@ def parse(body: bytes | str, source: str = "scrape") -> Scrape:
 
 
 class _Reader:
-    """Takes one line after the other."""
+    """Parses line by line."""
 
     def __init__(self, source: str, *, openmetrics: bool) -> None:
         self.source, self.openmetrics = source, openmetrics
@@ -119,8 +122,8 @@ class _Reader:
         self.seen: set[tuple[str, Labels]] = set()
         self.number = 0
 
-    def refuse(self, column: int, what: str, cure: str) -> None:
-        if len(self.problems) < _MOST_PROBLEMS:
+    def reject(self, column: int, what: str, cure: str) -> None:
+        if len(self.problems) < _MAX_PROBLEMS:
             self.problems.append(Problem(f"{self.source}:{self.number}:{column + 1}", what, cure))
         else:
             self.more += 1
@@ -136,7 +139,7 @@ class _Reader:
         found = _COMMENT.match(line)
         if found is None:
             if re.match(r"#[ \t]*(HELP|TYPE|UNIT)\b", line):
-                self.refuse(0, "names no metric", "write # TYPE NAME TYPE, # HELP NAME TEXT")
+                self.reject(0, "missing metric name", "write # TYPE NAME TYPE, # HELP NAME TEXT")
             return
         word, name, quoted, rest = found.groups()
         name = name or _unescaped(quoted[1:-1])
@@ -148,13 +151,13 @@ class _Reader:
         else:
             kind = (rest or "").strip().lower()
             if kind not in TYPES:
-                self.refuse(found.start(4) if rest else len(line), f"{name} has the type {kind!r}", f"types: {', '.join(sorted(TYPES))}")
+                self.reject(found.start(4) if rest else len(line), f"{name} has the unknown type {kind!r}", f"types: {', '.join(sorted(TYPES))}")
                 return
             if family.samples:
-                self.refuse(0, f"the type of {name} comes after its samples", "write # TYPE first")
+                self.reject(0, f"the type of {name} comes after its samples", "write # TYPE first")
                 return
             if family.type not in ("untyped", kind):
-                self.refuse(0, f"{name} has the types {family.type} and {kind}", "write # TYPE once")
+                self.reject(0, f"{name} has the types {family.type} and {kind}", "write # TYPE once")
             family.type = "untyped" if kind == "unknown" else kind
             for suffix in SUFFIXES.get(family.type, ()):
                 self.owners.setdefault(name + suffix, family)
@@ -170,7 +173,7 @@ class _Reader:
     def sample(self, line: str) -> None:
         found = _SAMPLE.match(line)
         if found is None:
-            self.refuse(0, f"{line[:60]!r} is no sample", 'write NAME{LABEL="VALUE"} NUMBER')
+            self.reject(0, f"invalid sample {line[:60]!r}", 'write NAME{LABEL="VALUE"} NUMBER')
             return
         name, inside, number = found.groups()
         labels: Labels = ()
@@ -182,16 +185,16 @@ class _Reader:
             if name is None and labels and labels[0][0] == "__name__":
                 name, labels = labels[0][1], labels[1:]
         if name is None:
-            self.refuse(0, "has no name", 'write NAME{LABEL="VALUE"} NUMBER')
+            self.reject(0, "missing metric name", 'write NAME{LABEL="VALUE"} NUMBER')
             return
         try:
             value = float("" if "_" in number else number)  # 1_000 is a number to Python alone
         except ValueError:
-            self.refuse(found.start(3), f"{number!r} is no number", "write a number, NaN, +Inf or -Inf")
+            self.reject(found.start(3), f"invalid number {number!r}", "write a number, NaN, +Inf or -Inf")
             return
         key = (name, tuple(sorted(pair for pair in labels if pair[1])))  # an empty label is none
         if key in self.seen:
-            self.refuse(0, f"{name} shows the same labels twice", "Prometheus keeps the first and complains: show each series once")
+            self.reject(0, f"{name} has the same labels twice", "expose each series once: Prometheus drops the second with a warning")
             return
         self.seen.add(key)
         family = self.owners.get(name) or self._declared(name)
@@ -203,12 +206,12 @@ class _Reader:
         while at < end:
             found = _LABEL.match(inside, at)
             if found is None or found.end() == at:
-                self.refuse(column + at, f"{inside[at : at + 40]!r} is no label", 'write LABEL="VALUE", separated by commas')
+                self.reject(column + at, f"invalid label {inside[at : at + 40]!r}", 'write LABEL="VALUE", separated by commas')
                 return None
             name, quoted, value = found.groups()
             if value is None:
                 if quoted is None or pairs:
-                    self.refuse(column + at, f"the label {name or quoted} has no value", 'write LABEL="VALUE"')
+                    self.reject(column + at, f"the label {name or quoted} has no value", 'write LABEL="VALUE"')
                     return None
                 pairs.append(("__name__", _unescaped(quoted[1:-1])))
             else:
@@ -216,7 +219,7 @@ class _Reader:
             at = found.end()
         names = [name for name, _ in pairs]
         if len(set(names)) != len(names):
-            self.refuse(column, f"gives a label twice ({', '.join(names)})", "give each label once")
+            self.reject(column, f"has a label twice ({', '.join(names)})", "write each label once")
             return None
         return tuple(pairs)
 

@@ -1,26 +1,23 @@
-"""A scrape held against a catalog: what the service shows, and what it said that it would."""
+"""Compare a scrape with a catalog: what a service exposes, and what it declares."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import NamedTuple
+from dataclasses import dataclass, replace
 
 from balance.catalog.model import Histogram, Label, Metric, StateSet, number, scrape_type
 from balance.catalog.registry import Catalog
-from balance.errors import choices, few
-from balance.finding import Finding, FindingSeverity
-from balance.live.nearest import Nearest
+from balance.errors import Problem, choices, few
+from balance.live.nearest import NearestName
 from balance.live.scrape import Family, Scrape
 
-_SHOWN = 5
-"""So many values are named in a message; of more, their number is told."""
 
+@dataclass(frozen=True)
+class Conformance:
+    """The findings of `verify`, and the numbers of declared, exposed and ignored families and of series."""
 
-class Conformance(NamedTuple):
-    """What `verify` found, and how much of the catalog the scrape shows."""
-
-    findings: list[Finding]
+    findings: list[Problem]
     declared: int
     shown: int
     series: int
@@ -28,11 +25,11 @@ class Conformance(NamedTuple):
 
     @property
     def coverage(self) -> float:
-        """Families of the catalog that the scrape shows, in percent."""
+        """Declared families that are exposed, in percent."""
         return 100 * self.shown / self.declared if self.declared else 100.0
 
     def summary(self) -> dict[str, float]:
-        """The figures under the words of the report."""
+        """The figures by the keys of the report."""
         return {
             "declared": self.declared,
             "shown": self.shown,
@@ -45,47 +42,46 @@ class Conformance(NamedTuple):
 
 
 def verify(scrape: Scrape, catalog: Catalog) -> Conformance:
-    """Everything in which the scrape and the catalog differ, in the order of the catalog, then what the catalog does not have.
+    """All differences between the scrape and the catalog, in the order of the catalog, then undeclared families.
 
-    Families that `catalog.ignored` names are left out; `catalog.external` may be shown and need not be: of those only the
-    type is looked at.
+    Families in `catalog.ignored` are left out; those in `catalog.external` may be missing, and only their type is checked.
     """
-    findings = [_finding("scrape-unreadable", problem.where, scrape.source, problem.what, problem.cure) for problem in scrape.problems]
+    findings = [replace(problem, subject=scrape.source, check="scrape-unreadable") for problem in scrape.problems]
     families = dict(scrape.families)
     shown = 0
     expected = [metric for metric, _ in catalog.shown]
     for metric in expected:
-        family = _taken(families, metric)
+        family = _pop_family(families, metric)
         if family is None:
             findings.append(
-                _finding("family-missing", scrape.source, metric.name, "is declared and not shown", "show it, or take it out of the catalog")
+                Problem(scrape.source, "is declared but not exposed", "expose it, or remove it from the catalog", metric.name, check="family-missing")
             )
         else:
             shown += 1
-            findings += compare(family, metric, scrape.source)
+            findings += compare_family(family, metric, scrape.source)
     for metric in catalog.external:
-        family = _taken(families, metric)
+        family = _pop_family(families, metric)
         findings += _type(family, metric, scrape.source) if family else []
-    nearest = Nearest(metric.name for metric in catalog)
+    nearest = NearestName(metric.name for metric in catalog)
     ignored = 0
     for name, family in families.items():
         if name in catalog.ignored:
             ignored += 1
         elif not is_created(name, scrape):
             near = nearest(name)
-            cure = f"{f'did you mean {near!r}? ' if near else ''}declare it, or say in `ignored` of the catalog why not"
-            findings.append(_finding("family-unknown", f"{scrape.source}:{family.line}", name, "is not in the catalog", cure))
+            cure = f"{f'did you mean {near!r}? ' if near else ''}declare it, or give the reason in `ignored` of the catalog"
+            findings.append(Problem(f"{scrape.source}:{family.line}", "is not in the catalog", cure, name, check="family-unknown"))
     return Conformance(findings, len(expected), shown, scrape.size, ignored)
 
 
 def is_created(name: str, scrape: Scrape) -> bool:
-    """Whether a family of the text format is only the times at which series of another began."""
+    """True if the family only holds the creation times of the series of another (text format)."""
     base = name.removesuffix("_created")
     return base != name and (base in scrape.families or f"{base}_total" in scrape.families)
 
 
-def _taken(families: dict[str, Family], metric: Metric) -> Family | None:
-    """The family of a metric; the text format leaves it open whether the type of a counter is given with its `_total`."""
+def _pop_family(families: dict[str, Family], metric: Metric) -> Family | None:
+    """Remove and return the family of a metric; in the text format, the type of a counter may be given without its `_total`."""
     found = families.pop(metric.name, None)
     bare = metric.name.removesuffix("_total")
     if found is None and bare != metric.name and bare in families and families[bare].type == "counter":
@@ -94,40 +90,42 @@ def _taken(families: dict[str, Family], metric: Metric) -> Family | None:
 
 
 _TYPES = {"stateset": "gauge", "info": "gauge"}
-"""What OpenMetrics has beyond the text format, in the words of that."""
+"""OpenMetrics types that the text format does not have -> their type there."""
 
 
-def compare(family: Family, metric: Metric, source: str) -> Iterator[Finding]:
-    """In what a family differs from its declaration."""
+def compare_family(family: Family, metric: Metric, source: str) -> Iterator[Problem]:
+    """The differences between a family and its declaration."""
     where, name = f"{source}:{family.line}", metric.name
     if wrong := _type(family, metric, source):
         yield from wrong
-        return  # its labels and buckets mean something else
+        return  # labels and buckets depend on the type
     if family.help is None or not family.help.strip():
         if not metric.foreign:
-            yield _finding("help", where, name, "is shown without a help text", "write # HELP")
+            yield Problem(where, "is exposed without a help text", "add # HELP", name, check="help")
     elif family.help != metric.help:
-        yield _finding("help", where, name, f"is shown with the help {family.help!r}, declared with {metric.help!r}", "use one text", "warning")
+        yield Problem(
+            where, f"is exposed with the help {family.help!r}, declared with {metric.help!r}", "use one text", name, check="help", severity="warning"
+        )
     if family.unit and family.unit != str(metric.unit):
-        yield _finding("unit", where, name, f"is shown in {family.unit}, declared in {metric.unit}", "mend the service or the catalog")
+        yield Problem(where, f"is exposed in {family.unit}, declared in {metric.unit}", "fix the service or the catalog", name, check="unit")
     yield from _labels(family, metric, where)
     if isinstance(metric, Histogram):
         yield from _buckets(family, metric, where)
     series = len(family.series)
     if series > metric.cardinality:
-        cure = "some label has more values than it should: see the findings of its labels"
-        yield _finding("series-over-budget", where, name, f"shows {series} series, its labels allow {metric.cardinality}", cure)
+        cure = "a label has too many values: see the findings of its labels"
+        yield Problem(where, f"has {series} series, its labels allow {metric.cardinality}", cure, name, check="series-over-budget")
 
 
-def _type(family: Family, metric: Metric, source: str) -> list[Finding]:
+def _type(family: Family, metric: Metric, source: str) -> list[Problem]:
     wanted, found = scrape_type(metric), _TYPES.get(family.type, family.type)
     if found == wanted or (metric.foreign and found == "untyped"):
         return []
-    what, cure = f"is shown as {family.type}, declared as {wanted}", "mend the service or the catalog"
-    return [_finding("type", f"{source}:{family.line}", metric.name, what, cure)]
+    what, cure = f"is exposed as {family.type}, declared as {wanted}", "fix the service or the catalog"
+    return [Problem(f"{source}:{family.line}", what, cure, metric.name, check="type")]
 
 
-def _labels(family: Family, metric: Metric, where: str) -> Iterator[Finding]:
+def _labels(family: Family, metric: Metric, where: str) -> Iterator[Problem]:
     labels: dict[str, Label] = {label.name: label for label in metric.labels}
     if isinstance(metric, StateSet):
         labels[metric.state_label] = metric.label(metric.state_label)
@@ -141,23 +139,29 @@ def _labels(family: Family, metric: Metric, where: str) -> Iterator[Finding]:
                 values.setdefault(name, set()).add(value)
         missing.update(name for name in labels if not shown.get(name))
     for name in sorted(values.keys() - labels.keys()):
-        cure = f"declare it (declared: {choices(labels)}), or take it out of the service"
-        yield _finding("label-undeclared", where, metric.name, f"is shown with the label {name!r}, which it does not declare", cure)
+        cure = f"declare it (declared: {choices(labels)}), or remove it from the service"
+        yield Problem(where, f"has the undeclared label {name!r}", cure, metric.name, check="label-undeclared")
     for name in labels:
         if name in missing and not metric.foreign:
-            yield _finding("label-missing", where, metric.name, f"is shown without its label {name!r}", "set it in the service, or take it out")
-        odd = sorted(value for value in values.get(name, ()) if not labels[name].allows(value))
-        if odd:
+            yield Problem(
+                where,
+                f"is exposed without its label {name!r}",
+                "set it in the service, or remove it from the catalog",
+                metric.name,
+                check="label-missing",
+            )
+        undeclared = sorted(value for value in values.get(name, ()) if not labels[name].allows(value))
+        if undeclared:
             rule = f"declared: {few(sorted(labels[name].values))}" if labels[name].values else f"it must match {labels[name].pattern}"
-            problem = f"has {_quoted(odd)} as {name!r}, outside its set"
-            yield _finding("label-value", where, metric.name, problem, f"map it to a declared value, or declare it ({rule})")
+            problem = f"has undeclared values of {name!r}: {few(map(repr, undeclared))}"
+            yield Problem(where, problem, f"map it to a declared value, or declare it ({rule})", metric.name, check="label-value")
         count = len(values.get(name, ()))
         if labels[name].bound and count > labels[name].bound:
-            problem = f"shows {count} values of {name!r}, its bound is {labels[name].bound}"
-            yield _finding("label-over-bound", where, metric.name, problem, "bound what the service puts into it, or raise the bound")
+            problem = f"has {count} values of {name!r}, its bound is {labels[name].bound}"
+            yield Problem(where, problem, "limit its values in the service, or raise the bound", metric.name, check="label-over-bound")
 
 
-def _buckets(family: Family, metric: Histogram, where: str) -> Iterator[Finding]:
+def _buckets(family: Family, metric: Histogram, where: str) -> Iterator[Problem]:
     found: dict[frozenset[tuple[str, str]], dict[float, float]] = {}
     for sample in family.samples:
         if sample.name == f"{family.name}_bucket":
@@ -165,28 +169,21 @@ def _buckets(family: Family, metric: Histogram, where: str) -> Iterator[Finding]
             try:
                 at = float(bound)
             except ValueError:
-                yield _finding("buckets", where, metric.name, f"has a bucket with le={bound!r}", "le is a number or +Inf")
+                yield Problem(where, f"has a bucket with le={bound!r}", "le must be a number or +Inf", metric.name, check="buckets")
                 return
             found.setdefault(frozenset(pair for pair in sample.labels if pair[0] != "le"), {})[at] = sample.value
     wanted = {*metric.buckets, math.inf}
     for counts in found.values():
         if counts.keys() != wanted:
             more, less = sorted(counts.keys() - wanted), sorted(wanted - counts.keys())
-            parts = [f"{verb} {_quoted([number(bound) if bound < math.inf else '+Inf' for bound in bounds])}"
+            parts = [f"{verb} {few(repr(number(bound) if bound < math.inf else '+Inf') for bound in bounds)}"
                      for verb, bounds in (("has", more), ("lacks", less)) if bounds]  # fmt: skip
-            yield _finding("buckets", where, metric.name, f"has other buckets than declared: {', '.join(parts)}", f"declared: {metric.bounds}, +Inf")
+            yield Problem(
+                where, f"has other buckets than declared: {', '.join(parts)}", f"declared: {metric.bounds}, +Inf", metric.name, check="buckets"
+            )
             break
     for counts in found.values():
         heights = [counts[bound] for bound in sorted(counts)]
         if heights != sorted(heights):
-            yield _finding("buckets", where, metric.name, "has a bucket that counts less than the one below it", "buckets are cumulative")
+            yield Problem(where, "has a bucket with a smaller count than the one below it", "buckets are cumulative", metric.name, check="buckets")
             break
-
-
-def _quoted(values: list[str]) -> str:
-    more = f" and {len(values) - _SHOWN} more" if len(values) > _SHOWN else ""
-    return ", ".join(map(repr, values[:_SHOWN])) + more
-
-
-def _finding(check: str, where: str, subject: str, problem: str, cure: str, severity: FindingSeverity = "error") -> Finding:
-    return Finding(check, severity, where, subject, problem, cure)

@@ -158,7 +158,7 @@ def contents(directory: Path) -> dict[str, bytes]:
         (["alerts", "--source", "nope:x"], "source nope:x: cannot be loaded: ModuleNotFoundError: No module named 'nope'"),
         (["alerts", "--source", "json:dumps"], "source json:dumps"),
         (["alerts", "--source", "os:sep"], "source os:sep: is a str, not a Bundle"),
-        (["explain", "window"], "no check 'window' (did you mean 'window-sparse'?"),
+        (["explain", "window"], "unknown check 'window' (did you mean 'window-sparse'?"),
         (["mixin"], "mixin makes 8 files (give a directory: --out DIR)"),
         (["check", "--out", "x" * 300], "cannot be read: File name too long"),
         (["write", "--out", "/dev/null"], "/dev/null: is not a directory"),

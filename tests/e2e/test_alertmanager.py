@@ -207,11 +207,11 @@ def test_a_channel_that_does_not_work_is_told(told: Office, capsys: pytest.Captu
     ("arguments", "message"),
     [
         (["BalanceDow", "--alertmanager", "{url}"], "no alert 'BalanceDow' (did you mean 'BalanceDown'?"),
-        (["BalanceDown", "--alertmanager", "localhost:9093"], "--alertmanager: is no URL of an Alertmanager (write http://host:9093"),
-        (["BalanceDown", "--alertmanager", "http://me:secret@127.0.0.1:9093"], "--alertmanager: is no URL of an Alertmanager"),
-        (["BalanceDown", "--alertmanager", "{url}/elsewhere"], "does not answer as an Alertmanager does"),
+        (["BalanceDown", "--alertmanager", "localhost:9093"], "--alertmanager: invalid Alertmanager address (write http://HOST:9093"),
+        (["BalanceDown", "--alertmanager", "http://me:secret@127.0.0.1:9093"], "--alertmanager: invalid Alertmanager address"),
+        (["BalanceDown", "--alertmanager", "{url}/elsewhere"], "does not respond like an Alertmanager"),
         (["BalanceDown", "--alertmanager", "http://127.0.0.1:{free}"], "cannot be reached: Connection refused"),
-        (["BalanceDown", "--alertmanager", "{inbox}"], "answers 501"),
+        (["BalanceDown", "--alertmanager", "{inbox}"], "answered 501"),
     ],
 )
 def test_what_cannot_be_asked_is_one_line_and_exit_2(office: Office, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -121,7 +121,7 @@ def test_a_run_that_stops_half_way_tells_what_is_done_and_the_next_does_the_rest
     code, _, err = apply(capsys, *systems.arguments())
     assert code == 2
     problem, told = err.splitlines()[-2:]
-    assert "refuses the token: 403 You'll need additional permissions" in problem
+    assert "rejected the token: 403 You'll need additional permissions" in problem
     assert told.startswith(f"balance-gen: apply: stopped: done: created {systems.rules}/alerts.yaml; ")
     assert "uploaded dashboard balance to" in told.partition("not done: ")[0]
     assert told.partition("not done: ")[2].count("upload dashboard") == 3
@@ -159,7 +159,7 @@ def test_a_configuration_that_prometheus_refuses_is_told_with_its_words(systems:
     (systems.rules / "broken.yaml").write_text("groups: 1\n")
     code, _, err = apply(capsys, "--rules", str(systems.rules), "--prometheus", systems.prometheus)
     assert code == 2
-    assert "refuses to reload: 500 failed to reload config" in err
+    assert "failed to reload: 500 failed to reload config" in err
     assert "not done: reload " in err
 
 

@@ -182,13 +182,13 @@ def test_a_finding_is_told_below_its_link_with_place_and_cure(chain: Chain, caps
         "alertmanager  BROKEN\n"
         "    error: Alertmanager cannot be reached: Connection refused [alertmanager-unreachable]\n"
         f"        at {chain.closed}/api/v2/status\n"
-        "        cure: check the address, and whether the service runs\n"
+        "        cure: check the address, and that the service is running\n"
     ) in text
 
 
 def test_each_check_of_doctor_has_a_row_and_a_cause(repository: Path) -> None:
     code = "".join((repository / "balance" / "live" / f"{name}.py").read_text() for name in ("doctor", "symptoms", "delivery"))
-    named = set(re.findall(r'finding\(\s*"([a-z-]+)"', code)) | set(re.findall(r'"([a-z]+-(?:unreachable|token))"', code))
+    named = set(re.findall(r'check="([a-z-]+)"', code)) | set(re.findall(r'"([a-z]+-(?:unreachable|token))"', code))
     assert {*named, "family-missing"} == ROWS.keys()  # the last stands for all checks of verify
     assert ROWS.keys() == CAUSES.keys() | JOBS.keys() - {"balance"} | {*UNKNOWN, "target-down", "series-missing"}
 
@@ -233,10 +233,10 @@ def test_systems_that_never_answer_take_no_more_than_five_seconds_in_all(chain: 
 @pytest.mark.parametrize(
     ("system", "other", "said"),
     [
-        ("balance", "manager", "is declared and not shown"),
+        ("balance", "manager", "is declared but not exposed"),
         ("prometheus", "manager", "Prometheus answered 404 Not Found"),
-        ("alertmanager", "many", "Alertmanager does not answer as an Alertmanager does"),
-        ("grafana", "many", "Grafana answers 404 404 page not found"),
+        ("alertmanager", "many", "Alertmanager does not respond like an Alertmanager"),
+        ("grafana", "many", "Grafana answered 404 404 page not found"),
     ],
 )
 def test_another_service_at_an_address_is_a_finding(chain: Chain, system: str, other: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -269,14 +269,14 @@ def test_answers_in_another_shape_are_findings(chain: Chain, capsys: pytest.Capt
         server.shutdown()
     assert code == 1
     assert words.count("-unreachable]") == 4, words
-    assert words.count("Prometheus answers something that nobody expects (KeyError) [") == 1
+    assert words.count("Prometheus sent an unexpected response (KeyError) [") == 1
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--prometheus", "ftp://x"], "ftp://x: is no address of a Prometheus (write it like http://127.0.0.1:9090)"),
-        (["--grafana", "http://"], "is no address of a Grafana"),
+        (["--prometheus", "ftp://x"], "ftp://x: invalid Prometheus address (write it like http://127.0.0.1:9090)"),
+        (["--grafana", "http://"], "invalid Grafana address"),
         (["--grafana-token-file", "nowhere"], "nowhere: cannot be read: No such file or directory (give the file that holds the token for Grafana)"),
         (["--grafana-token-file", "words"], "words: invalid token (must be a single word, as Grafana shows it once)"),
         (["--format", "xml"], "invalid choice: 'xml'"),

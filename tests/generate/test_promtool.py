@@ -51,7 +51,7 @@ def test_a_fault_is_a_finding_and_exit_1(made: dict[str, str], monkeypatch: pyte
         {**made, alerts: made[alerts].replace("> 536870912", "> 536870913000")}.items(), ["BalanceHighMemoryUsage", "BalanceDown"]
     )
     assert [(finding.check, finding.subject) for finding in report.all_findings] == [("test-failed", "BalanceHighMemoryUsage")]
-    assert "alertname: BalanceHighMemoryUsage, time: " in report.all_findings[0].problem
+    assert "alertname: BalanceHighMemoryUsage, time: " in report.all_findings[0].what
     monkeypatch.setattr(promtool, "check_bundle", lambda bundle, settings: report)
     assert cli.main(["test"]) == 1
     assert "FAILED\tBalanceHighMemoryUsage\t" in capsys.readouterr().out
@@ -108,7 +108,7 @@ def test_settings_that_prometheus_refuses_are_a_finding(
     (artifact,) = build.prometheus(bundle, replace(SETTINGS, prometheus=PrometheusSettings(**settings)))  # type: ignore[arg-type]
     (finding,) = promtool.check_files({**made, artifact.path: artifact.text}.items(), []).findings
     assert finding.check == "promtool-config"
-    assert message in finding.problem
+    assert message in finding.what
 
 
 def test_without_promtool_the_cure_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

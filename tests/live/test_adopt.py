@@ -75,7 +75,7 @@ def adopted(text: str | bytes) -> Bundle:
     return bundle
 
 
-def test_a_service_gets_a_catalog_a_dashboard_and_alerts() -> None:
+def test_adopt_makes_catalog_dashboard_and_alerts() -> None:
     bundle = adopted(SHOP)
     catalog = bundle.catalog
     assert catalog.name == "shop"
@@ -118,7 +118,7 @@ def test_a_service_gets_a_catalog_a_dashboard_and_alerts() -> None:
         "# HELP r_ratio R.\n# TYPE r_ratio gauge\nr_ratio 1\n# HELP r_ratio_max R.\n# TYPE r_ratio_max gauge\nr_ratio_max 1",
     ],
 )  # fmt: skip
-def test_what_a_service_shows_is_adopted_however_it_is_named_and_described(text: str) -> None:
+def test_odd_names_and_help_are_adopted(text: str) -> None:
     assert adopted(text).catalog.metrics
 
 
@@ -143,16 +143,16 @@ def scrapes(draw: st.DrawFn) -> str:
 
 @settings(max_examples=60)
 @given(text=scrapes())
-def test_any_scrape_that_is_whole_is_adopted_or_refused_in_words(text: str) -> None:
+def test_any_valid_scrape_is_adopted_or_rejected(text: str) -> None:
     try:
         if scrape.parse(text).problems:
             return  # verify tells of them: they are faults of the service
         adopted(text)
     except BalanceError as error:
-        assert "shows nothing that a catalog can declare" in str(error) or "is no scrape" in str(error)  # noqa: PT017
+        assert "contains nothing that a catalog can declare" in str(error) or "contains no metrics" in str(error)  # noqa: PT017
 
 
-def test_scrapes_of_the_python_client_are_adopted_in_both_formats() -> None:
+def test_python_client_is_adopted_in_both_formats() -> None:
     for generate in (generate_latest, generate_openmetrics):
         registry = CollectorRegistry()
         Counter("shop_orders", "Orders.", ["way"], registry=registry).labels("in").inc()
@@ -163,7 +163,7 @@ def test_scrapes_of_the_python_client_are_adopted_in_both_formats() -> None:
         assert names == {"shop_orders_total", "shop_open", "shop_wait_seconds", "shop_build_info"}
 
 
-def test_five_thousand_families_are_adopted(tmp_path: Path) -> None:
+def test_five_thousand_families(tmp_path: Path) -> None:
     lines = []
     for number in range(5000):
         kind = ("counter", "gauge")[number % 2]
@@ -174,7 +174,7 @@ def test_five_thousand_families_are_adopted(tmp_path: Path) -> None:
     assert len(bundle.dashboards[0].panels) < 30
 
 
-def test_the_commands_take_what_adopt_prints_at_once_in_an_empty_directory(tmp_path: Path, program: Callable[[str], str]) -> None:
+def test_all_commands_accept_the_adopted_module(tmp_path: Path, program: Callable[[str], str]) -> None:
     judges = os.pathsep.join(str(Path(program(name)).parent) for name in ("promtool", "amtool"))
     environment = {**os.environ, "PATH": os.pathsep.join((judges, os.environ["PATH"]))}
 
@@ -198,24 +198,24 @@ def test_the_commands_take_what_adopt_prints_at_once_in_an_empty_directory(tmp_p
     assert {row["verdict"] for row in told["verdicts"]} == {"live"}
 
 
-def test_a_name_that_is_none_of_a_service_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_service_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "metrics.txt").write_text(SHOP)
     assert main(["adopt", str(tmp_path / "metrics.txt"), "--name", 'a"""b']) == 2
-    assert "is no name of a service" in capsys.readouterr().err
+    assert "invalid service name" in capsys.readouterr().err
 
 
-def test_what_a_service_does_wrong_is_left_alone_with_the_reason() -> None:
+def test_invalid_families_are_ignored_with_reason() -> None:
     shown = scrape.parse(
         '# HELP h H.\n# TYPE h histogram\nh_bucket{le="1"} 2\nh_bucket{le="+Inf"} 1\nh_sum 1\nh_count 1\n'
         '# HELP i_info I.\n# TYPE i_info info\ni_info_info{v="1"} 1\n# HELP a A.\n# TYPE a gauge\na 1'
     )
     found = adopt(shown)
     assert [metric.name for metric in found.metrics] == ["a"]
-    assert found.ignored == {"h": "has a bucket that counts less than the one below it", "i_info": "shows its series as i_info_info"}
+    assert found.ignored == {"h": "has a bucket with a smaller count than the one below it", "i_info": "exposes its series as i_info_info"}
 
 
 @pytest.mark.parametrize(("bounds", "threshold"), [((0.1, 1, 5), 1), ((0.1, 0.5, 1), 0.5), ((2, 5), 2), ((1,), None)])
-def test_the_threshold_of_latency_is_one_that_a_quantile_can_pass(bounds: tuple[float, ...], threshold: float | None) -> None:
+def test_latency_threshold_is_below_the_last_bucket(bounds: tuple[float, ...], threshold: float | None) -> None:
     buckets = "".join(f'wait_seconds_bucket{{le="{bound}"}} 1\n' for bound in (*bounds, "+Inf"))
     bundle = adopted(f"# HELP wait_seconds W.\n# TYPE wait_seconds histogram\n{buckets}wait_seconds_sum 1\nwait_seconds_count 1")
     assert next((alert.condition.threshold.value for alert in bundle.alerts if alert.name.endswith("HighLatency")), None) == threshold

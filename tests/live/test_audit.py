@@ -13,10 +13,10 @@ import pytest
 from balance.commands.cli import main
 from balance.generate import collect
 from balance.lb.catalog.metrics import CATALOG
-from balance.live import dashboards, rulefiles, scrape, world
+from balance.live import dashboards, index_sources, rulefiles, scrape
 from balance.live.audit import Audit, audit
-from balance.live.question import Question
-from balance.live.world import World
+from balance.live.audited_query import AuditedQuery
+from balance.live.series_index import SeriesIndex
 from tools.bench import live as bench
 from tools.bench.generator import used
 
@@ -47,24 +47,22 @@ door{door="shut"} 0
 """
 
 
-def shown() -> World:
-    return world.of_scrapes([scrape.parse(SCRAPE)])
+def shown() -> SeriesIndex:
+    return index_sources.from_scrapes([scrape.parse(SCRAPE)])
 
 
 def judge(
-    expr: str, *rules: str, known: World | None = None, macros: bool = True, values: Mapping[str, tuple[str, ...]] = {}
+    expr: str, *rules: str, known: SeriesIndex | None = None, macros: bool = True, values: Mapping[str, tuple[str, ...]] = {}
 ) -> tuple[str, set[str], Audit]:
     """The verdict on a panel's query, the kinds of its reasons, and all of the audit."""
-    recorded = [Question("rule", name, "rules.yaml:1", made) for name, _, made in (rule.partition("=") for rule in rules)]
-    found = audit([*recorded, Question("panel", "p", "d.json", expr, values=values, macros=macros)], known or shown())
-    row = found.judged[-1].row()
+    recorded = [AuditedQuery("rule", name, "rules.yaml:1", made) for name, _, made in (rule.partition("=") for rule in rules)]
+    found = audit([*recorded, AuditedQuery("panel", "p", "d.json", expr, values=values, macros=macros)], known or shown())
+    row = found.assessed[-1].row()
     return row["verdict"], {reason["kind"] for reason in row["reasons"]}, found
 
 
-def test_of_the_go_project_five_of_seven_panels_are_empty_for_ever_and_seven_of_ten_alerts_can_never_fire(
-    program: Any, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """The figures for which this project exists; promtool has nothing to say about any of it."""
+def test_go_project_has_dead_panels_and_alerts(program: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """Five of seven panels are always empty and seven of ten alerts can never fire; promtool reports none of it."""
     files = ["--metrics", str(GO / "metrics.txt"), "--dashboards", str(GO / "grafana-dashboard.json"), "--rules", str(GO / "prometheus-alerts.yaml")]
     assert main(["audit", *files, "--format", "json"]) == 1
     told = json.loads(capsys.readouterr().out)
@@ -81,7 +79,7 @@ def test_of_the_go_project_five_of_seven_panels_are_empty_for_ever_and_seven_of_
     assert checked.returncode == 0, checked.stderr
 
 
-def test_our_own_dashboards_and_rules_are_alive_by_our_own_catalog(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_generated_files_are_live_by_our_catalog(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
     generated = repository / "generated"
     arguments = ["--dashboards", str(generated / "dashboards"), "--rules", str(generated / "prometheus" / "rules"), "--format", "json"]
     assert main(["audit", *arguments]) == 0
@@ -149,7 +147,7 @@ def test_our_own_dashboards_and_rules_are_alive_by_our_own_catalog(repository: P
         ('queue_depth{queue="a" or queue="b"}', "cannot-tell", "unreadable"),
     ],
 )
-def test_an_expression_is_live_dead_or_cannot_be_told_and_the_reason_is_named(expr: str, verdict: str, kind: str) -> None:
+def test_verdict_and_reason_of_expression(expr: str, verdict: str, kind: str) -> None:
     found, kinds, _ = judge(expr, macros=False)
     assert found == verdict, kinds
     assert kind in kinds or not kind
@@ -195,7 +193,7 @@ def test_an_expression_is_live_dead_or_cannot_be_told_and_the_reason_is_named(ex
         ("queue_depth $unknown 5", "cannot-tell"),
     ],
 )  # fmt: skip
-def test_variables_and_macros_of_grafana_are_understood_in_every_position(expr: str, verdict: str) -> None:
+def test_grafana_variables_in_every_position(expr: str, verdict: str) -> None:
     values = {
         "limit": ("5", "10"), "shift": ("1h",), "what": ("x", "requests"), "metric": ("queue_depth",), "nothing": ("nix", "nought"),
         "aggregation": ("sum", "max"), "group": ("queue",), "window": ("1m",),
@@ -205,7 +203,7 @@ def test_variables_and_macros_of_grafana_are_understood_in_every_position(expr: 
     assert [finding.severity for finding in told.findings] == ["error"] * (verdict == "dead")
 
 
-def test_what_recording_rules_of_the_files_make_exists_and_is_as_live_as_they_are() -> None:
+def test_recorded_series_are_as_live_as_their_rules() -> None:
     good, bad, loop = (
         "job:http:rate5m=sum by (job) (rate(http_requests_total[5m]))",
         "job:nix:rate5m=rate(nix_total[5m])",
@@ -216,13 +214,13 @@ def test_what_recording_rules_of_the_files_make_exists_and_is_as_live_as_they_ar
     assert judge('job:http:rate5m{team="a"}', good)[0] == "cannot-tell"
     verdict, kinds, found = judge("job:nix:rate5m", good, bad)
     assert (verdict, kinds) == ("dead", {"name"})
-    assert "job:nix:rate5m is recorded from nothing: there is no series nix_total" in found.findings[-1].problem
+    assert "job:nix:rate5m is recorded from missing series: there is no series nix_total" in found.findings[-1].what
     assert judge("a:b:c", loop)[0] == "live"
     (finding,) = judge("job:htpp:rate5m", good)[2].findings
     assert finding.cure == "did you mean job:http:rate5m?"
 
 
-def test_the_nearest_existing_name_is_told() -> None:
+def test_nearest_existing_name_is_suggested() -> None:
     for expr, cure in {
         "http_request_total": "did you mean http_requests_total?",
         "http_wait": "did you mean http_wait_seconds_sum?",
@@ -232,17 +230,17 @@ def test_the_nearest_existing_name_is_told() -> None:
     }.items():
         (finding,) = judge(expr)[2].findings
         assert finding.cure == cure
-        assert finding.problem.startswith("never shows anything: ")
+        assert finding.what.startswith("never shows anything: ")
 
 
-def test_the_rate_of_a_gauge_is_told_and_is_not_dead() -> None:
+def test_rate_of_gauge_is_a_warning() -> None:
     verdict, _, found = judge("rate(queue_depth[5m])")
     assert verdict == "live"
     assert [(finding.check, finding.severity) for finding in found.findings] == [("type", "warning")]
 
 
-def test_what_others_expose_is_not_called_missing() -> None:
-    known = world.of_scrapes([scrape.parse(SCRAPE)], ["node_.*"])
+def test_elsewhere_names_are_not_missing() -> None:
+    known = index_sources.from_scrapes([scrape.parse(SCRAPE)], ["node_.*"])
     assert judge("node_load1", known=known)[0] == "cannot-tell"
     assert judge("note_load1", known=known)[0] == "dead"
 
@@ -262,8 +260,8 @@ def test_what_others_expose_is_not_called_missing() -> None:
         ("balance_active_connections / balance_backend_healthy", "dead"),
     ],
 )
-def test_against_a_catalog_closed_sets_of_values_are_known(expr: str, verdict: str) -> None:
-    assert judge(expr, known=world.of_catalog(CATALOG))[0] == verdict
+def test_catalog_knows_closed_sets_of_values(expr: str, verdict: str) -> None:
+    assert judge(expr, known=index_sources.from_catalog(CATALOG))[0] == verdict
 
 
 def panel(title: str, expr: str, **more: Any) -> dict[str, Any]:
@@ -314,22 +312,22 @@ OLDER_V2 = {
         OLDER_V2,
     ],
 )  # fmt: skip
-def test_dashboards_are_read_in_every_wrapping(tree: object) -> None:
-    questions, problems = dashboards.read("\ufeff" + json.dumps(tree), "d.json")
-    assert [(question.kind, question.subject, question.expr) for question in questions] == [("panel", "D / P / A", "x")]
+def test_dashboards_in_every_wrapping(tree: object) -> None:
+    queries, problems = dashboards.read("\ufeff" + json.dumps(tree), "d.json")
+    assert [(query.kind, query.subject, query.expr) for query in queries] == [("panel", "D / P / A", "x")]
     assert problems == []
 
 
 @pytest.mark.parametrize(
     "expr", ["(" * 20_000 + "up" + ")" * 20_000, "+".join(["up"] * 3000), "$a" * 3000, "[$a" * 2000, "-" * 60_000 + "up", "[" * 20_000]
 )
-def test_a_hostile_expression_costs_neither_the_process_nor_the_time(expr: str) -> None:
+def test_hostile_expression_is_bounded(expr: str) -> None:
     begin = time.process_time()
     assert judge(expr)[0] in ("live", "cannot-tell")
     assert time.process_time() - begin < 2
 
 
-def test_annotations_and_the_queries_of_variables_are_asked_too() -> None:
+def test_annotations_and_variables_are_queries_too() -> None:
     tree = {
         "title": "D", "panels": [panel("P", "x > $limit")], "annotations": {"list": [{"name": "deploys", "expr": "changes(y[5m])"}]},
         "templating": {"list": [
@@ -338,11 +336,11 @@ def test_annotations_and_the_queries_of_variables_are_asked_too() -> None:
             {"name": "limit", "type": "custom", "query": "Low : 1, High : 2"},
         ]},
     }  # fmt: skip
-    questions, _ = dashboards.read(json.dumps(tree), "d.json")
-    assert [(question.kind, question.expr) for question in questions] == [
+    queries, _ = dashboards.read(json.dumps(tree), "d.json")
+    assert [(query.kind, query.expr) for query in queries] == [
         ("panel", "x > $limit"), ("annotation", "changes(y[5m])"), ("variable", 'z{job="$job"}'), ("variable", "topk(3, w)"),
     ]  # fmt: skip
-    assert list(questions[0].candidates()) == ["x > 1", "x > 2"]
+    assert list(queries[0].candidates()) == ["x > 1", "x > 2"]
 
 
 RULES = "groups:\n- name: g\n  rules:\n  - record: a:b:c\n    expr: x\n  - alert: A\n    expr: |\n      y > 1\n"
@@ -360,29 +358,29 @@ RULES = "groups:\n- name: g\n  rules:\n  - record: a:b:c\n    expr: x\n  - alert
         (json.dumps({"kind": "ConfigMap", "data": {"rules.yaml": RULES, "readme": "groups:"}}), [5, 7]),
     ],
 )
-def test_rules_are_read_from_files_and_objects_with_the_line_of_each(text: str, lines: list[int]) -> None:
-    questions, problems = rulefiles.read(text, "r.yaml")
-    assert [(question.kind, question.subject, question.expr.strip()) for question in questions] == [("rule", "a:b:c", "x"), ("alert", "A", "y > 1")]
-    assert [question.where for question in questions] == [f"r.yaml:{line}" for line in lines]
+def test_rules_in_files_and_objects_with_lines(text: str, lines: list[int]) -> None:
+    queries, problems = rulefiles.read(text, "r.yaml")
+    assert [(query.kind, query.subject, query.expr.strip()) for query in queries] == [("rule", "a:b:c", "x"), ("alert", "A", "y > 1")]
+    assert [query.where for query in queries] == [f"r.yaml:{line}" for line in lines]
     assert problems == []
 
 
-def test_rules_in_the_texts_of_a_config_map_have_the_lines_of_the_file_and_what_is_broken_there_spoils_no_other() -> None:
+def test_rules_in_config_map_with_lines_and_errors() -> None:
     text = "kind: ConfigMap\ndata:\n  a.rules: |\n    groups:\n    - rules:\n      - {alert: A, expr: up == 0}\n  b.yaml: |\n    groups: [\n"
-    questions, problems = rulefiles.read(f"{text}---\n{RULES}", "r.yaml")
-    assert [(question.subject, question.where) for question in questions] == [("A", "r.yaml:6"), ("a:b:c", "r.yaml:14"), ("A", "r.yaml:16")]
+    queries, problems = rulefiles.read(f"{text}---\n{RULES}", "r.yaml")
+    assert [(query.subject, query.where) for query in queries] == [("A", "r.yaml:6"), ("a:b:c", "r.yaml:14"), ("A", "r.yaml:16")]
     assert [problem.where for problem in problems] == ["r.yaml:9:1"]
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, "- " * 100_000, "&a\nspec: *a\nitems: [*a, *a, *a]\n"])
-def test_hostile_yaml_costs_neither_the_process_nor_the_time(text: str) -> None:
+def test_hostile_yaml_is_bounded(text: str) -> None:
     begin = time.process_time()
-    questions, problems = rulefiles.read(text, "r.yaml")
-    assert (questions, len(problems)) == ([], 1)
+    queries, problems = rulefiles.read(text, "r.yaml")
+    assert (queries, len(problems)) == ([], 1)
     assert time.process_time() - begin < 2
 
 
-def test_what_cannot_be_read_is_told_with_its_place_and_the_rest_is_audited(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unreadable_files_are_findings_and_the_rest_is_audited(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name, text in {
         "broken.json": '{"title": "D",\n "panels": [}', "other.json": "{}", "library.json": json.dumps({"title": "L", "panels": [{"title": "P", "libraryPanel": {"name": "n"}}]}),
         "good.json": json.dumps({"title": "D", "panels": [panel("P", "queue_depth"), panel("Q", "sum(")]}),
@@ -400,9 +398,7 @@ def test_what_cannot_be_read_is_told_with_its_place_and_the_rest_is_audited(tmp_
     assert {row["subject"]: row["verdict"] for row in told["verdicts"]} == {"D / P / A": "live", "D / Q / A": "cannot-tell", "C": "live"}
 
 
-def test_who_looks_at_what_others_made_needs_no_source_of_their_own(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_audit_and_adopt_need_no_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(collect, "installed", dict)
     (tmp_path / "metrics").write_text(SCRAPE)
     (tmp_path / "rules.yaml").write_text("groups: [{name: g, rules: [{alert: A, expr: queue_depth > 1}]}]")
@@ -417,23 +413,24 @@ def test_who_looks_at_what_others_made_needs_no_source_of_their_own(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--dashboards", str(GO / "prometheus-alerts.yaml")], "prometheus-alerts.yaml:1:1: is no JSON"),
+        (["--dashboards", str(GO / "prometheus-alerts.yaml")], "prometheus-alerts.yaml:1:1: invalid JSON"),
         (["--dashboards", str(GO.parent.parent / "render")], "asks for no metric: no .json file in it does"),
         ([], "nothing to audit (give --dashboards FILE... or --rules FILE...)"),
         (["--rules", "nowhere.yaml"], "nowhere.yaml: cannot be read: No such file"),
-        (["--rules", str(GO / "metrics.txt")], "metrics.txt:6:1: is no YAML"),
+        (["--rules", str(GO / "metrics.txt")], "metrics.txt:6:1: invalid YAML"),
         (["--rules", str(GO / "prometheus-alerts.yaml"), "--metrics", "http://127.0.0.1:1/"], "cannot be reached: Connection refused"),
         (["--rules", str(GO / "prometheus-alerts.yaml"), "--prometheus", "http://127.0.0.1:1/"], "cannot be reached: Connection refused"),
-        (["--rules", str(GO / "prometheus-alerts.yaml"), "--elsewhere", "("], "--elsewhere (: is no regular expression"),
+        (["--rules", str(GO / "prometheus-alerts.yaml"), "--elsewhere", "("], "--elsewhere (: invalid regular expression"),
     ],
 )
-def test_wrong_use_ends_in_one_line(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_use_is_one_line(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["audit", *arguments]) == 2
     assert words in capsys.readouterr().err
 
 
 @pytest.mark.process
-def test_a_hundred_dashboards_of_fifty_panels_against_ten_thousand_series_take_under_five_seconds_and_300_mb(tmp_path: Path) -> None:
+def test_large_audit_is_bounded_in_time_and_memory(tmp_path: Path) -> None:
+    """A hundred dashboards of fifty panels against ten thousand series take under five seconds and 300 MB."""
     bench.write(tmp_path, 1)
     words = ["audit", "--metrics", str(tmp_path / "metrics"), "--dashboards", str(tmp_path), "--format", "json"]
     program = str(Path(sys.executable).with_name("balance-gen"))

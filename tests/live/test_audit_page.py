@@ -21,7 +21,7 @@ def blocks(page: str, language: str) -> list[str]:
 
 
 @pytest.mark.process
-def test_its_tests_of_a_service_pass_and_notice_what_a_service_says_otherwise(page: str, tmp_path: Path) -> None:
+def test_service_tests_of_the_page_pass_and_notice_drift(page: str, tmp_path: Path) -> None:
     names = [block.splitlines()[0].removeprefix("# ") for block in blocks(page, "python")]
     assert names == ["till.py", "conftest.py", "test_till.py"]
     for name, block in zip(names, blocks(page, "python"), strict=True):
@@ -34,4 +34,4 @@ def test_its_tests_of_a_service_pass_and_notice_what_a_service_says_otherwise(pa
     till.write_text(till.read_text().replace("generate_latest(METRICS.registry)", 'generate_latest(METRICS.registry).replace(b"card", b"gold")'))
     run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert run.returncode == 1
-    assert "shop_orders_total has 'gold' as 'payment', outside its set" in run.stdout
+    assert "shop_orders_total has undeclared values of 'payment': 'gold'" in run.stdout

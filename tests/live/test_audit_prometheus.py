@@ -16,9 +16,9 @@ import pytest
 import yaml
 
 from balance.errors import BalanceError
-from balance.live import world
-from balance.live.audit import audit, names
-from balance.live.question import Question
+from balance.live import index_sources
+from balance.live.audit import audit, selected_names
+from balance.live.audited_query import AuditedQuery
 
 pytestmark = pytest.mark.process
 
@@ -67,7 +67,7 @@ def prometheus(program: Callable[[str], str], tmp_path_factory: pytest.TempPathF
             pages.server_close()
 
 
-def test_a_prometheus_tells_of_its_series_with_the_labels_that_it_added(prometheus: str) -> None:
+def test_prometheus_series_include_its_own_labels(prometheus: str) -> None:
     expected = {
         'prometheus_build_info{job="self",team="a"}': "live",
         'prometheus_build_info{team="b"}': "cannot-tell",
@@ -82,14 +82,14 @@ def test_a_prometheus_tells_of_its_series_with_the_labels_that_it_added(promethe
         "job:up:sum and prometheus_build_info": "dead",
         "rate(quiet_total[5m]) > 0": "cannot-tell",
     }
-    questions = [Question("alert", expr, "rules.yaml:1", expr) for expr in expected]
-    found = audit(questions, world.of_prometheus(prometheus, names(questions)))
-    assert {item.question.expr: str(item.answer.verdict) for item in found.judged} == expected
-    assert "takes the rate of go_goroutines, which is a gauge" in [finding.problem for finding in found.findings]
+    queries = [AuditedQuery("alert", expr, "rules.yaml:1", expr) for expr in expected]
+    found = audit(queries, index_sources.from_prometheus(prometheus, selected_names(queries)))
+    assert {item.query.expr: str(item.assessment.liveness) for item in found.assessed} == expected
+    assert "takes the rate of go_goroutines, which is a gauge" in [finding.what for finding in found.findings]
     assert "go_info" in found.unused
     assert "prometheus_http_request_duration_seconds" not in found.unused
 
 
-def test_what_is_no_prometheus_is_told_so(prometheus: str) -> None:
+def test_address_without_prometheus(prometheus: str) -> None:
     with pytest.raises(BalanceError, match="answered 404"):
-        world.of_prometheus(f"{prometheus}/nowhere", [])
+        index_sources.from_prometheus(f"{prometheus}/nowhere", [])

@@ -75,7 +75,7 @@ def tried(server: str, capsys: pytest.CaptureFixture[str], *arguments: str) -> d
     return {outcome["alert"]: outcome for outcome in json.loads(capsys.readouterr().out)["alerts"]}
 
 
-def test_an_alert_fires_from_its_for_until_its_end_and_others_stay_silent(server: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_alert_fires_after_for_until_resolved(server: str, capsys: pytest.CaptureFixture[str]) -> None:
     outcomes = tried(server, capsys)
     down = outcomes["BalanceBackendDown"]
     assert [(one["labels"]["backend"], one["labels"]["instance"]) for one in down["episodes"]] == [("b", "one")]
@@ -87,7 +87,7 @@ def test_an_alert_fires_from_its_for_until_its_end_and_others_stay_silent(server
     assert outcomes["BalanceHighConnections"]["samples"] == 0
 
 
-def test_the_error_rate_fires_as_long_as_its_window_says(server: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_error_rate_fires_within_its_window(server: str, capsys: pytest.CaptureFixture[str]) -> None:
     outcome = tried(server, capsys, "BalanceHighErrorRate", "--set", "alerts.BalanceHighErrorRate.for=0s")["BalanceHighErrorRate"]
     (episode,) = outcome["episodes"]
     # the ratio is 0.2 x share of the five minutes: above 0.05 from 75 s or so on, and until some 75 s of errors are left
@@ -98,7 +98,7 @@ def test_the_error_rate_fires_as_long_as_its_window_says(server: str, capsys: py
     assert outcome["suggested"] == 0.2
 
 
-def test_the_table_is_for_people_and_progress_for_terminals(server: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_table_output_without_progress(server: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["backtest", "BalanceBackendDown", "BalanceHighLatency", "--prometheus", server, "--since", "8h", "--until", UNTIL]) == 0
     printed = capsys.readouterr()
     head, down, latency = printed.out.splitlines()
@@ -108,7 +108,7 @@ def test_the_table_is_for_people_and_progress_for_terminals(server: str, capsys:
     assert printed.err == "", "no terminal"
 
 
-def test_a_query_is_asked_in_pieces_and_smaller_ones_when_the_server_refuses(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_range_query_in_pieces_and_halves(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = Prometheus(server)
     whole = [len(samples) for piece in asked.range("up{instance='one'}", START, END, STEP) for samples in piece.values()]
     assert whole == [STEPS + 1]
@@ -123,7 +123,7 @@ def test_a_query_is_asked_in_pieces_and_smaller_ones_when_the_server_refuses(ser
     assert sum(len(next(iter(piece.values()))) for piece in halves) == STEPS + 1
 
 
-def test_a_long_period_in_pieces_gives_the_same_as_in_one(server: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pieces_give_the_same_result(server: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     whole = tried(server, capsys, "BalanceBackendDown")
     monkeypatch.setattr(prometheus, "POINTS", 7)
     assert tried(server, capsys, "BalanceBackendDown") == whole
@@ -132,7 +132,7 @@ def test_a_long_period_in_pieces_gives_the_same_as_in_one(server: str, capsys: p
 PERIOD = Period(0, 30 * 60, 60)
 
 
-def test_firing_is_what_prometheus_itself_does(program: Callable[[str], str], tmp_path: Path) -> None:
+def test_firing_equals_promtool(program: Callable[[str], str], tmp_path: Path) -> None:
     """Random histories; promtool evaluates the rule over them and must find ALERTS just as we say."""
     chance, minutes = random.Random(1), range(31)
     tests, firings = [], 0
@@ -188,12 +188,12 @@ TIME = Threshold("time", 1, SECONDS, "a reason", maximum=30)
         (trial(TIME, ">", (0.5, 1, 2)), [2.1] * 500, None),
     ],
 )
-def test_a_threshold_is_suggested_beyond_what_was_seen_and_within_its_bounds(given: Trial, values: list[float], suggested: float | None) -> None:
+def test_suggested_threshold(given: Trial, values: list[float], suggested: float | None) -> None:
     assert suggestion(given, sorted(values)) == suggested
 
 
 @pytest.mark.parametrize(("value", "up", "down"), [(0.123, 0.13, 0.12), (1234.0, 1300, 1200), (0.12, 0.12, 0.12), (0.0, 0, 0), (99.9, 100, 99)])
-def test_suggestions_have_two_digits(value: float, up: float, down: float) -> None:
+def test_rounding_to_two_digits(value: float, up: float, down: float) -> None:
     assert (rounded(value, up=True), rounded(value, up=False)) == (up, down)
 
 
@@ -201,12 +201,12 @@ def test_suggestions_have_two_digits(value: float, up: float, down: float) -> No
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("127.0.0.1:9090", "127.0.0.1:9090: is no address of a Prometheus (write it like http://127.0.0.1:9090)"),
-        ("file:///etc/passwd", "is no address of a Prometheus"),
+        ("127.0.0.1:9090", "127.0.0.1:9090: invalid Prometheus address (write it like http://127.0.0.1:9090)"),
+        ("file:///etc/passwd", "invalid Prometheus address"),
         ("http://127.0.0.1:1", "http://127.0.0.1:1/api/v1/query_range: cannot be reached: Connection refused"),
     ],
 )
-def test_a_server_that_cannot_be_asked_is_told_in_one_line(url: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unreachable_server_is_one_line(url: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["backtest", "BalanceDown", "--prometheus", url]) == 2
     told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("balance-gen: ")]
     assert len(told) == 1
@@ -217,7 +217,7 @@ def test_a_server_that_cannot_be_asked_is_told_in_one_line(url: str, message: st
 @pytest.mark.parametrize(
     "answer", [b"HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\nno", b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi", b"rubbish\r\n", b""]
 )
-def test_a_server_that_is_no_prometheus_is_told(answer: bytes) -> None:
+def test_server_that_is_not_a_prometheus(answer: bytes) -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as listener:
 
         def serve() -> None:
@@ -234,8 +234,8 @@ def test_a_server_that_is_no_prometheus_is_told(answer: bytes) -> None:
     assert len(refused.value.problems) == 1
 
 
-def test_a_query_that_the_server_refuses_is_told_with_its_words(server: str) -> None:
-    with pytest.raises(LiveError, match=r"refuses: .*expected type range vector in call to function"):
+def test_rejected_query_shows_the_servers_message(server: str) -> None:
+    with pytest.raises(LiveError, match=r"rejected the query: .*expected type range vector in call to function"):
         list(Prometheus(server).range("rate(up)", START, END, STEP))
 
 
@@ -248,6 +248,6 @@ def test_a_query_that_the_server_refuses_is_told_with_its_words(server: str) -> 
         (["--until", "noon"], "--until: invalid time 'noon'"),
     ],
 )
-def test_wrong_use_is_one_clear_line(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_use_is_one_line(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["backtest", "--prometheus", "http://127.0.0.1:1", *arguments]) == 2
     assert message in capsys.readouterr().err

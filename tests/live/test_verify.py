@@ -43,7 +43,7 @@ def service() -> str:
 GOOD = service()
 
 
-def test_a_service_with_the_catalogs_own_instruments_conforms_in_both_formats() -> None:
+def test_own_instruments_conform_in_both_formats() -> None:
     for text in (GOOD, GOOD + "# TYPE python_info gauge\npython_info 1\n", GOOD + "# TYPE shop_orders_created gauge\nshop_orders_created 1\n"):
         found = verify(scrape.parse(text), CATALOG)
         assert (found.findings, found.coverage) == ([], 100)
@@ -54,22 +54,22 @@ def test_a_service_with_the_catalogs_own_instruments_conforms_in_both_formats() 
 @pytest.mark.parametrize(
     ("old", "new", "check", "words"),
     [
-        ("shop_orders_total", "shop_order_total", "family-missing", "shop_orders_total is declared and not shown"),
+        ("shop_orders_total", "shop_order_total", "family-missing", "shop_orders_total is declared but not exposed"),
         ("shop_orders_total", "shop_order_total", "family-unknown", "did you mean 'shop_orders_total'?"),
-        ("# TYPE shop_open gauge", "# TYPE shop_open counter", "type", "is shown as counter, declared as gauge"),
-        ("# TYPE shop_open gauge\n", "", "type", "is shown as untyped, declared as gauge"),
-        ("# HELP shop_open Open.\n", "", "help", "without a help text"),
-        ("# HELP shop_open Open.", "# HELP shop_open Doors.", "help", "is shown with the help 'Doors.', declared with 'Open.'"),
-        ("# TYPE shop_wait_seconds", "# UNIT shop_wait_seconds minutes\n# TYPE shop_wait_seconds", "unit", "is shown in minutes, declared in seconds"),
-        ('way="in"', 'way="in",user="u1"', "label-undeclared", "is shown with the label 'user'"),
-        ('{way="in"}', "", "label-missing", "is shown without its label 'way'"),
-        ('way="in"', 'way="sideways"', "label-value", "has 'sideways' as 'way', outside its set"),
-        ('shop_open{door="left"} 2.0', 'shop_open{door="1"} 2\nshop_open{door="2"} 2\nshop_open{door="3"} 2', "label-over-bound", "3 values of 'door'"),
-        ('shop_open{door="left"} 2.0', 'shop_open{door="1",a="1"} 2\nshop_open{door="1",a="2"} 2\nshop_open{door="1",a="3"} 2', "series-over-budget", "3 series"),
+        ("# TYPE shop_open gauge", "# TYPE shop_open counter", "type", "is exposed as counter, declared as gauge"),
+        ("# TYPE shop_open gauge\n", "", "type", "is exposed as untyped, declared as gauge"),
+        ("# HELP shop_open Open.\n", "", "help", "is exposed without a help text"),
+        ("# HELP shop_open Open.", "# HELP shop_open Doors.", "help", "is exposed with the help 'Doors.', declared with 'Open.'"),
+        ("# TYPE shop_wait_seconds", "# UNIT shop_wait_seconds minutes\n# TYPE shop_wait_seconds", "unit", "is exposed in minutes, declared in seconds"),
+        ('way="in"', 'way="in",user="u1"', "label-undeclared", "has the undeclared label 'user'"),
+        ('{way="in"}', "", "label-missing", "is exposed without its label 'way'"),
+        ('way="in"', 'way="sideways"', "label-value", "has undeclared values of 'way': 'sideways'"),
+        ('shop_open{door="left"} 2.0', 'shop_open{door="1"} 2\nshop_open{door="2"} 2\nshop_open{door="3"} 2', "label-over-bound", "has 3 values of 'door', its bound is 2"),
+        ('shop_open{door="left"} 2.0', 'shop_open{door="1",a="1"} 2\nshop_open{door="1",a="2"} 2\nshop_open{door="1",a="3"} 2', "series-over-budget", "has 3 series, its labels allow 2"),
         ('le="0.1"', 'le="0.2"', "buckets", "has '0.2', lacks '0.1'"),
-        ('le="0.1"} 0.0', 'le="0.1"} 7.0', "buckets", "counts less than the one below it"),
-        ('state="shut"', 'state="ajar"', "label-value", "has 'ajar' as 'state'"),
-        ("shop_open{", "shop open{", "scrape-unreadable", "is no sample"),
+        ('le="0.1"} 0.0', 'le="0.1"} 7.0', "buckets", "with a smaller count than the one below it"),
+        ('state="shut"', 'state="ajar"', "label-value", "has undeclared values of 'state': 'ajar'"),
+        ("shop_open{", "shop open{", "scrape-unreadable", "invalid sample 'shop open{"),
     ],
 )  # fmt: skip
 def test_every_difference_is_found(old: str, new: str, check: str, words: str) -> None:
@@ -78,16 +78,14 @@ def test_every_difference_is_found(old: str, new: str, check: str, words: str) -
     assert any(finding.check == check and words in str(finding) for finding in findings), list(map(str, findings))
 
 
-def test_the_coverage_is_told_in_percent() -> None:
+def test_coverage_in_percent() -> None:
     found = verify(scrape.parse("\n".join(line for line in GOOD.splitlines() if "shop_open" not in line)), CATALOG)
     assert found.summary() == {
         "declared": 5, "shown": 4, "coverage_percent": 80.0, "series": 9, "ignored": 0, "errors": 1, "warnings": 0,
     }  # fmt: skip
 
 
-def test_the_command_says_what_differs_for_people_and_programs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_verify_command_text_and_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "metrics").write_text(GOOD.replace('way="in"', 'way="up"'))
     (tmp_path / "good").write_text(GOOD)
     (tmp_path / "mine_live.py").write_text(
@@ -97,7 +95,7 @@ def test_the_command_says_what_differs_for_people_and_programs(
     monkeypatch.syspath_prepend(str(tmp_path))
     source = ("--source", "mine_live:bundle")
     assert main(["verify", "metrics", *source]) == 1
-    assert "metrics:2: error: shop_orders_total has 'up' as 'way', outside its set" in capsys.readouterr().out.replace(":1:", ":2:")
+    assert "metrics:2: error: shop_orders_total has undeclared values of 'way': 'up'" in capsys.readouterr().out.replace(":1:", ":2:")
     assert main(["verify", "metrics", "--format", "json", *source]) == 1
     told = json.loads(capsys.readouterr().out)
     assert [finding["check"] for finding in told["findings"]] == ["label-value"]
@@ -106,24 +104,24 @@ def test_the_command_says_what_differs_for_people_and_programs(
     assert main(["verify", "nowhere", *source]) == 2
 
 
-def test_a_scrape_that_differs_fails_a_test_with_every_difference() -> None:
+def test_assert_conforms_lists_every_difference() -> None:
     assert_conforms(GOOD, CATALOG)
     less = "\n".join(line for line in GOOD.splitlines() if "shop_open" not in line)
     assert_conforms(less, CATALOG, coverage=80)
-    with pytest.raises(AssertionError, match="shop_open is declared and not shown"):
+    with pytest.raises(AssertionError, match="shop_open is declared but not exposed"):
         assert_conforms(less, CATALOG, coverage=81)
-    with pytest.raises(AssertionError, match=r"(?s)outside its set.*without its label"):
+    with pytest.raises(AssertionError, match=r"(?s)undeclared values.*without its label"):
         assert_conforms(GOOD.replace('way="in"', 'way="up"').replace('{door="left"}', ""), CATALOG)
 
 
-def test_a_user_gets_the_fixture_as_a_plugin(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_conforms_fixture_as_plugin(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # whatever else is installed
     pytester.makeconftest('pytest_plugins = ["balance.testing"]')
     pytester.makepyfile("from tests.live.test_verify import CATALOG, GOOD\ndef test_it(conforms):\n    conforms(GOOD, CATALOG)\n")
     pytester.runpytest_inprocess("-p", "no:cacheprovider").assert_outcomes(passed=1)
 
 
-def test_a_value_outside_its_set_becomes_other_and_is_counted() -> None:
+def test_undeclared_value_becomes_other_and_is_counted() -> None:
     catalog = Catalog("shop", (PLACED, REPLACED))
     instruments = Instruments(catalog, replaced=REPLACED)
     for way in ("in", "up", "down"):
@@ -137,6 +135,6 @@ def test_a_value_outside_its_set_becomes_other_and_is_counted() -> None:
         Instruments(CATALOG, replaced=PLACED)
 
 
-def test_a_family_cannot_be_ignored_and_declared_nor_for_no_reason() -> None:
-    with pytest.raises(CatalogError, match=r"(?s)shop_open: is ignored and declared.*x: is ignored without a reason"):
+def test_ignored_family_must_be_undeclared_and_have_a_reason() -> None:
+    with pytest.raises(CatalogError, match=r"(?s)shop_open: is ignored and declared.*x: is ignored for no reason"):
         Catalog("shop", (OPEN,), ignored={"shop_open": "no", "x": " "})

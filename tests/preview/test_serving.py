@@ -104,13 +104,13 @@ def test_query_error_is_shown_in_panel(server: str, tmp_path: Path) -> None:
     ended = previewed(*words, "--out", "pages", cwd=tmp_path)
     assert (ended.returncode, ended.stderr) == (0, "")
     panels = articles(tmp_path / "pages" / "shop.html")
-    assert re.search(r'role="alert">[^<]*refuses: [^<]*too many samples', panels["Slow"])
+    assert re.search(r'role="alert">[^<]*rejected the query: [^<]*too many samples', panels["Slow"])
     assert all("<svg" in panels[title] for title in ("Orders", "Baskets")), "the others are drawn"
 
 
 @pytest.mark.process
 def test_unreachable_server_is_one_line(tmp_path: Path) -> None:
-    for url, told in ((f"http://127.0.0.1:{free_port()}", "cannot be reached"), ("prometheus", "is no address of a Prometheus")):
+    for url, told in ((f"http://127.0.0.1:{free_port()}", "cannot be reached"), ("prometheus", "invalid Prometheus address")):
         ended = previewed("--out", str(tmp_path / "pages"), "--prometheus", url)
         assert (ended.returncode, ended.stderr.count("\n")) == (2, 1)
         assert told in ended.stderr

@@ -53,11 +53,11 @@ def test_misrouted_alert_is_found(bundle: Bundle, tmp_path: Path, amtool: str) -
     found = check_file(file, bundle.alerts, bundle.routing, SETTINGS)
     critical = [alert.name for alert in bundle.alerts if alert.severity == "critical"]
     assert sorted({finding.subject for finding in found}) == sorted(critical)
-    assert "is routed to inform instead of page" in found[0].problem
+    assert "is routed to inform instead of page" in found[0].what
 
     file.write_text(file.read_text().replace("receiver: page", "receiver: pag"))
     (refused,) = check_file(file, bundle.alerts, bundle.routing, SETTINGS)
-    assert 'undefined receiver "pag"' in refused.problem
+    assert 'undefined receiver "pag"' in refused.what
 
 
 def test_missing_amtool_names_the_cure(bundle: Bundle, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,21 +1,22 @@
-"""What hand-written files ask of Prometheus: each expression with its place, and with Grafana's variables and macros made PromQL."""
+"""A query of a hand-written file: an expression with its place, and with Grafana's variables and macros replaced to make it PromQL."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import islice, product
-from typing import NamedTuple
 
 UNKNOWN = "\ue000"
-"""Stands in a string for what a variable will be."""
+"""Placeholder, within a string, for the value of a variable."""
 UNKNOWN_NAME = "unknown_variable_"
-"""Begins, outside of strings, a name that stands for a variable."""
+"""Prefix of a name that stands, outside of strings, for a variable."""
 
 
-class Question(NamedTuple):
-    """One expression. `kind` is ``panel``, ``annotation``, ``variable``, ``alert`` or ``rule``; `panel` tells the panels of all files apart;
-    `values` are the values that variables can take, where the file says so."""
+@dataclass(frozen=True)
+class AuditedQuery:
+    """One expression. `kind` is ``panel``, ``annotation``, ``variable``, ``alert`` or ``rule``; `panel` identifies the panel among all files;
+    `values` are the values of variables, where the file gives them; `macros`: the expression may contain Grafana's variables."""
 
     kind: str
     subject: str
@@ -23,25 +24,25 @@ class Question(NamedTuple):
     expr: str
     panel: str = ""
     labels: tuple[tuple[str, str], ...] = ()
-    values: Mapping[str, tuple[str, ...]] = {}
+    values: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     macros: bool = False
 
     def candidates(self, *, stand_in: str = "") -> Iterator[str]:
-        """The expression as PromQL, once for each combination of variables whose values are known and matter to its shape. What is not known is a
-        name, or the `stand_in`."""
+        """The expression as PromQL, once for each combination of known values of its variables, at most 64. A variable whose values are unknown
+        becomes a name, or the `stand_in`."""
         if not self.macros:
             yield self.expr
             return
         pieces = [_alternatives(*piece, self.values, stand_in) for piece in _pieces(self.expr)]
-        yield from dict.fromkeys("".join(chosen) for chosen in islice(product(*pieces), _MOST_CANDIDATES))
+        yield from dict.fromkeys("".join(chosen) for chosen in islice(product(*pieces), _MAX_CANDIDATES))
 
     @property
     def guessed(self) -> bool:
-        """Whether variables of which nothing is known shape the expression."""
+        """True if variables of unknown value shape the expression."""
         return self.macros and any(name and not name.startswith("__") and name not in self.values for name, *_ in _pieces(self.expr))
 
 
-_MOST_CANDIDATES = 64
+_MAX_CANDIDATES = 64
 _VARIABLE = r"\$\{(\w+)(?:[.:][^}]*)?\}|\$(\w+)|\[\[(\w+)(?::\w+)?\]\]"
 _VARIABLES = re.compile(_VARIABLE)
 _TOKENS = re.compile(rf"""("(?:[^"\\]|\\.)*+"|'(?:[^'\\]|\\.)*+'|`[^`]*+`)|(\#[^\n]*+)|({_VARIABLE})""")
@@ -51,7 +52,7 @@ _FUNCTIONS = ("sum", "rate", "label_replace")
 
 
 def _pieces(expr: str) -> Iterator[tuple[str, str, str, str]]:
-    """Text as it is (``text``), or a variable (its name) with the text before and after it."""
+    """Name, text, before, after: plain text (no name), or a variable by its name with the text before and after it."""
     at = 0
     for token in _TOKENS.finditer(expr):
         yield "", expr[at : token.start()], "", ""
