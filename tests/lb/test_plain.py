@@ -12,14 +12,14 @@ import pytest
 
 from balance.lb.config.reader import parse
 from balance.lb.control.service import instruments_of_a_process
+from balance.lb.data.activeconfig import Route
+from balance.lb.data.fastheads import FORGET_SECONDS, Memo, Plain
 from balance.lb.data.fields import FIELDS
 from balance.lb.data.forwarding import Forwarding
-from balance.lb.data.plain import FORGET_SECONDS, Memo, Plain
 from balance.lb.data.pool import Pool
 from balance.lb.data.proxy import Proxy
 from balance.lb.data.request import Body, Examiner, Request
 from balance.lb.data.response import Response, compose
-from balance.lb.data.site import Route
 from balance.lb.data.wire import RequestReader, ResponseReader, WireError
 from balance.lb.logs import EventLog
 from balance.lb.policy.faults import Fault

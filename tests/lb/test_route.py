@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from balance.lb.config.messages import FieldName
+from balance.lb.config.httpkinds import FieldName
 from balance.lb.config.model import Edits, Match, RouteConfig
 from balance.lb.data.fields import FIELDS, Field
 from balance.lb.policy.edits import editor

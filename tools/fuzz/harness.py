@@ -15,12 +15,12 @@ from typing import cast
 
 from balance.lb.config.reader import parse
 from balance.lb.data.accesslog import Entry, render
+from balance.lb.data.activeconfig import Route
+from balance.lb.data.fastheads import Plain
 from balance.lb.data.forwarding import Forwarding
-from balance.lb.data.plain import Plain
 from balance.lb.data.pool import Pool
 from balance.lb.data.request import Body, Examiner, Request
 from balance.lb.data.response import compose, interim
-from balance.lb.data.site import Route
 from balance.lb.data.wire import RequestReader, ResponseReader, WireError
 
 LOOP = asyncio.new_event_loop()

@@ -9,7 +9,7 @@ from typing import Any
 
 from balance.config.schema import Check, Complaint
 from balance.errors import suggestion
-from balance.lb.config import reach
+from balance.lb.config import shadowing
 from balance.lb.config.certificates import use_authorities, use_pair
 from balance.lb.config.files import FileError, read_secret, read_text
 from balance.lb.config.model import MOST_BACKENDS, MOST_POOLS
@@ -144,7 +144,7 @@ def _routes(values: Mapping[str, Any]) -> Iterator[Complaint]:
     for at, route in enumerate(values["routes"]):
         if route.pool not in pools:
             yield f"routes[{at}].pool", f"unknown pool {route.pool!r}", suggestion(route.pool, pools)
-        hiding = reach.hidden(route.match, values["routes"][:at])
+        hiding = shadowing.hidden(route.match, values["routes"][:at])
         if hiding:
             yield f"routes[{at}]", f"{route.name!r} is never reached: everything it matches goes to {', '.join(hiding)}", "move it up, or remove it"
 

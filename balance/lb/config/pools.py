@@ -10,8 +10,8 @@ from balance.config.address import Endpoint
 from balance.config.kinds import Choice, Duration, File, Flag, Integer, Number, Text
 from balance.config.schema import Field, Section
 from balance.lb.config import checks, model
-from balance.lb.config.messages import TOKEN, Statuses, Target
-from balance.lb.config.places import Service
+from balance.lb.config.httpkinds import TOKEN, Statuses, Target
+from balance.lb.config.netkinds import Service
 
 DURATION = Duration()
 OPTIONAL = Duration(may_be_off=True)

@@ -8,8 +8,8 @@ from balance.config.kinds import Choice, Flag, Integer
 from balance.config.schema import Field, Section, Table
 from balance.lb.catalog.metrics import METHODS
 from balance.lb.config import checks, model
-from balance.lb.config.messages import FieldName, FieldValue, Prefix, Rate
-from balance.lb.config.places import HOST
+from balance.lb.config.httpkinds import FieldName, FieldValue, Prefix, Rate
+from balance.lb.config.netkinds import HOST
 from balance.lb.config.pools import NAME
 
 

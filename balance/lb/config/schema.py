@@ -10,7 +10,7 @@ from balance.config.address import Endpoint
 from balance.config.kinds import Choice, File, Flag, Integer, Size, Text
 from balance.config.schema import Field, Section
 from balance.lb.config import checks, model
-from balance.lb.config.places import Network, Workers
+from balance.lb.config.netkinds import Network, Workers
 from balance.lb.config.pools import BACKEND, DURATION, PARTS, POOL
 from balance.lb.config.routes import ROUTE
 

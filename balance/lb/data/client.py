@@ -24,8 +24,8 @@ from balance.lb.policy.ending import termination
 from balance.lb.policy.faults import BROKEN_OFF, Fault
 
 if TYPE_CHECKING:
+    from balance.lb.data.activeconfig import Site
     from balance.lb.data.proxy import Proxy
-    from balance.lb.data.site import Site
 
 LINGER_SECONDS = 2.0
 """How long to go on reading after the last response, so that the client gets it before its own data bounces (RFC 9112 section 9.6)."""
@@ -50,7 +50,7 @@ _HEAD, _BODY, _BUSY, _DISCARD = Phase.HEAD, Phase.BODY, Phase.BUSY, Phase.DISCAR
 
 
 class Client(asyncio.Protocol, Timed):
-    """`regulate` decides after every event whether to read on. A reader is needed for heads that are not plain (`balance.lb.data.plain`)
+    """`regulate` decides after every event whether to read on. A reader is needed for heads that are not plain (`balance.lb.data.fastheads`)
     and for their bodies; otherwise `_left` says how much of the body is to come."""
 
     __slots__ = (

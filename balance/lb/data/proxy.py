@@ -16,14 +16,14 @@ from balance.lb.config import Config
 from balance.lb.config.files import FileError, read_secret
 from balance.lb.config.model import BackendConfig
 from balance.lb.data.accesslog import AccessLog
+from balance.lb.data.activeconfig import Site
 from balance.lb.data.backend import Backend
 from balance.lb.data.client import Client
 from balance.lb.data.clock import TICK, Clock
+from balance.lb.data.fastheads import FORGET_SECONDS
 from balance.lb.data.keyring import Keyring
 from balance.lb.data.meters import BackendMeters, Meters, PoolMeters, Unmetered
-from balance.lb.data.plain import FORGET_SECONDS
 from balance.lb.data.pool import Pool
-from balance.lb.data.site import Site
 from balance.lb.data.tls import Tls
 from balance.lb.data.tunnel import Tunnel
 from balance.lb.errors import StartError

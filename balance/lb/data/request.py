@@ -17,7 +17,7 @@ from balance.lb.policy.faults import Fault
 from balance.lb.policy.route import rewrite
 
 if TYPE_CHECKING:
-    from balance.lb.data.site import Route
+    from balance.lb.data.activeconfig import Route
 
 
 Find = Callable[[str, bytes, bytes, list[bytes]], "Route"]

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 class Upstream(asyncio.Protocol, Timed):
     """Belongs to its `exchange` until that gives it back; without one it is idle, and anything that arrives is a reason to close it.
 
-    A reader is needed for heads that are not plain (`balance.lb.data.plain`) and for their bodies; otherwise `_left` says how much of
+    A reader is needed for heads that are not plain (`balance.lb.data.fastheads`) and for their bodies; otherwise `_left` says how much of
     the body is to come. `begun`: something of a response has arrived.
     """
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from balance.lb.config.messages import DOTTED
+from balance.lb.config.httpkinds import DOTTED
 from balance.lb.config.model import Match, RouteConfig
 from balance.lb.policy.faults import Fault
 

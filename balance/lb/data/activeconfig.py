@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 from balance.lb.config import Config
 from balance.lb.config.model import RouteConfig
+from balance.lb.data.fastheads import Memo, Plain
 from balance.lb.data.forwarding import Forwarding, Peer
 from balance.lb.data.keyring import Keyring
-from balance.lb.data.plain import Memo, Plain
 from balance.lb.data.pool import Pool
 from balance.lb.data.request import Examiner, Request
 from balance.lb.data.response import Response
