@@ -17,20 +17,20 @@ import uvloop
 import balance
 from balance.lb.catalog import metrics
 from balance.lb.config import Config, parse
-from balance.lb.control.admin import Admin
+from balance.lb.control.admin import AdminServer
 from balance.lb.control.reload import Reloader
 from balance.lb.control.service import Service, Stop
 from balance.lb.control.supervisor import Supervisor
-from balance.lb.control.workers import Order
+from balance.lb.control.workers import WorkerSpec
 from balance.lb.data.wire import require_c_parsers
-from balance.lb.logs import Bridge, EventLog, unraisable
+from balance.lb.logs import EventLog, LibraryLogHandler, unraisable_hook
 
 
 def serve(text: str, source: str) -> None:
     """Serve what a configuration says until SIGTERM or SIGINT; at SIGHUP, what its file `source` says then. Raises `ConfigError`, and
     `StartError` if that cannot begin."""
     config = parse(text, source, os.environ)
-    count = config.workers or min(processors(), metrics.MOST_WORKERS)
+    count = config.workers or min(processors(), metrics.MAX_WORKERS)
     require_c_parsers()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_single(config, text, source) if count == 1 else _several(config, text, source, count))
@@ -58,7 +58,7 @@ async def _single(config: Config, text: str, source: str) -> None:
         async with _controls(service, text, source, log) as (stop, admin_address):
             await service.listen()
             log("info", "started", **service.addresses(), admin=admin_address, version=balance.__version__)
-            _hear_of_reloads()
+            _unblock_reloads()
             await stop.asked.wait()
             await service.end(service.config.timeouts.shutdown, stop.hurry)
 
@@ -69,17 +69,17 @@ async def _several(config: Config, text: str, source: str, count: int) -> None:
         lock = os.memfd_create("lock of the logs")
         stack.callback(os.close, lock)
         log = _log(config, stack, lock)
-        supervisor = Supervisor(config, Order(text, source, count, lock), log)
+        supervisor = Supervisor(config, WorkerSpec(text, source, count, lock), log)
         stack.callback(supervisor.close)
         async with _controls(supervisor, text, source, log) as (stop, admin_address):
             await supervisor.start()
             log("info", "started", **supervisor.addresses(), admin=admin_address, version=balance.__version__, workers=count)
-            _hear_of_reloads()
+            _unblock_reloads()
             await stop.asked.wait()
             await supervisor.stop(stop)
 
 
-def _hear_of_reloads() -> None:
+def _unblock_reloads() -> None:
     """The start is over: SIGHUP, which may have come meanwhile, is heard from now on."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
 
@@ -87,8 +87,8 @@ def _hear_of_reloads() -> None:
 def _log(config: Config, stack: AsyncExitStack, lock: int | None = None) -> EventLog:
     log = EventLog(config.log.level, config.log.format, lock)
     stack.callback(log.close)
-    logging.basicConfig(handlers=[Bridge(log)], force=True)
-    sys.unraisablehook = unraisable(log)
+    logging.basicConfig(handlers=[LibraryLogHandler(log)], force=True)
+    sys.unraisablehook = unraisable_hook(log)
     return log
 
 
@@ -97,7 +97,7 @@ async def _controls(served: Service | Supervisor, text: str, source: str, log: E
     """What tells us to do anything: the admin server (and where it listens), and the signals to stop and to reload, and the
     file itself."""
     reloader = Reloader(source, text, served, log)
-    admin = Admin(served, reloader.reload)
+    admin = AdminServer(served, reloader.reload)
     address = await admin.start(served.config.admin.listen)
     loop, stop, reloads = asyncio.get_running_loop(), Stop(), set[asyncio.Task[object]]()
 

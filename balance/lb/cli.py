@@ -74,7 +74,7 @@ def _check_config(options: argparse.Namespace) -> int:
 
     config = load(options.file, os.environ)
     if options.format == "json":
-        print(json.dumps(report.plain(config), indent=2))
+        print(json.dumps(report.as_data(config), indent=2))
     else:
         print(f"{options.file}: correct\n\n{report.text(config)}")
     return EXIT_OK

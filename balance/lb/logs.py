@@ -26,10 +26,10 @@ def line(fields: Mapping[str, Any], form: str) -> str:
     """One line without its end: a JSON object, or ``key=value`` pairs with quotes where needed. Always ASCII, never a control character."""
     if form == "json":
         return json.dumps(fields, separators=(",", ":"))
-    return " ".join(f"{key}={plain(value)}" for key, value in fields.items())
+    return " ".join(f"{key}={quoted_text(value)}" for key, value in fields.items())
 
 
-def plain(value: Any) -> str:
+def quoted_text(value: Any) -> str:
     """A value in the text form: quoted where it could be misread."""
     text = value if isinstance(value, str) else json.dumps(value)
     return text if text.isascii() and text.isprintable() and text and not set(text) & set(' "=') else json.dumps(text)
@@ -43,7 +43,7 @@ class LineWriter:
     when a pipe is full; the system frees it when a process dies.
     """
 
-    most = 2**24
+    max_pending = 2**24
 
     def __init__(self, stream: TextIO, lock: int | None = None) -> None:
         self.failure = ""
@@ -60,7 +60,7 @@ class LineWriter:
 
     def write(self, text: str) -> bool:
         """Take the text, to be written soon; false if it had to be dropped."""
-        if self.failure or self._taken - self._written > self.most:
+        if self.failure or self._taken - self._written > self.max_pending:
             return False
         self._taken += len(text)
         self._queue.put(text)
@@ -97,13 +97,13 @@ class EventLog:
 
     def __init__(self, level: str, form: str, lock: int | None = None, **common: Any) -> None:
         self.lock = lock
-        self._least = LEVELS.index(level)
+        self._min_level = LEVELS.index(level)
         self._form = form
         self._common = common
         self._writer = LineWriter(sys.stderr, lock)
 
     def __call__(self, level: str, event: str, **fields: Any) -> None:
-        if LEVELS.index(level) >= self._least:
+        if LEVELS.index(level) >= self._min_level:
             head = {"time": timestamp(datetime.now(UTC).timestamp()), "level": level, "event": event}
             self._writer.write(line({**head, **self._common, **fields}, self._form) + "\n")
 
@@ -112,7 +112,7 @@ class EventLog:
         self._writer.close()
 
 
-def unraisable(log: EventLog) -> Callable[[sys.UnraisableHookArgs], None]:
+def unraisable_hook(log: EventLog) -> Callable[[sys.UnraisableHookArgs], None]:
     """A `sys.unraisablehook` that writes events. OpenSSL's callback for server names fails on one that is no ASCII: the client's doing."""
 
     def hook(failure: sys.UnraisableHookArgs) -> None:
@@ -122,7 +122,7 @@ def unraisable(log: EventLog) -> Callable[[sys.UnraisableHookArgs], None]:
     return hook
 
 
-class Bridge(logging.Handler):
+class LibraryLogHandler(logging.Handler):
     """Passes what libraries say through `logging` on to the event log."""
 
     def __init__(self, log: EventLog) -> None:

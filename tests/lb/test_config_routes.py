@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from balance.lb.config import json_schema
-from balance.lb.config.model import Edits, Match, RateLimit, RouteConfig
+from balance.lb.config.model import Edits, RateLimit, RouteConfig, RouteMatch
 from tests.lb.configs import SMALL, problems, read
 
 
@@ -19,7 +19,7 @@ def routes(*texts: str) -> str:
 
 
 VALUES: list[tuple[str, str, Any]] = [
-    ("", "match", Match()),
+    ("", "match", RouteMatch()),
     ("match: {host: WWW.Example.org}", "match.hosts", ("www.example.org",)),
     ("match: {host: ['*.example.org', '[::1]', 192.0.2.1]}", "match.hosts", ("*.example.org", "[::1]", "192.0.2.1")),
     ("match: {path: /}", "match.path", "/"),
@@ -54,7 +54,7 @@ def test_values_are_read(text: str, key: str, expected: Any) -> None:
 def test_routes_keep_their_order_and_lead_to_pools() -> None:
     text = "listen: :80\npools:\n- {name: a, backends: [{name: x, address: 'x:80'}]}\n- {name: b, backends: [{name: y, address: 'y:80'}]}\n"
     found = read(text + "routes:\n- {name: api, match: {path: /api}, pool: b}\n- {name: rest, pool: a}\n").routes
-    assert found == (RouteConfig("api", Match(path="/api"), "b"), RouteConfig("rest", Match(), "a"))
+    assert found == (RouteConfig("api", RouteMatch(path="/api"), "b"), RouteConfig("rest", RouteMatch(), "a"))
 
 
 WRONG: dict[str, tuple[str, str]] = {

@@ -10,7 +10,7 @@ from balance.lb.catalog import thresholds
 REQUESTS = Unit.of("requests")
 CONNECTIONS = Unit.of("connections")
 FAILURES = Unit.of("failures")
-TUNNEL = Unit.of("tunnels")
+TUNNEL_UNIT = Unit.of("tunnels")
 RETRIES = Unit.of("retries")
 CHECKS = Unit.of("checks")
 TRANSITIONS = Unit.of("transitions")
@@ -30,10 +30,10 @@ STATUS = Label(
 )  # fmt: skip
 STATUS_CLASSES = ("1xx", "2xx", "3xx", "4xx", "5xx")
 STATUS_CLASS = Label("status_class", "Class of the status code.", values=STATUS_CLASSES)
-OUTCOME = Label("status_class", "Class of the backend's status code; none when it gave no response.", values=(*STATUS_CLASSES, "none"))
+BACKEND_STATUS_CLASS = Label("status_class", "Class of the backend's status code; none when it gave no response.", values=(*STATUS_CLASSES, "none"))
 BACKEND = Label("backend", "Name of the backend, as configured or discovered.", bound=1000)
 POOL = Label("pool", "Name of the pool of backends in the configuration.", bound=100)
-LOOK = Label("result", "How the look ended: other backends, the same as before, or no answer.", values=("changed", "unchanged", "failed"))
+UPDATE_RESULT = Label("result", "How the look ended: other backends, the same as before, or no answer.", values=("changed", "unchanged", "failed"))
 DIRECTION = Label("direction", "Whether the bytes came from the client (in) or went to it (out).", values=("in", "out"))
 
 FAILURE_REASONS = {
@@ -59,12 +59,12 @@ RETRY_REASON = Label(
     "Why the attempt before had failed, as in the access log; bad_status: it was answered with one of retry.on_status.",
     values=(*FAILURE_REASONS["backend"], "out_of_resources", "bad_status"),
 )
-GIVEN_UP = ("off", "unsafe", "attempts", "no_backend", "budget")
-GIVE_UP = Label(
+RETRY_END_REASONS = ("off", "unsafe", "attempts", "no_backend", "budget")
+RETRY_END_REASON = Label(
     "reason",
     "Why not: retries are off, the request may have been acted on or cannot be sent again, it has had all its attempts, or too many "
     "retries are under way.",
-    values=GIVEN_UP,
+    values=RETRY_END_REASONS,
 )  # fmt: skip
 QUEUE_REJECTIONS = ("timeout", "full")
 QUEUE_REJECTION = Label("reason", "Whether it had waited too long or the queue was full.", values=QUEUE_REJECTIONS)
@@ -79,21 +79,21 @@ FROM_STATE, TO_STATE = (
     )
     for name, when in (("from", "before"), ("to", "after"))
 )
-POOLED = ("opened", "reused", "closed")
-POOLING = Label("state", "What became of a connection: opened, taken again for a further request, closed.", values=POOLED)
+UPSTREAM_STATES = ("opened", "reused", "closed")
+UPSTREAM_STATE = Label("state", "What became of a connection: opened, taken again for a further request, closed.", values=UPSTREAM_STATES)
 
-HANDSHAKE_FAULTS = (
+HANDSHAKE_FAILURES = (
     "plain_http", "no_tls", "version", "cipher", "client_certificate", "refused_by_client", "closed_by_client", "unfinished", "other",
 )  # fmt: skip
-HANDSHAKE_FAULT = Label(
+HANDSHAKE_FAILURE = Label(
     "reason",
     "Why it failed: no TLS was spoken, no common version or cipher, the client's certificate was missing or not acceptable, the client "
     "refused (it may not trust ours) or left, or it was not complete in time, at the limit of connections or when the load balancer stopped.",
-    values=HANDSHAKE_FAULTS, other="other",
+    values=HANDSHAKE_FAILURES, other="other",
 )  # fmt: skip
 CERTIFICATE = Label("certificate", "First DNS name of the certificate, or the name of its file without suffix, as of the start.", bound=1000)
-MOST_WORKERS = 64
-WORKER = Label("worker", "Number of the worker process, from 0.", bound=MOST_WORKERS, pattern="[0-9]|[1-5][0-9]|6[0-3]")
+MAX_WORKERS = 64
+WORKER = Label("worker", "Number of the worker process, from 0.", bound=MAX_WORKERS, pattern="[0-9]|[1-5][0-9]|6[0-3]")
 
 DURATIONS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 30, 60)
 PHASE_DURATIONS = (0.001, 0.005, 0.025, 0.1, 0.5, 1, 5, 30)
@@ -128,13 +128,13 @@ PROXY_OVERHEAD = Histogram(
 RETRIED = Counter("balance_retries_total", "Attempts that failed and were followed by another, by why they failed.", RETRIES, (RETRY_REASON,))
 RETRIES_EXHAUSTED = Counter(
     "balance_retries_exhausted_total", "Requests that got no response from a backend, or one of retry.on_status, and no further attempt.",
-    REQUESTS, (GIVE_UP,),
+    REQUESTS, (RETRY_END_REASON,),
 )  # fmt: skip
 RETRY_SUCCESS = Counter("balance_retry_success_total", "Requests that a backend answered well after an attempt that had failed.", REQUESTS)
 RETRY_BUDGET = Gauge("balance_retry_budget_remaining", "Further retries that the budget would allow at this moment.", RETRIES)
 
-TUNNELS_ACTIVE = Gauge("balance_tunnels_active", "Connections that go on in another protocol after a 101 (WebSocket and others).", TUNNEL)
-TUNNELS = Counter("balance_tunnels_total", "Tunnels opened: requests that were answered with 101.", TUNNEL)
+TUNNELS_ACTIVE = Gauge("balance_tunnels_active", "Connections that go on in another protocol after a 101 (WebSocket and others).", TUNNEL_UNIT)
+TUNNELS = Counter("balance_tunnels_total", "Tunnels opened: requests that were answered with 101.", TUNNEL_UNIT)
 TUNNEL_BYTES = Counter("balance_tunnel_bytes_total", "Bytes that went through tunnels, counted as they arrive.", BYTES, (DIRECTION,))
 
 BACKEND_HEALTHY = Gauge(
@@ -145,7 +145,7 @@ BACKEND_CONNECTIONS = Gauge("balance_backend_connections", "Open connections to 
 BACKEND_REQUESTS = Counter(
     "balance_backend_requests_total",
     "Attempts to have the backend answer a request, retries included; a repeat after it closed an idle connection is the same attempt.",
-    REQUESTS, (BACKEND, OUTCOME),
+    REQUESTS, (BACKEND, BACKEND_STATUS_CLASS),
 )  # fmt: skip
 BACKEND_RETRIES = Counter(
     "balance_backend_retries_total", "Attempts that were repetitions of a request that had failed before, by the backend that received them.",
@@ -164,7 +164,7 @@ BACKEND_FIRST_BYTE = Histogram(
 )  # fmt: skip
 UPSTREAM_CONNECTIONS = Counter(
     "balance_upstream_connections_total", "Connections to the backend by what became of them; those opened less those closed are open.",
-    CONNECTIONS, (BACKEND, POOLING),
+    CONNECTIONS, (BACKEND, UPSTREAM_STATE),
 )  # fmt: skip
 UPSTREAM_IDLE = Gauge("balance_upstream_connections_idle", "Open connections to the backend that wait for a request.", CONNECTIONS, (BACKEND,))
 QUEUE_DEPTH = Gauge("balance_backend_queue_depth", "Requests that wait because all available backends are at their limit.", REQUESTS, (POOL,))
@@ -219,7 +219,7 @@ TLS_NOT_AFTER = Gauge(
 )  # fmt: skip
 TLS_HANDSHAKE_FAILURES = Counter(
     "balance_tls_handshake_failures_total", "Client connections that ended before TLS was agreed on, by reason. Absent without TLS.",
-    HANDSHAKES, (HANDSHAKE_FAULT,),
+    HANDSHAKES, (HANDSHAKE_FAILURE,),
 )  # fmt: skip
 
 CONFIG_SUCCESSFUL = Gauge(
@@ -240,9 +240,9 @@ EVENT_LOOP_LAG = Histogram(
 )  # fmt: skip
 ACCESS_LOG_DROPPED = Counter("balance_access_log_dropped_total", "Lines of the access log that nobody took fast enough, or at all.", LINES)
 
-DISCOVERY_LOOKS = Counter(
+DISCOVERY_UPDATES = Counter(
     "balance_discovery_updates_total", "Looks at where the backends of the pool are discovered, in DNS or a file, by how they ended.",
-    Unit.of("looks"), (POOL, LOOK),
+    Unit.of("looks"), (POOL, UPDATE_RESULT),
 )  # fmt: skip
 DISCOVERY_TIMESTAMP = Gauge(
     "balance_discovery_last_success_timestamp_seconds",
@@ -283,7 +283,7 @@ SERVICE: dict[str, tuple[Metric, ...]] = {
     "Circuit Breaker Metrics": (CIRCUIT_BREAKER_STATE, CIRCUIT_BREAKER_FAILURES),
     "TLS Metrics": (TLS_NOT_AFTER, TLS_HANDSHAKE_FAILURES),
     "Configuration and Log Metrics": (CONFIG_SUCCESSFUL, CONFIG_TIMESTAMP, CONFIG_INFO, ACCESS_LOG_DROPPED, BUILD_INFO),
-    "Discovery Metrics": (DISCOVERY_LOOKS, DISCOVERY_TIMESTAMP, DISCOVERY_BACKENDS),
+    "Discovery Metrics": (DISCOVERY_UPDATES, DISCOVERY_TIMESTAMP, DISCOVERY_BACKENDS),
     "Worker Metrics": (WORKERS, WORKERS_CONFIGURED, WORKER_RESTARTS, WORKER_CONNECTIONS, WORKER_IN_FLIGHT, WORKER_MEMORY, EVENT_LOOP_LAG),
 }  # fmt: skip
 """The metrics of the service itself, under the headings of the reference."""

@@ -12,7 +12,7 @@ from balance.errors import suggestion
 from balance.lb.config import shadowing
 from balance.lb.config.certificates import use_authorities, use_pair
 from balance.lb.config.files import FileError, read_secret, read_text
-from balance.lb.config.model import MOST_BACKENDS, MOST_POOLS
+from balance.lb.config.model import MAX_BACKENDS, MAX_POOLS
 
 
 def retry(values: Mapping[str, Any]) -> Iterator[Complaint]:
@@ -133,10 +133,10 @@ def _names(values: Mapping[str, Any]) -> Iterator[Complaint]:
 def _counts(values: Mapping[str, Any]) -> Iterator[Complaint]:
     pools, backends = values["pools"], values["backends"]
     count = len({one.name for pool in pools for one in pool.backends}) or len(backends)
-    if count > MOST_BACKENDS:
-        yield "backends" if backends else "pools", f"have {count} backends", f"at most {MOST_BACKENDS} in all"
-    if len(pools) > MOST_POOLS:
-        yield "pools", f"are {len(pools)}", f"at most {MOST_POOLS}"
+    if count > MAX_BACKENDS:
+        yield "backends" if backends else "pools", f"have {count} backends", f"at most {MAX_BACKENDS} in all"
+    if len(pools) > MAX_POOLS:
+        yield "pools", f"are {len(pools)}", f"at most {MAX_POOLS}"
 
 
 def _routes(values: Mapping[str, Any]) -> Iterator[Complaint]:
@@ -144,7 +144,7 @@ def _routes(values: Mapping[str, Any]) -> Iterator[Complaint]:
     for at, route in enumerate(values["routes"]):
         if route.pool not in pools:
             yield f"routes[{at}].pool", f"unknown pool {route.pool!r}", suggestion(route.pool, pools)
-        hiding = shadowing.hidden(route.match, values["routes"][:at])
+        hiding = shadowing.shadowing_routes(route.match, values["routes"][:at])
         if hiding:
             yield f"routes[{at}]", f"{route.name!r} is never reached: everything it matches goes to {', '.join(hiding)}", "move it up, or remove it"
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 
-SHORTEST_SECRET = 16
-LOOK_SECONDS = 1.0
+MIN_SECRET_BYTES = 16
+POLL_SECONDS = 1.0
 """Between two looks at files that may change."""
 
 _Stamp = tuple[int, int, int]
@@ -32,8 +32,8 @@ def read_text(key: str, path: str) -> str:
 def read_secret(key: str, path: str) -> bytes:
     """The secret in a file, without the end of its line; raises `FileError` if it is too short to be one."""
     secret = read_text(key, path).rstrip("\r\n").encode("latin-1")
-    if len(secret) < SHORTEST_SECRET:
-        raise FileError(key, f"{path} holds {len(secret)} bytes, too few for a secret", f"at least {SHORTEST_SECRET}: openssl rand -hex 32 > {path}")
+    if len(secret) < MIN_SECRET_BYTES:
+        raise FileError(key, f"{path} holds {len(secret)} bytes, too few for a secret", f"at least {MIN_SECRET_BYTES}: openssl rand -hex 32 > {path}")
     return secret
 
 

@@ -11,7 +11,7 @@ DOTTED = re.compile(r"(?:[/\\]|%2f|%5c)(?:\.|%2e){1,2}(?=[/\\;?]|%2f|%5c|%3b|$)"
 """A segment that means "here" or "one up" to whoever resolves a path (RFC 3986 section 5.2.4), in all the spellings that servers decode:
 percent-encoded, behind a backslash, or with a parameter (``..;``), which some remove first."""
 TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}"  # noqa: S105 -- a token of RFC 9110 section 5.6.2
-_OURS = frozenset({
+_MANAGED = frozenset({
     "connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade", "http2-settings",
     "proxy-authenticate", "proxy-authorization", "content-length", "expect", "host",
 })  # fmt: skip
@@ -39,7 +39,7 @@ class Statuses(Kind):
         return {"anyOf": [{"type": "integer", "minimum": 200, "maximum": 599}, {"type": "string", "pattern": "^[2-5][0-9]{2}(-[2-5][0-9]{2})?$"}]}
 
 
-class Target(Text):
+class RequestTarget(Text):
     """The target of a request, whose query may hold a key."""
 
     def shown(self, value: str) -> Any:
@@ -82,7 +82,7 @@ class FieldName(Kind):
             raise self.invalid(text, "letters, digits and dashes")
         if name == "host" and self.matched:
             raise self.invalid(text, "write it as match.host")
-        if name in _OURS:
+        if name in _MANAGED:
             raise self.invalid(text, "the balancer sets it: it says where a message ends or goes")
         if name in _FORWARDING or (self.matched and name.startswith("x-forwarded-")):
             raise self.invalid(text, "the section `forwarding` is for it")

@@ -7,9 +7,9 @@ from ipaddress import IPv4Network, IPv6Network
 
 from balance.config.address import Address
 
-MOST_BACKENDS = 1000
+MAX_BACKENDS = 1000
 """Of all pools together, discovered ones included."""
-MOST_POOLS = 100
+MAX_POOLS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class Admin:
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class CertificateFiles:
     """Files of a certificate, its chain perhaps after it, and of its key."""
 
     certificate: str
@@ -42,7 +42,7 @@ class Tls:
     """TLS for clients."""
 
     listen: tuple[Address, ...]
-    certificates: tuple[Pair, ...]
+    certificates: tuple[CertificateFiles, ...]
     min_version: str
     client_auth: ClientAuth
 
@@ -190,7 +190,7 @@ class PoolConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class Match:
+class RouteMatch:
     """All that is given must hold. `hosts`: names without a port, in lower case; ``*.example.org`` for all below it. `path`: a prefix, by whole
     segments. `headers`: name in lower case and value, an empty value for any."""
 
@@ -223,7 +223,7 @@ class RouteConfig:
     """Requests that match go to a pool; the first route that matches wins. `replace_prefix` stands in for the matched path, None: as it is."""
 
     name: str
-    match: Match
+    match: RouteMatch
     pool: str
     replace_prefix: str | None = None
     request_headers: Edits = Edits()

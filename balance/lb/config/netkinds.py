@@ -31,7 +31,7 @@ class Network(Kind):
         return {"type": "string", "pattern": r"^(unix|[0-9A-Fa-f.:]+(/[0-9]{1,3})?)$"}
 
 
-class Service(Endpoint):
+class HostPort(Endpoint):
     """``name:port``: a name whose addresses DNS knows. An empty text is none at all."""
 
     def __init__(self) -> None:
@@ -49,7 +49,7 @@ HOST = Text(
 """A host to match: a name, ``*.`` and a name for everything below it, or an IPv6 address in brackets; in lower case, without a port."""
 
 
-class Workers(Kind):
+class WorkerCount(Kind):
     """The number of worker processes; 0 stands for ``auto``, one for each processor."""
 
     noun = "number of workers"

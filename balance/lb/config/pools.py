@@ -10,8 +10,8 @@ from balance.config.address import Endpoint
 from balance.config.kinds import Choice, Duration, File, Flag, Integer, Number, Text
 from balance.config.schema import Field, Section
 from balance.lb.config import checks, model
-from balance.lb.config.httpkinds import TOKEN, Statuses, Target
-from balance.lb.config.netkinds import Service
+from balance.lb.config.httpkinds import TOKEN, RequestTarget, Statuses
+from balance.lb.config.netkinds import HostPort
 
 DURATION = Duration()
 OPTIONAL = Duration(may_be_off=True)
@@ -39,7 +39,7 @@ BACKEND = Section(model.BackendConfig, (
 ), check=checks.backend)  # fmt: skip
 
 DISCOVER = Section(model.Discovery, (
-    Field("dns", Service(), "", "name:port; each A and AAAA record of the name is a backend"),
+    Field("dns", HostPort(), "", "name:port; each A and AAAA record of the name is a backend"),
     Field("srv", Text(r"(_[A-Za-z0-9-]{1,62}\._tcp(\.[A-Za-z0-9_-]{1,63})+)?", "write it like _http._tcp.example.org", "service"), "",
           "a service; each SRV record is a backend with its port and weight"),
     Field("file", File(), "", "a list of backends as in `backends`, in YAML or JSON; read again when it changes"),
@@ -47,7 +47,7 @@ DISCOVER = Section(model.Discovery, (
     Field("weight", WEIGHT, "1", "of each backend that DNS finds, unless SRV records say"),
     Field("max_connections", CONNECTIONS, "1000", "of each backend that DNS finds"),
     Field("tls", BACKEND_TLS, "", "speak TLS to those that DNS finds; their certificates must bear the name that was asked for, or tls.server_name"),
-    Field("server", Service(), "", "the DNS server to ask, address:port; absent: those of /etc/resolv.conf"),
+    Field("server", HostPort(), "", "the DNS server to ask, address:port; absent: those of /etc/resolv.conf"),
 ), on_demand=True, one_of=("dns", "srv", "file"), check=checks.discover)  # fmt: skip
 
 STICKY = Section(model.Sticky, (
@@ -75,7 +75,7 @@ _HTTP = ("type", "http")
 HEALTH_CHECK = Section(model.HealthCheck, (
     Field("type", Choice("http", "tcp"), "http", "http: a request is answered as expected; tcp: the connection opens"),
     Field("method", Choice("GET", "HEAD", "OPTIONS"), "GET", "method of an http check", only=_HTTP),
-    Field("path", Target(r"/[!-~]*", "an absolute path, printable ASCII without spaces", "path"), "/health",
+    Field("path", RequestTarget(r"/[!-~]*", "an absolute path, printable ASCII without spaces", "path"), "/health",
           "what an http check asks for", only=_HTTP),
     Field("host", Text(r"([A-Za-z0-9._-]{1,253}(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]+\](:[0-9]{1,5})?)?",
           "write it like example.org or example.org:8080", "host"), "",

@@ -6,18 +6,18 @@ from collections.abc import Iterable, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-from balance.lb.config.model import BackendConfig, Config, Edits, Match, PoolConfig, RouteConfig
+from balance.lb.config.model import BackendConfig, Config, Edits, PoolConfig, RouteConfig, RouteMatch
 
 
-def plain(value: Any) -> Any:
+def as_data(value: Any) -> Any:
     """The configuration, or a part of it, as what JSON knows. Of secrets there are only the names of the files that hold them.
 
     Parts that are off are null. Durations are seconds, sizes are bytes; addresses and networks are written as in the file.
     """
     if is_dataclass(value) and "__str__" not in vars(type(value)):
-        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+        return {field.name: as_data(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, tuple):
-        return [plain(item) for item in value]
+        return [as_data(item) for item in value]
     return value if isinstance(value, bool | int | float | str | None) else str(value)
 
 
@@ -74,7 +74,7 @@ def _backend(one: BackendConfig) -> tuple[str, ...]:
 
 
 def _route(route: RouteConfig) -> tuple[str, ...]:
-    match: Match = route.match
+    match: RouteMatch = route.match
     headers = " ".join(f"{name}: {value or 'any'}" for name, value in match.headers)
     return (
         route.name,

@@ -41,7 +41,7 @@ def _fields(names: FieldName) -> Table:
     return Table(names, FieldValue(), empty=False, folded=True, make=tuple)
 
 
-MATCH = Section(model.Match, (
+MATCH = Section(model.RouteMatch, (
     Field("host", HOST, "", "name without a port; *.example.org: every name below it", several=True, attribute="hosts"),
     Field("path", Prefix(), "/", "beginning of the path, by whole segments, as it was sent"),
     Field("method", Choice(*sorted(set(METHODS) - {"CONNECT"})), "", "of the request", several=True, attribute="methods"),

@@ -10,11 +10,11 @@ from balance.config.address import Endpoint
 from balance.config.kinds import Choice, File, Flag, Integer, Size, Text
 from balance.config.schema import Field, Section
 from balance.lb.config import checks, model
-from balance.lb.config.netkinds import Network, Workers
+from balance.lb.config.netkinds import Network, WorkerCount
 from balance.lb.config.pools import BACKEND, DURATION, PARTS, POOL
 from balance.lb.config.routes import ROUTE
 
-PAIR = Section(model.Pair, (
+PAIR = Section(model.CertificateFiles, (
     Field("certificate", File(), None, "PEM file, its chain after it; a relative path starts at the configuration file's folder"),
     Field("key", File(), None, "PEM file of its private key, not encrypted"),
 ), check=checks.pair)  # fmt: skip
@@ -88,13 +88,13 @@ def _config(
     parts = {part.key: others.pop(part.key) for part in PARTS}
     stated = [vars(pool) for pool in pools] or [{"name": "default", "backends": backends, "discover": None}]
     full = tuple(model.PoolConfig(**{**parts, **pool}) for pool in stated)
-    return model.Config(pools=full, routes=routes or (model.RouteConfig("default", model.Match(), full[0].name),), **others)
+    return model.Config(pools=full, routes=routes or (model.RouteConfig("default", model.RouteMatch(), full[0].name),), **others)
 
 
 CONFIG = Section(_config, (
     Field("listen", Endpoint(listening=True), "", "where clients connect, unless there is tls.listen", several=True),
     Field("tls", TLS, "", "TLS for clients"),
-    Field("workers", Workers(), "1", "worker processes; auto: one for each processor"),
+    Field("workers", WorkerCount(), "1", "worker processes; auto: one for each processor"),
     Field("watch_config", Flag(), "false", "read this file anew when it changes, as at SIGHUP"),
     Field("admin", ADMIN, "", "the admin server"),
     Field("backends", BACKEND, "", "who answers the requests: short for one pool named default", many=True),

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import product
 
-from balance.lb.config.model import Match, RouteConfig
+from balance.lb.config.model import RouteConfig, RouteMatch
 
 
-def hidden(match: Match, earlier: Sequence[RouteConfig]) -> tuple[str, ...]:
+def shadowing_routes(match: RouteMatch, earlier: Sequence[RouteConfig]) -> tuple[str, ...]:
     """The names of the earlier routes that take everything from this one; none if something is left."""
     names = dict[str, None]()
     for host, method in product(match.hosts or ("",), match.methods or ("",)):
@@ -23,7 +23,7 @@ def hidden(match: Match, earlier: Sequence[RouteConfig]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _covers(wide: Match, host: str, method: str, narrow: Match) -> bool:
+def _covers(wide: RouteMatch, host: str, method: str, narrow: RouteMatch) -> bool:
     """Whether all that `narrow` matches with that host and method (empty: any) is matched by `wide`."""
     return (
         (not wide.methods or method in wide.methods)

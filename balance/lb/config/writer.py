@@ -21,11 +21,11 @@ def _section(section: Section, value: Any, *, masked: bool) -> dict[str, Any]:
     return {
         field.key: _field(field, values[field.name], masked=masked)
         for field in section.fields
-        if field.name in values and _is_said(field, values[field.name]) and (not field.only or values[field.only[0]] == field.only[1])
+        if field.name in values and _is_stated(field, values[field.name]) and (not field.only or values[field.only[0]] == field.only[1])
     }
 
 
-def _is_said(field: Field, value: Any) -> bool:
+def _is_stated(field: Field, value: Any) -> bool:
     """Whether the file has to say it: there is something, or it is off."""
     if isinstance(field.kind, Section):
         return value != () if value is not None else field.kind.may_be_off

@@ -22,7 +22,7 @@ from balance.instruments import scrape_handler
 from balance.lb.catalog.metrics import CATALOG
 from balance.lb.config import Config, written
 from balance.lb.config.files import FileError, read_secret
-from balance.lb.config.model import Admin as AdminConfig
+from balance.lb.config.model import Admin
 from balance.lb.control.openapi import OPERATIONS, Operation, document
 from balance.lb.data.sockets import bind, cannot_listen, remove
 from balance.lb.errors import StartError
@@ -32,13 +32,13 @@ Reload = Callable[[str], Awaitable[list[str]]]
 """Reads the configuration anew, told by whom; returns what is wrong with it."""
 
 
-class Source(Protocol):
+class ManagedService(Protocol):
     """What the admin server tells about: the service of this process, or a supervisor of several."""
 
     @property
     def config(self) -> Config: ...
 
-    async def unready(self) -> str:
+    async def unready_reason(self) -> str:
         """Why no traffic should be sent here; empty if it may."""
 
     async def status(self) -> dict[str, Any]:
@@ -51,7 +51,7 @@ class Source(Protocol):
         """Take a backend out of rotation, or back in. Empty; or if there is none of this name, those that there are."""
 
 
-def guarded(config: AdminConfig, token: bytes, act: Handler) -> Handler:
+def protected(config: Admin, token: bytes, act: Handler) -> Handler:
     """A handler that changes state: only for whoever may open our Unix socket, or knows the token; and for no page in a browser, which would name
     its origin (Fetch, section 3.2)."""
 
@@ -70,14 +70,14 @@ def guarded(config: AdminConfig, token: bytes, act: Handler) -> Handler:
     return checked
 
 
-def handlers(source: Source, reload: Reload, present: Sequence[Operation]) -> dict[tuple[str, str], Handler]:
+def handlers(source: ManagedService, reload: Reload, present: Sequence[Operation]) -> dict[tuple[str, str], Handler]:
     """What is done for each operation, by method and path."""
 
     async def health(_request: web.Request) -> web.Response:
         return web.Response(text="ok\n")
 
     async def ready(_request: web.Request) -> web.Response:
-        reason = await source.unready()
+        reason = await source.unready_reason()
         return web.Response(status=503 if reason else 200, text=f"{reason or 'ready'}\n")
 
     async def show_status(_request: web.Request) -> web.Response:
@@ -103,15 +103,15 @@ def handlers(source: Source, reload: Reload, present: Sequence[Operation]) -> di
         problems = await reload("admin")
         return _json({"reloaded": not problems, "problems": problems}, 422 if problems else 200)
 
-    def turn(drained: bool) -> Handler:
-        async def on_turn(request: web.Request) -> web.Response:
+    def set_drained(drained: bool) -> Handler:
+        async def on_set_drained(request: web.Request) -> web.Response:
             name = request.match_info["name"]
             choices = await source.drain(name, drained=drained)
             if choices:
                 return _error(404, f"no backend {name!r}", suggestion(name, choices), choices=choices)
             return _json({"backend": name, "drained": drained})
 
-        return on_turn
+        return on_set_drained
 
     return {
         ("GET", "/metrics"): scrape_handler(CATALOG, source.snapshot),
@@ -124,12 +124,12 @@ def handlers(source: Source, reload: Reload, present: Sequence[Operation]) -> di
         ("GET", "/version"): version,
         ("GET", "/openapi.json"): describe,
         ("POST", "/-/reload"): on_reload,
-        ("POST", "/-/backends/{name}/drain"): turn(True),
-        ("POST", "/-/backends/{name}/enable"): turn(False),
+        ("POST", "/-/backends/{name}/drain"): set_drained(True),
+        ("POST", "/-/backends/{name}/enable"): set_drained(False),
     }
 
 
-def application(source: Source, reload: Reload) -> web.Application:
+def application(source: ManagedService, reload: Reload) -> web.Application:
     """The admin server's paths. Raises `StartError` if the token cannot be read."""
     config = source.config.admin
     present = [operation for operation in OPERATIONS if operation.path != "/metrics" or source.config.metrics.enabled]
@@ -141,7 +141,7 @@ def application(source: Source, reload: Reload) -> web.Application:
         raise StartError(error.what, where=error.key, cure=error.cure) from None
     for operation in present:
         handler = act[operation.method, operation.path]
-        app.router.add_route(operation.method, operation.path, guarded(config, token, handler) if operation.changes else handler)
+        app.router.add_route(operation.method, operation.path, protected(config, token, handler) if operation.changes else handler)
         if operation.method == "GET":
             app.router.add_route("HEAD", operation.path, handler)
     return app
@@ -162,7 +162,7 @@ def _errors(paths: list[str]) -> Middleware:
     """What aiohttp refuses, told as we do it."""
 
     @web.middleware
-    async def told(request: web.Request, handler: Handler) -> web.StreamResponse:
+    async def convert(request: web.Request, handler: Handler) -> web.StreamResponse:
         try:
             return await handler(request)
         except web.HTTPMethodNotAllowed as error:
@@ -173,22 +173,22 @@ def _errors(paths: list[str]) -> Middleware:
         except web.HTTPClientError as error:
             return _error(error.status, error.text or error.reason, "mend the request; /openapi.json describes what there is")
 
-    return told
+    return convert
 
 
-class _OfClients(logging.Filter):
+class _ClientErrors(logging.Filter):
     """Keeps what is wrong with the requests of others out of our log."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
 
 
-class Admin:
+class AdminServer:
     """The running admin server."""
 
-    def __init__(self, source: Source, reload: Reload) -> None:
+    def __init__(self, source: ManagedService, reload: Reload) -> None:
         logger = logging.getLogger(__name__)
-        logger.addFilter(_OfClients())
+        logger.addFilter(_ClientErrors())
         self._runner = web.AppRunner(application(source, reload), access_log=None, logger=logger, handle_signals=False, shutdown_timeout=1.0)
         self._socket: socket.socket | None = None
 

@@ -81,7 +81,7 @@ class Channel(asyncio.Protocol):
                 return
             message = marshal.loads(self._buffer[_LENGTH:end])  # noqa: S302 -- from our own child or parent
             del self._buffer[:end]
-            self._take(*message)
+            self._dispatch(*message)
 
     def connection_lost(self, _error: Exception | None) -> None:
         self.closed.set()
@@ -89,9 +89,9 @@ class Channel(asyncio.Protocol):
             if not answer.done():
                 answer.set_exception(ConnectionResetError("the other process has gone"))
 
-    def _take(self, kind: str, number: int, *content: Any) -> None:
+    def _dispatch(self, kind: str, number: int, *content: Any) -> None:
         if kind == "ask":
-            task = asyncio.create_task(self._obey(number, *content))
+            task = asyncio.create_task(self._run_command(number, *content))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
             return
@@ -103,7 +103,7 @@ class Channel(asyncio.Protocol):
         else:
             answer.set_exception(StartError(problems=[Problem(*problem) for problem in content[0]]))
 
-    async def _obey(self, number: int, command: str, arguments: dict[str, Any]) -> None:
+    async def _run_command(self, number: int, command: str, arguments: dict[str, Any]) -> None:
         try:
             message = ("answer", number, await self._commands[command](**arguments))
         except BalanceError as error:

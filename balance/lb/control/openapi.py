@@ -12,8 +12,8 @@ from balance.lb.catalog.metrics import BACKEND_STATES
 from balance.lb.config import CONFIG
 from balance.lb.config.pools import NAME
 from balance.lb.config.routes import ROUTE
-from balance.lb.policy.breaker import State
-from balance.lb.policy.discovery import Result
+from balance.lb.policy.breaker import BreakerState
+from balance.lb.policy.discovery import UpdateResult
 
 Schema = Mapping[str, Any]
 
@@ -22,7 +22,7 @@ _SCRAPES = (_PLAIN, "application/openmetrics-text")
 
 
 @dataclass(frozen=True)
-class Reply:
+class ApiResponse:
     """One answer: when it is given, and what is in it: the name of a schema, or a text of one of these types."""
 
     when: str
@@ -37,33 +37,34 @@ class Operation:
     method: str
     path: str
     summary: str
-    replies: Mapping[int, Reply]
+    replies: Mapping[int, ApiResponse]
     changes: bool = False
     query: tuple[tuple[str, str], ...] = ()
 
 
-_NO_NAME = Reply("There is none of this name.", "Error")
-_NO_ANSWER = Reply("No worker process answers at present.", "Error")
-_TURNED = {200: Reply("It is so now.", "Turned"), 404: _NO_NAME}
+_UNKNOWN_BACKEND = ApiResponse("There is none of this name.", "Error")
+_NO_ANSWER = ApiResponse("No worker process answers at present.", "Error")
+_DRAINED = {200: ApiResponse("It is so now.", "Drained"), 404: _UNKNOWN_BACKEND}
 
 OPERATIONS = (
-    Operation("GET", "/metrics", "Scrape all metrics.", {200: Reply("In the format that Accept asks for.", types=_SCRAPES),
-              400: Reply("The Accept header cannot be understood.", "Error")}, query=(("name[]", "Only the samples of these names."),)),
-    Operation("GET", "/health", "Is the process alive?", {200: Reply("It is.")}),
-    Operation("GET", "/ready", "May traffic be sent here?", {200: Reply("It may."), 503: Reply("It should not; the text says why.")}),
-    Operation("GET", "/status", "The present state of it all.", {200: Reply("Of all workers as one.", "Status")}),
+    Operation("GET", "/metrics", "Scrape all metrics.", {200: ApiResponse("In the format that Accept asks for.", types=_SCRAPES),
+              400: ApiResponse("The Accept header cannot be understood.", "Error")}, query=(("name[]", "Only the samples of these names."),)),
+    Operation("GET", "/health", "Is the process alive?", {200: ApiResponse("It is.")}),
+    Operation("GET", "/ready", "May traffic be sent here?", {200: ApiResponse("It may."), 503: ApiResponse("It should not; the text says why.")}),
+    Operation("GET", "/status", "The present state of it all.", {200: ApiResponse("Of all workers as one.", "Status")}),
     Operation("GET", "/backends", "The state of all backends, with their circuit breakers and ejections.",
-              {200: Reply("In the order of the configuration.", "Backends"), 503: _NO_ANSWER}),
+              {200: ApiResponse("In the order of the configuration.", "Backends"), 503: _NO_ANSWER}),
     Operation("GET", "/routes", "What requests must be like to go where; the first that matches wins.",
-              {200: Reply("In their order, as `routes` of the configuration.", "Routes")}),
+              {200: ApiResponse("In their order, as `routes` of the configuration.", "Routes")}),
     Operation("GET", "/config", "The configuration in force, with every default; what may be a secret is masked.",
-              {200: Reply("In the words of the configuration file.", "Configuration")}),
-    Operation("GET", "/version", "What is running?", {200: Reply("Versions.", "Version")}),
-    Operation("GET", "/openapi.json", "This document.", {200: Reply("OpenAPI 3.1.", "Document")}),
+              {200: ApiResponse("In the words of the configuration file.", "Configuration")}),
+    Operation("GET", "/version", "What is running?", {200: ApiResponse("Versions.", "Version")}),
+    Operation("GET", "/openapi.json", "This document.", {200: ApiResponse("OpenAPI 3.1.", "Document")}),
     Operation("POST", "/-/reload", "Read the configuration anew and put it in force.",
-              {200: Reply("It is in force.", "Reloaded"), 422: Reply("Something is wrong with it; nothing has changed.", "Reloaded")}, changes=True),
-    Operation("POST", "/-/backends/{name}/drain", "Send a backend no further requests; those under way go on.", _TURNED, changes=True),
-    Operation("POST", "/-/backends/{name}/enable", "Send a drained backend requests again.", _TURNED, changes=True),
+              {200: ApiResponse("It is in force.", "Reloaded"),
+               422: ApiResponse("Something is wrong with it; nothing has changed.", "Reloaded")}, changes=True),
+    Operation("POST", "/-/backends/{name}/drain", "Send a backend no further requests; those under way go on.", _DRAINED, changes=True),
+    Operation("POST", "/-/backends/{name}/enable", "Send a drained backend requests again.", _DRAINED, changes=True),
 )  # fmt: skip
 """Everything that the admin server does. It registers what is here, and nothing else."""
 
@@ -97,7 +98,7 @@ _TUNNELS = _object({"active": _COUNT})
 
 SCHEMAS: Mapping[str, Schema] = {
     "Error": _object({"error": _TEXT, "cure": _TEXT}, choices=_list(_TEXT)),
-    "Turned": _object({"backend": _TEXT, "drained": _FLAG}),
+    "Drained": _object({"backend": _TEXT, "drained": _FLAG}),
     "Reloaded": _object({"reloaded": _FLAG, "problems": _list(_TEXT)}),
     "Version": _object({"version": _TEXT, "python": _TEXT}),
     "Document": {"type": "object", "required": ["openapi", "info", "paths"]},
@@ -110,7 +111,7 @@ SCHEMAS: Mapping[str, Schema] = {
         "drained": {**_FLAG, "description": "Taken out of rotation by an operator."},
         "healthy": {**_FLAG, "description": "By its active checks."},
         "ejected_for": {**_LATER, "description": "Seconds until outlier detection lets it back; null if it is not ejected."},
-        "circuit_breaker": _word(*(state.value for state in State)),
+        "circuit_breaker": _word(*(state.value for state in BreakerState)),
         "failures": {**_COUNT, "description": "In a row, as its closed circuit breaker has counted them."},
         "retry_in": {**_LATER, "description": "Seconds until an open circuit breaker lets a request try; null if it is not open."},
         "connections": _object({"open": _COUNT, "idle": _COUNT, "limit": _COUNT}),
@@ -120,7 +121,7 @@ SCHEMAS: Mapping[str, Schema] = {
         "name": NAME.schema(), "backends": _object({"configured": _COUNT, "discovered": _COUNT}),
         "discovery": _object({
             "source": {**_TEXT, "description": "Where backends are looked for, or off."},
-            "last_look": _word(*(result.value for result in Result), "none"),
+            "last_update": _word(*(result.value for result in UpdateResult), "none"),
             "failure": {**_TEXT, "description": "Why the last look failed; empty if it did not."},
         }),
         "requests": _REQUESTS, "algorithm": _TEXT, "sticky": {**_TEXT, "description": "Name of the cookie, or off."},
@@ -170,7 +171,7 @@ def _operation(operation: Operation) -> dict[str, Any]:
     in_path = [part[1:-1] for part in operation.path.split("/") if part.startswith("{")]
     parameters = [{"name": name, "in": "path", "required": True, "schema": NAME.schema()} for name in in_path]
     parameters += [{"name": name, "in": "query", "description": words, "schema": _list(_TEXT)} for name, words in operation.query]
-    refusals = {401: Reply("The token is missing or wrong.", "Error"), 403: Reply("Nobody may, or a browser asks.", "Error")}
+    refusals = {401: ApiResponse("The token is missing or wrong.", "Error"), 403: ApiResponse("Nobody may, or a browser asks.", "Error")}
     replies = {**operation.replies, **(refusals if operation.changes else {})}
     return {
         "operationId": "-".join([operation.method.lower(), *(part.strip("{}") for part in operation.path.split("/") if part.strip("-"))]),
@@ -181,7 +182,7 @@ def _operation(operation: Operation) -> dict[str, Any]:
     }
 
 
-def _response(reply: Reply) -> dict[str, Any]:
+def _response(reply: ApiResponse) -> dict[str, Any]:
     if reply.schema:
         return {"description": reply.when, "content": {_JSON: {"schema": _ref(reply.schema)}}}
     return {"description": reply.when, "content": {kind: {"schema": _TEXT} for kind in reply.types}}

@@ -16,7 +16,7 @@ from balance.lb.data.backend import Backend
 from balance.lb.data.keyring import Identity
 from balance.lb.data.pool import Pool
 from balance.lb.policy.faults import LOCAL_ERRORS
-from balance.lb.policy.health import Outcome, judge
+from balance.lb.policy.health import CheckOutcome, judge
 
 _BODY = 2**16
 _JITTER = 0.1
@@ -66,7 +66,9 @@ async def _check_http(backend: BackendConfig, policy: HealthCheck, identity: Ide
     ):
         body = await _beginning(response.content) if policy.expected_body else b""
         outcome = judge(policy, response.status, body)
-        return {Outcome.PASSED: "", Outcome.WRONG_STATUS: f"status {response.status}"}.get(outcome, "the body does not hold what is expected")
+        return {CheckOutcome.PASSED: "", CheckOutcome.WRONG_STATUS: f"status {response.status}"}.get(
+            outcome, "the body does not hold what is expected"
+        )
 
 
 async def _beginning(content: aiohttp.StreamReader) -> bytes:

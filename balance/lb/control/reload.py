@@ -10,12 +10,12 @@ from typing import Protocol
 from balance.errors import BalanceError
 from balance.instruments import Instruments
 from balance.lb.config import Config, parse, read
-from balance.lb.config.files import LOOK_SECONDS, FileWatch
+from balance.lb.config.files import POLL_SECONDS, FileWatch
 from balance.lb.data.meters import ConfigMeters
 from balance.lb.logs import EventLog
 
 
-class Target(Protocol):
+class Reloadable(Protocol):
     """What serves a configuration: the service of this process, or a supervisor of several."""
 
     config: Config
@@ -28,7 +28,7 @@ class Target(Protocol):
 class Reloader:
     """Reads the file anew when asked to. One reload at a time; those who ask meanwhile wait for theirs."""
 
-    def __init__(self, source: str, text: str, target: Target, log: EventLog) -> None:
+    def __init__(self, source: str, text: str, target: Reloadable, log: EventLog) -> None:
         self._text = text
         """that was read last"""
         self._source, self._target, self._log = source, target, log
@@ -41,7 +41,7 @@ class Reloader:
         """As long as the configuration in force says so, reload when the file has changed and settled."""
         watch = FileWatch([self._source], new=True)  # it may have changed since it was read
         while True:
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(POLL_SECONDS)
             if self._target.config.watch_config and await asyncio.to_thread(watch.changed):
                 await self.reload("file", unless_same=True)
 
@@ -62,11 +62,11 @@ class Reloader:
                 self._log("error", "config_not_reloaded", by=by, problems=problems)
                 return problems
             self._meters.loaded(config)
-            self._log("info", "config_reloaded", by=by, later=later(self._started_with, config))
+            self._log("info", "config_reloaded", by=by, needs_restart=needs_restart(self._started_with, config))
             return []
 
 
-def later(started_with: Config, config: Config) -> list[str]:
+def needs_restart(started_with: Config, config: Config) -> list[str]:
     """The keys that differ from those the process started with and need a restart to take effect."""
     before, now = (replace(one, log=replace(one.log, traceparent="")) for one in (started_with, config))  # which is not about the log alone
     return [key for key in ("workers", "admin", "metrics", "log") if getattr(before, key) != getattr(now, key)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from balance.lb.config.files import LOOK_SECONDS
+from balance.lb.config.files import POLL_SECONDS
 from balance.lb.data.proxy import Proxy
 
 
@@ -27,6 +27,6 @@ class Renewer:
 
     async def _watch(self) -> None:
         while True:
-            await asyncio.sleep(LOOK_SECONDS)
-            if self._proxy.site.keyring.watched:
+            await asyncio.sleep(POLL_SECONDS)
+            if self._proxy.active_config.keyring.watched:
                 await self._proxy.reload_certificates()

@@ -1,7 +1,7 @@
 """Asks DNS where the backends of a pool are.
 
-Theory. A look asks several questions: A and AAAA, or SRV and then A and AAAA of each target. A question that gets no answer (no such name,
-a failing server, no reply) falls back on its last answer; the look as a whole fails when SRV or all addresses remain unanswered, and then
+Theory. An update asks several questions: A and AAAA, or SRV and then A and AAAA of each target. A question that gets no answer (no such name,
+a failing server, no reply) falls back on its last answer; the update as a whole fails when SRV or all addresses remain unanswered, and then
 the pool keeps what it has. An answer without records is an answer: a pool may become empty by it. dnspython does the talking: the system's
 configuration and search list, retries, EDNS, TCP where an answer is too long for UDP.
 """
@@ -22,8 +22,8 @@ from dns.rdtypes.IN.SRV import SRV
 
 from balance.config.address import Address
 from balance.lb.config.model import Discovery
-from balance.lb.control.discovery import Found, LookError
-from balance.lb.policy.discovery import Target, by_address, by_service, pause
+from balance.lb.control.discovery import Discovered, DiscoveryError
+from balance.lb.policy.discovery import SrvTarget, by_address, by_service, pause
 
 ANSWER_SECONDS = 4.0
 """How long a question may take, with all servers and repetitions."""
@@ -46,7 +46,7 @@ Question = tuple[str, str]
 """A name, and the kind of record."""
 
 
-class Dns:
+class DnsSource:
     """The source of a pool with `discover.dns` or `discover.srv`."""
 
     def __init__(self, pool: str, discover: Discovery) -> None:
@@ -55,10 +55,10 @@ class Dns:
         self._last: dict[Question, Records] = {}
 
     def __repr__(self) -> str:
-        return f"<Dns for {self._pool}: {self._discover.dns or self._discover.srv}>"
+        return f"<DnsSource for {self._pool}: {self._discover.dns or self._discover.srv}>"
 
-    async def look(self) -> Found:
-        """What DNS says now. Raises `LookError`."""
+    async def update(self) -> Discovered:
+        """What DNS says now. Raises `DiscoveryError`."""
         discover = self._discover
         questions = _Questions(discover.server, self._last)
         if discover.dns:
@@ -66,22 +66,22 @@ class Dns:
         else:
             service = await questions.ask(discover.srv, "SRV")
             if service.cause:
-                raise LookError(service.cause)
+                raise DiscoveryError(service.cause)
             records = [row for row in service.rows if isinstance(row, SRV) and len(row.target) > 1]  # ".": there is no such service
             names = list(dict.fromkeys(record.target for record in records))
             hosts = dict(zip(names, await asyncio.gather(*(questions.addresses(name.to_text()) for name in names)), strict=True))
-            targets = [Target(one.priority, one.weight, host, one.port) for one in records for host in hosts[one.target]]
+            targets = [SrvTarget(one.priority, one.weight, host, one.port) for one in records for host in hosts[one.target]]
             found = by_service(self._pool, discover, targets)
         causes = [answer.cause for answer in questions.answers.values() if answer.cause]
         if causes and not any(answer.rows and not answer.cause for (_name, kind), answer in questions.answers.items() if kind != "SRV"):
-            raise LookError(causes[0])
+            raise DiscoveryError(causes[0])
         self._last = questions.answers
         ttl = min([answer.ttl for answer in questions.answers.values()], default=inf)
-        return Found(found, pause(ttl, discover.interval))
+        return Discovered(found, pause(ttl, discover.interval))
 
 
 class _Questions:
-    """Those of one look, and the answers."""
+    """Those of one update, and the answers."""
 
     def __init__(self, server: Address | None, last: Mapping[Question, Records]) -> None:
         self.answers: dict[Question, Records] = {}
@@ -91,7 +91,7 @@ class _Questions:
         try:
             self._resolver = dns.asyncresolver.Resolver(configure=server is None)
         except dns.exception.DNSException as error:
-            raise LookError(_words(error)) from None
+            raise DiscoveryError(_words(error)) from None
         self._resolver.use_edns(0, 0, _PAYLOAD)
         if server:
             self._resolver.nameservers, self._resolver.port = [server.host], server.port

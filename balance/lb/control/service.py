@@ -25,7 +25,7 @@ from balance.lb.control.renewer import Renewer
 from balance.lb.data.accesslog import AccessLog
 from balance.lb.data.listener import Listener
 from balance.lb.data.proxy import Draft, Proxy
-from balance.lb.data.sockets import Sockets, addresses, discard, opened, remove
+from balance.lb.data.sockets import Sockets, addresses, close_sockets, open_sockets, remove
 from balance.lb.errors import StartError
 from balance.lb.logs import EventLog
 from balance.snapshot import Snapshot
@@ -61,7 +61,7 @@ class Service:
 
     def __init__(self, config: Config, log: EventLog, *, worker: int = 0, workers: int = 1, drained: Collection[str] = ()) -> None:
         self.config = config
-        self.instruments = instruments_of_a_process()
+        self.instruments = process_instruments()
         self._log = log
         self._access = AccessLog(config.log.format, log) if config.log.access else None
         self._proxy = Proxy(config, self.instruments, log, self._access, drained)
@@ -78,7 +78,7 @@ class Service:
         proxy, instruments = self._proxy, self.instruments
         instruments.computed(metrics.HTTP_REQUESTS_IN_FLIGHT, lambda: proxy.in_flight)
         instruments.computed(metrics.TUNNELS_ACTIVE, lambda: len(proxy.tunnels))
-        instruments.computed(metrics.RETRY_BUDGET, lambda: sum(pool.budget for pool in proxy.site.pools.values()))
+        instruments.computed(metrics.RETRY_BUDGET, lambda: sum(pool.budget for pool in proxy.active_config.pools.values()))
         instruments.computed(metrics.WORKER_IN_FLIGHT, lambda: proxy.in_flight, worker=worker)
         instruments.computed(metrics.WORKER_CONNECTIONS, lambda: len(proxy.clients), worker=worker)
         instruments.computed(metrics.WORKER_MEMORY, _resident_bytes, worker=worker)
@@ -88,7 +88,7 @@ class Service:
         """Begin to serve, at sockets of our own. Raises `StartError`."""
         async with self._turn:
             watches = await self.discover(self.config)
-            self.start(await asyncio.to_thread(opened, self.config, self._listener.open), watches)
+            self.start(await asyncio.to_thread(open_sockets, self.config, self._listener.open), watches)
 
     async def discover(self, config: Config) -> Watches:
         """What a configuration has its pools discover by: each has looked once, if that did not take too long."""
@@ -106,7 +106,7 @@ class Service:
 
     def _follow(self) -> None:
         """The backends may be others now."""
-        self._prober.follow(self._proxy.site.pools.values())
+        self._prober.follow(self._proxy.active_config.pools.values())
         backends = self._proxy.backends.values()
         needed = self.config.limits.max_connections + sum(backend.config.max_connections for backend in backends) + 100
         if needed > self._needed:
@@ -130,7 +130,7 @@ class Service:
         try:
             draft = self._proxy.build(config, {pool: watch.found for pool, watch in watches.items()})
         except BaseException:
-            discard(added, self._drop)
+            close_sockets(added, self._drop)
             raise
         self._discoverer.hold()
         return Prepared(draft, added, watches)
@@ -148,16 +148,16 @@ class Service:
 
     def abandon(self, prepared: Prepared) -> None:
         """Leave it at what is in force."""
-        discard(prepared.added, self._drop)
-        self._discoverer.go_on()
+        close_sockets(prepared.added, self._drop)
+        self._discoverer.release()
 
     async def apply(self, _text: str, config: Config) -> None:
         """Put it in force, with sockets of our own."""
         async with self._turn:
             watches = await self.discover(config)
-            added = await asyncio.to_thread(opened, config, self._listener.open)
+            added = await asyncio.to_thread(open_sockets, config, self._listener.open)
             if self.stopping:
-                discard(added, self._drop)
+                close_sockets(added, self._drop)
                 raise StartError(STOPPING)
             self.adopt(self.prepare(config, added, watches))
 
@@ -190,8 +190,8 @@ class Service:
 
     # --- what the admin server shows and does ---
 
-    async def unready(self) -> str:
-        return status.unreadiness(self._proxy)
+    async def unready_reason(self) -> str:
+        return status.unready_reason(self._proxy)
 
     async def status(self) -> dict[str, Any]:
         return status.of(self._proxy, self._discoverer.watches)
@@ -213,7 +213,7 @@ class Service:
         return self._proxy.drained
 
 
-def instruments_of_a_process() -> Instruments:
+def process_instruments() -> Instruments:
     """The catalog's live metrics, with what describes this process."""
     instruments = Instruments(metrics.CATALOG)
     instruments.gauge(metrics.BUILD_INFO, version=balance.__version__, python=platform.python_version()).set(1)

@@ -17,37 +17,37 @@ from balance.errors import BalanceError, Problem
 from balance.lb.catalog import metrics
 from balance.lb.config import Config
 from balance.lb.control import status
-from balance.lb.control.service import STOPPING, Stop, instruments_of_a_process
-from balance.lb.control.workers import Order, Worker
-from balance.lb.data.sockets import Sockets, addresses, discard, opened, places_of, split, told
+from balance.lb.control.service import STOPPING, Stop, process_instruments
+from balance.lb.control.workers import WorkerHandle, WorkerSpec
+from balance.lb.data.sockets import Sockets, addresses, close_sockets, describe, open_sockets, places_of, split
 from balance.lb.errors import StartError
 from balance.lb.logs import EventLog
 from balance.lb.policy import restarts
 from balance.snapshot import Snapshot, merge
 
-_TAKE_SECONDS = 1.0
+_SNAPSHOT_SECONDS = 1.0
 """Between two snapshots of a worker that nobody asks for."""
-_PATIENCE = 2.0
+_ANSWER_SECONDS = 2.0
 """Seconds that a worker may take to answer; then its last snapshot counts, and it is missing in the status."""
-_TO_PREPARE = 10.0
+_PREPARE_SECONDS = 10.0
 """Seconds that a worker may take to get ready for another configuration."""
-_GRACE = 2.0
+_KILL_SECONDS = 2.0
 """Seconds beyond its time, or in a hurry, after which a worker is killed."""
 
 
 class Supervisor:
     """`start`, then `stop`; meanwhile it is what the admin server tells about."""
 
-    def __init__(self, config: Config, order: Order, log: EventLog) -> None:
+    def __init__(self, config: Config, spec: WorkerSpec, log: EventLog) -> None:
         self.config = config
         self._log = log
         self._stopping = False
-        self._order = order
+        self._spec = spec
         self._turn = asyncio.Lock()
-        self._workers = [Worker(index) for index in range(order.count)]
+        self._workers = [WorkerHandle(index) for index in range(spec.count)]
         self._tasks: list[asyncio.Task[None]] = []
-        self.instruments = instruments_of_a_process()
-        self.instruments.gauge(metrics.WORKERS_CONFIGURED).set(order.count)
+        self.instruments = process_instruments()
+        self.instruments.gauge(metrics.WORKERS_CONFIGURED).set(spec.count)
         self.instruments.computed(metrics.WORKERS, lambda: len(self._running))
         self._restarts = [self.instruments.counter(metrics.WORKER_RESTARTS, worker=str(worker.index)) for worker in self._workers]
 
@@ -55,14 +55,14 @@ class Supervisor:
         return f"<Supervisor of {self._workers}>"
 
     @property
-    def _running(self) -> list[Worker]:
+    def _running(self) -> list[WorkerHandle]:
         return [worker for worker in self._workers if worker.running]
 
     async def start(self) -> None:
         """Reserve the places and start all workers, or none and raise `StartError`."""
         async with self._turn:
-            self._order = replace(self._order, sockets=await asyncio.to_thread(opened, self.config, reserve=True))
-            results = await asyncio.gather(*(worker.start(self._order) for worker in self._workers), return_exceptions=True)
+            self._spec = replace(self._spec, sockets=await asyncio.to_thread(open_sockets, self.config, reserve=True))
+            results = await asyncio.gather(*(worker.start(self._spec) for worker in self._workers), return_exceptions=True)
         for error in results:
             if isinstance(error, BaseException):
                 for worker in self._workers:
@@ -74,7 +74,7 @@ class Supervisor:
         if self.config.metrics.enabled:
             self._tasks.append(asyncio.create_task(self._take_regularly()))
 
-    async def _keep(self, worker: Worker) -> None:
+    async def _keep(self, worker: WorkerHandle) -> None:
         """Start it anew whenever it has ended."""
         failures, loop = 0, asyncio.get_running_loop()
         while True:
@@ -86,8 +86,8 @@ class Supervisor:
             self._restarts[worker.index].inc()
             try:
                 async with self._turn:  # so that nobody starts with what a reload is about to replace
-                    await self._note_drained()
-                    await worker.start(self._order)
+                    await self._collect_drained()
+                    await worker.start(self._spec)
             except StartError as error:
                 self._log("warning", "worker_not_started", worker=worker.index, cause=str(error))
             else:
@@ -95,7 +95,7 @@ class Supervisor:
 
     async def _take_regularly(self) -> None:
         while True:
-            await asyncio.sleep(_TAKE_SECONDS)
+            await asyncio.sleep(_SNAPSHOT_SECONDS)
             for worker in self._running:
                 worker.take()
             self._forget()
@@ -113,10 +113,10 @@ class Supervisor:
         ends = [asyncio.create_task(worker.ended()) for worker in self._running]
         hurried = asyncio.create_task(stop.hurry.wait())
         ended = asyncio.gather(*ends)
-        await asyncio.wait((ended, hurried), timeout=seconds + _GRACE, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((ended, hurried), timeout=seconds + _KILL_SECONDS, return_when=asyncio.FIRST_COMPLETED)
         if hurried.done() and not ended.done():
             hurries = asyncio.gather(*(worker.stop(0) for worker in self._running))
-            await asyncio.wait((ended, hurries), timeout=_GRACE, return_when=asyncio.ALL_COMPLETED)
+            await asyncio.wait((ended, hurries), timeout=_KILL_SECONDS, return_when=asyncio.ALL_COMPLETED)
         hurried.cancel()
         for worker in self._workers:
             worker.kill()
@@ -126,22 +126,22 @@ class Supervisor:
 
     def addresses(self) -> dict[str, list[str]]:
         """Where clients can connect."""
-        return addresses(self._order.sockets)
+        return addresses(self._spec.sockets)
 
     def close(self) -> None:
         """Give up the places."""
-        discard(self._order.sockets)
-        self._order = replace(self._order, sockets={})
+        close_sockets(self._spec.sockets)
+        self._spec = replace(self._spec, sockets={})
 
-    async def ask(self, command: str, /, **arguments: Any) -> dict[Worker, Any]:
+    async def ask(self, command: str, /, **arguments: Any) -> dict[WorkerHandle, Any]:
         """What each worker answers to a command; those that run and answer in time. One that refuses is missing, too."""
-        answers = await self._ask(command, _PATIENCE, **arguments)
+        answers = await self._ask(command, _ANSWER_SECONDS, **arguments)
         return {worker: answer for worker, answer in answers.items() if not isinstance(answer, BaseException)}
 
-    async def _ask(self, command: str, patience: float, /, **arguments: Any) -> dict[Worker, Any]:
+    async def _ask(self, command: str, seconds: float, /, **arguments: Any) -> dict[WorkerHandle, Any]:
         """The same with the errors of the others."""
         running = self._running
-        asked = (asyncio.wait_for(worker.ask(command, **arguments), patience) for worker in running)
+        asked = (asyncio.wait_for(worker.ask(command, **arguments), seconds) for worker in running)
         return dict(zip(running, await asyncio.gather(*asked, return_exceptions=True), strict=True))
 
     # --- another configuration ---
@@ -150,19 +150,19 @@ class Supervisor:
         """Put it in force in all workers, and in those that will be started: once all are ready for it. Raises `StartError` if one refuses."""
         async with self._turn:
             self._refuse_if_stopping()
-            added = await asyncio.to_thread(opened, config, self._order.sockets, reserve=True)
+            added = await asyncio.to_thread(open_sockets, config, self._spec.sockets, reserve=True)
             try:
                 await self._prepare(text, added)
                 self._refuse_if_stopping()
             except BaseException:
-                discard(added)
+                close_sockets(added)
                 raise
-            kept, gone = split(self._order.sockets, places_of(config))
-            self._order = replace(self._order, text=text, sockets=kept | added)
+            kept, gone = split(self._spec.sockets, places_of(config))
+            self._spec = replace(self._spec, text=text, sockets=kept | added)
             self.config = config
             await self.ask("adopt")
-            discard(gone)
-            await self._note_drained()
+            close_sockets(gone)
+            await self._collect_drained()
             await self._take()
 
     def _refuse_if_stopping(self) -> None:
@@ -172,7 +172,7 @@ class Supervisor:
     async def _prepare(self, text: str, added: Sockets) -> None:
         """Have all workers get ready, or none."""
         paths = [Problem(str(address), "cannot be added to several workers", "restart") for address, _secure in added if address.path]
-        answers = {} if paths else await self._ask("prepare", _TO_PREPARE, text=text, places=told(added))
+        answers = {} if paths else await self._ask("prepare", _PREPARE_SECONDS, text=text, places=describe(added))
         problems = dict.fromkeys(paths)
         for worker, answer in answers.items():
             if isinstance(answer, BalanceError):
@@ -185,11 +185,11 @@ class Supervisor:
 
     # --- what the admin server shows and does ---
 
-    async def unready(self) -> str:
+    async def unready_reason(self) -> str:
         """The workers' reason, if no worker is ready."""
         if self._stopping:
             return STOPPING
-        reasons: Sequence[str] = list((await self.ask("unready")).values())
+        reasons: Sequence[str] = list((await self.ask("unready_reason")).values())
         return min(reasons, default="no worker is running")  # the empty text, which is none, comes first
 
     async def status(self) -> dict[str, Any]:
@@ -213,7 +213,7 @@ class Supervisor:
         """Take a snapshot of all workers, as far as they answer in time."""
         taking = [worker.take() for worker in self._running]
         if taking:
-            await asyncio.wait(taking, timeout=_PATIENCE)
+            await asyncio.wait(taking, timeout=_ANSWER_SECONDS)
         self._forget()
 
     def _forget(self) -> None:
@@ -229,11 +229,11 @@ class Supervisor:
             if answers and all(answers):
                 return sorted(set().union(*answers))
             one = {backend}
-            self._order = replace(self._order, drained=self._order.drained | one if drained else self._order.drained - one)
+            self._spec = replace(self._spec, drained=self._spec.drained | one if drained else self._spec.drained - one)
             return []
 
-    async def _note_drained(self) -> None:
+    async def _collect_drained(self) -> None:
         """The workers know which backends are drained and still there; if none runs, it is as it was."""
         answers = await self.ask("drained")
         if answers:
-            self._order = replace(self._order, drained=frozenset().union(*answers.values()))
+            self._spec = replace(self._spec, drained=frozenset().union(*answers.values()))

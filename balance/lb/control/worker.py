@@ -20,17 +20,17 @@ import uvloop
 from balance.lb.config import Config, parse
 from balance.lb.control.channel import Channel
 from balance.lb.control.service import Prepared, Service, Stop
-from balance.lb.data.sockets import Told, join
+from balance.lb.data.sockets import SocketDescriptions, join
 from balance.lb.errors import StartError
-from balance.lb.logs import Bridge, EventLog, unraisable
+from balance.lb.logs import EventLog, LibraryLogHandler, unraisable_hook
 from balance.lb.policy.shares import for_worker
 from balance.snapshot import Packed, Packer
 
-_FAREWELL = 1.0
+_LAST_COUNTS_SECONDS = 1.0
 """Seconds that the supervisor may take to hear the last counts."""
 
 
-class Worker:
+class WorkerProcess:
     """What a supervisor may ask for: each public coroutine is a command, its arguments are the command's."""
 
     def __init__(self) -> None:
@@ -45,20 +45,20 @@ class Worker:
         self._packer = Packer()
         self._log: EventLog | None = None
 
-    async def start(self, *, text: str, source: str, index: int, count: int, places: Told, lock: int, drained: list[str]) -> None:
+    async def start(self, *, text: str, source: str, index: int, count: int, places: SocketDescriptions, lock: int, drained: list[str]) -> None:
         """Serve, as worker `index` of `count`, what the configuration `text` from `source` says, at these places, without the drained backends.
         Waits a while for what is to be discovered."""
         self._of = source, index, count
         config = self._read(text)
         self._log = log = EventLog(config.log.level, config.log.format, lock, worker=index)
-        logging.basicConfig(handlers=[Bridge(log)], force=True)
-        sys.unraisablehook = unraisable(log)
+        logging.basicConfig(handlers=[LibraryLogHandler(log)], force=True)
+        sys.unraisablehook = unraisable_hook(log)
         service = Service(config, log, worker=index, workers=count, drained=drained)
         watches = await service.discover(config)
         service.start(join(places), watches)
         self._service = service
 
-    async def prepare(self, *, text: str, places: Told) -> None:
+    async def prepare(self, *, text: str, places: SocketDescriptions) -> None:
         """Get ready for another configuration, which adds these places; to be followed by `adopt` or `abandon`."""
         async with self._turn:
             config = await asyncio.to_thread(self._read, text)
@@ -100,9 +100,9 @@ class Worker:
         """The state of this process."""
         return await self._served.status()
 
-    async def unready(self) -> str:
+    async def unready_reason(self) -> str:
         """Why this process should get no traffic; empty if it may."""
-        return await self._served.unready()
+        return await self._served.unready_reason()
 
     async def stop(self, *, seconds: float) -> int:
         """End in good order within so many seconds; 0: at once, also if it has been told to end before. How many connections broke."""
@@ -127,7 +127,7 @@ class Worker:
             self._broken = await self._service.end(seconds, self.wish.hurry)
             self._drained.set()
             with suppress(ConnectionError, TimeoutError):
-                async with asyncio.timeout(_FAREWELL):
+                async with asyncio.timeout(_LAST_COUNTS_SECONDS):
                     await channel.ask("counted", snapshot=await self.snapshot())
             await self._service.close()
             self._log.close()
@@ -142,9 +142,9 @@ class Worker:
 
 
 async def _main() -> None:
-    worker = Worker()
+    worker = WorkerProcess()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, worker.wish.asked.set)  # never a hurry: whoever tells all says it to us twice
-    names = ("start", "prepare", "adopt", "abandon", "drain", "drained", "snapshot", "status", "unready", "stop")
+    names = ("start", "prepare", "adopt", "abandon", "drain", "drained", "snapshot", "status", "unready_reason", "stop")
     with socket.socket(fileno=os.dup(0)) as end:
         await worker.run(await Channel.over(end, {name: getattr(worker, name) for name in names}))
 

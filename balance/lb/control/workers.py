@@ -13,16 +13,16 @@ from typing import Any
 
 from balance.lb.catalog.metrics import CATALOG
 from balance.lb.control.channel import Channel
-from balance.lb.data.sockets import Sockets, told
+from balance.lb.data.sockets import Sockets, describe
 from balance.lb.errors import StartError
 from balance.snapshot import Packed, Snapshot, Unpacker, lasting, merge, shared
 
-_GOODBYE = 1.0
+_CHANNEL_CLOSE_SECONDS = 1.0
 """Seconds to wait for the last words of a process that has ended."""
 
 
 @dataclass(frozen=True)
-class Order:
+class WorkerSpec:
     """What all workers are told: the configuration and where it came from, how many they are, the file that locks the logs, where to listen,
     the backends that are drained."""
 
@@ -34,7 +34,7 @@ class Order:
     drained: frozenset[str] = frozenset()
 
 
-class Worker:
+class WorkerHandle:
     """`start` it, wait until it has `ended`, start it again: its counts go on (`snapshots`), whatever becomes of its processes."""
 
     def __init__(self, index: int) -> None:
@@ -49,23 +49,23 @@ class Worker:
         self.running = False
 
     def __repr__(self) -> str:
-        return f"<Worker {self.index}, process {self.pid}, {'running' if self.running else 'not running'}>"
+        return f"<WorkerHandle {self.index}, process {self.pid}, {'running' if self.running else 'not running'}>"
 
     @property
     def pid(self) -> int:
         """Of its present or last process; 0 before there was one."""
         return self._life[0].pid if self._life else 0
 
-    async def start(self, order: Order) -> None:
+    async def start(self, spec: WorkerSpec) -> None:
         """Start a process and wait until it serves. Raises `StartError`."""
         ours, theirs = socket.socketpair()
-        inherited = [bound.fileno() for (address, _secure), group in order.sockets.items() if address.path for bound in group]
+        inherited = [bound.fileno() for (address, _secure), group in spec.sockets.items() if address.path for bound in group]
         self.started = asyncio.get_running_loop().time()
         try:
             # -P: whatever lies in the working directory is no module of ours; a session of its own: a terminal's signals are for the supervisor
             process = await asyncio.create_subprocess_exec(
                 sys.executable, "-P", "-m", "balance.lb.control.worker",
-                stdin=theirs.fileno(), pass_fds=(*inherited, order.lock), start_new_session=True,
+                stdin=theirs.fileno(), pass_fds=(*inherited, spec.lock), start_new_session=True,
             )  # fmt: skip
         except OSError as error:
             ours.close()
@@ -77,8 +77,8 @@ class Worker:
         self._unpacker = Unpacker()
         try:
             await channel.ask(
-                "start", text=order.text, source=order.source, index=self.index, count=order.count,
-                places=told(order.sockets), lock=order.lock, drained=sorted(order.drained),
+                "start", text=spec.text, source=spec.source, index=self.index, count=spec.count,
+                places=describe(spec.sockets), lock=spec.lock, drained=sorted(spec.drained),
             )  # fmt: skip
         except ConnectionError:
             raise StartError("ended before it could serve", where=f"worker {self.index}", cure="see its last lines above") from None
@@ -95,7 +95,7 @@ class Worker:
         code = await process.wait()
         self.running = False
         with suppress(TimeoutError):
-            await asyncio.wait_for(channel.closed.wait(), _GOODBYE)
+            await asyncio.wait_for(channel.closed.wait(), _CHANNEL_CLOSE_SECONDS)
         if self._taking:
             await asyncio.wait([self._taking])
         self._past = merge(CATALOG, (self._past, lasting(CATALOG, self._present)))

@@ -11,7 +11,7 @@ import time
 from json.encoder import encode_basestring_ascii as quoted
 from typing import NamedTuple
 
-from balance.lb.logs import EventLog, LineWriter, plain
+from balance.lb.logs import EventLog, LineWriter, quoted_text
 
 
 class Entry(NamedTuple):
@@ -50,7 +50,7 @@ def render(moment: str, entry: Entry, form: str) -> str:
             f'"duration":{seconds:.6f},"attempts":{attempts},"reason":"{reason}","termination":"{ending}","trace_id":{trace}}}\n'
         )
     return (
-        f"time={moment} client={client} method={method} target={plain(target)} status={status} backend={backend}"
+        f"time={moment} client={client} method={method} target={quoted_text(target)} status={status} backend={backend}"
         f" bytes_in={received} bytes_out={sent} {_waits(_TEXT_WAITS, wait, queue, connect, '-')}"
         f" first_byte={'-' if first_byte is None else f'{first_byte:.6f}'} duration={seconds:.6f}"
         f" attempts={attempts} reason={reason} termination={ending} trace_id={trace or '-'}\n"

@@ -14,7 +14,7 @@ from balance.lb.logs import EventLog
 from balance.lb.policy import breaker as breakers
 from balance.lb.policy import health as healths
 from balance.lb.policy import latency, outlier
-from balance.lb.policy.breaker import Breaker, State
+from balance.lb.policy.breaker import Breaker, BreakerState
 from balance.lb.policy.health import Health
 
 if TYPE_CHECKING:
@@ -34,8 +34,8 @@ class Backend:
         self.name = config.name
         self.health = Health()
         self.breaker = breakers.CLOSED
-        self.record = outlier.CLEAN
-        self.calm = True
+        self.outlier_state = outlier.CLEAN
+        self.ready = True
         """healthy, not ejected, its breaker closed, not drained: requests may pass without further questions"""
         self.weight: float = config.weight
         """the effective one: less than the configured one while it starts slowly"""
@@ -72,13 +72,13 @@ class Backend:
         """Go on under this configuration."""
         self.config, self.identity, self._policy = config, identity, pool.circuit_breaker
         self.meters.join(pool.name)
-        if pool.circuit_breaker is None and self.breaker.state is not State.CLOSED:
+        if pool.circuit_breaker is None and self.breaker.state is not BreakerState.CLOSED:
             self._turn(breakers.CLOSED)
         if pool.health_check is None and not self.health.up:  # nobody is left who would revise that
             self.health = Health()
             self.meters.healthy.set(1)
         if pool.outlier_detection is None:
-            self.record = outlier.CLEAN
+            self.outlier_state = outlier.CLEAN
         self._settle()
 
     def drain(self, *, drained: bool) -> None:
@@ -92,8 +92,8 @@ class Backend:
 
     def _settle(self) -> None:
         """Something about it has changed. The states are `balance.lb.catalog.metrics.BACKEND_STATES`."""
-        was, self.calm = self.calm, self.believed and self.breaker.state is State.CLOSED and not self.drained
-        if self.calm and not was:
+        was, self.ready = self.ready, self.passes_health and self.breaker.state is BreakerState.CLOSED and not self.drained
+        if self.ready and not was:
             self.since = self._loop.time()
         self._note_state()
 
@@ -105,19 +105,19 @@ class Backend:
     @property
     def available(self) -> bool:
         """Whether its health and its breaker let a request pass."""
-        return self.calm or (self.believed and self.unchecked)
+        return self.ready or (self.passes_health and self.breaker_admits)
 
     @property
-    def believed(self) -> bool:
+    def passes_health(self) -> bool:
         """Whether checks and outcomes speak for it."""
-        return self.health.up and not self.record.ejected
+        return self.health.up and not self.outlier_state.ejected
 
     @property
-    def unchecked(self) -> bool:
+    def breaker_admits(self) -> bool:
         """Whether a request may pass, leaving aside what checks and ejections say."""
         if self.drained:
             return False
-        if self.breaker.state is State.CLOSED:
+        if self.breaker.state is BreakerState.CLOSED:
             return True
         return self._policy is not None and breakers.admits(self.breaker, self._policy, self._loop.time())
 
@@ -145,7 +145,7 @@ class Backend:
 
     def begin(self) -> int:
         """An attempt sets out: the period of the breaker whose probe it is, 0 if it is none."""
-        if self.breaker.state is State.CLOSED:
+        if self.breaker.state is BreakerState.CLOSED:
             return 0
         self._turn(breakers.begin(self.breaker))
         return self.breaker.period
@@ -153,16 +153,16 @@ class Backend:
     def succeeded(self, *, probe: int) -> None:
         """An attempt ended well."""
         self._requests += 1
-        if self.record.streak:
-            self.record = outlier.success(self.record)
-        if self._policy and (self.breaker.failures or self.breaker.state is not State.CLOSED):
+        if self.outlier_state.streak:
+            self.outlier_state = outlier.success(self.outlier_state)
+        if self._policy and (self.breaker.failures or self.breaker.state is not BreakerState.CLOSED):
             self._turn(breakers.success(self.breaker, self._policy, probe=probe))
 
     def failed(self, *, probe: int) -> None:
         """An attempt failed by the backend's fault."""
         self._requests += 1
         self._failures += 1
-        self.record = outlier.failure(self.record)
+        self.outlier_state = outlier.failure(self.outlier_state)
         if self._policy:
             self.meters.failures.value += 1
             self._turn(breakers.failure(self.breaker, self._policy, self._loop.time(), probe=probe))
@@ -176,18 +176,18 @@ class Backend:
         ended, self._requests, self._failures = (self._requests, self._failures), 0, 0
         return ended
 
-    def eject(self, policy: OutlierDetection, reason: outlier.Reason, now: float) -> None:
+    def eject(self, policy: OutlierDetection, reason: outlier.EjectionReason, now: float) -> None:
         """Take it out of rotation for a while."""
-        self.record = outlier.eject(self.record, policy, now)
+        self.outlier_state = outlier.eject(self.outlier_state, policy, now)
         self.meters.ejections[reason].value += 1
         self._settle()
-        self._log("warning", "backend_ejected", backend=self.name, reason=reason.value, seconds=round(self.record.until - now, 3))
+        self._log("warning", "backend_ejected", backend=self.name, reason=reason.value, seconds=round(self.outlier_state.until - now, 3))
 
     def readmit(self, now: float) -> None:
         """Bring it back if its time is over."""
-        if self.record.ejected:
-            self.record = outlier.readmit(self.record, now)
-            if not self.record.ejected:
+        if self.outlier_state.ejected:
+            self.outlier_state = outlier.readmit(self.outlier_state, now)
+            if not self.outlier_state.ejected:
                 self._settle()
                 self._log("info", "backend_readmitted", backend=self.name)
 
@@ -196,7 +196,7 @@ class Backend:
         self._settle()
         if breaker.state is not was.state and not self._retired:  # whose series are those of its successor
             self.meters.breaker.set(breaker.state.value)
-            self._log("warning" if breaker.state is State.OPEN else "info", "breaker", backend=self.name, state=breaker.state.value)
+            self._log("warning" if breaker.state is BreakerState.OPEN else "info", "breaker", backend=self.name, state=breaker.state.value)
 
     def _note_state(self) -> None:
         state = "available"
@@ -204,9 +204,9 @@ class Backend:
             state = "drained"
         elif not self.health.up:
             state = "unhealthy"
-        elif self.record.ejected:
+        elif self.outlier_state.ejected:
             state = "ejected"
-        elif self.breaker.state is not State.CLOSED:
+        elif self.breaker.state is not BreakerState.CLOSED:
             state = f"breaker_{self.breaker.state.value}"
         if state != self.state and not self._retired:
             self.meters.moved(self.state, state)

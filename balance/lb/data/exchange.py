@@ -6,7 +6,7 @@ another (`policy.retry` decides) or by a reply of our own; afterwards there is n
 that a response that was cut off cannot be mistaken for a whole one.
 
 Times are those of `perf_counter`, read only where something happens that takes time: `started` with the first byte of the request, `sent_at`
-and `first_at` around the backend's thinking. Whatever else the request had to wait for is summed up in `_away`, which most never touch.
+and `first_at` around the backend's thinking. Whatever else the request had to wait for is summed up in `_waiting_seconds`, which most never touch.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from balance.lb.data.tunnel import Tunnel
 from balance.lb.data.upstream import Upstream
 from balance.lb.data.wire import ResponseHead
 from balance.lb.policy import retry
-from balance.lb.policy.ending import COMPLETE, Phase, termination
-from balance.lb.policy.faults import BROKEN_OFF, OWN, Fault
+from balance.lb.policy.ending import COMPLETE, RequestPhase, termination
+from balance.lb.policy.faults import ABORT_STATUSES, LOCAL_FAULTS, Fault
 from balance.lb.policy.latency import observed
 from balance.lb.policy.pickers.table import digest
 from balance.lb.policy.ratelimit import client_of
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from balance.lb.data.pool import Pool
 
 
-EARLY_BYTES = 2**16
+MAX_EARLY_BYTES = 2**16
 """How much of what comes too early may wait; while less is there, reading goes on, so that a client that hangs up is noticed."""
 _NONE, _CHUNKED, _CLOSE = Body.NONE, Body.CHUNKED, Body.CLOSE
 _TAILS = {
@@ -57,16 +57,50 @@ class Exchange:
     """Made by a client's connection for each request; `begin` sets it going."""
 
     __slots__ = (
-        "_attempts", "_away", "_body_sent", "_chunked", "_connect", "_first_byte", "_judged", "_keep", "_passed_at", "_pending", "_probe", "_proxy",
-        "_queued", "_repeating", "_since", "_stage", "_status", "_tallied", "_timer", "_tried", "_waited", "backend", "client", "fault", "first_at",
-        "pool", "received", "request", "response", "sent", "sent_at", "session", "site", "started", "uploaded", "upstream", "waiting",
+        "_attempts",
+        "_body_sent",
+        "_chunked",
+        "_connect",
+        "_first_byte",
+        "_judged",
+        "_keep",
+        "_passed_at",
+        "_pending",
+        "_probe",
+        "_proxy",
+        "_queued",
+        "_repeating",
+        "_since",
+        "_stage",
+        "_status",
+        "_tallied",
+        "_timer",
+        "_tried",
+        "_waited",
+        "_waiting_seconds",
+        "active_config",
+        "backend",
+        "client",
+        "fault",
+        "first_at",
+        "pool",
+        "received",
+        "request",
+        "response",
+        "sent",
+        "sent_at",
+        "session",
+        "started",
+        "uploaded",
+        "upstream",
+        "waiting",
     )  # fmt: skip
 
     def __init__(self, client: Client, request: Request, started: float, waited: float = 0.0) -> None:
         self._proxy = proxy = client.proxy
         self.client = client
         self.request = request
-        self.site = proxy.site
+        self.active_config = proxy.active_config
         self.pool = pool = request.route.pool
         self.backend: Backend | None = None
         self.upstream: Upstream | None = None
@@ -83,7 +117,7 @@ class Exchange:
         """when the head was passed on to the present backend, 0 if it was not"""
         self.first_at = 0.0
         """when the first byte of the response arrived"""
-        self._away = self._waited = waited
+        self._waiting_seconds = self._waited = waited
         self._queued = 0.0
         self._connect: float | None = None
         self._first_byte: float | None = None
@@ -91,7 +125,7 @@ class Exchange:
         self._since = 0.0
         """since when it waits in the queue or for a connection"""
         self._passed_at = 0.0
-        self._stage = Phase.QUEUE
+        self._stage = RequestPhase.QUEUE
         """how far it has come, as long as `sent_at` is 0"""
         self._keep = False
         self._chunked = False
@@ -125,7 +159,7 @@ class Exchange:
     def admitted(self) -> bool:
         """Whether the limits of the route and of the client let it pass; if not, that has been answered."""
         client, route = client_of(self.address), self.request.route
-        if not self.site.requests_of.enter(client):
+        if not self.active_config.client_requests.enter(client):
             self.refuse(Fault.CLIENT_LIMIT)
             return False
         self._tallied = True
@@ -143,10 +177,10 @@ class Exchange:
             self._leave_queue()
         if isinstance(backend, Backend):
             self._attempts += 1
-            self._probe = 0 if backend.calm else backend.begin()
+            self._probe = 0 if backend.ready else backend.begin()
             if self._repeating:
                 backend.meters.retries.value += 1
-                self._away = perf_counter() - self.started
+                self._waiting_seconds = perf_counter() - self.started
             self._attempt(backend, backend.take())
         elif backend is Fault.QUEUE_TIMEOUT and (first or not self.pool.full):
             self._since = self._since if first else perf_counter()
@@ -168,21 +202,21 @@ class Exchange:
             self._connect = 0.0
             self.connected()
         else:
-            self._stage, self._connect, self.sent_at = Phase.CONNECT, None, 0.0
+            self._stage, self._connect, self.sent_at = RequestPhase.CONNECT, None, 0.0
             self._since = perf_counter()
             upstream.dial()
 
     def _leave_queue(self) -> None:
         now = perf_counter()
         self._queued += now - self._since
-        self._away = now - self.started
+        self._waiting_seconds = now - self.started
         self.pool.meters.duration.observe(now - self._since)
 
     def opened(self) -> None:
         """The connection that was dialled is open."""
         now = perf_counter()
         self._connect = now - self._since
-        self._away = now - self.started
+        self._waiting_seconds = now - self.started
         if self.backend is not None:
             self.backend.meters.connect.observe(self._connect)
         self.connected()
@@ -205,9 +239,9 @@ class Exchange:
             self.await_backend()
 
     @property
-    def hoards(self) -> bool:
+    def can_buffer_body(self) -> bool:
         """Whether more of the body may be kept here until there is a backend; reading goes on meanwhile, so a client that leaves is noticed."""
-        return (self.upstream is None or self.upstream.transport is None) and len(self._pending) < EARLY_BYTES
+        return (self.upstream is None or self.upstream.transport is None) and len(self._pending) < MAX_EARLY_BYTES
 
     @property
     def takes_body(self) -> bool:
@@ -219,7 +253,7 @@ class Exchange:
         """The client sent a piece of the body, perhaps the last one."""
         self.received += len(data)
         self.uploaded = done
-        if 0 < self.site.config.limits.max_request_size < self.received:
+        if 0 < self.active_config.config.limits.max_request_size < self.received:
             self.give_up(Fault.BODY_TOO_LARGE)
             return
         if self.request.body is _CHUNKED:
@@ -238,7 +272,7 @@ class Exchange:
 
     def await_backend(self) -> None:
         """Watch whoever has to act next: the client while it still sends, else the backend."""
-        timeouts = self.site.timeouts
+        timeouts = self.active_config.timeouts
         upstream = self.upstream
         if upstream is not None and not self.uploaded and self.takes_body:
             self._proxy.clock.set(self.client, timeouts.body_idle)
@@ -280,8 +314,8 @@ class Exchange:
         request, pool = self.request, self.pool
         self._status = status = response.status
         if pool.learns:
-            self._learn(self.first_at - self.sent_at, failed=status in pool.failing)
-        if status in pool.repeated and self._exchanged(response, done):
+            self._learn(self.first_at - self.sent_at, failed=status in pool.failure_statuses)
+        if status in pool.retry_statuses and self._exchanged(response, done):
             return
         self.response = response
         keep = request.keep_alive and self.uploaded and not self._proxy.draining
@@ -290,7 +324,7 @@ class Exchange:
             keep = keep and not request.http10
         self._keep = keep
         if self._probe:  # a long response must not keep the breaker half open
-            self._judge(failed=status in pool.failing)
+            self._judge(failed=status in pool.failure_statuses)
         usual = keep and not self._chunked and not request.http10
         head = response.usual if usual else response.head + _TAILS[self._chunked, keep, request.http10]
         if pool.sessions is not None and self.backend is not None and self.session != self.backend.name:
@@ -322,7 +356,7 @@ class Exchange:
             self._complete(response)
         elif self.upstream is not None and not self.client.write_paused:
             if self.uploaded:
-                self._proxy.clock.set(self.upstream, self.site.timeouts.response_idle)
+                self._proxy.clock.set(self.upstream, self.active_config.timeouts.response_idle)
             else:
                 self.await_backend()  # it gives bytes or the client takes them, even if neither sends or takes any of the request
 
@@ -339,7 +373,7 @@ class Exchange:
             self.await_backend()
 
     def _complete(self, response: Response) -> None:
-        self._judge(failed=self._status in self.pool.failing)
+        self._judge(failed=self._status in self.pool.failure_statuses)
         self._leave(response)
         self._finish(Fault.OK, keep=self._keep)
 
@@ -372,14 +406,14 @@ class Exchange:
         if raced and retry.may_repeat(fault, self.request.method, replayable=replayable):
             self._attempt(backend, None)  # it closed an idle connection while we took it: nobody's fault
             return
-        self._judge(failed=None if raced or fault in OWN else True)
+        self._judge(failed=None if raced or fault in LOCAL_FAULTS else True)
         if not self._repeat(fault, replayable=replayable):
             self.refuse(fault)
 
     def _exchanged(self, response: Response, done: bool) -> bool:
         """Whether another response will be had in place of this one, whose status is one of `retry.on_status`."""
         self.fault = Fault.NO_BACKEND  # what may have become of it when the pause is over
-        self._judge(failed=self._status in self.pool.failing)
+        self._judge(failed=self._status in self.pool.failure_statuses)
         if not self._repeat(Fault.BAD_STATUS, replayable=not self._body_sent, elsewhere=self.pool.open):
             return False
         if done:
@@ -402,7 +436,7 @@ class Exchange:
         if self.backend is not None:
             self._tried += (self.backend,)
         self._proxy.meters.retried[fault].value += 1
-        self._stage, self.sent_at = Phase.QUEUE, 0.0
+        self._stage, self.sent_at = RequestPhase.QUEUE, 0.0
         pool.retrying += not self._repeating
         self._repeating = True
         self.client.deadline = 0.0
@@ -411,7 +445,7 @@ class Exchange:
 
     def _again(self) -> None:
         """Begin another attempt, at the backends that are configured by now."""
-        heir = self._proxy.site.pools.get(self.pool.name)
+        heir = self._proxy.active_config.pools.get(self.pool.name)
         if heir is not None:
             self.move(heir)
         self.begin()
@@ -451,10 +485,10 @@ class Exchange:
     def give_up(self, fault: Fault) -> None:
         """End it by the client's or our own fault: with a reply if nothing has been passed on yet."""
         self._let_go()
-        if self.response is None and fault not in BROKEN_OFF:
+        if self.response is None and fault not in ABORT_STATUSES:
             self.refuse(fault)
         else:
-            self._status = self._status or BROKEN_OFF[fault]
+            self._status = self._status or ABORT_STATUSES[fault]
             self.client.abort()
             self._finish(fault, keep=False)
 
@@ -487,7 +521,7 @@ class Exchange:
             self._settle()
         proxy, request, ended, first_byte = self._proxy, self.request, perf_counter(), self._first_byte
         seconds = ended - self.started
-        overhead = -1.0 if first_byte is None else (self._passed_at or ended) - self.started - self._away - first_byte
+        overhead = -1.0 if first_byte is None else (self._passed_at or ended) - self.started - self._waiting_seconds - first_byte
         meters = proxy.meters
         meters.answers.append((request.method, self._status, seconds, self.received, self.sent, overhead, request.trace))
         if len(meters.answers) >= BATCH:
@@ -499,10 +533,10 @@ class Exchange:
     def _settle(self) -> None:
         """It is in flight no more: nor is it one of its client's, or one that is repeated."""
         if self._tallied:
-            self.site.requests_of.leave(client_of(self.address))
+            self.active_config.client_requests.leave(client_of(self.address))
         if self._repeating:
             self.pool.retrying -= 1
-            if self._first_byte is not None and self._status not in self.pool.failing:
+            if self._first_byte is not None and self._status not in self.pool.failure_statuses:
                 self._proxy.meters.retry_success.value += 1
 
     def account(self, fault: Fault, seconds: float) -> None:
@@ -520,14 +554,14 @@ class Exchange:
             ))  # fmt: skip
 
     @property
-    def _phase(self) -> Phase:
+    def _phase(self) -> RequestPhase:
         if self._status == 101:
-            return Phase.TUNNEL
+            return RequestPhase.TUNNEL
         if self.response is not None:
-            return Phase.BODY
+            return RequestPhase.BODY
         if not self.sent_at:
             return self._stage
-        return Phase.RESPONSE if self.uploaded else Phase.REQUEST
+        return RequestPhase.RESPONSE if self.uploaded else RequestPhase.REQUEST
 
 
 def _chunk(data: bytes, done: bool) -> bytes:

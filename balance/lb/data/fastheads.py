@@ -1,7 +1,7 @@
 """Heads that need no parser, and a memory of what became of them.
 
 Theory. Checking, cleaning and writing anew a head is a pure function of its bytes and of configuration. Clients and origins repeat
-themselves, so what was made of a head is remembered by its bytes (`Memo`), and so is each header line. Heads not seen before
+themselves, so what was made of a head is remembered by its bytes (`HeadCache`), and so is each header line. Heads not seen before
 are recognised here if they are *plain*: a well-known method, a path, HTTP/1.1, lines of ``token: value`` without control
 characters, no transfer coding and no connection option but keep-alive. That is a small part of what the parser accepts, and read
 in the same way; whatever is not plain, or would be refused, is left to the parser. So neither changes an outcome, which the tests compare.
@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 from typing import Generic, TypeVar
 
-from balance.lb.data.fields import CONTROLS, FIELDS, Field, Line
+from balance.lb.data.fields import CONTROLS, FIELDS, FieldKind, Line
 from balance.lb.data.wire import RequestHead, ResponseHead
 
 FORGET_SECONDS = 10.0
@@ -31,7 +31,7 @@ _CONNECTION = frozenset({b"connection", b"proxy-connection"})  # of which the pa
 T = TypeVar("T")
 
 
-class Memo(Generic[T]):
+class HeadCache(Generic[T]):
     """What was made of at most `heads` heads, by their bytes; bounded in size and time too (its owner calls `forget`)."""
 
     __slots__ = ("_heads", "_known", "_seen", "get")
@@ -44,7 +44,7 @@ class Memo(Generic[T]):
         """What was made of these bytes, if that is known"""
 
     def __repr__(self) -> str:
-        return f"<Memo of {len(self._known)}>"
+        return f"<HeadCache of {len(self._known)}>"
 
     def keep(self, head: bytes, made: T) -> None:
         """Remember what was made of a head if it comes for the second time."""
@@ -66,7 +66,7 @@ class Memo(Generic[T]):
         self._seen.clear()
 
 
-class Plain:
+class FastHeadParser:
     """Recognises plain heads of at most `max_size` bytes and `max_headers` fields; remembers header lines."""
 
     __slots__ = ("_lines", "_max_headers", "_max_size", "_max_target")
@@ -76,7 +76,7 @@ class Plain:
         self._lines = _Lines()
 
     def __repr__(self) -> str:
-        return f"<Plain with {len(self._lines)} lines>"
+        return f"<FastHeadParser with {len(self._lines)} lines>"
 
     def forget(self) -> None:
         """Forget every line."""
@@ -110,12 +110,12 @@ class _Lines(dict[bytes, Line]):
         kind = FIELDS[name]
         value = value.strip(b" \t")
         if not colon or len(text.translate(None, CONTROLS)) != len(text):
-            kind = Field.INVALID
-        elif kind is not Field.PLAIN:
+            kind = FieldKind.INVALID
+        elif kind is not FieldKind.PLAIN:
             if name.lower() in _CONNECTION:
-                kind = Field.HOP if value in _PERSISTENT else Field.INVALID
-            elif kind is Field.CODING:
-                kind = Field.INVALID
+                kind = FieldKind.HOP if value in _PERSISTENT else FieldKind.INVALID
+            elif kind is FieldKind.CODING:
+                kind = FieldKind.INVALID
         clean = name + b": " + value
         found = kind, clean, value
         if len(text) <= _LINE_BYTES:

@@ -11,7 +11,7 @@ from enum import Enum
 from functools import lru_cache
 
 
-class Field(Enum):
+class FieldKind(Enum):
     """What a field means to the balancer. A policy of this product: names with an underscore are dropped from requests, because
     many frameworks cannot tell ``X_Forwarded_For`` from ``X-Forwarded-For``."""
 
@@ -35,15 +35,15 @@ class Field(Enum):
     """whose trace it is part of: passed on, and noted"""
 
 
-Line = tuple[Field, bytes, bytes]
+Line = tuple[FieldKind, bytes, bytes]
 """One field: what it means, the line to send for it (without its end), and its value."""
 
 _SPECIAL = {
-    b"connection": Field.CONNECTION, b"host": Field.HOST, b"content-length": Field.LENGTH, b"transfer-encoding": Field.CODING,
-    b"expect": Field.EXPECT, b"forwarded": Field.FORWARDED, b"x-real-ip": Field.FORWARDED,
-    b"keep-alive": Field.HOP, b"proxy-connection": Field.HOP, b"te": Field.HOP, b"trailer": Field.HOP, b"upgrade": Field.UPGRADE,
-    b"proxy-authenticate": Field.HOP, b"proxy-authorization": Field.HOP, b"http2-settings": Field.HOP,
-    b"traceparent": Field.TRACE,
+    b"connection": FieldKind.CONNECTION, b"host": FieldKind.HOST, b"content-length": FieldKind.LENGTH, b"transfer-encoding": FieldKind.CODING,
+    b"expect": FieldKind.EXPECT, b"forwarded": FieldKind.FORWARDED, b"x-real-ip": FieldKind.FORWARDED,
+    b"keep-alive": FieldKind.HOP, b"proxy-connection": FieldKind.HOP, b"te": FieldKind.HOP, b"trailer": FieldKind.HOP, b"upgrade": FieldKind.UPGRADE,
+    b"proxy-authenticate": FieldKind.HOP, b"proxy-authorization": FieldKind.HOP, b"http2-settings": FieldKind.HOP,
+    b"traceparent": FieldKind.TRACE,
 }  # fmt: skip
 _TOKEN = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._~!$&'()*+,;=%-]+)(?::[0-9]{0,5})?")
@@ -53,25 +53,25 @@ CONTROLS = bytes(code for code in (*range(32), 127) if code != 9)
 _REMEMBERED = 1024
 
 
-class _Fields(dict[bytes, Field]):
+class _Fields(dict[bytes, FieldKind]):
     """What the field of a name means. Names seen before are remembered, up to a bound: a peer can send any number of them."""
 
-    def __missing__(self, name: bytes) -> Field:
+    def __missing__(self, name: bytes) -> FieldKind:
         found = _classify(name)
         if len(self) < _REMEMBERED and len(name) <= 64:
             self[name] = found
         return found
 
 
-def _classify(name: bytes) -> Field:
+def _classify(name: bytes) -> FieldKind:
     if not _TOKEN.fullmatch(name):
-        return Field.INVALID
+        return FieldKind.INVALID
     lower = name.lower()
     if lower.startswith(b"x-forwarded-"):
-        return Field.FORWARDED
+        return FieldKind.FORWARDED
     if b"_" in name:
-        return Field.UNDERSCORED
-    return _SPECIAL.get(lower, Field.PLAIN)
+        return FieldKind.UNDERSCORED
+    return _SPECIAL.get(lower, FieldKind.PLAIN)
 
 
 FIELDS = _Fields()
@@ -94,7 +94,7 @@ def options(value: bytes) -> list[bytes]:
 
 def upgrades(fields: Sequence[Line]) -> list[bytes]:
     """The values of `Upgrade`, as they are."""
-    return [value for kind, _text, value in fields if kind is Field.UPGRADE]
+    return [value for kind, _text, value in fields if kind is FieldKind.UPGRADE]
 
 
 def protocols(values: list[bytes]) -> frozenset[bytes]:

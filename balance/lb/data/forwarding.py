@@ -11,7 +11,7 @@ import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from balance.lb.config.model import Forwarding as Policy
+from balance.lb.config.model import Forwarding
 from balance.lb.data.fields import Line, name_of
 from balance.lb.policy.networks import covered
 
@@ -30,16 +30,16 @@ class Peer:
     trusted: bool = False
 
 
-class Forwarding:
+class ForwardingFields:
     """The fields about clients that a configuration wants."""
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, policy: Forwarding) -> None:
         self._policy = policy
         self._via = policy.via.encode()
         self._beginnings = {http10: self._beginning(http10=http10) for http10 in (False, True)}
 
     def __repr__(self) -> str:
-        return f"<Forwarding {self._policy}>"
+        return f"<ForwardingFields {self._policy}>"
 
     def peer(self, address: str, local: bytes, *, secure: bool = False) -> Peer:
         """The peer at an IP address, "unix" for a Unix socket. `secure`: by TLS."""

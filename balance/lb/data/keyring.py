@@ -19,7 +19,7 @@ from balance.instruments import Instruments
 from balance.lb.catalog import metrics
 from balance.lb.config.certificates import Leaf, use_authorities, use_pair
 from balance.lb.config.files import FileError, FileWatch
-from balance.lb.config.model import BackendConfig, BackendTls, ClientAuth, Config, Pair, Tls
+from balance.lb.config.model import BackendConfig, BackendTls, CertificateFiles, ClientAuth, Config, Tls
 from balance.lb.logs import EventLog
 
 _CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
@@ -30,7 +30,7 @@ _CLIENT_AUTH = {"none": ssl.CERT_NONE, "optional": ssl.CERT_OPTIONAL, "required"
 Built = tuple[ssl.SSLContext, Leaf | None]
 
 
-def server_context(tls: Tls, pair: Pair) -> Built:
+def server_context(tls: Tls, pair: CertificateFiles) -> Built:
     """The context that serves one certificate. Raises `FileError`."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     _harden(context)
@@ -169,7 +169,7 @@ class Keyring:
             self._log("warning", "certificate_not_valid", files=identity.files, cause=fault, cure="renew it; it is taken up without a restart")
 
 
-def _serving(tls: Tls, pair: Pair) -> Identity:
+def _serving(tls: Tls, pair: CertificateFiles) -> Identity:
     return Identity(lambda: server_context(tls, pair), (pair.certificate, pair.key, tls.client_auth.ca))
 
 

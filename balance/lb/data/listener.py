@@ -15,8 +15,8 @@ from typing import Any
 from balance.lb.config import Config
 from balance.lb.data.client import Client
 from balance.lb.data.proxy import Proxy
-from balance.lb.data.sockets import Place, Sockets, discard, places_of, remove, split
-from balance.lb.data.tls import Tls
+from balance.lb.data.sockets import Place, Sockets, close_sockets, places_of, remove, split
+from balance.lb.data.tls import TlsTransport
 
 _PER_TURN = 128
 _PAUSE = 0.5
@@ -46,7 +46,7 @@ class Listener:
 
     def _protocol(self, address: Any, *, secure: bool) -> asyncio.Protocol:
         client = Client(self._proxy, address)
-        return Tls(client, self._proxy.site.keyring.context, self._proxy.handshake_failed) if secure else client
+        return TlsTransport(client, self._proxy.active_config.keyring.context, self._proxy.handshake_failed) if secure else client
 
     def _accept(self, listening: socket.socket, place: Place) -> None:
         loop = self._proxy.loop
@@ -78,4 +78,4 @@ class Listener:
         for sockets in closing.values():
             for listening in sockets:
                 self._proxy.loop.remove_reader(listening)
-        discard(closing, self._drop)
+        close_sockets(closing, self._drop)

@@ -17,7 +17,7 @@ from balance.instruments import CounterChild, HistogramChild, Instruments
 from balance.lb.catalog import metrics
 from balance.lb.config import Config
 from balance.lb.policy.faults import Fault
-from balance.lb.policy.outlier import Reason
+from balance.lb.policy.outlier import EjectionReason
 from balance.lb.policy.retry import Decision
 
 BATCH = 128
@@ -49,7 +49,7 @@ class Meters:
         self.overhead = instruments.histogram(metrics.PROXY_OVERHEAD)
         self.dropped = instruments.counter(metrics.ACCESS_LOG_DROPPED)
         self.retried = {Fault(reason): instruments.counter(metrics.RETRIED, reason=reason) for reason in metrics.RETRY_REASON.values}
-        self.exhausted = {Decision(reason): instruments.counter(metrics.RETRIES_EXHAUSTED, reason=reason) for reason in metrics.GIVEN_UP}
+        self.exhausted = {Decision(reason): instruments.counter(metrics.RETRIES_EXHAUSTED, reason=reason) for reason in metrics.RETRY_END_REASONS}
         self.retry_success = instruments.counter(metrics.RETRY_SUCCESS)
         self.active = instruments.gauge(metrics.ACTIVE_CONNECTIONS)
         self.accepted = instruments.counter(metrics.CONNECTIONS_ACCEPTED)
@@ -64,7 +64,7 @@ class Meters:
         self._rejected = {reason: instruments.counter(metrics.CONNECTIONS_REJECTED, reason=reason) for reason in metrics.REJECTIONS}
         self.limit = instruments.gauge(metrics.CONNECTIONS_LIMIT)
         if config.tls:
-            for reason in metrics.HANDSHAKE_FAULTS:
+            for reason in metrics.HANDSHAKE_FAILURES:
                 instruments.counter(metrics.TLS_HANDSHAKE_FAILURES, reason=reason)
 
     def rejected(self, reason: str) -> None:
@@ -119,7 +119,7 @@ class Meters:
         return answer
 
 
-class Unmetered(Meters):
+class DisabledMeters(Meters):
     """The same with metrics switched off: nothing is counted per request."""
 
     def count(self) -> None:
@@ -139,10 +139,10 @@ class BackendMeters:
         self.retries = instruments.counter(metrics.BACKEND_RETRIES, backend=name)
         self.breaker = instruments.states(metrics.CIRCUIT_BREAKER_STATE, backend=name)
         self.failures = instruments.counter(metrics.CIRCUIT_BREAKER_FAILURES, backend=name)
-        self.ejections = {reason: instruments.counter(metrics.EJECTIONS, backend=name, reason=reason.value) for reason in Reason}
+        self.ejections = {reason: instruments.counter(metrics.EJECTIONS, backend=name, reason=reason.value) for reason in EjectionReason}
         self.first_byte = instruments.histogram(metrics.BACKEND_FIRST_BYTE, backend=name)
         self.opened, self.reused, self.closed = (
-            instruments.counter(metrics.UPSTREAM_CONNECTIONS, backend=name, state=word) for word in metrics.POOLED
+            instruments.counter(metrics.UPSTREAM_CONNECTIONS, backend=name, state=word) for word in metrics.UPSTREAM_STATES
         )
         self._passed, self._failed = (instruments.counter(metrics.HEALTH_CHECKS, backend=name, result=word) for word in metrics.CHECK_RESULT.values)
         for state in metrics.BACKEND_STATES[1:]:

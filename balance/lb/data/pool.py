@@ -13,10 +13,10 @@ from balance.lb.data.backend import Backend
 from balance.lb.data.fields import name_of
 from balance.lb.data.meters import PoolMeters
 from balance.lb.policy import outlier, pickers, retry
-from balance.lb.policy.faults import Fault, codes
+from balance.lb.policy.faults import Fault, status_codes
 from balance.lb.policy.panic import panics
 from balance.lb.policy.slowstart import effective
-from balance.lb.policy.sticky import Sessions, Verdict, cookie
+from balance.lb.policy.sticky import CookieVerdict, Sessions, cookie
 
 if TYPE_CHECKING:
     from balance.lb.data.exchange import Exchange
@@ -43,13 +43,13 @@ class Pool:
         """whether it matters how long backends take"""
         self.first_byte = min(first_byte, (config.retry.per_try_timeout if config.retry else 0) or math.inf)
         """how long an attempt may wait for a response"""
-        self.failing = codes(config.failing_status)
+        self.failure_statuses = status_codes(config.failing_status)
         """statuses that are failures of their backend"""
-        self.repeated = codes(config.retry.on_status if config.retry else ())
+        self.retry_statuses = status_codes(config.retry.on_status if config.retry else ())
         """statuses after which a request may be tried again"""
         self._proxy = proxy
         self._random = Random()  # noqa: S311 -- no secret
-        self._floor = 0.0
+        self._next_free_at = 0.0
         self._judge_at = 0.0
         self._secret = secret
         self.sessions: Sessions | None = None
@@ -77,7 +77,7 @@ class Pool:
     @property
     def budget(self) -> float:
         """How many more retries there may be at present."""
-        allowed = retry.allowance(self._floor, self.config.retry, self._proxy.loop.time(), self.in_flight)
+        allowed = retry.allowance(self._next_free_at, self.config.retry, self._proxy.loop.time(), self.in_flight)
         return max(0.0, allowed - self.retrying)
 
     # --- who is next ---
@@ -94,7 +94,7 @@ class Pool:
         second: Backend | None = None
         full = False
         for backend in self._picker.candidates(key, self._proxy.clock.now, average):
-            if not (backend.calm or self._admits(backend)):
+            if not (backend.ready or self._admits(backend)):
                 continue
             if not backend.idle and backend.open >= backend.config.max_connections:
                 full = True
@@ -110,7 +110,7 @@ class Pool:
         return any(self._admits(backend) for backend in self.backends)
 
     def _admits(self, backend: Backend) -> bool:
-        return backend.available or (self.panicking and backend.unchecked)
+        return backend.available or (self.panicking and backend.breaker_admits)
 
     def _average(self) -> float:
         """Requests under way, the one to be sent included, per unit of weight in rotation."""
@@ -136,7 +136,7 @@ class Pool:
         if self.sessions is None or not session:
             return ""
         verdict, name = self.sessions.check(session, now)
-        return name if verdict is Verdict.VALID else ""
+        return name if verdict is CookieVerdict.VALID else ""
 
     # --- what time and outcomes do to it ---
 
@@ -145,11 +145,11 @@ class Pool:
         tiers = {backup: [one for one in self.backends if one.config.backup is backup and not one.drained] for backup in (False, True)}
         was, self.panicking = self.panicking, panics(
             self.config.load_balancer.panic_threshold,
-            [(sum(backend.believed for backend in tier), len(tier)) for tier in tiers.values()],
+            [(sum(backend.passes_health for backend in tier), len(tier)) for tier in tiers.values()],
         )  # fmt: skip
         if was is not self.panicking:
             self._proxy.panicked(self)
-        self._weight = sum(backend.weight for backend in self.backends if backend.calm)
+        self._weight = sum(backend.weight for backend in self.backends if backend.ready)
 
     def tick(self, now: float) -> None:
         """Some time has passed: ejections and slow starts end, intervals are judged."""
@@ -165,7 +165,7 @@ class Pool:
                 for backend in self.backends:
                     reason = outlier.judge(policy, *backend.interval())
                     if reason is None:
-                        backend.record = outlier.forgive(backend.record)
+                        backend.outlier_state = outlier.forgive(backend.outlier_state)
                     else:
                         self.suspect(backend, reason, now)
         self.settle()
@@ -174,11 +174,11 @@ class Pool:
         for backend in self.backends:
             backend.weight = effective(backend.config.weight, backend.since, now, self.config.load_balancer.slow_start)
 
-    def suspect(self, backend: Backend, reason: outlier.Reason, now: float) -> None:
+    def suspect(self, backend: Backend, reason: outlier.EjectionReason, now: float) -> None:
         """Eject a backend, if the pool can do without it."""
         policy = self.config.outlier_detection
-        out = sum(other.record.ejected for other in self.backends)
-        if policy is not None and not backend.record.ejected and outlier.may_eject(policy, out, len(self.backends)):
+        out = sum(other.outlier_state.ejected for other in self.backends)
+        if policy is not None and not backend.outlier_state.ejected and outlier.may_eject(policy, out, len(self.backends)):
             backend.eject(policy, reason, now)
             self.settle()
 
@@ -186,14 +186,14 @@ class Pool:
         """An attempt at a backend failed by its fault."""
         policy = self.config.outlier_detection
         if policy is not None:
-            reason = outlier.suspicion(backend.record, policy)
+            reason = outlier.suspicion(backend.outlier_state, policy)
             if reason is not None:
                 self.suspect(backend, reason, self._proxy.loop.time())
 
     def afford(self, policy: Retry, *, repeating: bool) -> retry.Decision:
         """Whether the budget lets a request be tried again. `repeating`: it is one of those that are being repeated."""
-        self._floor, decision = retry.afford(
-            self._floor, policy, self._proxy.loop.time(), retrying=self.retrying - repeating, in_flight=self.in_flight
+        self._next_free_at, decision = retry.afford(
+            self._next_free_at, policy, self._proxy.loop.time(), retrying=self.retrying - repeating, in_flight=self.in_flight
         )
         return decision
 
@@ -202,7 +202,7 @@ class Pool:
     @property
     def full(self) -> bool:
         """Whether no further request may wait."""
-        return len(self.queue) >= self._proxy.site.config.limits.max_queue
+        return len(self.queue) >= self._proxy.active_config.config.limits.max_queue
 
     def enqueue(self, exchange: Exchange, *, first: bool) -> None:
         """Let it wait until a backend has room."""
@@ -213,7 +213,7 @@ class Pool:
             self.queue.append(exchange)
         self._proxy.waiting.add(self)
         if not exchange.client.deadline:
-            self._proxy.clock.set(exchange.client, exchange.site.timeouts.queue)
+            self._proxy.clock.set(exchange.client, exchange.active_config.timeouts.queue)
 
     def dequeue(self, exchange: Exchange) -> None:
         """It waits no longer."""

@@ -16,15 +16,15 @@ from balance.lb.config import Config
 from balance.lb.config.files import FileError, read_secret
 from balance.lb.config.model import BackendConfig
 from balance.lb.data.accesslog import AccessLog
-from balance.lb.data.activeconfig import Site
+from balance.lb.data.activeconfig import ActiveConfig
 from balance.lb.data.backend import Backend
 from balance.lb.data.client import Client
 from balance.lb.data.clock import TICK, Clock
 from balance.lb.data.fastheads import FORGET_SECONDS
 from balance.lb.data.keyring import Keyring
-from balance.lb.data.meters import BackendMeters, Meters, PoolMeters, Unmetered
+from balance.lb.data.meters import BackendMeters, DisabledMeters, Meters, PoolMeters
 from balance.lb.data.pool import Pool
-from balance.lb.data.tls import Tls
+from balance.lb.data.tls import TlsTransport
 from balance.lb.data.tunnel import Tunnel
 from balance.lb.errors import StartError
 from balance.lb.logs import EventLog
@@ -33,9 +33,9 @@ from balance.lb.policy.faults import Fault
 from balance.lb.policy.networks import covered
 from balance.lb.policy.ratelimit import client_of
 
-LAST_SECONDS = 1.0
+IDLE_GRACE_SECONDS = 1.0
 """How long an idle connection is kept when the process is to end: who sends requests all the time has sent one by then."""
-Found = Mapping[str, Iterable[BackendConfig]]
+DiscoveredBackends = Mapping[str, Iterable[BackendConfig]]
 """What has been discovered, by the name of the pool."""
 
 
@@ -60,7 +60,7 @@ class Proxy:
         self.clock = Clock(self.loop, self._on_tick)
         self.instruments = instruments
         metered = config.metrics.enabled
-        self.meters = (Meters if metered else Unmetered)(instruments, config)
+        self.meters = (Meters if metered else DisabledMeters)(instruments, config)
         self.backends: dict[str, Backend] = {}
         """those of the site that is in force, by name"""
         self._to_drain = set(drained)
@@ -77,17 +77,17 @@ class Proxy:
         self.closing = False
         """no client may send any further request"""
         self._forget_at = 0.0
-        self._remembering: WeakSet[Site] = WeakSet()
+        self._remembering: WeakSet[ActiveConfig] = WeakSet()
         """every site that a connection still goes by, that in force included"""
         self._empty = asyncio.Event()
         self._adopt(self.build(config, {}), {})
 
     def __repr__(self) -> str:
-        return f"<Proxy {len(self.clients)} clients, {self.in_flight} requests, {len(self.tunnels)} tunnels, {self.site}>"
+        return f"<Proxy {len(self.clients)} clients, {self.in_flight} requests, {len(self.tunnels)} tunnels, {self.active_config}>"
 
     # --- what is in force ---
 
-    def build(self, config: Config, found: Found) -> Draft:
+    def build(self, config: Config, found: DiscoveredBackends) -> Draft:
         """What it takes to `adopt` a configuration, with what has been discovered for its pools; nothing has changed yet. Raises `StartError`
         for files that have become unreadable."""
         taken = {backend.name for backend in config.backends}
@@ -106,13 +106,13 @@ class Proxy:
 
     def adopt(self, draft: Draft) -> None:
         """Put a draft in force. What is under way ends as it began."""
-        self._adopt(draft, self.site.pools)
+        self._adopt(draft, self.active_config.pools)
 
     def _adopt(self, draft: Draft, former: Mapping[str, Pool]) -> None:
         config, before = draft.config, self.backends
         self._former += former.values()
         everybody = list(chain.from_iterable(draft.members.values()))
-        self._part(before.values(), everybody)
+        self._retire_removed(before.values(), everybody)
         self.instruments.retain("pool", draft.members)
         self.backends = {}
         pools = {}
@@ -122,31 +122,31 @@ class Proxy:
             predecessor = former.get(one.name)
             if predecessor is not None:
                 pool.inherit(predecessor)
-            self._staff(pool, draft.members[one.name], before, draft.keyring, warm=bool(predecessor and predecessor.backends))
+            self._build_backends(pool, draft.members[one.name], before, draft.keyring, warm=bool(predecessor and predecessor.backends))
             pool.show()
-        self.site = Site(config, draft.keyring, pools)
-        self._remembering.add(self.site)
+        self.active_config = ActiveConfig(config, draft.keyring, pools)
+        self._remembering.add(self.active_config)
         self.meters.limit.set(config.limits.max_connections)
         draft.keyring.show()
         self.wake()
 
-    def populate(self, name: str, found: Iterable[BackendConfig]) -> None:
+    def set_discovered(self, name: str, found: Iterable[BackendConfig]) -> None:
         """Let the pool of this name have these backends beside those that its configuration states. The kept ones go on with all that they
         are; names that others have are left out. Raises `FileError`, and then nothing has changed."""
-        pool, keyring = self.site.pools[name], self.site.keyring
-        others = {backend.name: backend for one in self.site.pools.values() if one is not pool for backend in one.backends}
+        pool, keyring = self.active_config.pools[name], self.active_config.keyring
+        others = {backend.name: backend for one in self.active_config.pools.values() if one is not pool for backend in one.backends}
         stated = pool.config.backends
         members = stated + admitted(found, others.keys() | {backend.name for backend in stated})
         everybody = [*members, *(backend.config for backend in others.values())]
         keyring.follow(everybody)
         before = self.backends
-        self._part(before.values(), everybody)
+        self._retire_removed(before.values(), everybody)
         self.backends = others
-        self._staff(pool, members, before, keyring, warm=bool(pool.backends))
+        self._build_backends(pool, members, before, keyring, warm=bool(pool.backends))
         keyring.show()
         self.wake()
 
-    def _part(self, before: Iterable[Backend], members: Iterable[BackendConfig]) -> None:
+    def _retire_removed(self, before: Iterable[Backend], members: Iterable[BackendConfig]) -> None:
         """Retire the backends that are no members any more, and show no series of those without a successor: others may need the room."""
         wanted = {member.name: member for member in members}
         for backend in before:
@@ -155,7 +155,7 @@ class Proxy:
                 backend.retire()
         self.instruments.retain("backend", wanted)
 
-    def _staff(self, pool: Pool, members: Iterable[BackendConfig], before: Mapping[str, Backend], keyring: Keyring, *, warm: bool) -> None:
+    def _build_backends(self, pool: Pool, members: Iterable[BackendConfig], before: Mapping[str, Backend], keyring: Keyring, *, warm: bool) -> None:
         """Give a pool its backends: those that were there `before` by this name and place, and new ones, which come to others that are `warm`."""
         backends = []
         for member in members:
@@ -197,7 +197,7 @@ class Proxy:
 
     def _on_tick(self) -> None:
         self.wake()  # a backend may have recovered, or its breaker may let a probe pass: no event tells of the latter
-        for pool in self.site.pools.values():
+        for pool in self.active_config.pools.values():
             pool.tick(self.clock.now)
         self._former = [pool for pool in self._former if pool.in_flight]
         self.meters.count()
@@ -212,7 +212,7 @@ class Proxy:
     @property
     def in_flight(self) -> int:
         """How many requests have not been answered in full."""
-        return sum(pool.in_flight for pool in chain(self.site.pools.values(), self._former))
+        return sum(pool.in_flight for pool in chain(self.active_config.pools.values(), self._former))
 
     @property
     def queued(self) -> int:
@@ -221,9 +221,9 @@ class Proxy:
 
     # --- who is served ---
 
-    def welcome(self, client: Client) -> bool:
+    def allowed(self, client: Client) -> bool:
         """Whether a new connection is let in at all: its network, and how many its client has already."""
-        limits, address = self.site.config.limits, client.peer.name
+        limits, address = self.active_config.config.limits, client.peer.name
         if limits.deny and covered(address, limits.deny):
             self.meters.rejected("denied")
         elif limits.max_connections_per_client and self._connections[client_of(address)] >= limits.max_connections_per_client:
@@ -232,10 +232,10 @@ class Proxy:
             return True
         return False
 
-    def admit(self, client: Client) -> bool:
+    def register(self, client: Client) -> bool:
         """Count a new connection; whether it is within the limit."""
         self.meters.accepted.value += 1
-        limits = self.site.config.limits
+        limits = self.active_config.config.limits
         if len(self.clients) >= limits.max_connections or self.draining:
             self.meters.rejected("stopping" if self.draining else "limit")
             return False
@@ -245,7 +245,7 @@ class Proxy:
         self.meters.active.value = len(self.clients)
         return True
 
-    def dismiss(self, client: Client) -> None:
+    def unregister(self, client: Client) -> None:
         """A connection has ended."""
         if client in self.clients:
             self.clients.discard(client)
@@ -257,15 +257,15 @@ class Proxy:
         if not self.clients:
             self._empty.set()
 
-    def handshake_failed(self, connection: Tls, reason: str, cause: str) -> None:
+    def handshake_failed(self, connection: TlsTransport, reason: str, cause: str) -> None:
         """A client and we did not agree on TLS."""
         self.meters.handshake_failed(reason)
         self.log("debug", "tls_handshake_failed", client=str(connection.get_extra_info("peername")), reason=reason, cause=cause)
 
     async def reload_certificates(self, *, force: bool = False) -> None:
         """Take up what has changed in the files of TLS, or all that is there by `force`; connections that are open are left as they are."""
-        changed = await self.site.keyring.reload(force=force)
-        self.site.keyring.show()
+        changed = await self.active_config.keyring.reload(force=force)
+        self.active_config.keyring.show()
         for backend in self.backends.values():
             if backend.identity in changed:
                 backend.close_idle()
@@ -274,7 +274,7 @@ class Proxy:
         """Let each connection have one more request, which may be on its way already and whose response says that it is the last; then take no
         more, and wait for those in flight. All of it in so many seconds."""
         self.draining = True
-        last = min(LAST_SECONDS, seconds / 2)
+        last = min(IDLE_GRACE_SECONDS, seconds / 2)
         await self._emptied(last)
         self.closing = True
         for client in list(self.clients):

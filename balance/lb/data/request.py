@@ -9,18 +9,18 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from balance.lb.data import trace
-from balance.lb.data.fields import Field, Line, name_of, options, protocols, upgrades, valid_host
-from balance.lb.data.forwarding import Forwarding, Peer
+from balance.lb.data.fields import FieldKind, Line, name_of, options, protocols, upgrades, valid_host
+from balance.lb.data.forwarding import ForwardingFields, Peer
 from balance.lb.data.headers import without_nominated
 from balance.lb.data.wire import RequestHead, WireError
 from balance.lb.policy.faults import Fault
 from balance.lb.policy.route import rewrite
 
 if TYPE_CHECKING:
-    from balance.lb.data.activeconfig import Route
+    from balance.lb.data.activeconfig import ActiveRoute
 
 
-Find = Callable[[str, bytes, bytes, list[bytes]], "Route"]
+Find = Callable[[str, bytes, bytes, list[bytes]], "ActiveRoute"]
 """The route of a request by method, host, target and header lines; raises `WireError` if there is none."""
 
 
@@ -51,7 +51,7 @@ class Request:
     )  # fmt: skip
 
     def __init__(self, message: RequestHead) -> None:
-        self.route: Route
+        self.route: ActiveRoute
         self.method = message.method
         self.target = message.target
         self.http10 = message.version == (1, 0)
@@ -82,7 +82,9 @@ class Request:
 class Examiner:
     """Examines requests under one configuration. `only`: the route that takes every request, if there is one."""
 
-    def __init__(self, forwarding: Forwarding, max_request_size: int, route: Find, *, only: Route | None = None, tracing: bool = True) -> None:
+    def __init__(
+        self, forwarding: ForwardingFields, max_request_size: int, route: Find, *, only: ActiveRoute | None = None, tracing: bool = True
+    ) -> None:
         self._forwarding = forwarding
         self._route = route
         self._only = only
@@ -152,7 +154,7 @@ def _target(method: str, target: bytes) -> tuple[bytes, bytes]:
     return (path_query if path_query.startswith(b"/") else b"/" + path_query), authority
 
 
-_PLAIN = Field.PLAIN
+_PLAIN = FieldKind.PLAIN
 _NUMBER = re.compile(rb"[0-9]{1,19}")
 
 
@@ -169,32 +171,32 @@ def _clean(message: RequestHead, request: Request, authority: bytes) -> tuple[li
         kind, text, value = field
         if kind is _PLAIN:
             lines.append(text)
-        elif kind is Field.HOST:
+        elif kind is FieldKind.HOST:
             if host or not valid_host(value):
                 raise WireError(Fault.BAD_HOST)
             host = authority or value
             lines.append(text if host is value else text[: len(text) - len(value)] + host)
-        elif kind is Field.CONNECTION:
+        elif kind is FieldKind.CONNECTION:
             connection.append(value)
-        elif kind is Field.LENGTH:
+        elif kind is FieldKind.LENGTH:
             if request.body is not Body.NONE or not _NUMBER.fullmatch(value):
                 raise WireError(Fault.BAD_FRAMING)
             request.body, request.length = Body.LENGTH, int(value)
             lines.append(text)
-        elif kind is Field.CODING:
+        elif kind is FieldKind.CODING:
             codings += 1
             _check_coding(value, request, codings)
-        elif kind is Field.EXPECT:
+        elif kind is FieldKind.EXPECT:
             if value.lower() != b"100-continue":
                 raise WireError(Fault.BAD_EXPECTATION)
             if not request.http10:  # which cannot wait for 100 (RFC 9110 section 10.1.1)
                 lines.append(text)
-        elif kind is Field.FORWARDED:
+        elif kind is FieldKind.FORWARDED:
             about.append(field)
-        elif kind is Field.TRACE:
+        elif kind is FieldKind.TRACE:
             traces.append(field)
             lines.append(text)
-        elif kind is Field.INVALID:
+        elif kind is FieldKind.INVALID:
             raise WireError(Fault.BAD_REQUEST)
     if connection:
         lines = without_nominated(lines, connection, Fault.BAD_REQUEST)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from balance.lb.data.fields import Field, options, protocols, upgrades
+from balance.lb.data.fields import FieldKind, options, protocols, upgrades
 from balance.lb.data.headers import block, without, without_nominated
 from balance.lb.data.request import Body, Request
 from balance.lb.data.wire import ResponseHead, WireError
@@ -12,9 +12,9 @@ from balance.lb.policy.edits import Editor
 from balance.lb.policy.faults import Fault
 
 _LENGTH = frozenset({b"content-length"})
-_PLAIN = Field.PLAIN
+_PLAIN = FieldKind.PLAIN
 _NUMBER = re.compile(rb"[0-9]{1,19}")
-_KEPT = (Field.HOST, Field.EXPECT, Field.FORWARDED, Field.UNDERSCORED, Field.TRACE)
+_KEPT = (FieldKind.HOST, FieldKind.EXPECT, FieldKind.FORWARDED, FieldKind.UNDERSCORED, FieldKind.TRACE)
 
 
 class Response:
@@ -85,18 +85,18 @@ def _clean(message: ResponseHead) -> tuple[list[bytes], bytes | None, bool]:
     for kind, text, value in message.fields:
         if kind is _PLAIN or kind in _KEPT:
             lines.append(text)
-        elif kind is Field.LENGTH:
+        elif kind is FieldKind.LENGTH:
             if length is not None or coding or not _NUMBER.fullmatch(value):
                 raise WireError(Fault.INVALID_RESPONSE)
             length = value
             lines.append(text)
-        elif kind is Field.CODING:
+        elif kind is FieldKind.CODING:
             if coding or length is not None or not message.chunked or message.version == (1, 0) or options(value) != [b"chunked"]:
                 raise WireError(Fault.INVALID_RESPONSE)
             coding = True
-        elif kind is Field.CONNECTION:
+        elif kind is FieldKind.CONNECTION:
             connection.append(value)
-        elif kind is Field.INVALID:
+        elif kind is FieldKind.INVALID:
             raise WireError(Fault.INVALID_RESPONSE)
     if connection:
         lines = without_nominated(lines, connection, Fault.INVALID_RESPONSE)

@@ -26,7 +26,7 @@ _NO_FAMILY = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
 Place = tuple[Address, bool]
 """Where clients can connect, as the configuration names it, and whether TLS is spoken there."""
 Sockets = dict[Place, list[socket.socket]]
-Told = list[tuple[str, int, str, bool, list[tuple[int, Any, int]]]]
+SocketDescriptions = list[tuple[str, int, str, bool, list[tuple[int, Any, int]]]]
 """The same as one process tells another: host, port, path, whether TLS; of each socket its family, its name, its descriptor."""
 
 
@@ -35,7 +35,7 @@ def places_of(config: Config) -> list[Place]:
     return [(address, False) for address in config.listen] + [(address, True) for address in (config.tls.listen if config.tls else ())]
 
 
-def opened(config: Config, besides: Collection[Place] = (), *, reserve: bool = False) -> Sockets:
+def open_sockets(config: Config, besides: Collection[Place] = (), *, reserve: bool = False) -> Sockets:
     """Listen at the places of a configuration `besides` those, or reserve them; at all or none. Raises `StartError`. May wait for DNS."""
     sockets: Sockets = {}
     try:
@@ -44,7 +44,7 @@ def opened(config: Config, besides: Collection[Place] = (), *, reserve: bool = F
                 key = "tls.listen" if secure else "listen"
                 sockets[address, secure] = sockets_at(address, f"{key}, or BALANCE_{key.upper().replace('.', '_')}", reserve=reserve)
     except BaseException:
-        discard(sockets)
+        close_sockets(sockets)
         raise
     return sockets
 
@@ -55,7 +55,7 @@ def split(sockets: Sockets, wanted: Collection[Place]) -> tuple[Sockets, Sockets
     return kept, {place: group for place, group in sockets.items() if place not in wanted}
 
 
-def told(sockets: Sockets) -> Told:
+def describe(sockets: Sockets) -> SocketDescriptions:
     """What another process has to know to `join`; the descriptors of Unix sockets are to be inherited."""
     return [
         (address.host, address.port, address.path, secure, [(int(bound.family), bound.getsockname(), bound.fileno()) for bound in group])
@@ -63,7 +63,7 @@ def told(sockets: Sockets) -> Told:
     ]
 
 
-def join(places: Told) -> Sockets:
+def join(places: SocketDescriptions) -> Sockets:
     """Listen beside others where a supervisor has reserved a port, and at the Unix sockets that were inherited. Raises `StartError`."""
     sockets: Sockets = {}
     for host, port, path, secure, group in places:
@@ -73,7 +73,7 @@ def join(places: Told) -> Sockets:
             try:
                 joined.append(_inherited(descriptor) if path else bind(family, name, share=True))
             except OSError as error:
-                discard(sockets, socket.socket.close)
+                close_sockets(sockets, socket.socket.close)
                 raise cannot_listen(address, error, "see what else uses the port") from None
     return sockets
 
@@ -161,7 +161,7 @@ def remove(bound: socket.socket) -> None:
         os.unlink(name)
 
 
-def discard(sockets: Sockets, drop: Callable[[socket.socket], None] = remove) -> None:
+def close_sockets(sockets: Sockets, drop: Callable[[socket.socket], None] = remove) -> None:
     """Close all of them, and remove the paths that they were bound to, unless `drop` does less."""
     for group in sockets.values():
         for bound in group:

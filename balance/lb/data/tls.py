@@ -52,13 +52,13 @@ def is_refusal(error: BaseException | None) -> bool:
     return "ALERT" in name and name.endswith(_REFUSALS)
 
 
-class Tls(asyncio.Transport, asyncio.Protocol):
+class TlsTransport(asyncio.Transport, asyncio.Protocol):
     """One secured connection. A server's `app` is connected at once, so that it can time the handshake; a client's when that is done."""
 
     __slots__ = ("_app", "_error", "_full", "_incoming", "_mute", "_object", "_outgoing", "_over", "_report", "_shaken", "_transport", "done")
 
     def __init__(
-        self, app: asyncio.Protocol, context: ssl.SSLContext, report: Callable[[Tls, str, str], None] | None = None, name: str | None = None
+        self, app: asyncio.Protocol, context: ssl.SSLContext, report: Callable[[TlsTransport, str, str], None] | None = None, name: str | None = None
     ) -> None:
         """`report`: makes it the server's side; told once, with reason and cause, if the handshake fails. `name`: of the server, for a client."""
         super().__init__()
@@ -75,7 +75,7 @@ class Tls(asyncio.Transport, asyncio.Protocol):
         self._shaken: asyncio.Future[None] | None = None
 
     def __repr__(self) -> str:
-        return f"<Tls {self._object.version() if self.done else 'handshake'} of {self._app}>"
+        return f"<TlsTransport {self._object.version() if self.done else 'handshake'} of {self._app}>"
 
     async def shaken(self) -> None:
         """Wait for the end of the handshake with a server; whoever stops waiting breaks it off. Raises `TlsError`."""
@@ -276,5 +276,5 @@ class Tls(asyncio.Transport, asyncio.Protocol):
         return self._object if name == "ssl_object" else self._transport.get_extra_info(name, default)
 
 
-def _ignore(_connection: Tls, _reason: str, _cause: str) -> None:
+def _ignore(_connection: TlsTransport, _reason: str, _cause: str) -> None:
     """It has been told."""

@@ -60,7 +60,7 @@ class Tunnel(Timed):
 
     def touch(self) -> None:
         """Something moves."""
-        self._proxy.clock.set(self, self._exchange.site.timeouts.tunnel)
+        self._proxy.clock.set(self, self._exchange.active_config.timeouts.tunnel)
 
     def expire(self) -> None:
         self.end(Fault.TUNNEL_TIMEOUT)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, cast
 from balance.lb.data.clock import Timed
 from balance.lb.data.request import Body
 from balance.lb.data.response import Response, compose, interim
-from balance.lb.data.tls import Tls, TlsError, is_refusal
+from balance.lb.data.tls import TlsError, TlsTransport, is_refusal
 from balance.lb.data.wire import ResponseReader, WireError
 from balance.lb.policy.faults import LOCAL_ERRORS, Fault
 
@@ -62,13 +62,13 @@ class Upstream(asyncio.Protocol, Timed):
         """Open the connection on behalf of the present exchange."""
         self._dialling = self._proxy.loop.create_task(self._dial())
         if self.exchange is not None:
-            self._proxy.clock.set(self, self.exchange.site.timeouts.connect)
+            self._proxy.clock.set(self, self.exchange.active_config.timeouts.connect)
 
     async def _dial(self) -> None:
         config, identity = self.backend.config, self.backend.identity
         address = config.address
         try:
-            secure = Tls(self, identity.context, name=config.server_name) if identity else None
+            secure = TlsTransport(self, identity.context, name=config.server_name) if identity else None
             protocol: asyncio.Protocol = secure or self
             if address.path:
                 await self._proxy.loop.create_unix_connection(lambda: protocol, address.path)
@@ -158,11 +158,11 @@ class Upstream(asyncio.Protocol, Timed):
 
     def _recognise(self, exchange: Exchange, head: bytes) -> Response | None:
         """What a plain head becomes for the client, remembered from now on; None if it is not plain, or not acceptable."""
-        message = exchange.site.plain.response(head)
+        message = exchange.active_config.head_parser.response(head)
         if message is None:
             return None
         try:
-            response = compose(message, bodiless=False, via=exchange.site.via, edit=exchange.request.route.edit_response)
+            response = compose(message, bodiless=False, via=exchange.active_config.via, edit=exchange.request.route.edit_response)
         except WireError:
             return None
         if response.body is Body.CLOSE:
@@ -176,7 +176,7 @@ class Upstream(asyncio.Protocol, Timed):
         exchange.first_at = exchange.first_at or perf_counter()  # after an interim response
         reader = self._reader
         if reader is None:
-            reader = self._reader = ResponseReader(self._proxy.loop, exchange.site.config.limits, bodiless=bodiless)
+            reader = self._reader = ResponseReader(self._proxy.loop, exchange.active_config.config.limits, bodiless=bodiless)
         try:
             heads = reader.feed(data)
             if not heads:
@@ -189,7 +189,7 @@ class Upstream(asyncio.Protocol, Timed):
                 else:
                     exchange.first_at = exchange.first_at or perf_counter()
                     edit = exchange.request.route.edit_response
-                    exchange.answer(compose(head, bodiless=bodiless, via=exchange.site.via, edit=edit), reader.body(), reader.done)
+                    exchange.answer(compose(head, bodiless=bodiless, via=exchange.active_config.via, edit=edit), reader.body(), reader.done)
                 if self.exchange is not exchange:
                     return
         except WireError as error:
@@ -213,7 +213,7 @@ class Upstream(asyncio.Protocol, Timed):
         """
         if self.exchange is None or self.transport is None:
             return False
-        secure = self.transport if isinstance(self.transport, Tls) else None
+        secure = self.transport if isinstance(self.transport, TlsTransport) else None
         with suppress(OSError), socket.socket(fileno=os.dup(self.transport.get_extra_info("socket").fileno())) as left:
             left.setblocking(False)
             while self.exchange is not None:

@@ -14,7 +14,7 @@ from enum import Enum
 from balance.lb.config.model import CircuitBreaker
 
 
-class State(Enum):
+class BreakerState(Enum):
     """The values are also those of the metric and the words of the log."""
 
     CLOSED = "closed"
@@ -27,7 +27,7 @@ class Breaker:
     """One moment of a breaker. `since`: when it opened. `probes`: how many are under way. `period`: how often it has been half
     open; a probe is known by the period in which it set out, so that one that ends later says nothing about the next."""
 
-    state: State = State.CLOSED
+    state: BreakerState = BreakerState.CLOSED
     failures: int = 0
     successes: int = 0
     since: float = 0.0
@@ -40,27 +40,27 @@ CLOSED = Breaker()
 
 def admits(breaker: Breaker, policy: CircuitBreaker, now: float) -> bool:
     """Whether a request may pass."""
-    if breaker.state is State.CLOSED:
+    if breaker.state is BreakerState.CLOSED:
         return True
-    if breaker.state is State.OPEN:
+    if breaker.state is BreakerState.OPEN:
         return now - breaker.since >= policy.open_for
     return breaker.probes < policy.success_threshold
 
 
 def begin(breaker: Breaker) -> Breaker:
     """An admitted request sets out; it is a probe unless the breaker is closed."""
-    if breaker.state is State.CLOSED:
+    if breaker.state is BreakerState.CLOSED:
         return breaker
-    if breaker.state is State.OPEN:
-        return Breaker(State.HALF_OPEN, probes=1, period=breaker.period + 1)
+    if breaker.state is BreakerState.OPEN:
+        return Breaker(BreakerState.HALF_OPEN, probes=1, period=breaker.period + 1)
     return replace(breaker, probes=breaker.probes + 1)
 
 
 def success(breaker: Breaker, policy: CircuitBreaker, *, probe: int) -> Breaker:
     """A request ended well. `probe`: the period in which it set out as a probe, 0 if it was none."""
-    if breaker.state is State.CLOSED:
+    if breaker.state is BreakerState.CLOSED:
         return replace(breaker, failures=0) if breaker.failures else breaker
-    if breaker.state is State.OPEN or probe != breaker.period:
+    if breaker.state is BreakerState.OPEN or probe != breaker.period:
         return breaker
     if breaker.successes + 1 >= policy.success_threshold:
         return Breaker(period=breaker.period)
@@ -69,17 +69,17 @@ def success(breaker: Breaker, policy: CircuitBreaker, *, probe: int) -> Breaker:
 
 def failure(breaker: Breaker, policy: CircuitBreaker, now: float, *, probe: int) -> Breaker:
     """A request failed by the fault of the backend."""
-    if breaker.state is State.CLOSED:
+    if breaker.state is BreakerState.CLOSED:
         if breaker.failures + 1 < policy.failure_threshold:
             return replace(breaker, failures=breaker.failures + 1)
-        return Breaker(State.OPEN, since=now, period=breaker.period)
-    if breaker.state is State.OPEN or probe != breaker.period:
+        return Breaker(BreakerState.OPEN, since=now, period=breaker.period)
+    if breaker.state is BreakerState.OPEN or probe != breaker.period:
         return breaker
-    return Breaker(State.OPEN, since=now, period=breaker.period)
+    return Breaker(BreakerState.OPEN, since=now, period=breaker.period)
 
 
 def forget(breaker: Breaker, *, probe: int) -> Breaker:
     """A request ended without a verdict on the backend: the client went away."""
-    if breaker.state is State.HALF_OPEN and probe == breaker.period:
+    if breaker.state is BreakerState.HALF_OPEN and probe == breaker.period:
         return replace(breaker, probes=max(0, breaker.probes - 1))
     return breaker

@@ -9,13 +9,13 @@ from ipaddress import ip_address
 from typing import NamedTuple
 
 from balance.config.address import Address
-from balance.lb.config.model import MOST_BACKENDS, BackendConfig, BackendTls, Discovery
+from balance.lb.config.model import MAX_BACKENDS, BackendConfig, BackendTls, Discovery
 
-SHORTEST_PAUSE = 1.0
+MIN_INTERVAL = 1.0
 """Seconds between two looks, however short the TTL."""
 
 
-class Result(Enum):
+class UpdateResult(Enum):
     """How a look ended."""
 
     CHANGED = "changed"
@@ -23,7 +23,7 @@ class Result(Enum):
     FAILED = "failed"
 
 
-class Target(NamedTuple):
+class SrvTarget(NamedTuple):
     """An SRV record (RFC 2782) with one address of its target."""
 
     priority: int
@@ -41,9 +41,9 @@ def by_address(pool: str, discover: Discovery, asked: Address, hosts: Iterable[s
     )  # fmt: skip
 
 
-def by_service(pool: str, discover: Discovery, targets: Iterable[Target]) -> tuple[BackendConfig, ...]:
+def by_service(pool: str, discover: Discovery, targets: Iterable[SrvTarget]) -> tuple[BackendConfig, ...]:
     """A backend for each address and port, called ``POOL-10.0.0.5-8080``. Those of the lowest priority come first, all others are backups."""
-    best: dict[tuple[str, int], Target] = {}
+    best: dict[tuple[str, int], SrvTarget] = {}
     for target in sorted(targets):
         best.setdefault((target.host, target.port), target)
     first = min((target.priority for target in best.values()), default=0)
@@ -59,12 +59,12 @@ def by_service(pool: str, discover: Discovery, targets: Iterable[Target]) -> tup
 
 def pause(ttl: float, interval: float) -> float:
     """Seconds until the next look at records that may be kept for `ttl`."""
-    return min(max(ttl, SHORTEST_PAUSE), interval)
+    return min(max(ttl, MIN_INTERVAL), interval)
 
 
 def admitted(found: Iterable[BackendConfig], taken: Collection[str]) -> tuple[BackendConfig, ...]:
     """Those that have a name of their own beside the `taken` ones, the first as far as there is room."""
-    return tuple(one for one in found if one.name not in taken)[: max(MOST_BACKENDS - len(taken), 0)]
+    return tuple(one for one in found if one.name not in taken)[: max(MAX_BACKENDS - len(taken), 0)]
 
 
 def _name(pool: str, host: str) -> str:

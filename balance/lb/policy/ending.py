@@ -15,7 +15,7 @@ COMPLETE = "complete"
 """Nobody ended it before its time."""
 
 
-class Phase(Enum):
+class RequestPhase(Enum):
     """How far a request had come."""
 
     REQUEST = "request"
@@ -31,16 +31,16 @@ class Phase(Enum):
     TUNNEL = "tunnel"
 
 
-_WHO = {Fault(reason): source for source, reasons in FAILURE_REASONS.items() for reason in reasons}
-_UNWILLING = (Fault.CLIENT_ABORT, Fault.CLIENT_STALLED)
+_SOURCE = {Fault(reason): source for source, reasons in FAILURE_REASONS.items() for reason in reasons}
+_ANY_TIME = (Fault.CLIENT_ABORT, Fault.CLIENT_STALLED)
 """What a client can do at any time; its other faults are in the request itself, however far that had been passed on."""
 _WORDS = {
-    (fault, phase): f"{who}_{phase.value if who != 'client' or fault in _UNWILLING else Phase.REQUEST.value}"
-    for fault, who in _WHO.items()
-    for phase in Phase
+    (fault, phase): f"{who}_{phase.value if who != 'client' or fault in _ANY_TIME else RequestPhase.REQUEST.value}"
+    for fault, who in _SOURCE.items()
+    for phase in RequestPhase
 }
 
 
-def termination(fault: Fault, phase: Phase) -> str:
+def termination(fault: Fault, phase: RequestPhase) -> str:
     """The word for a request that ended by `fault` in `phase`."""
     return _WORDS.get((fault, phase), COMPLETE)

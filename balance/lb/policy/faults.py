@@ -57,14 +57,14 @@ class Fault(Enum):
 
 UNSENT = frozenset({Fault.CONNECT_REFUSED, Fault.CONNECT_FAILED, Fault.CONNECT_TIMEOUT, Fault.TLS_FAILED})
 """The backend cannot have seen any of the request."""
-OWN = frozenset({Fault.OUT_OF_RESOURCES})
+LOCAL_FAULTS = frozenset({Fault.OUT_OF_RESOURCES})
 """Failures of an attempt that say nothing about the backend."""
-BROKEN_OFF = {Fault.CLIENT_ABORT: 499, Fault.CLIENT_STALLED: 499, Fault.SHUTDOWN: 503}
+ABORT_STATUSES = {Fault.CLIENT_ABORT: 499, Fault.CLIENT_STALLED: 499, Fault.SHUTDOWN: 503}
 """Statuses under which a request counts that ended before there was an answer: 499 is nginx's for a client that has left."""
 LOCAL_ERRORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL})
 """Errors of this machine's sockets that say nothing about a backend."""
 
 
-def codes(ranges: Iterable[tuple[int, int]]) -> frozenset[int]:
+def status_codes(ranges: Iterable[tuple[int, int]]) -> frozenset[int]:
     """All statuses of these inclusive ranges."""
     return frozenset(code for first, last in ranges for code in range(first, last + 1))

@@ -11,7 +11,7 @@ from enum import Enum
 from balance.lb.config.model import HealthCheck
 
 
-class Outcome(Enum):
+class CheckOutcome(Enum):
     """How a check ended; the values are also those of the metric and the words of the log."""
 
     PASSED = "passed"
@@ -44,9 +44,9 @@ def checked(health: Health, policy: HealthCheck, *, passed: bool) -> Health:
     return replace(health, streak=health.streak + 1)
 
 
-def judge(policy: HealthCheck, status: int, body: bytes) -> Outcome:
+def judge(policy: HealthCheck, status: int, body: bytes) -> CheckOutcome:
     """What the answer to an http check means. `body`: what was read of it, at most the first 64 KiB; it needs reading only if
     `expected_body` is set."""
     if not any(low <= status <= high for low, high in policy.expected_status):
-        return Outcome.WRONG_STATUS
-    return Outcome.PASSED if policy.expected_body.encode() in body else Outcome.WRONG_BODY
+        return CheckOutcome.WRONG_STATUS
+    return CheckOutcome.PASSED if policy.expected_body.encode() in body else CheckOutcome.WRONG_BODY

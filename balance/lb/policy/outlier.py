@@ -17,7 +17,7 @@ from enum import Enum
 from balance.lb.config.model import OutlierDetection
 
 
-class Reason(Enum):
+class EjectionReason(Enum):
     """Why a backend is suspected; the values are also those of the metric and the words of the log."""
 
     CONSECUTIVE_FAILURES = "consecutive_failures"
@@ -25,7 +25,7 @@ class Reason(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class OutlierState:
     """One moment of a backend. `streak`: failures in a row. `until`: when its ejection ends, 0 if it is in rotation. `ejections`: how many of
     them weigh on the next."""
 
@@ -38,28 +38,28 @@ class Record:
         return self.until > 0
 
 
-CLEAN = Record()
+CLEAN = OutlierState()
 
 
-def success(record: Record) -> Record:
+def success(state: OutlierState) -> OutlierState:
     """A request ended well; the same object if that changes nothing."""
-    return replace(record, streak=0) if record.streak else record
+    return replace(state, streak=0) if state.streak else state
 
 
-def failure(record: Record) -> Record:
+def failure(state: OutlierState) -> OutlierState:
     """A request failed by the fault of the backend."""
-    return record if record.ejected else replace(record, streak=record.streak + 1)
+    return state if state.ejected else replace(state, streak=state.streak + 1)
 
 
-def suspicion(record: Record, policy: OutlierDetection) -> Reason | None:
+def suspicion(state: OutlierState, policy: OutlierDetection) -> EjectionReason | None:
     """After each failure: whether it is one too many in a row (0 in the policy: never). If it may not be ejected, the next failure asks again."""
-    return Reason.CONSECUTIVE_FAILURES if 0 < policy.consecutive_failures <= record.streak else None
+    return EjectionReason.CONSECUTIVE_FAILURES if 0 < policy.consecutive_failures <= state.streak else None
 
 
-def judge(policy: OutlierDetection, requests: int, failures: int) -> Reason | None:
+def judge(policy: OutlierDetection, requests: int, failures: int) -> EjectionReason | None:
     """At the end of each interval: whether too many of its requests failed (0 percent in the policy: never too many)."""
     if policy.error_percent and requests >= max(1, policy.minimum_requests) and failures * 100 >= policy.error_percent * requests:
-        return Reason.ERROR_RATIO
+        return EjectionReason.ERROR_RATIO
     return None
 
 
@@ -68,19 +68,19 @@ def may_eject(policy: OutlierDetection, ejected: int, total: int) -> bool:
     return ejected == 0 or (ejected + 1) * 100 <= policy.max_ejected_percent * total
 
 
-def eject(record: Record, policy: OutlierDetection, now: float) -> Record:
+def eject(state: OutlierState, policy: OutlierDetection, now: float) -> OutlierState:
     """It is taken out. Ejections beyond the one that reaches the longest are not counted, so that a backend that was bad for a whole night does
     not pay for it all of the next day."""
-    longest = policy.base_ejection * record.ejections >= policy.max_ejection
-    ejections = record.ejections + (not longest)
-    return Record(until=now + min(policy.base_ejection * ejections, policy.max_ejection), ejections=ejections)
+    longest = policy.base_ejection * state.ejections >= policy.max_ejection
+    ejections = state.ejections + (not longest)
+    return OutlierState(until=now + min(policy.base_ejection * ejections, policy.max_ejection), ejections=ejections)
 
 
-def readmit(record: Record, now: float) -> Record:
+def readmit(state: OutlierState, now: float) -> OutlierState:
     """It comes back when its time is over; the same object until then. To be asked every now and then."""
-    return replace(record, until=0.0) if record.ejected and now >= record.until else record
+    return replace(state, until=0.0) if state.ejected and now >= state.until else state
 
 
-def forgive(record: Record) -> Record:
+def forgive(state: OutlierState) -> OutlierState:
     """An interval ended in which it was in rotation and gave no reason to eject it; the same object if there is nothing to forgive."""
-    return record if record.ejected or not record.ejections else replace(record, ejections=record.ejections - 1)
+    return state if state.ejected or not state.ejections else replace(state, ejections=state.ejections - 1)

@@ -16,9 +16,9 @@ from operator import itemgetter
 
 from balance.lb.config.model import RateLimit
 
-MOST = 10_000
+MAX_CLIENTS = 10_000
 """Clients to remember for each limit: about a megabyte."""
-KEPT = 3 / 4
+KEEP_RATIO = 3 / 4
 """Share of them to keep when that is too few: sorting all costs some milliseconds, which a quarter as many new clients share."""
 SLACK = 1e-6
 """Seconds by which a request may be early: times are floating-point numbers."""
@@ -46,9 +46,9 @@ def client_of(address: str) -> str:
 class RateLimiter:
     """The buckets of one route."""
 
-    def __init__(self, policy: RateLimit, most: int = MOST) -> None:
+    def __init__(self, policy: RateLimit, max_clients: int = MAX_CLIENTS) -> None:
         self._policy = policy
-        self._most = most
+        self._max_clients = max_clients
         self._full_at: dict[str, float] = {}
 
     def __repr__(self) -> str:
@@ -61,12 +61,12 @@ class RateLimiter:
         """One request of `client`, as `client_of` names it: the seconds until it would pass (for Retry-After, rounded up), 0 if it does."""
         key = client if self._policy.per == "client" else ""
         known = self._full_at.get(key)
-        if known is None and len(self._full_at) >= self._most:
+        if known is None and len(self._full_at) >= self._max_clients:
             self._make_room(now)
         full_at, wait = ask(known or 0.0, self._policy.rate, self._policy.burst, now)
         self._full_at[key] = full_at
         return wait
 
     def _make_room(self, now: float) -> None:
-        emptiest = sorted(self._full_at.items(), key=itemgetter(1), reverse=True)[: int(self._most * KEPT)]
+        emptiest = sorted(self._full_at.items(), key=itemgetter(1), reverse=True)[: int(self._max_clients * KEEP_RATIO)]
         self._full_at = {client: full_at for client, full_at in emptiest if full_at > now}

@@ -52,23 +52,23 @@ def permit(policy: Retry | None, fault: Fault, method: str, *, replayable: bool,
     return Decision.RETRY if elsewhere else Decision.NO_BACKEND
 
 
-def afford(floor: float, policy: Retry, now: float, *, retrying: int, in_flight: int) -> tuple[float, Decision]:
-    """For what `permit` lets pass: whether the budget does. `floor`: the retries beyond the share, 0 at first; it comes back changed if one of
+def afford(next_free_at: float, policy: Retry, now: float, *, retrying: int, in_flight: int) -> tuple[float, Decision]:
+    """For what `permit` lets pass: whether the budget does. `next_free_at`: the retries beyond the share, 0 at first; it comes back changed if one of
     them was used. `retrying`: other requests in flight that are being repeated."""
     if (retrying + 1) * 100 <= in_flight * policy.budget_percent:
-        return floor, Decision.RETRY
+        return next_free_at, Decision.RETRY
     if not policy.budget_per_second:
-        return floor, Decision.BUDGET
-    floor, wait = ratelimit.ask(floor, policy.budget_per_second, policy.budget_per_second, now)
-    return floor, Decision.BUDGET if wait else Decision.RETRY
+        return next_free_at, Decision.BUDGET
+    next_free_at, wait = ratelimit.ask(next_free_at, policy.budget_per_second, policy.budget_per_second, now)
+    return next_free_at, Decision.BUDGET if wait else Decision.RETRY
 
 
-def allowance(floor: float, policy: Retry | None, now: float, in_flight: int) -> float:
-    """How many retries may be under way: the share of the requests in flight, and what is left of the floor."""
+def allowance(next_free_at: float, policy: Retry | None, now: float, in_flight: int) -> float:
+    """How many retries may be under way: the share of the requests in flight, and what is left of the next_free_at."""
     if policy is None:
         return 0
     per_second = policy.budget_per_second
-    return in_flight * policy.budget_percent // 100 + max(0.0, per_second - max(0.0, floor - now) * per_second)
+    return in_flight * policy.budget_percent // 100 + max(0.0, per_second - max(0.0, next_free_at - now) * per_second)
 
 
 def backoff(policy: Retry, attempts: int, chance: float) -> float:

@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from balance.lb.config.httpkinds import DOTTED
-from balance.lb.config.model import Match, RouteConfig
+from balance.lb.config.model import RouteConfig, RouteMatch
 from balance.lb.policy.faults import Fault
 
 _Choice = tuple[frozenset[str], tuple[tuple[bytes, bytes], ...], RouteConfig]
@@ -36,7 +36,7 @@ class Router:
         for index, route in enumerate(routes):
             for host in route.match.hosts or ("",):
                 by_host.setdefault(host, []).append(index)
-        self.only = routes[0] if routes and routes[0].match == Match() and not self._strict else None
+        self.only = routes[0] if routes and routes[0].match == RouteMatch() and not self._strict else None
         """the route that takes whatever there is"""
         self._tables: dict[bytes, _Table] = {}
         for host in by_host:
@@ -129,7 +129,7 @@ def _choices(path: bytes, routes: Sequence[RouteConfig]) -> Iterable[_Choice]:
                 return
 
 
-def _choice(match: Match, route: RouteConfig) -> _Choice:
+def _choice(match: RouteMatch, route: RouteConfig) -> _Choice:
     return frozenset(match.methods), tuple((f"{name}:".encode(), value.encode()) for name, value in match.headers), route
 
 

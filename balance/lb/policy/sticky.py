@@ -17,7 +17,7 @@ PSEUDONYM, TIME, SEAL = 12, 5, 16
 LENGTH = (PSEUDONYM + TIME + SEAL) * 4 // 3
 
 
-class Verdict(Enum):
+class CookieVerdict(Enum):
     """What a cookie's value is worth; the values are those of the metric."""
 
     VALID = "valid"
@@ -43,21 +43,21 @@ class Sessions:
         told = self._pseudonyms[backend] + int(now).to_bytes(TIME)
         return urlsafe_b64encode(told + self._mac(b"value", told)[:SEAL]).decode()
 
-    def check(self, value: str, now: float) -> tuple[Verdict, str]:
+    def check(self, value: str, now: float) -> tuple[CookieVerdict, str]:
         """What the value is worth, and if it is valid the backend's name; `GONE` if there is none of that name in this pool any more."""
         if len(value) != LENGTH or not value.isascii():
-            return Verdict.FORGED, ""
+            return CookieVerdict.FORGED, ""
         try:
             raw = urlsafe_b64decode(value)
         except ValueError:
-            return Verdict.FORGED, ""
+            return CookieVerdict.FORGED, ""
         told, seal = raw[: PSEUDONYM + TIME], raw[PSEUDONYM + TIME :]
         if not hmac.compare_digest(self._mac(b"value", told)[:SEAL], seal):
-            return Verdict.FORGED, ""
+            return CookieVerdict.FORGED, ""
         if self._max_age and now - int.from_bytes(told[PSEUDONYM:]) > self._max_age:
-            return Verdict.EXPIRED, ""
+            return CookieVerdict.EXPIRED, ""
         name = self._names.get(told[:PSEUDONYM])
-        return (Verdict.VALID, name) if name is not None else (Verdict.GONE, "")
+        return (CookieVerdict.VALID, name) if name is not None else (CookieVerdict.GONE, "")
 
     def _mac(self, purpose: bytes, text: bytes) -> bytes:
         return hmac.digest(self._secret, purpose + b"\0" + text, "sha256")

@@ -10,7 +10,7 @@ from typing import Any, Generic
 from balance.lb.config.model import LoadBalancer
 from balance.lb.policy.pickers.base import C, Picker
 from balance.lb.policy.pickers.rotation import Rotation
-from balance.lb.policy.pickers.table import Table
+from balance.lb.policy.pickers.table import MaglevTable
 from balance.lb.policy.pickers.twochoices import TwoChoices, latency, requests
 
 
@@ -48,7 +48,7 @@ ALGORITHMS: dict[str, Callable[[Sequence[Any], LoadBalancer, Random], Picker[Any
     "round-robin": lambda candidates, _policy, random: Rotation(candidates, random),
     "least-requests": lambda candidates, _policy, random: TwoChoices(candidates, requests, random),
     "peak-ewma": lambda candidates, _policy, random: TwoChoices(candidates, latency, random),
-    "consistent-hash": lambda candidates, policy, _random: Table(candidates, policy.balance_factor),
+    "consistent-hash": lambda candidates, policy, _random: MaglevTable(candidates, policy.balance_factor),
     "first": lambda candidates, _policy, _random: First(candidates),
 }
 

@@ -50,7 +50,7 @@ def claim(weights: Sequence[tuple[str, int]]) -> Sequence[int]:
     return owners
 
 
-class Table(Generic[C]):
+class MaglevTable(Generic[C]):
     """`factor`: how far above the average a backend may be loaded."""
 
     def __init__(self, candidates: Sequence[C], factor: float) -> None:
