@@ -66,9 +66,7 @@ async def _check_http(backend: BackendConfig, policy: HealthCheck, identity: Ide
     ):
         body = await _beginning(response.content) if policy.expected_body else b""
         outcome = judge(policy, response.status, body)
-        return {CheckOutcome.PASSED: "", CheckOutcome.WRONG_STATUS: f"status {response.status}"}.get(
-            outcome, "the body does not hold what is expected"
-        )
+        return {CheckOutcome.PASSED: "", CheckOutcome.WRONG_STATUS: f"status {response.status}", CheckOutcome.WRONG_BODY: "unexpected body"}[outcome]
 
 
 async def _beginning(content: aiohttp.StreamReader) -> bytes:

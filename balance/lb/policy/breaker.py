@@ -1,9 +1,9 @@
-"""The circuit breaker of one backend: keeps requests away from it while it fails.
+"""The circuit breaker of one backend: keeps requests away from the backend while it fails.
 
-Theory. *Closed*: requests pass; `failure_threshold` failures in a row open it. *Open*: nothing passes for `open_for`; then the
-first request that asks becomes a probe. *Half open*: at most `success_threshold` probes at a time; so many successes close it,
-one failure opens it again. Results of requests that began before the state changed say nothing about the new state, so only
-those of probes count in half open and none count in open.
+Theory. *Closed*: requests pass; `failure_threshold` failures in a row open it. *Open*: no request passes for `open_for` seconds; then
+the next request becomes a probe. *Half open*: at most `success_threshold` probes at a time; that many successes close the breaker, one
+failure opens it again. Results of requests that began before the state changed say nothing about the new state, so only the results of
+probes count in half open, and none count in open.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from balance.lb.config.model import CircuitBreaker
 
 
 class BreakerState(Enum):
-    """The values are also those of the metric and the words of the log."""
+    """State of a circuit breaker; the values are those of the metric's `state` label and of the log."""
 
     CLOSED = "closed"
     OPEN = "open"
@@ -24,8 +24,12 @@ class BreakerState(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Breaker:
-    """One moment of a breaker. `since`: when it opened. `probes`: how many are under way. `period`: how often it has been half
-    open; a probe is known by the period in which it set out, so that one that ends later says nothing about the next."""
+    """A breaker at one moment (immutable).
+
+    `failures`: failures in a row while closed. `successes`: successful probes while half open. `since`: when it opened, in seconds of the
+    caller's clock. `probes`: probes in progress. `period`: how many times it has been half open; a probe carries the period in which it
+    started, so that a late result does not count in the next one.
+    """
 
     state: BreakerState = BreakerState.CLOSED
     failures: int = 0
@@ -39,7 +43,7 @@ CLOSED = Breaker()
 
 
 def admits(breaker: Breaker, policy: CircuitBreaker, now: float) -> bool:
-    """Whether a request may pass."""
+    """True if a request may pass. `now`: seconds on the clock of `Breaker.since`."""
     if breaker.state is BreakerState.CLOSED:
         return True
     if breaker.state is BreakerState.OPEN:
@@ -48,7 +52,7 @@ def admits(breaker: Breaker, policy: CircuitBreaker, now: float) -> bool:
 
 
 def begin(breaker: Breaker) -> Breaker:
-    """An admitted request sets out; it is a probe unless the breaker is closed."""
+    """The breaker after an admitted request was started; the request is a probe unless the breaker is closed."""
     if breaker.state is BreakerState.CLOSED:
         return breaker
     if breaker.state is BreakerState.OPEN:
@@ -57,7 +61,7 @@ def begin(breaker: Breaker) -> Breaker:
 
 
 def success(breaker: Breaker, policy: CircuitBreaker, *, probe: int) -> Breaker:
-    """A request ended well. `probe`: the period in which it set out as a probe, 0 if it was none."""
+    """The breaker after a successful request. `probe`: the period in which it started as a probe, 0 if it was not a probe."""
     if breaker.state is BreakerState.CLOSED:
         return replace(breaker, failures=0) if breaker.failures else breaker
     if breaker.state is BreakerState.OPEN or probe != breaker.period:
@@ -68,7 +72,7 @@ def success(breaker: Breaker, policy: CircuitBreaker, *, probe: int) -> Breaker:
 
 
 def failure(breaker: Breaker, policy: CircuitBreaker, now: float, *, probe: int) -> Breaker:
-    """A request failed by the fault of the backend."""
+    """The breaker after a request that failed because of the backend. `probe`: as for `success`."""
     if breaker.state is BreakerState.CLOSED:
         if breaker.failures + 1 < policy.failure_threshold:
             return replace(breaker, failures=breaker.failures + 1)
@@ -79,7 +83,7 @@ def failure(breaker: Breaker, policy: CircuitBreaker, now: float, *, probe: int)
 
 
 def forget(breaker: Breaker, *, probe: int) -> Breaker:
-    """A request ended without a verdict on the backend: the client went away."""
+    """The breaker after a request that says nothing about the backend, for example because the client left. `probe`: as for `success`."""
     if breaker.state is BreakerState.HALF_OPEN and probe == breaker.period:
         return replace(breaker, probes=max(0, breaker.probes - 1))
     return breaker

@@ -1,10 +1,10 @@
-"""How many of something each client has at present: connections, requests in flight."""
+"""Counts something per client, up to a limit: requests in flight, for example."""
 
 from __future__ import annotations
 
 
 class Tally:
-    """Counts per client, 0 for no limit. There is an entry only for who has some, so what is counted bounds it."""
+    """Counts per client, each at most `limit`, 0 for no limit. Only clients with a count above 0 take memory."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -17,7 +17,7 @@ class Tally:
         return len(self._counts)
 
     def enter(self, client: str) -> bool:
-        """One more, if that is within the limit; only then there is one to `leave`."""
+        """Increment and return True, or return False at the limit."""
         count = self._counts.get(client, 0)
         if 0 < self._limit <= count:
             return False
@@ -25,7 +25,7 @@ class Tally:
         return True
 
     def leave(self, client: str) -> None:
-        """One less."""
+        """Decrement, once for each successful `enter`."""
         count = self._counts[client]
         if count > 1:
             self._counts[client] = count - 1
