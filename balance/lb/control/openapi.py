@@ -48,7 +48,7 @@ _DRAINED = {200: ApiResponse("It is so now.", "Drained"), 404: _UNKNOWN_BACKEND}
 
 OPERATIONS = (
     Operation("GET", "/metrics", "Scrape all metrics.", {200: ApiResponse("In the format that Accept asks for.", types=_SCRAPES),
-              400: ApiResponse("The Accept header cannot be understood.", "Error")}, query=(("name[]", "Only the samples of these names."),)),
+              400: ApiResponse("The Accept header is invalid.", "Error")}, query=(("name[]", "Only the samples of these names."),)),
     Operation("GET", "/health", "Is the process alive?", {200: ApiResponse("It is.")}),
     Operation("GET", "/ready", "May traffic be sent here?", {200: ApiResponse("It may."), 503: ApiResponse("It should not; the text says why.")}),
     Operation("GET", "/status", "The present state of it all.", {200: ApiResponse("Of all workers as one.", "Status")}),
