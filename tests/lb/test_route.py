@@ -232,4 +232,4 @@ def test_no_route_can_edit_what_the_data_plane_treats_as_its_own(name: str) -> N
     with pytest.raises(KindError) as caught:
         FieldName().parse(name)
     assert str(caught.value) == f"invalid header name {name!r}"
-    assert caught.value.cure in ("the balancer sets it: it says where a message ends or goes", "the section `forwarding` is for it")
+    assert caught.value.cure in ("the load balancer manages this field", "use the section forwarding")
