@@ -1,4 +1,4 @@
-"""The present state, for people and scripts: of one process, and of several as one."""
+"""The status as JSON-compatible data: of one process, and merged from several."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from balance.lb.policy.breaker import BreakerState
 
 
 def unready_reason(proxy: Proxy) -> str:
-    """Why no traffic should be sent here; empty if it may."""
+    """Why it should get no traffic; empty if it is ready."""
     if proxy.draining:
         return "the load balancer is stopping"
     if not any(backend.available for backend in proxy.backends.values()):
@@ -23,7 +23,7 @@ def unready_reason(proxy: Proxy) -> str:
 
 
 def of(proxy: Proxy, watches: Mapping[str, Watch]) -> dict[str, Any]:
-    """The state of a proxy, as JSON would have it. `watches` discover the backends of pools, by their names."""
+    """The status of a proxy. `watches`: the discovery of pools, by their names."""
     config = proxy.active_config.config
     return {
         "ready": not unready_reason(proxy),
@@ -91,13 +91,13 @@ def _remaining(until: float, now: float) -> float:
 
 
 def _worst(states: Sequence[str]) -> str:
-    """Of circuit breakers, and of backends; also of words that are all the same."""
+    """The state, of circuit breakers or backends, that keeps the most requests away."""
     worst_first = ("drained", "unhealthy", "ejected", "breaker_open", BreakerState.OPEN.value, "breaker_half_open", BreakerState.HALF_OPEN.value)
     return next((state for state in worst_first if state in states), states[0])
 
 
 def _optional(choose: Callable[[list[float]], float]) -> Callable[[Sequence[float | None]], float | None]:
-    """One of those that are given, if any is."""
+    """A rule that applies `choose` to the values that are not None; None if all are."""
 
     def rule(values: Sequence[float | None]) -> float | None:
         given = [value for value in values if value is not None]
@@ -106,9 +106,9 @@ def _optional(choose: Callable[[list[float]], float]) -> Callable[[Sequence[floa
     return rule
 
 
-def _merged_update(looks: Sequence[str]) -> str:
-    """Of looks at where backends are discovered."""
-    return "failed" if "failed" in looks else max(looks)
+def _merged_update(results: Sequence[str]) -> str:
+    """The result of the last discovery update: "failed" if it failed in any worker."""
+    return "failed" if "failed" in results else max(results)
 
 
 _RULES: dict[str, Callable[[Sequence[Any]], Any]] = {
@@ -118,11 +118,11 @@ _RULES: dict[str, Callable[[Sequence[Any]], Any]] = {
     "discovered": max, "failure": max, "last_update": _merged_update,
     "circuit_breaker": _worst, "state": _worst,
 }  # fmt: skip
-"""How the values of a key become one; where nothing is said, they are all the same."""
+"""How the values of a key are merged; other keys have the same value everywhere."""
 
 
 def merged(states: Sequence[Any], key: str = "") -> Any:
-    """Several states of the same shape as one; in lists those of one name belong together, as a reload may have reached only some workers."""
+    """Merge several statuses of the same shape. List entries are matched by name, since a reload may have reached only some workers."""
     first = states[0]
     if isinstance(first, dict):
         return {name: merged([state[name] for state in states if name in state], name) for name in first}
