@@ -1,4 +1,4 @@
-"""One configuration at work. Never changed once in use: a reload builds the next and puts it in its place at once."""
+"""A configuration in use, with everything derived from it. Immutable: a reload builds the next one and swaps it in at once."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from balance.lb.policy.tally import Tally
 
 
 class ActiveRoute:
-    """A route with what belongs to it: its pool, and what became of the responses that came through it."""
+    """A route in use: its pool, its rate limiter, its header edits, and a cache of its responses."""
 
     __slots__ = ("config", "edit_request", "edit_response", "guarded", "limiter", "pool", "responses", "rewrites")
 
@@ -29,7 +29,7 @@ class ActiveRoute:
         self.config = config
         self.limiter = RateLimiter(config.rate_limit) if config.rate_limit else None
         self.guarded = guarded or self.limiter is not None
-        """whether requests are counted by client or by time"""
+        """True if requests are subject to a limit per client or a rate limit"""
         self.pool = pool
         self.rewrites = config.replace_prefix is not None
         self.edit_request = editor(config.request_headers)
@@ -41,7 +41,7 @@ class ActiveRoute:
 
 
 class ActiveConfig:
-    """What requests are examined, remembered, routed and timed by."""
+    """Everything that requests need of a configuration: pools, routes, head parser, caches and timeouts."""
 
     def __init__(self, config: Config, keyring: Keyring, pools: Mapping[str, Pool]) -> None:
         self.config = config
@@ -53,7 +53,7 @@ class ActiveConfig:
         self.routes = {route.name: ActiveRoute(route, self.pools[route.pool], guarded=guarded) for route in config.routes}
         self.client_requests = Tally(limits.max_requests_per_client)
         self._router = Router(config.routes)
-        """which of them a request takes"""
+        """finds the route of a request"""
         self.forwarding = ForwardingFields(config.forwarding)
         self.via = self.forwarding.via()
         self.head_parser = FastHeadParser(limits.max_header_size, limits.max_headers, limits.max_request_line)
@@ -67,18 +67,18 @@ class ActiveConfig:
         return f"<ActiveConfig {list(self.routes.values())}>"
 
     def requests(self, peer: Peer) -> HeadCache[Request]:
-        """Where requests of this peer are remembered: nowhere if it is trusted, because what becomes of them depends on more than their heads."""
+        """The cache for requests of this peer; one that keeps nothing for a trusted proxy, whose requests depend on more than their heads."""
         return self._uncached if peer.trusted else self._requests
 
     def forget(self) -> None:
-        """Forget all heads."""
+        """Clear all caches of heads."""
         self.head_parser.forget()
         self._requests.forget()
         for route in self.routes.values():
             route.responses.forget()
 
     def _route(self, method: str, host: bytes, target: bytes, lines: list[bytes]) -> ActiveRoute:
-        """The route of a request; raises `WireError` if there is none."""
+        """The route of a request. Raises `WireError` if none matches."""
         found = self._router.find(method, host, target, lines)
         if isinstance(found, Fault):
             raise WireError(found)

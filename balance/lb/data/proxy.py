@@ -1,4 +1,4 @@
-"""What outlives every configuration: the connections, the counts, the clock, and the site that is in force."""
+"""The state that outlives configurations: connections, counts, the clock, and the active configuration."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ from balance.lb.policy.networks import covered
 from balance.lb.policy.ratelimit import client_of
 
 IDLE_GRACE_SECONDS = 1.0
-"""How long an idle connection is kept when the process is to end: who sends requests all the time has sent one by then."""
+"""Grace period in seconds before idle connections are closed at shutdown: busy clients have sent their next request by then."""
 DiscoveredBackends = Mapping[str, Iterable[BackendConfig]]
-"""What has been discovered, by the name of the pool."""
+"""The discovered backends, by the name of the pool."""
 
 
 @dataclass(frozen=True)
 class Draft:
-    """A configuration that is not in force, with all that had to be read for it: nothing can go wrong with it any more. `members` are the
-    backends of each pool, `secrets` sign its cookies."""
+    """A configuration with all its files read, so that activating it cannot fail. `members`: the backends of each pool; `secrets`: the keys
+    for its cookies."""
 
     config: Config
     keyring: Keyring
@@ -51,7 +51,7 @@ class Draft:
 
 
 class Proxy:
-    """One per process; made inside a running event loop."""
+    """The data plane of a process; create it inside a running event loop. `drained`: names of drained backends."""
 
     def __init__(self, config: Config, instruments: Instruments, log: EventLog, access: AccessLog | None, drained: Collection[str] = ()) -> None:
         self.loop = asyncio.get_running_loop()
@@ -62,34 +62,34 @@ class Proxy:
         metered = config.metrics.enabled
         self.meters = (Meters if metered else DisabledMeters)(instruments, config)
         self.backends: dict[str, Backend] = {}
-        """those of the site that is in force, by name"""
+        """backends of the active configuration, by name"""
         self._to_drain = set(drained)
-        """backends that an operator has drained, as far as they are still to be discovered here"""
+        """drained backends that have not been discovered yet"""
         self.clients: set[Client] = set()
         self.tunnels: set[Tunnel] = set()
         self._connections: Counter[str] = Counter()
-        """how many each client has"""
+        """number of connections per client"""
         self.waiting: set[Pool] = set()
         """pools that may have requests in their queues"""
         self._former: list[Pool] = []
-        """pools of configurations that were in force, and have requests under way"""
+        """pools of former configurations that still have requests in flight"""
         self.draining = False
         self.closing = False
-        """no client may send any further request"""
+        """True once clients may send no more requests"""
         self._forget_at = 0.0
         self._remembering: WeakSet[ActiveConfig] = WeakSet()
-        """every site that a connection still goes by, that in force included"""
+        """every configuration that a connection still uses, including the active one"""
         self._empty = asyncio.Event()
         self._adopt(self.build(config, {}), {})
 
     def __repr__(self) -> str:
         return f"<Proxy {len(self.clients)} clients, {self.in_flight} requests, {len(self.tunnels)} tunnels, {self.active_config}>"
 
-    # --- what is in force ---
+    # --- configuration ---
 
     def build(self, config: Config, found: DiscoveredBackends) -> Draft:
-        """What it takes to `adopt` a configuration, with what has been discovered for its pools; nothing has changed yet. Raises `StartError`
-        for files that have become unreadable."""
+        """Prepare a configuration for `adopt`, with the backends discovered for its pools; nothing changes yet. Raises `StartError` for files
+        that have become unreadable."""
         taken = {backend.name for backend in config.backends}
         members: dict[str, tuple[BackendConfig, ...]] = {}
         for pool in config.pools:
@@ -100,12 +100,12 @@ class Proxy:
         try:
             secrets = {name: read_secret("secret", policy.secret) if policy else b"" for name, policy in sticky.items()}
             keyring = Keyring(config, chain.from_iterable(members.values()), self.instruments, self.log)
-        except FileError as error:  # the configuration was read a moment ago, and found correct
+        except FileError as error:  # the configuration was valid when it was read a moment ago
             raise StartError(error.what, where=error.key, cure=error.cure) from None
         return Draft(config, keyring, members, secrets)
 
     def adopt(self, draft: Draft) -> None:
-        """Put a draft in force. What is under way ends as it began."""
+        """Activate a draft. Requests in progress keep the configuration that they began with."""
         self._adopt(draft, self.active_config.pools)
 
     def _adopt(self, draft: Draft, former: Mapping[str, Pool]) -> None:
@@ -131,8 +131,8 @@ class Proxy:
         self.wake()
 
     def set_discovered(self, name: str, found: Iterable[BackendConfig]) -> None:
-        """Let the pool of this name have these backends beside those that its configuration states. The kept ones go on with all that they
-        are; names that others have are left out. Raises `FileError`, and then nothing has changed."""
+        """Set the discovered backends of a pool, in addition to its configured ones. Existing backends keep their state; names that other
+        backends have are left out. Raises `FileError`; then nothing has changed."""
         pool, keyring = self.active_config.pools[name], self.active_config.keyring
         others = {backend.name: backend for one in self.active_config.pools.values() if one is not pool for backend in one.backends}
         stated = pool.config.backends
@@ -147,7 +147,7 @@ class Proxy:
         self.wake()
 
     def _retire_removed(self, before: Iterable[Backend], members: Iterable[BackendConfig]) -> None:
-        """Retire the backends that are no members any more, and show no series of those without a successor: others may need the room."""
+        """Retire the backends that are no longer members, and drop the metrics of those without a successor, to make room for others."""
         wanted = {member.name: member for member in members}
         for backend in before:
             member = wanted.get(backend.name)
@@ -156,7 +156,7 @@ class Proxy:
         self.instruments.retain("backend", wanted)
 
     def _build_backends(self, pool: Pool, members: Iterable[BackendConfig], before: Mapping[str, Backend], keyring: Keyring, *, warm: bool) -> None:
-        """Give a pool its backends: those that were there `before` by this name and place, and new ones, which come to others that are `warm`."""
+        """Build the backends of a pool: reuse those in `before` with the same name and place, create the others; `warm`: with slow start."""
         backends = []
         for member in members:
             backend = before.get(member.name)
@@ -173,30 +173,30 @@ class Proxy:
 
     @property
     def drained(self) -> list[str]:
-        """The backends that an operator has drained, those included that are still to be discovered."""
+        """The names of drained backends, including those that have not been discovered yet."""
         return sorted(self._to_drain.union(backend.name for backend in self.backends.values() if backend.drained))
 
     def drain_backend(self, name: str, *, drained: bool) -> bool:
-        """Take a backend out of rotation, or back in; whether there is one of this name."""
+        """Take a backend out of rotation, or back in. Returns False if the name is unknown."""
         self._to_drain.discard(name)
         if name in self.backends:
             self.backends[name].drain(drained=drained)
         return name in self.backends
 
     def panicked(self, pool: Pool) -> None:
-        """So many backends of a pool are out that their health is ignored, or no longer."""
+        """Count and log that a pool's panic mode has changed."""
         self.meters.panicking(pool.name, pool.panicking)
         self.log("warning" if pool.panicking else "info", "panic" if pool.panicking else "panic_over", pool=pool.name)
 
-    # --- who waits ---
+    # --- queues ---
 
     def wake(self) -> None:
-        """A backend may have room, after whatever is being done."""
+        """Let queued requests try again soon, since a backend may have room."""
         for pool in self.waiting:
             self.loop.call_soon(pool.resume)
 
     def _on_tick(self) -> None:
-        self.wake()  # a backend may have recovered, or its breaker may let a probe pass: no event tells of the latter
+        self.wake()  # a backend may have recovered, or its breaker may let a probe pass, for which there is no event
         for pool in self.active_config.pools.values():
             pool.tick(self.clock.now)
         self._former = [pool for pool in self._former if pool.in_flight]
@@ -211,18 +211,18 @@ class Proxy:
 
     @property
     def in_flight(self) -> int:
-        """How many requests have not been answered in full."""
+        """Number of requests whose response is not complete."""
         return sum(pool.in_flight for pool in chain(self.active_config.pools.values(), self._former))
 
     @property
     def queued(self) -> int:
-        """How many requests wait for room at a backend."""
+        """Number of queued requests."""
         return sum(len(pool.queue) for pool in self.waiting)
 
-    # --- who is served ---
+    # --- clients ---
 
     def allowed(self, client: Client) -> bool:
-        """Whether a new connection is let in at all: its network, and how many its client has already."""
+        """True if a new connection is allowed by its network and by the limit per client; if not, that is counted."""
         limits, address = self.active_config.config.limits, client.peer.name
         if limits.deny and covered(address, limits.deny):
             self.meters.rejected("denied")
@@ -233,7 +233,7 @@ class Proxy:
         return False
 
     def register(self, client: Client) -> bool:
-        """Count a new connection; whether it is within the limit."""
+        """Count a new connection. Returns False if it is over the limit or the proxy is draining; then it is not registered."""
         self.meters.accepted.value += 1
         limits = self.active_config.config.limits
         if len(self.clients) >= limits.max_connections or self.draining:
@@ -246,7 +246,7 @@ class Proxy:
         return True
 
     def unregister(self, client: Client) -> None:
-        """A connection has ended."""
+        """Remove a connection that has ended."""
         if client in self.clients:
             self.clients.discard(client)
             of = client_of(client.peer.name)
@@ -258,12 +258,12 @@ class Proxy:
             self._empty.set()
 
     def handshake_failed(self, connection: TlsTransport, reason: str, cause: str) -> None:
-        """A client and we did not agree on TLS."""
+        """Count and log a failed TLS handshake with a client; `reason`: for the metric, `cause`: OpenSSL's message."""
         self.meters.handshake_failed(reason)
         self.log("debug", "tls_handshake_failed", client=str(connection.get_extra_info("peername")), reason=reason, cause=cause)
 
     async def reload_certificates(self, *, force: bool = False) -> None:
-        """Take up what has changed in the files of TLS, or all that is there by `force`; connections that are open are left as they are."""
+        """Reload changed TLS files, or all with `force`; open connections of clients stay, idle ones to changed backends are closed."""
         changed = await self.active_config.keyring.reload(force=force)
         self.active_config.keyring.show()
         for backend in self.backends.values():
@@ -271,8 +271,8 @@ class Proxy:
                 backend.close_idle()
 
     async def drain(self, seconds: float) -> None:
-        """Let each connection have one more request, which may be on its way already and whose response says that it is the last; then take no
-        more, and wait for those in flight. All of it in so many seconds."""
+        """Accept one more request per connection for a moment (it may be on its way), with a response that closes the connection; then accept
+        no more, and wait for requests in flight. Takes at most `seconds`."""
         self.draining = True
         last = min(IDLE_GRACE_SECONDS, seconds / 2)
         await self._emptied(last)
@@ -287,7 +287,7 @@ class Proxy:
                 await asyncio.wait_for(self._empty.wait(), seconds)
 
     def break_off(self) -> int:
-        """Break every connection that is left. How many those were."""
+        """Break all remaining connections. Returns their number."""
         left = list(self.clients)
         for tunnel in list(self.tunnels):
             tunnel.end(Fault.SHUTDOWN)

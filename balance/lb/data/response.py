@@ -1,4 +1,4 @@
-"""How a backend's response goes on to the client: a pure function of its head."""
+"""Checks a backend's response and rewrites it for the client: a pure function of its head."""
 
 from __future__ import annotations
 
@@ -18,9 +18,11 @@ _KEPT = (FieldKind.HOST, FieldKind.EXPECT, FieldKind.FORWARDED, FieldKind.UNDERS
 
 
 class Response:
-    """One response. `head` are its lines for the client, each with its end, but for those about the client's connection; `usual` is the
-    whole head where there is nothing to say about that. `body` is how the backend marks the end of the body, `length` how long that is
-    where it says so, `reusable` whether the backend's connection may serve on. Never changed once made: it may be remembered."""
+    """A response. Immutable once made, since it may be cached.
+
+    `head`: the lines for the client, each with CRLF, without those about the client's connection; `usual`: the whole head if there are none.
+    `body`: how the backend marks the end of the body; `length`: its bytes if given; `reusable`: the backend's connection can be reused.
+    """
 
     __slots__ = ("body", "head", "length", "reusable", "status", "usual")
 
@@ -33,7 +35,7 @@ class Response:
 
 
 def interim(message: ResponseHead) -> bytes:
-    """A 1xx response other than 101 as bytes for an HTTP/1.1 client; raises `WireError` for what must not be passed on."""
+    """A 1xx response other than 101 as bytes for an HTTP/1.1 client. Raises `WireError` if it must not be passed on."""
     if message.version != (1, 1):
         raise WireError(Fault.INVALID_RESPONSE)
     lines, _length, _coding = _clean(message)
@@ -41,7 +43,7 @@ def interim(message: ResponseHead) -> bytes:
 
 
 def switched(message: ResponseHead, request: Request) -> bytes:
-    """A 101 as bytes for the client; raises `WireError` unless it names nothing but protocols that were offered (RFC 9110 section 7.8)."""
+    """A 101 response as bytes for the client. Raises `WireError` unless it names only protocols that were offered (RFC 9110 section 7.8)."""
     values = upgrades(message.fields)
     names = protocols(values)
     lines, length, coding = _clean(message)
@@ -52,8 +54,8 @@ def switched(message: ResponseHead, request: Request) -> bytes:
 
 
 def compose(message: ResponseHead, *, bodiless: bool, via: bytes = b"", edit: Editor | None = None) -> Response:
-    """The response to pass on; raises `WireError` for what must not be. `bodiless`: it answers a HEAD; `via`: a line to add; `edit`: what the
-    route does to its fields."""
+    """The response to pass on. `bodiless`: it answers a HEAD; `via`: the Via line to add; `edit`: the route's edits. Raises `WireError` if it
+    must not be passed on."""
     if not 200 <= message.code <= 599 or message.version not in ((1, 0), (1, 1)):
         raise WireError(Fault.INVALID_RESPONSE)
     lines, length, coding = _clean(message)
@@ -65,7 +67,7 @@ def compose(message: ResponseHead, *, bodiless: bool, via: bytes = b"", edit: Ed
         body = Body.LENGTH if length is not None else Body.CLOSE
     if message.code == 204:
         lines = without(lines, _LENGTH)
-    if message.code == 426:  # which must name the protocol (RFC 9110 section 15.5.22)
+    if message.code == 426:  # must name the protocol (RFC 9110 section 15.5.22)
         lines += [b"Connection: upgrade", *(b"Upgrade: " + value for value in upgrades(message.fields))]
     if via:
         lines.append(via)
