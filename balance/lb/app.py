@@ -1,4 +1,4 @@
-"""Where the parts are joined: start, serve until told to stop, stop in order. One process, or a supervisor and its workers."""
+"""Runs the load balancer: start, serve until told to stop, shut down; as one process, or as a supervisor with workers."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from balance.lb.logs import EventLog, LibraryLogHandler, unraisable_hook
 
 
 def serve(text: str, source: str) -> None:
-    """Serve what a configuration says until SIGTERM or SIGINT; at SIGHUP, what its file `source` says then. Raises `ConfigError`, and
-    `StartError` if that cannot begin."""
+    """Serve with the configuration `text` until SIGTERM or SIGINT; SIGHUP reloads its file `source`. Raises `ConfigError`, and `StartError` if
+    it cannot start."""
     config = parse(text, source, os.environ)
     count = config.workers or min(processors(), metrics.MAX_WORKERS)
     require_c_parsers()
@@ -37,7 +37,7 @@ def serve(text: str, source: str) -> None:
 
 
 def processors() -> int:
-    """How many processors this process may use: by its affinity, and by the quota of its container (cgroup v2)."""
+    """Number of processors that this process may use, by its CPU affinity and its container's quota (cgroup v2)."""
     allowed = len(os.sched_getaffinity(0))
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
@@ -64,9 +64,9 @@ async def _single(config: Config, text: str, source: str) -> None:
 
 
 async def _several(config: Config, text: str, source: str, count: int) -> None:
-    """Supervise processes that serve."""
+    """Supervise worker processes."""
     async with AsyncExitStack() as stack:
-        lock = os.memfd_create("lock of the logs")
+        lock = os.memfd_create("log lock")
         stack.callback(os.close, lock)
         log = _log(config, stack, lock)
         supervisor = Supervisor(config, WorkerSpec(text, source, count, lock), log)
@@ -80,7 +80,7 @@ async def _several(config: Config, text: str, source: str, count: int) -> None:
 
 
 def _unblock_reloads() -> None:
-    """The start is over: SIGHUP, which may have come meanwhile, is heard from now on."""
+    """Unblock SIGHUP after the start; one that has arrived meanwhile is delivered now."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
 
 
@@ -94,8 +94,8 @@ def _log(config: Config, stack: AsyncExitStack, lock: int | None = None) -> Even
 
 @asynccontextmanager
 async def _controls(served: Service | Supervisor, text: str, source: str, log: EventLog) -> AsyncIterator[tuple[Stop, str]]:
-    """What tells us to do anything: the admin server (and where it listens), and the signals to stop and to reload, and the
-    file itself."""
+    """Run the admin server, the signal handlers for stop and reload, and the watch of the configuration file. Yields the stop request and the
+    admin server's address."""
     reloader = Reloader(source, text, served, log)
     admin = AdminServer(served, reloader.reload)
     address = await admin.start(served.config.admin.listen)
