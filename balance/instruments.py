@@ -1,10 +1,10 @@
 """Live metrics of a catalog: the only module that imports prometheus_client.
 
-Theory. A labelled call of prometheus_client costs 1 to 3 microseconds; a request touches some ten metrics. So the
-children here are plain objects that hold integers and lists, resolved once (when configuration loads, or when a combination is
-first seen) and then touched directly; a scrape takes a `Snapshot` of them, plain numbers that also travel between processes, and
-`Exposition` writes it. A *collector* turns it into prometheus_client's metric families, for whoever has a registry of that, and for what is rarely
-asked for. Names, help, types, buckets and labels all come from the catalog, so a scrape shows what it declares.
+Theory. A labelled call of prometheus_client costs 1 to 3 microseconds, and a request updates about ten metrics. So the children
+here are plain objects that hold numbers and lists. They are looked up once (when the configuration loads, or when a combination of
+labels is first seen) and then updated directly. A scrape takes a `Snapshot` of them, plain numbers that can also be sent between
+processes, and `Exposition` writes it as text. `Instruments` is also a prometheus_client collector, for users of its registry and for
+rare formats. Names, help, types, buckets and labels come from the catalog, so a scrape shows exactly what it declares.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 class CounterChild:
-    """One counter series. The hot path may add to `value` directly."""
+    """One counter series. Hot paths may add to `value` directly."""
 
     __slots__ = ("value",)
 
@@ -43,9 +43,9 @@ class CounterChild:
         self.value = 0.0
 
     def inc(self, amount: float = 1) -> None:
-        """Add `amount`, 0 or more. Raises `ValueError` for less: a counter never goes back."""
+        """Add `amount`, which must be at least 0. Raises `ValueError` otherwise: a counter never decreases."""
         if not amount >= 0:
-            raise ValueError(f"a counter cannot go up by {amount}")
+            raise ValueError(f"a counter can only increase, got {amount}")
         self.value += amount
 
     def __repr__(self) -> str:
@@ -53,7 +53,7 @@ class CounterChild:
 
 
 class GaugeChild:
-    """One gauge series. The hot path may set `value` directly."""
+    """One gauge series. Hot paths may set `value` directly."""
 
     __slots__ = ("value",)
 
@@ -61,6 +61,7 @@ class GaugeChild:
         self.value = 0.0
 
     def set(self, value: float) -> None:
+        """Set the value, in the metric's unit."""
         self.value = value
 
     def __repr__(self) -> str:
@@ -68,7 +69,7 @@ class GaugeChild:
 
 
 class ComputedChild(GaugeChild):
-    """A gauge series whose value is asked for whenever somebody scrapes."""
+    """A gauge series whose value is computed at each scrape."""
 
     __slots__ = ("_read",)
 
@@ -77,12 +78,15 @@ class ComputedChild(GaugeChild):
 
     @property
     def value(self) -> float:  # type: ignore[override]
+        """The value now."""
         return self._read()
 
 
 class HistogramChild:
-    """One histogram: counts per bucket (not cumulative, the last one is ``+Inf``) and the sum of all observations. `exemplars` has for
-    buckets, by their index, an observation of which more is known than its value."""
+    """One histogram: `counts` per bucket (not cumulative, the last one is ``+Inf``) and the `total`, the sum of all observations.
+
+    `exemplars`: the latest exemplar of a bucket (trace id, value, Unix time), by the bucket's index.
+    """
 
     __slots__ = ("bounds", "counts", "exemplars", "total")
 
@@ -93,14 +97,14 @@ class HistogramChild:
         self.exemplars: dict[int, Row] = {}
 
     def observe(self, value: float) -> None:
-        """Count `value` in the first bucket whose upper bound is not below it. NaN is not counted: it would spoil the sum for ever."""
+        """Count `value` in the first bucket whose upper bound is at least `value`. NaN is ignored: it would turn the sum into NaN for good."""
         if value != value:
             return
         self.counts[bisect_left(self.bounds, value)] += 1
         self.total += value
 
     def exemplify(self, index: int, value: float, trace_id: str) -> None:
-        """Let an observation that `counts[index]` has counted stand for its bucket: the last one does."""
+        """Make an observation that `counts[index]` has counted the exemplar of its bucket, replacing the previous one."""
         self.exemplars[index] = trace_id, value, time.time()
 
     def __repr__(self) -> str:
@@ -108,7 +112,7 @@ class HistogramChild:
 
 
 class StateChild:
-    """One state set: exactly one of its states holds."""
+    """One state set: exactly one of its `states` is the current one."""
 
     __slots__ = ("state", "states")
 
@@ -117,8 +121,9 @@ class StateChild:
         self.state = states[0]
 
     def set(self, state: str) -> None:
+        """Make `state` the current one. Raises `CatalogError` for an unknown state."""
         if state not in self.states:
-            raise CatalogError(f"no state {state!r} (states: {', '.join(self.states)})")
+            raise CatalogError(f"unknown state {state!r} (states: {', '.join(self.states)})")
         self.state = state
 
     def __repr__(self) -> str:
@@ -130,24 +135,24 @@ C = TypeVar("C", CounterChild, GaugeChild, HistogramChild, StateChild)
 
 
 class Instruments(Collector):
-    """The live metrics of `catalog` on a registry of their own.
+    """The live metrics of `catalog`, in a registry of their own (`registry`).
 
-    The runtime metrics of the process that the catalog declares are read by prometheus_client's own collectors at scrape time.
-    A metric that is not in the catalog, a label that is not declared and a value outside its closed set raise `CatalogError`;
-    where the label names a member for everything else (`Label.other`), such a value becomes that member. `replaced`, a counter of the catalog
-    with the labels `metric` and `label`, counts how often that happened.
+    Runtime metrics of the process that the catalog declares are read by prometheus_client's collectors at scrape time.
+    A metric that is not in the catalog, an undeclared label and a value outside a label's closed set raise `CatalogError`; if the label
+    has a value for everything else (`Label.other`), that value is used instead, and `replaced`, a counter of the catalog with the labels
+    `metric` and `label`, counts it.
     """
 
     def __init__(self, catalog: Catalog, *, replaced: Counter | None = None) -> None:
         if replaced is not None and (replaced not in catalog or set(replaced.label_names) != {"metric", "label"}):
-            raise CatalogError("cannot count replaced values", where=replaced.name, cure="declare it in the catalog, with the labels metric, label")
+            raise CatalogError("cannot count replaced label values", where=replaced.name, cure="declare it with the labels metric and label")
         self.catalog = catalog
         self._replaced = replaced
         self.registry = CollectorRegistry()
         self._children: dict[str, dict[Key, Child]] = {metric.name: {} for metric in catalog}
         self._seen: dict[tuple[str, str], set[str]] = {}
         self.before_snapshot: Callable[[], None] = lambda: None
-        """called before the series are looked at"""
+        """called before the series are read"""
         self._process = CollectorRegistry()
         ProcessCollector(registry=self._process)
         GCCollector(registry=self._process)
@@ -157,33 +162,32 @@ class Instruments(Collector):
         return f"<Instruments {self.catalog.name}: {sum(map(len, self._children.values()))} children>"
 
     def counter(self, metric: Counter, /, **labels: str) -> CounterChild:
-        """The counter series with these labels, made at zero when first asked for."""
+        """The counter series with these labels, created at 0 if needed. Raises `CatalogError`."""
         return self._child(metric, Counter, labels, CounterChild)
 
     def gauge(self, metric: Gauge, /, **labels: str) -> GaugeChild:
-        """The gauge series with these labels, made at zero when first asked for."""
+        """The gauge series with these labels, created at 0 if needed. Raises `CatalogError`."""
         return self._child(metric, Gauge, labels, GaugeChild)
 
     def histogram(self, metric: Histogram, /, **labels: str) -> HistogramChild:
-        """The histogram with these labels, made empty when first asked for."""
+        """The histogram with these labels, created empty if needed. Raises `CatalogError`."""
         return self._child(metric, Histogram, labels, lambda: HistogramChild(metric.buckets))
 
     def states(self, metric: StateSet, /, **labels: str) -> StateChild:
-        """The state set with these labels, made in its first state when first asked for."""
+        """The state set with these labels, created in its first state if needed. Raises `CatalogError`."""
         return self._child(metric, StateSet, labels, lambda: StateChild(metric.states))
 
     def computed(self, metric: Gauge, read: Callable[[], float], /, **labels: str) -> None:
-        """Let the gauge series with these labels be computed by `read` whenever it is scraped, from now on."""
+        """Compute the gauge series with these labels by calling `read` at each scrape."""
         self.gauge(metric, **labels)
         self._children[metric.name][self._key(metric, labels)] = ComputedChild(read)
 
     def shows(self, metric: Metric, /, **labels: str) -> bool:
-        """Whether there is a series with these labels."""
+        """True if there is a series with these labels."""
         return self._key(metric, labels) in self._children[metric.name]
 
     def retain(self, label: str, values: Collection[str], *only: Metric) -> None:
-        """Of the series (of `only` these metrics) with this label, go on showing only those with one of these values: the others stand for
-        what is no more."""
+        """Drop the series whose `label` has a value other than these; of all metrics, or `only` of these."""
         for metric in only or self.catalog:
             if label in metric.label_names:
                 position, children = metric.label_names.index(label), self._children[metric.name]
@@ -208,19 +212,19 @@ class Instruments(Collector):
         return found
 
     def _check_bounds(self, metric: Metric, key: Key) -> None:
-        """Refuse a further value of an open label that has as many as it may have."""
+        """Raise `CatalogError` if an open label would get more values than its bound."""
         for label, value in zip(metric.labels, key, strict=True):
             if label.bound:
                 seen = self._seen.setdefault((metric.name, label.name), set())
                 if value not in seen and len(seen) >= label.bound:
-                    raise CatalogError(f"label {label.name!r} has its {label.bound} values already, no room for {value!r}", where=metric.name)
+                    raise CatalogError(f"label {label.name!r} already has {label.bound} values, the maximum; cannot add {value!r}", where=metric.name)
                 seen.add(value)
 
     def _key(self, metric: Metric, labels: dict[str, str]) -> Key:
         if metric.name not in self._children or metric not in self.catalog:
             raise CatalogError(f"is not in the catalog {self.catalog.name!r}", where=metric.name, cure="declare it there")
         if labels.keys() != set(metric.label_names):
-            raise CatalogError(f"got the labels ({', '.join(labels)})", where=metric.name, cure=f"its labels: {', '.join(metric.label_names)}")
+            raise CatalogError(f"wrong labels ({', '.join(labels)})", where=metric.name, cure=f"its labels: {', '.join(metric.label_names)}")
         values = []
         for label in metric.labels:
             value = labels[label.name]
@@ -232,7 +236,7 @@ class Instruments(Collector):
         return tuple(values)
 
     def parts(self) -> Iterator[tuple[str, dict[Key, Row]]]:
-        """All series as they are now, those of the runtime included: metric by metric, so that others may have their turn between two."""
+        """All series as they are now, including the runtime's, metric by metric, so that an event loop can run other tasks in between."""
         self.before_snapshot()
         runtime: dict[str, dict[Key, Row]] = {}
         for family in self._process.collect():
@@ -256,20 +260,20 @@ class Instruments(Collector):
         yield EXEMPLARS, exemplars
 
     def snapshot(self) -> Snapshot:
-        """All of them at once."""
+        """All series at once, see `parts`."""
         return dict(self.parts())
 
     def collect(self) -> Iterator[Family]:
-        """All families of the catalog, in its order; called by the registry for each scrape."""
+        """All families of the catalog, in its order; the registry calls it at each scrape."""
         return _families(self.catalog, self.snapshot())
 
     def describe(self) -> list[Family]:
-        """The families without their series: prometheus_client finds by them who serves a scrape of chosen names (``?name[]=``)."""
+        """The families without series; prometheus_client uses them to select collectors by name (``?name[]=``)."""
         return list(_families(self.catalog, {}))
 
 
-class _Taken(Collector):
-    """A snapshot that somebody took."""
+class _SnapshotCollector(Collector):
+    """Collects a snapshot that was taken before."""
 
     def __init__(self, catalog: Catalog, snapshot: Snapshot) -> None:
         self._catalog, self._snapshot = catalog, snapshot
@@ -282,8 +286,8 @@ class _Taken(Collector):
 
 
 def scrape_handler(catalog: Catalog, take: Callable[[], Awaitable[Snapshot]]) -> Handler:
-    """An aiohttp handler that serves a snapshot taken then: text 0.0.4 or OpenMetrics as the client accepts, compressed if it may."""
-    from aiohttp import web  # which a catalog's user may not have
+    """An aiohttp handler that calls `take` for a snapshot and serves it as text 0.0.4 or OpenMetrics, gzipped if the client accepts that."""
+    from aiohttp import web  # optional for users of a catalog
     from prometheus_client.exposition import choose_encoder
 
     exposition = Exposition(catalog)
@@ -291,13 +295,13 @@ def scrape_handler(catalog: Catalog, take: Callable[[], Awaitable[Snapshot]]) ->
     async def scrape(request: web.Request) -> web.StreamResponse:
         try:
             encode, content_type = choose_encoder(",".join(request.headers.getall("Accept", ())))
-        except (TypeError, ValueError):  # it reads versions out of the header without looking
-            raise web.HTTPBadRequest(text="the Accept header cannot be understood") from None
+        except (TypeError, ValueError):  # it does not validate the versions in the header
+            raise web.HTTPBadRequest(text="invalid Accept header") from None
         snapshot, names = await take(), request.query.getall("name[]", ())
         pieces: list[str] = []
         if names or content_type.endswith(("=dots", "=values")):
             registry = CollectorRegistry()
-            registry.register(_Taken(catalog, snapshot))
+            registry.register(_SnapshotCollector(catalog, snapshot))
             pieces.append(encode(registry.restricted_registry(names) if names else registry).decode())
         else:
             for piece in exposition.slices(snapshot, openmetrics=content_type.startswith("application/openmetrics-text")):
@@ -313,19 +317,19 @@ def scrape_handler(catalog: Catalog, take: Callable[[], Awaitable[Snapshot]]) ->
 
 
 def _accepts_gzip(header: str) -> bool:
-    """Whether an Accept-Encoding (RFC 9110 section 12.5.3) names gzip, and does not mean that it must not be."""
+    """True if an Accept-Encoding header (RFC 9110 section 12.5.3) lists gzip with a quality above 0."""
     offers = (offer.replace(" ", "").lower().partition(";q=") for offer in header.split(","))
     return any(coding == "gzip" and (not mark or quality.strip("0.")) for coding, mark, quality in offers)
 
 
 def _body(pieces: Iterable[str], *, compressed: bool) -> bytes:
-    """Level 1 makes a scrape a twentieth of its size in a sixth of the time of level 9, which makes it a twenty-fourth."""
+    """The body as bytes. gzip level 1 shrinks a scrape to 1/20 in a sixth of the time of level 9, which shrinks it to 1/24."""
     text = "".join(pieces).encode()
     return gzip.compress(text, 1) if compressed else text
 
 
 def _families(catalog: Catalog, snapshot: Snapshot) -> Iterator[Family]:
-    """The families of the catalog, in its order, a renamed one under both names."""
+    """The families of the catalog, in its order; a renamed metric under both names."""
     for family, metric in catalog.shown:
         yield _family(family, snapshot.get(metric.name, {}), snapshot.get(EXEMPLARS, {}))
 

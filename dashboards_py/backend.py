@@ -111,7 +111,7 @@ BACKEND = style.board(
         )),
         Row("Discovery", (
             value_panel(m.DISCOVERY_BACKENDS, title="Discovered Backends", width=8),
-            rate_panel(m.DISCOVERY_LOOKS, "Looks", by=("pool", "result"), width=8, description="Looks for backends, by what came of them."),
+            rate_panel(m.DISCOVERY_UPDATES, "Looks", by=("pool", "result"), width=8, description="Looks for backends, by what came of them."),
             LAST_LOOK,
         )),
     ),

@@ -55,7 +55,7 @@ SHAPES: dict[Metric, Shape] = {
     m.CONFIG_TIMESTAMP: Shape(since=9000),
     m.DISCOVERY_TIMESTAMP: Shape(since=4),
     m.DISCOVERY_BACKENDS: Shape(4, wave=0, noise=0),
-    m.DISCOVERY_LOOKS: Shape(0.033, {"result": {"unchanged": 0.999, "changed": 0.001}}, wave=0, noise=0),
+    m.DISCOVERY_UPDATES: Shape(0.033, {"result": {"unchanged": 0.999, "changed": 0.001}}, wave=0, noise=0),
     m.EVENT_LOOP_LAG: Shape(4, median=0.0006, spread=0.9, slower=3, wave=0),
     m.ACCESS_LOG_DROPPED: Shape(0, wave=0, noise=0),
     m.WORKERS: Shape(2, wave=0, noise=0),

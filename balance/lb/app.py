@@ -1,4 +1,4 @@
-"""Where the parts are joined: start, serve until told to stop, stop in order. One process, or a supervisor and its workers."""
+"""Runs the load balancer: start, serve until told to stop, shut down; as one process, or as a supervisor with workers."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ import uvloop
 import balance
 from balance.lb.catalog import metrics
 from balance.lb.config import Config, parse
-from balance.lb.control.admin import Admin
+from balance.lb.control.admin import AdminServer
 from balance.lb.control.reload import Reloader
 from balance.lb.control.service import Service, Stop
 from balance.lb.control.supervisor import Supervisor
-from balance.lb.control.workers import Order
+from balance.lb.control.workers import WorkerSpec
 from balance.lb.data.wire import require_c_parsers
-from balance.lb.logs import Bridge, EventLog, unraisable
+from balance.lb.logs import EventLog, LibraryLogHandler, unraisable_hook
 
 
 def serve(text: str, source: str) -> None:
-    """Serve what a configuration says until SIGTERM or SIGINT; at SIGHUP, what its file `source` says then. Raises `ConfigError`, and
-    `StartError` if that cannot begin."""
+    """Serve with the configuration `text` until SIGTERM or SIGINT; SIGHUP reloads its file `source`. Raises `ConfigError`, and `StartError` if
+    it cannot start."""
     config = parse(text, source, os.environ)
-    count = config.workers or min(processors(), metrics.MOST_WORKERS)
+    count = config.workers or min(processors(), metrics.MAX_WORKERS)
     require_c_parsers()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_single(config, text, source) if count == 1 else _several(config, text, source, count))
 
 
 def processors() -> int:
-    """How many processors this process may use: by its affinity, and by the quota of its container (cgroup v2)."""
+    """Number of processors that this process may use, by its CPU affinity and its container's quota (cgroup v2)."""
     allowed = len(os.sched_getaffinity(0))
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
@@ -58,46 +58,46 @@ async def _single(config: Config, text: str, source: str) -> None:
         async with _controls(service, text, source, log) as (stop, admin_address):
             await service.listen()
             log("info", "started", **service.addresses(), admin=admin_address, version=balance.__version__)
-            _hear_of_reloads()
+            _unblock_reloads()
             await stop.asked.wait()
             await service.end(service.config.timeouts.shutdown, stop.hurry)
 
 
 async def _several(config: Config, text: str, source: str, count: int) -> None:
-    """Supervise processes that serve."""
+    """Supervise worker processes."""
     async with AsyncExitStack() as stack:
-        lock = os.memfd_create("lock of the logs")
+        lock = os.memfd_create("log lock")
         stack.callback(os.close, lock)
         log = _log(config, stack, lock)
-        supervisor = Supervisor(config, Order(text, source, count, lock), log)
+        supervisor = Supervisor(config, WorkerSpec(text, source, count, lock), log)
         stack.callback(supervisor.close)
         async with _controls(supervisor, text, source, log) as (stop, admin_address):
             await supervisor.start()
             log("info", "started", **supervisor.addresses(), admin=admin_address, version=balance.__version__, workers=count)
-            _hear_of_reloads()
+            _unblock_reloads()
             await stop.asked.wait()
             await supervisor.stop(stop)
 
 
-def _hear_of_reloads() -> None:
-    """The start is over: SIGHUP, which may have come meanwhile, is heard from now on."""
+def _unblock_reloads() -> None:
+    """Unblock SIGHUP after the start; one that has arrived meanwhile is delivered now."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
 
 
 def _log(config: Config, stack: AsyncExitStack, lock: int | None = None) -> EventLog:
     log = EventLog(config.log.level, config.log.format, lock)
     stack.callback(log.close)
-    logging.basicConfig(handlers=[Bridge(log)], force=True)
-    sys.unraisablehook = unraisable(log)
+    logging.basicConfig(handlers=[LibraryLogHandler(log)], force=True)
+    sys.unraisablehook = unraisable_hook(log)
     return log
 
 
 @asynccontextmanager
 async def _controls(served: Service | Supervisor, text: str, source: str, log: EventLog) -> AsyncIterator[tuple[Stop, str]]:
-    """What tells us to do anything: the admin server (and where it listens), and the signals to stop and to reload, and the
-    file itself."""
+    """Run the admin server, the signal handlers for stop and reload, and the watch of the configuration file. Yields the stop request and the
+    admin server's address."""
     reloader = Reloader(source, text, served, log)
-    admin = Admin(served, reloader.reload)
+    admin = AdminServer(served, reloader.reload)
     address = await admin.start(served.config.admin.listen)
     loop, stop, reloads = asyncio.get_running_loop(), Stop(), set[asyncio.Task[object]]()
 

@@ -1,4 +1,4 @@
-"""The command `balance`. Exit codes: 0 fine, 2 wrong use or unreadable input."""
+"""The command `balance`. Exit codes: 0 success, 2 usage error or invalid input."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import balance
 from balance.commandline import EXIT_OK, Command, Parser, run_command
 
 EXAMPLE = """\
-a configuration that is enough to begin with (balance.yaml):
+a minimal configuration (balance.yaml):
   listen: 127.0.0.1:8080
   backends:
     - {name: a, address: 127.0.0.1:9001}
@@ -22,7 +22,7 @@ a configuration that is enough to begin with (balance.yaml):
 then:
   balance check-config balance.yaml
   balance serve -c balance.yaml
-  curl http://127.0.0.1:8080/             # the balancer
+  curl http://127.0.0.1:8080/             # the load balancer
   curl http://127.0.0.1:9090/metrics      # its metrics; also /status, /ready, /health, /version
 """
 
@@ -41,26 +41,26 @@ def command_line() -> Parser:
 
 
 def _serve_arguments(parser: Parser) -> None:
-    parser.add_argument("-c", "--config", required=True, metavar="FILE", help="the configuration (balance schema describes it)")
+    parser.add_argument("-c", "--config", required=True, metavar="FILE", help="configuration file (see balance schema)")
 
 
 def _check_arguments(parser: Parser) -> None:
     parser.add_argument("file", metavar="FILE")
-    parser.add_argument("--format", choices=("text", "json"), default="text", help="text: where requests go; json: everything, defaults included")
+    parser.add_argument("--format", choices=("text", "json"), default="text", help="text: where requests go; json: everything, with defaults")
 
 
 def _demo_arguments(parser: Parser) -> None:
-    parser.add_argument("--port", type=int, default=8080, help="port of the balancer (default %(default)s, 0: any free one)")
-    parser.add_argument("--admin-port", type=int, default=9090, help="port of its admin server (default %(default)s, 0: any free one)")
-    parser.add_argument("--page-port", type=int, default=9091, help="port of the page (default %(default)s, 0: any free one)")
-    parser.add_argument("--duration", metavar="TIME", help="end by itself, after 10s or 1m for instance (default: at Ctrl-C)")
-    parser.add_argument("--embedded", action="store_true", help="evaluate the rules here, even if Prometheus and Alertmanager are on the PATH")
-    parser.add_argument("--grafana-provisioning", metavar="DIR", help="write the dashboards and what makes a Grafana show them into DIR")
+    parser.add_argument("--port", type=int, default=8080, help="port of the load balancer (default %(default)s, 0: any free port)")
+    parser.add_argument("--admin-port", type=int, default=9090, help="port of its admin server (default %(default)s, 0: any free port)")
+    parser.add_argument("--page-port", type=int, default=9091, help="port of the demo page (default %(default)s, 0: any free port)")
+    parser.add_argument("--duration", metavar="TIME", help="stop after this time, e.g. 10s or 1m (default: on Ctrl-C)")
+    parser.add_argument("--embedded", action="store_true", help="evaluate the rules in the demo, even with Prometheus and Alertmanager on the PATH")
+    parser.add_argument("--grafana-provisioning", metavar="DIR", help="write the dashboards and their Grafana provisioning files to DIR")
 
 
 def _serve(options: argparse.Namespace) -> int:
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})  # a reload that is asked for before the start is over waits for that
-    from balance.lb import app  # loads the event loop and the servers, which the other commands do without
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})  # a reload requested during the start waits until it is over
+    from balance.lb import app  # loads the event loop and the servers, which other commands do not need
     from balance.lb.config import read
 
     if options.quiet or options.verbose:
@@ -74,7 +74,7 @@ def _check_config(options: argparse.Namespace) -> int:
 
     config = load(options.file, os.environ)
     if options.format == "json":
-        print(json.dumps(report.plain(config), indent=2))
+        print(json.dumps(report.as_data(config), indent=2))
     else:
         print(f"{options.file}: correct\n\n{report.text(config)}")
     return EXIT_OK
@@ -113,7 +113,7 @@ COMMANDS = (
     ),
     Command(
         "check-config",
-        "show what a configuration means, or all that is wrong with it",
+        "check a configuration and show what it means",
         _check_config,
         _check_arguments,
         "balance check-config balance.yaml\nbalance check-config balance.yaml --format json",
@@ -121,11 +121,11 @@ COMMANDS = (
     Command("schema", "print the JSON Schema of the configuration", _schema, None, "balance schema > balance.schema.json"),
     Command(
         "demo",
-        "run the balancer with backends that can be broken, traffic, and a page to watch it all",
+        "run the load balancer with breakable backends, traffic, and a page to watch them",
         _demo,
         _demo_arguments,
         "balance demo\nbalance demo --port 0 --admin-port 0 --duration 30s",
-        "Run the balancer with three backends, traffic, and a page with its dashboard, its alerts, and buttons that break things.",
+        "Run the load balancer with three backends, traffic, and a page with its dashboard, alerts, and buttons that break things.",
     ),
 )
 

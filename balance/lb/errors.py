@@ -1,4 +1,4 @@
-"""Errors of the load balancer that a person can cause; the command line prints their problems and exits with 2."""
+"""Errors that users can cause; the command line prints their problems and exits with 2."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from balance.errors import BalanceError
 
 
 class ConfigError(BalanceError):
-    """A configuration that cannot be read or contradicts itself; carries every problem found."""
+    """A configuration that is unreadable or invalid; carries all problems."""
 
 
 class StartError(BalanceError):
-    """A correct configuration that this machine cannot serve: an address in use, a privileged port, no such user."""
+    """A valid configuration that cannot be served here: an address in use, a privileged port, an unreadable file."""

@@ -98,7 +98,7 @@ WRONG: dict[str, tuple[str, str]] = {
     "list for a section": ("log: [a]", "4: log: must be a mapping of keys (indent its keys below it)"),
     "mapping for a value": ("log: {level: {a: b}}", "4: log.level: must be a single value (neither a list nor a mapping)"),
     "off where it cannot be": ("timeouts: off", "4: timeouts: must be a mapping of keys (indent its keys below it)"),
-    "contradiction": ("retry: {backoff_base: 9s}", "4: retry.backoff_base: is longer than backoff_max (the first pause cannot exceed the longest)"),
+    "contradiction": ("retry: {backoff_base: 9s}", "4: retry.backoff_base: is longer than backoff_max (the first pause must not exceed the longest)"),
     "bad path": ("health_check: {path: health}", "4: health_check.path: invalid path 'health' (an absolute path, printable ASCII without spaces)"),
     "no network": (
         "forwarding: {trusted_proxies: 10.0.0.1/8}",
@@ -119,7 +119,7 @@ def test_a_wrong_key_is_refused_with_place_and_cure(case: str) -> None:
 BACKENDS: dict[str, tuple[str, str]] = {
     "no list": ("backends: a", "2: backends: must be a list with at least one entry (begin each entry with a dash)"),
     "empty list": ("backends: []", "2: backends: must be a list with at least one entry (begin each entry with a dash)"),
-    "no address": ("backends: [{name: a}]", "2: backends[0].address: is missing (it is required: where it answers HTTP/1.1)"),
+    "no address": ("backends: [{name: a}]", "2: backends[0].address: is missing (it is required: where it serves HTTP/1.1)"),
     "no port": (
         "backends: [{name: a, address: host}]",
         "2: backends[0].address: invalid address 'host' (a port is missing: write it like 10.0.0.1:8080, [::1]:8080 or unix:path)",
@@ -184,7 +184,7 @@ def test_what_is_missing_is_told() -> None:
 
 
 def test_an_empty_file_says_what_is_needed() -> None:
-    assert problems("# nothing\n") == ["balance.yaml: is empty (at least listen and backends are needed)"]
+    assert problems("# nothing\n") == ["balance.yaml: is empty (add at least listen and backends)"]
 
 
 def test_too_deep_nesting_is_an_error_like_any_other() -> None:

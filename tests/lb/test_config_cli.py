@@ -53,10 +53,10 @@ pool app: least-requests, sticky by cookie lb, health check by GET /up every 10s
   a        127.0.0.1:9001   3       1000
   spare    unix:/run/spare  1       1000         backup, TLS
 
-pool api: consistent-hash of header:X-User, health check by GET /up every 10s, outlier detection, circuit breaker, no retries
-  backends: those of dns api.internal:8080, looked at every 30s
+pool api: consistent-hash by header:X-User, health check by GET /up every 10s, outlier detection, circuit breaker, no retries
+  backends from dns api.internal:8080, updated every 30s
 
-routes, of which the first that matches wins:
+routes (the first match wins):
   #  name  host                       method    path  header     pool  changes
   1  beta  example.org *.example.org  GET HEAD  /v2   x-beta: 1  api   path to /, 100/s per client, burst 200
   2  rest  any                        any       /     any        app   response headers

@@ -141,7 +141,7 @@ def test_a_discovered_file_lists_backends_as_the_configuration_does() -> None:
     ("text", "expected"),
     [
         ("", "x.yaml: backends: must be a list with at least one entry (begin each entry with a dash)"),
-        ("- {name: a}\n", "x.yaml:1: backends[0].address: is missing (it is required: where it answers HTTP/1.1)"),
+        ("- {name: a}\n", "x.yaml:1: backends[0].address: is missing (it is required: where it serves HTTP/1.1)"),
         (f"- {A}\n- {A}\n", "x.yaml:2: backends[1]: 'a' is given twice (first in line 1: remove one)"),
         ("- [", "x.yaml:1: invalid YAML: expected the node content, but found '<stream end>' (fix the syntax)"),
     ],
@@ -173,13 +173,13 @@ WRONG: dict[str, tuple[str, str]] = {
     ),
     "no secret": (
         "load_balancer: {sticky: {cookie: lb}}",
-        "4: load_balancer.sticky.secret: is missing (it is required: file of at least 16 bytes that sign it, the same for all balancers of the service)",
+        "4: load_balancer.sticky.secret: is missing (it is required: file with the key that signs it, at least 16 bytes, the same for all load balancers of the service)",
     ),
     "secret that is not there": (
         "load_balancer: {sticky: {cookie: lb, secret: none}}",
         "4: load_balancer.sticky.secret: none cannot be read: no such file or directory (name a readable file)",
     ),
-    "empty secret": ("load_balancer: {sticky: {cookie: lb, secret: ''}}", "4: load_balancer.sticky.secret: is empty (name a file)"),
+    "empty secret": ("load_balancer: {sticky: {cookie: lb, secret: ''}}", "4: load_balancer.sticky.secret: is empty (set it to the path of a file)"),
     "no cookie": (
         "load_balancer: {sticky: {cookie: 'l b', secret: s}}",
         "4: load_balancer.sticky.cookie: invalid name 'l b' (a token of 1 to 256 characters)",
@@ -195,13 +195,13 @@ WRONG: dict[str, tuple[str, str]] = {
     ),
     "body of HEAD": (
         "health_check: {method: HEAD, expected_body: x}",
-        "4: health_check.expected_body: is given, but a response to HEAD has no body (set method to GET, or remove expected_body)",
+        "4: health_check.expected_body: has no effect with method HEAD, whose responses have no body (set method to GET, or remove expected_body)",
     ),
     "no host": ("health_check: {host: 'a b'}", "4: health_check.host: invalid host 'a b' (write it like example.org or example.org:8080)"),
     "unsafe method": ("health_check: {method: POST}", "4: health_check.method: invalid value 'POST' (choices: GET, HEAD, OPTIONS)"),
     "long first ejection": (
         "outlier_detection: {base_ejection: 10m}",
-        "4: outlier_detection.base_ejection: is longer than max_ejection (the first ejection cannot exceed the longest)",
+        "4: outlier_detection.base_ejection: is longer than max_ejection (the first ejection must not exceed the longest)",
     ),
     "nobody may go": (
         "outlier_detection: {max_ejected_percent: 0}",
@@ -230,10 +230,10 @@ WRONG_POOLS: dict[str, tuple[str, str]] = {
     ),
     "backend of two pools": (
         f"pools:\n- {{name: one, backends: [{A}]}}\n- {{name: two, backends: [{B}, {A}]}}",
-        "4: pools[1].backends[1].name: 'a' is already in pool 'one' (names are unique over all pools)",
+        "4: pools[1].backends[1].name: 'a' is already in pool 'one' (names must be unique)",
     ),
     "nothing to discover": ("pools: [{name: one, discover: {interval: 1s}}]", "2: pools[0].discover.dns: is missing (give dns or srv or file)"),
-    "empty source": ("pools: [{name: one, discover: {dns: ''}}]", "2: pools[0].discover: names nothing (write dns, srv or file with a value)"),
+    "empty source": ("pools: [{name: one, discover: {dns: ''}}]", "2: pools[0].discover: has no source (set dns, srv or file)"),
     "two sources": ("pools: [{name: one, discover: {dns: 'a:80', file: x}}]", "2: pools[0].discover.file: is given beside dns (give one of them)"),
     "no port to discover": (
         "pools: [{name: one, discover: {dns: a}}]",
@@ -287,7 +287,7 @@ def test_the_json_schema_wants_backends_or_pools_and_not_both() -> None:
 
 def test_a_secret_is_long_enough_to_be_one(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("0123456789abcde\n")
-    with pytest.raises(ConfigError, match="holds 15 bytes, too few for a secret"):
+    with pytest.raises(ConfigError, match="is too short: 15 bytes"):
         parse(SMALL + "admin: {token: secret}\n", str(tmp_path / "balance.yaml"), {})
     (tmp_path / "secret").write_text("0123456789abcdef\n")
     assert parse(SMALL + "admin: {token: secret}\n", str(tmp_path / "balance.yaml"), {}).admin.token == str(tmp_path / "secret")
@@ -309,5 +309,5 @@ def test_problems_of_several_levels_are_told_at_once() -> None:
 
 def test_more_backends_than_there_may_be_series_are_refused() -> None:
     rows = "".join(f"  - {{name: b{number}, address: 'a:80'}}\n" for number in range(1001))
-    with pytest.raises(ConfigError, match="backends: have 1001 backends \\(at most 1000 in all\\)"):
+    with pytest.raises(ConfigError, match="backends: has 1001 backends \\(at most 1000 in all\\)"):
         parse(f"listen: :80\nbackends:\n{rows}", "x.yaml", {})

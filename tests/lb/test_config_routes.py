@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from balance.lb.config import json_schema
-from balance.lb.config.model import Edits, Match, RateLimit, RouteConfig
+from balance.lb.config.model import Edits, RateLimit, RouteConfig, RouteMatch
 from tests.lb.configs import SMALL, problems, read
 
 
@@ -19,7 +19,7 @@ def routes(*texts: str) -> str:
 
 
 VALUES: list[tuple[str, str, Any]] = [
-    ("", "match", Match()),
+    ("", "match", RouteMatch()),
     ("match: {host: WWW.Example.org}", "match.hosts", ("www.example.org",)),
     ("match: {host: ['*.example.org', '[::1]', 192.0.2.1]}", "match.hosts", ("*.example.org", "[::1]", "192.0.2.1")),
     ("match: {path: /}", "match.path", "/"),
@@ -54,12 +54,12 @@ def test_values_are_read(text: str, key: str, expected: Any) -> None:
 def test_routes_keep_their_order_and_lead_to_pools() -> None:
     text = "listen: :80\npools:\n- {name: a, backends: [{name: x, address: 'x:80'}]}\n- {name: b, backends: [{name: y, address: 'y:80'}]}\n"
     found = read(text + "routes:\n- {name: api, match: {path: /api}, pool: b}\n- {name: rest, pool: a}\n").routes
-    assert found == (RouteConfig("api", Match(path="/api"), "b"), RouteConfig("rest", Match(), "a"))
+    assert found == (RouteConfig("api", RouteMatch(path="/api"), "b"), RouteConfig("rest", RouteMatch(), "a"))
 
 
 WRONG: dict[str, tuple[str, str]] = {
     "empty": ("routes: []", "4: routes: must be a list with at least one entry (begin each entry with a dash)"),
-    "no pool": ("routes: [{name: r}]", "4: routes[0].pool: is missing (it is required: who answers)"),
+    "no pool": ("routes: [{name: r}]", "4: routes[0].pool: is missing (it is required: pool that gets the requests)"),
     "no name": ("routes: [{pool: default}]", "4: routes[0].name: is missing (it is required: name in metrics and logs)"),
     "unknown pool": ("routes: [{name: r, pool: defalt}]", "4: routes[0].pool: unknown pool 'defalt' (did you mean 'default'?)"),
     "twice": (
@@ -92,7 +92,7 @@ WRONG_VALUES: dict[str, tuple[str, str]] = {
     ),
     "glob": ("match: {path: '/api/*'}", "match.path: invalid path '/api/*' (write it like /api: printable ASCII without spaces, ?, # and *)"),
     "query": ("match: {path: '/api?x'}", "match.path: invalid path '/api?x' (write it like /api: printable ASCII without spaces, ?, # and *)"),
-    "dots": ("match: {path: /a/../b}", "match.path: invalid path '/a/../b' (it has a segment of dots: requests with such segments are refused)"),
+    "dots": ("match: {path: /a/../b}", "match.path: invalid path '/a/../b' (it has a dot segment: requests with dot segments are rejected)"),
     "method": ("match: {method: get}", "match.method: invalid value 'get' (did you mean 'GET'?)"),
     "header list": ("match: {header: [X-A]}", "match.header: must be a mapping with at least one entry (write it like {NAME: value})"),
     "header name": ("match: {header: {'X A': b}}", "match.header: invalid header name 'X A' (letters, digits and dashes)"),
@@ -104,41 +104,41 @@ WRONG_VALUES: dict[str, tuple[str, str]] = {
     ),
     "what clients may not say": (
         "match: {header: {X-Forwarded-Prefix: b}}",
-        "match.header: invalid header name 'X-Forwarded-Prefix' (the section `forwarding` is for it)",
+        "match.header: invalid header name 'X-Forwarded-Prefix' (use the section forwarding)",
     ),
     "nothing to rewrite": ("rewrite: {}", "rewrite.replace_prefix: is missing (give replace_prefix or strip)"),
-    "no stripping": ("rewrite: {strip: false}", "rewrite: replaces nothing (write strip: true, or replace_prefix with a path)"),
+    "no stripping": ("rewrite: {strip: false}", "rewrite: changes nothing (set strip: true, or replace_prefix to a path)"),
     "two rewrites": ("rewrite: {strip: true, replace_prefix: /a}", "rewrite.strip: is given beside replace_prefix (give one of them)"),
     "rewrite to dots": (
         "rewrite: {replace_prefix: /a/..}",
-        "rewrite.replace_prefix: invalid path '/a/..' (it has a segment of dots: requests with such segments are refused)",
+        "rewrite.replace_prefix: invalid path '/a/..' (it has a dot segment: requests with dot segments are rejected)",
     ),
     "no edits": ("request_headers: {}", "request_headers.remove: is missing (give remove or set or add)"),
     "framing": (
         "request_headers: {set: {content-length: 1}}",
-        "request_headers.set: invalid header name 'content-length' (the balancer sets it: it says where a message ends or goes)",
+        "request_headers.set: invalid header name 'content-length' (the load balancer manages this field)",
     ),
     "hop by hop": (
         "response_headers: {remove: [Connection]}",
-        "response_headers.remove[0]: invalid header name 'Connection' (the balancer sets it: it says where a message ends or goes)",
+        "response_headers.remove[0]: invalid header name 'Connection' (the load balancer manages this field)",
     ),
     "Host": (
         "request_headers: {set: {Host: a}}",
-        "request_headers.set: invalid header name 'Host' (the balancer sets it: it says where a message ends or goes)",
+        "request_headers.set: invalid header name 'Host' (the load balancer manages this field)",
     ),
     "forwarding": (
         "request_headers: {add: {X-Forwarded-For: a}}",
-        "request_headers.add: invalid header name 'X-Forwarded-For' (the section `forwarding` is for it)",
+        "request_headers.add: invalid header name 'X-Forwarded-For' (use the section forwarding)",
     ),
     "line end": (
         'request_headers: {set: {X-A: "a\\r\\nX-B: c"}}',
-        "request_headers.set.X-A: invalid header value 'a\\r\\nX-B: c' (at most 4096 characters, no control characters, no spaces around it)",
+        "request_headers.set.X-A: invalid header value 'a\\r\\nX-B: c' (at most 4096 characters, no control characters, no surrounding spaces)",
     ),
     "spaces around": (
         "request_headers: {set: {X-A: ' a'}}",
-        "request_headers.set.X-A: invalid header value ' a' (at most 4096 characters, no control characters, no spaces around it)",
+        "request_headers.set.X-A: invalid header value ' a' (at most 4096 characters, no control characters, no surrounding spaces)",
     ),
-    "no rate": ("rate_limit: {burst: 3}", "rate_limit.rate: is missing (it is required: requests that may come in the long run)"),
+    "no rate": ("rate_limit: {burst: 3}", "rate_limit.rate: is missing (it is required: average rate of requests)"),
     "rate of nothing": ("rate_limit: {rate: 0/s}", "rate_limit.rate: invalid rate '0/s' (write it like 100/s, 10/m or 1000/h)"),
     "rate of days": ("rate_limit: {rate: 5/d}", "rate_limit.rate: invalid rate '5/d' (write it like 100/s, 10/m or 1000/h)"),
 }
@@ -177,7 +177,7 @@ def test_a_route_that_is_never_reached_is_refused_with_the_names_of_those_before
     texts, names = UNREACHABLE[case]
     last = len(texts)
     assert problems(routes(*texts)) == [
-        f"balance.yaml:{4 + last}: routes[{last - 1}]: 'r{last}' is never reached: everything it matches goes to {names} (move it up, or remove it)"
+        f"balance.yaml:{4 + last}: routes[{last - 1}]: 'r{last}' never matches: all its requests go to {names} (move it up, or remove it)"
     ]
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from balance.config.kinds import Duration, Size
 from balance.lb.config import Config, json_schema, parse, written
-from balance.lb.config.messages import Rate
+from balance.lb.config.httpkinds import Rate
 from tests.lb.configs import SMALL
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from balance.config.address import Address
 from balance.lb.config.model import BackendConfig, Discovery
-from balance.lb.policy.discovery import Target, admitted, by_service, pause
+from balance.lb.policy.discovery import SrvTarget, admitted, by_service, pause
 
 from .conftest import OK, PATIENCE, Origin, answering
 from .dns_server import DnsServer
@@ -89,11 +89,11 @@ def test_backends_are_admitted_as_far_as_there_are_names_and_room() -> None:
     assert admitted(many, {f"x{number}" for number in range(1001)}) == ()
 
 
-TARGETS = [Target(1, 5, "10.0.0.10", 80), Target(2, 7, "10.0.0.2", 80), Target(1, 0, "10.0.0.9", 80), Target(2, 1, "10.0.0.9", 80)]
+TARGETS = [SrvTarget(1, 5, "10.0.0.10", 80), SrvTarget(2, 7, "10.0.0.2", 80), SrvTarget(1, 0, "10.0.0.9", 80), SrvTarget(2, 1, "10.0.0.9", 80)]
 
 
 @pytest.mark.parametrize("order", list(permutations(TARGETS))[::5])
-def test_the_order_of_records_is_of_no_account(order: tuple[Target, ...]) -> None:
+def test_the_order_of_records_is_of_no_account(order: tuple[SrvTarget, ...]) -> None:
     source = Discovery(None, "_http._tcp.api.test", "", 30.0, 1, 1000, None)
     assert [(one.name, one.weight, one.backup) for one in by_service("p", source, order)] == [
         ("p-10.0.0.2-80", 7, True), ("p-10.0.0.9-80", 1, False), ("p-10.0.0.10-80", 5, False),
@@ -533,12 +533,12 @@ def test_the_status_says_where_backends_come_from(world: World, tmp_path: Path) 
     balancer = world.balancer(backends=None, pools=pools)
     shown = {pool["name"]: (pool["backends"], pool["discovery"]) for pool in balancer.status()["pools"]}
     assert shown == {
-        "stated": ({"configured": 1, "discovered": 0}, {"source": "off", "last_look": "none", "failure": ""}),
-        "file": ({"configured": 1, "discovered": 1}, {"source": f"file {file}", "last_look": "changed", "failure": ""}),
-        "dns": ({"configured": 0, "discovered": 1}, {"source": "dns 127.0.0.1:1", "last_look": "changed", "failure": ""}),
+        "stated": ({"configured": 1, "discovered": 0}, {"source": "off", "last_update": "none", "failure": ""}),
+        "file": ({"configured": 1, "discovered": 1}, {"source": f"file {file}", "last_update": "changed", "failure": ""}),
+        "dns": ({"configured": 0, "discovered": 1}, {"source": "dns 127.0.0.1:1", "last_update": "changed", "failure": ""}),
     }
     file.unlink()
-    world.until(lambda: balancer.status()["pools"][1]["discovery"]["last_look"] == "failed")
+    world.until(lambda: balancer.status()["pools"][1]["discovery"]["last_update"] == "failed")
     assert "cannot be read" in balancer.status()["pools"][1]["discovery"]["failure"]
 
 

@@ -9,14 +9,14 @@ import pytest
 
 from balance.lb.config.reader import parse
 from balance.lb.data.fields import line
-from balance.lb.data.forwarding import Forwarding
+from balance.lb.data.forwarding import ForwardingFields
 
 if TYPE_CHECKING:
     from tests.lb.conftest import World
 
 
-def forwarding(text: str) -> Forwarding:
-    return Forwarding(parse(f"listen: ':0'\nbackends: [{{name: a, address: 'a:1'}}]\nforwarding: {{{text}}}", "balance.yaml", {}).forwarding)
+def forwarding(text: str) -> ForwardingFields:
+    return ForwardingFields(parse(f"listen: ':0'\nbackends: [{{name: a, address: 'a:1'}}]\nforwarding: {{{text}}}", "balance.yaml", {}).forwarding)
 
 
 SAID = {

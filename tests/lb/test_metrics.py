@@ -187,7 +187,7 @@ def test_what_is_counted_twice_agrees(scrapes: list[Scrape]) -> None:
 
 
 def test_reasons_to_give_up_are_the_decisions_that_there_are() -> None:
-    assert set(metrics.GIVEN_UP) == {decision.value for decision in Decision} - {"retry"}
+    assert set(metrics.RETRY_END_REASONS) == {decision.value for decision in Decision} - {"retry"}
 
 
 def test_phases_take_their_time(world: World) -> None:

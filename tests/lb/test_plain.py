@@ -1,4 +1,4 @@
-"""Plain heads and what is remembered of them change no outcome: the parser would have made the same of the same bytes."""
+"""FastHeadParser heads and what is remembered of them change no outcome: the parser would have made the same of the same bytes."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from typing import cast
 import pytest
 
 from balance.lb.config.reader import parse
-from balance.lb.control.service import instruments_of_a_process
+from balance.lb.control.service import process_instruments
+from balance.lb.data.activeconfig import ActiveRoute
+from balance.lb.data.fastheads import FORGET_SECONDS, FastHeadParser, HeadCache
 from balance.lb.data.fields import FIELDS
-from balance.lb.data.forwarding import Forwarding
-from balance.lb.data.plain import FORGET_SECONDS, Memo, Plain
+from balance.lb.data.forwarding import ForwardingFields
 from balance.lb.data.pool import Pool
 from balance.lb.data.proxy import Proxy
 from balance.lb.data.request import Body, Examiner, Request
 from balance.lb.data.response import Response, compose
-from balance.lb.data.site import Route
 from balance.lb.data.wire import RequestReader, ResponseReader, WireError
 from balance.lb.logs import EventLog
 from balance.lb.policy.faults import Fault
@@ -27,8 +27,8 @@ from balance.lb.policy.faults import Fault
 CONFIG = parse(
     "listen: ':0'\nbackends: [{name: a, address: 'a:1'}]\nlimits: {max_header_size: 2KiB, max_headers: 20, max_request_line: 200}", "x", {}
 )
-FORWARDING = Forwarding(CONFIG.forwarding)
-ROUTE = Route(CONFIG.routes[0], cast("Pool", SimpleNamespace(recognises=False)))
+FORWARDING = ForwardingFields(CONFIG.forwarding)
+ROUTE = ActiveRoute(CONFIG.routes[0], cast("Pool", SimpleNamespace(recognises=False)))
 EXAMINER = Examiner(FORWARDING, 1000, lambda _method, _host, _target, _lines: ROUTE)
 PEER = FORWARDING.peer("192.0.2.1", b"local:80")
 CASES = 40_000
@@ -41,9 +41,9 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
     made.close()
 
 
-def plain() -> Plain:
+def plain() -> FastHeadParser:
     limits = CONFIG.limits
-    return Plain(limits.max_header_size, limits.max_headers, limits.max_request_line)
+    return FastHeadParser(limits.max_header_size, limits.max_headers, limits.max_request_line)
 
 
 def facts(made: Request | Response) -> dict[str, object]:
@@ -60,7 +60,7 @@ def parsed_request(loop: asyncio.AbstractEventLoop, data: bytes) -> tuple[Reques
         return error.fault
 
 
-def recognised_request(recogniser: Plain, head: bytes) -> Request | None:
+def recognised_request(recogniser: FastHeadParser, head: bytes) -> Request | None:
     message = recogniser.request(head)
     try:
         return EXAMINER.examine(message, PEER) if message else None
@@ -122,7 +122,7 @@ def test_a_plain_request_is_what_the_parser_would_have_made_of_it_cold_and_warm(
     assert len(found) > 400
 
 
-def recognised_response(recogniser: Plain, head: bytes) -> Response | None:
+def recognised_response(recogniser: FastHeadParser, head: bytes) -> Response | None:
     message = recogniser.response(head)
     try:
         response = compose(message, bodiless=False) if message else None
@@ -157,7 +157,7 @@ def test_usual_heads_are_plain() -> None:
 
 
 def test_a_head_is_remembered_when_it_comes_again_and_forgotten_on_demand() -> None:
-    memo: Memo[int] = Memo()
+    memo: HeadCache[int] = HeadCache()
     memo.keep(b"a", 1)
     assert memo.get(b"a") is None
     memo.keep(b"a", 1)
@@ -167,7 +167,7 @@ def test_a_head_is_remembered_when_it_comes_again_and_forgotten_on_demand() -> N
 
 
 def test_a_memory_is_bounded_in_number_and_size() -> None:
-    memo: Memo[int] = Memo(heads=3)
+    memo: HeadCache[int] = HeadCache(heads=3)
     large = b"a" * 5000
     for head in (*[b"%d" % number for number in range(10)], large):
         memo.keep(head, 1)
@@ -182,7 +182,7 @@ def test_a_memory_is_bounded_in_number_and_size() -> None:
 
 
 def test_nothing_is_remembered_for_nobody() -> None:
-    memo: Memo[int] = Memo(heads=0)
+    memo: HeadCache[int] = HeadCache(heads=0)
     for _time in range(3):
         memo.keep(b"a", 1)
     assert memo.get(b"a") is None
@@ -194,8 +194,8 @@ def test_a_configuration_that_is_no_longer_in_force_forgets_as_well() -> None:
     assert message
 
     async def outlived() -> tuple[object, object]:
-        proxy = Proxy(CONFIG, instruments_of_a_process(), EventLog("error", "json"), None)
-        former = proxy.site
+        proxy = Proxy(CONFIG, process_instruments(), EventLog("error", "json"), None)
+        former = proxy.active_config
         memo = former.requests(PEER)
         proxy.adopt(proxy.build(CONFIG, {}))
         for _twice in range(2):

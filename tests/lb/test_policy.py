@@ -13,10 +13,10 @@ from balance.lb.policy import breaker as breakers
 from balance.lb.policy import health as healths
 from balance.lb.policy import restarts, shares
 from balance.lb.policy import retry as retries
-from balance.lb.policy.breaker import Breaker, State
-from balance.lb.policy.ending import Phase, termination
+from balance.lb.policy.breaker import Breaker, BreakerState
+from balance.lb.policy.ending import RequestPhase, termination
 from balance.lb.policy.faults import Fault
-from balance.lb.policy.health import Health, Outcome
+from balance.lb.policy.health import CheckOutcome, Health
 from balance.lb.policy.latency import UNKNOWN, Peak, observed
 from balance.lb.policy.panic import panics
 from balance.lb.policy.retry import Decision
@@ -40,8 +40,8 @@ def run(breaker: Breaker, steps: str) -> Breaker:
 
 
 STEPS = {
-    "": State.CLOSED, "f": State.CLOSED, "ff": State.OPEN, "fsf": State.CLOSED, "ffs": State.OPEN, "ffb": State.HALF_OPEN, "ffbS": State.HALF_OPEN,
-    "ffbSbS": State.CLOSED, "ffbF": State.OPEN, "ffbs": State.HALF_OPEN, "ffbf": State.HALF_OPEN, "ffbx": State.HALF_OPEN, "ffbbSF": State.OPEN,
+    "": BreakerState.CLOSED, "f": BreakerState.CLOSED, "ff": BreakerState.OPEN, "fsf": BreakerState.CLOSED, "ffs": BreakerState.OPEN, "ffb": BreakerState.HALF_OPEN, "ffbS": BreakerState.HALF_OPEN,
+    "ffbSbS": BreakerState.CLOSED, "ffbF": BreakerState.OPEN, "ffbs": BreakerState.HALF_OPEN, "ffbf": BreakerState.HALF_OPEN, "ffbx": BreakerState.HALF_OPEN, "ffbbSF": BreakerState.OPEN,
 }  # fmt: skip
 
 
@@ -82,21 +82,21 @@ def test_health_follows_streaks_and_the_first_check_decides(checks: str) -> None
     assert health.up is CHECKS[checks]
 
 
-ANSWERS: list[tuple[dict[str, object], int, bytes, Outcome]] = [
-    ({}, 200, b"", Outcome.PASSED),
-    ({}, 399, b"anything", Outcome.PASSED),
-    ({}, 400, b"", Outcome.WRONG_STATUS),
-    ({}, 199, b"", Outcome.WRONG_STATUS),
-    ({"expected_status": ((200, 200), (401, 403))}, 402, b"", Outcome.PASSED),
-    ({"expected_status": ((200, 200), (401, 403))}, 204, b"", Outcome.WRONG_STATUS),
-    ({"expected_body": "grün"}, 200, "alles grün!".encode(), Outcome.PASSED),
-    ({"expected_body": "grün"}, 200, b"down for maintenance", Outcome.WRONG_BODY),
-    ({"expected_body": "grün"}, 500, "grün".encode(), Outcome.WRONG_STATUS),
+ANSWERS: list[tuple[dict[str, object], int, bytes, CheckOutcome]] = [
+    ({}, 200, b"", CheckOutcome.PASSED),
+    ({}, 399, b"anything", CheckOutcome.PASSED),
+    ({}, 400, b"", CheckOutcome.WRONG_STATUS),
+    ({}, 199, b"", CheckOutcome.WRONG_STATUS),
+    ({"expected_status": ((200, 200), (401, 403))}, 402, b"", CheckOutcome.PASSED),
+    ({"expected_status": ((200, 200), (401, 403))}, 204, b"", CheckOutcome.WRONG_STATUS),
+    ({"expected_body": "grün"}, 200, "alles grün!".encode(), CheckOutcome.PASSED),
+    ({"expected_body": "grün"}, 200, b"down for maintenance", CheckOutcome.WRONG_BODY),
+    ({"expected_body": "grün"}, 500, "grün".encode(), CheckOutcome.WRONG_STATUS),
 ]
 
 
 @pytest.mark.parametrize(("change", "status", "body", "expected"), ANSWERS)
-def test_an_http_check_is_judged_by_status_and_body(change: dict[str, object], status: int, body: bytes, expected: Outcome) -> None:
+def test_an_http_check_is_judged_by_status_and_body(change: dict[str, object], status: int, body: bytes, expected: CheckOutcome) -> None:
     assert healths.judge(replace(HEALTH, **change), status, body) is expected  # type: ignore[arg-type]
 
 
@@ -194,9 +194,9 @@ def test_what_may_be_repeated_leaving_the_budget_aside(policy: Retry, change: di
 
 def afforded(moments: list[float], per_second: int = 3, **load: int) -> list[bool]:
     """Whether the budget lets a retry pass at each of these moments."""
-    floor, found = 0.0, []
+    next_free_at, found = 0.0, []
     for now in moments:
-        floor, decision = retries.afford(floor, replace(RETRY, budget_per_second=per_second), now, **load)
+        next_free_at, decision = retries.afford(next_free_at, replace(RETRY, budget_per_second=per_second), now, **load)
         found.append(decision is Decision.RETRY)
     return found
 
@@ -270,13 +270,13 @@ routes: [{name: r, match: {path: /}, pool: default, rate_limit: {rate: 6/s, burs
 
 def test_every_ending_has_a_word_that_the_page_explains(repository: Path) -> None:
     page = (repository / "docs" / "load-balancer.md").read_text()
-    words = {termination(fault, phase) for fault in Fault for phase in Phase}
+    words = {termination(fault, phase) for fault in Fault for phase in RequestPhase}
     assert all(f"`..._{word.partition('_')[2]}`" in page for word in words - {"complete"})
     assert {word.partition("_")[0] for word in words} == {"complete", "client", "balancer", "backend"}
-    assert [fault for fault in Fault if termination(fault, Phase.BODY) == "complete"] == [Fault.OK, Fault.BAD_STATUS]
+    assert [fault for fault in Fault if termination(fault, RequestPhase.BODY) == "complete"] == [Fault.OK, Fault.BAD_STATUS]
 
 
-@pytest.mark.parametrize("phase", Phase)
-def test_a_fault_in_the_request_itself_ends_it_where_it_is_received(phase: Phase) -> None:
+@pytest.mark.parametrize("phase", RequestPhase)
+def test_a_fault_in_the_request_itself_ends_it_where_it_is_received(phase: RequestPhase) -> None:
     assert termination(Fault.BODY_TOO_LARGE, phase) == "client_request"
     assert termination(Fault.CLIENT_ABORT, phase) == f"client_{phase.value}"

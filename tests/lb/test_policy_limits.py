@@ -48,14 +48,14 @@ def test_clients_have_a_bucket_each_or_share_the_routes(per: str, expected: int)
 
 
 def test_memory_is_bounded_and_no_innocent_is_refused() -> None:
-    limiter = RateLimiter(LIMIT, most=100)
+    limiter = RateLimiter(LIMIT, max_clients=100)
     for number in range(10_000):
         assert limiter.ask(f"client {number}", 1000 + number / 1e6) == 0
         assert len(limiter) <= 100
 
 
 def test_cycling_through_addresses_does_not_empty_ones_record() -> None:
-    limiter = RateLimiter(LIMIT, most=100)
+    limiter = RateLimiter(LIMIT, max_clients=100)
     assert passed(limiter, [1000.0] * 9, "attacker") == 5
     for number in range(10_000):
         limiter.ask(f"other {number}", 1000.0)
@@ -63,7 +63,7 @@ def test_cycling_through_addresses_does_not_empty_ones_record() -> None:
 
 
 def test_full_buckets_are_forgotten_first() -> None:
-    limiter = RateLimiter(LIMIT, most=100)
+    limiter = RateLimiter(LIMIT, max_clients=100)
     for number in range(100):
         limiter.ask(str(number), 1000.0)
     limiter.ask("late", 1010.0)

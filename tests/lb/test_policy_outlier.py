@@ -8,14 +8,14 @@ import pytest
 
 from balance.lb.config.model import OutlierDetection
 from balance.lb.policy import outlier
-from balance.lb.policy.outlier import CLEAN, Reason, Record
+from balance.lb.policy.outlier import CLEAN, EjectionReason, OutlierState
 
 POLICY = OutlierDetection(
     consecutive_failures=3, error_percent=50, minimum_requests=20, interval=10.0, base_ejection=30.0, max_ejection=100.0, max_ejected_percent=30,
 )  # fmt: skip
 
 
-def run(steps: str, record: Record = CLEAN) -> Record:
+def run(steps: str, record: OutlierState = CLEAN) -> OutlierState:
     """s a success, f a failure, e an ejection at 100, r the readmission when its time is over, i an interval without complaint."""
     for step in steps:
         match step:
@@ -37,7 +37,7 @@ STREAKS = {"": False, "ff": False, "fff": True, "ffsf": False, "ffsfff": True, "
 
 @pytest.mark.parametrize("steps", STREAKS)
 def test_failures_in_a_row_are_suspect(steps: str) -> None:
-    expected = Reason.CONSECUTIVE_FAILURES if STREAKS[steps] else None
+    expected = EjectionReason.CONSECUTIVE_FAILURES if STREAKS[steps] else None
     assert outlier.suspicion(run(steps), POLICY) is expected
 
 
@@ -65,7 +65,7 @@ RATIOS = [
 @pytest.mark.parametrize(("change", "requests", "failures", "expected"), RATIOS)
 def test_a_share_of_failures_is_suspect_if_there_are_enough_requests(change: dict[str, int], requests: int, failures: int, expected: bool) -> None:
     verdict = outlier.judge(replace(POLICY, **change), requests, failures)
-    assert verdict is (Reason.ERROR_RATIO if expected else None)
+    assert verdict is (EjectionReason.ERROR_RATIO if expected else None)
 
 
 LENGTHS = {

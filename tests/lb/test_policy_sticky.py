@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from balance.lb.policy.sticky import LENGTH, Sessions, Verdict, cookie, set_cookie
+from balance.lb.policy.sticky import LENGTH, CookieVerdict, Sessions, cookie, set_cookie
 
 NOW = 1_800_000_000.0
 NAMES = ("alpha", "beta", "gamma-10.0.0.7")
@@ -16,36 +16,38 @@ SESSIONS = Sessions(b"a secret of some length", NAMES, 3600)
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize(("age", "verdict"), [(0, Verdict.VALID), (3600, Verdict.VALID), (3601, Verdict.EXPIRED), (-5, Verdict.VALID)])
-def test_a_value_leads_back_to_its_backend_while_it_is_young(name: str, age: float, verdict: Verdict) -> None:
-    assert SESSIONS.check(SESSIONS.issue(name, NOW), NOW + age) == (verdict, name if verdict is Verdict.VALID else "")
+@pytest.mark.parametrize(
+    ("age", "verdict"), [(0, CookieVerdict.VALID), (3600, CookieVerdict.VALID), (3601, CookieVerdict.EXPIRED), (-5, CookieVerdict.VALID)]
+)
+def test_a_value_leads_back_to_its_backend_while_it_is_young(name: str, age: float, verdict: CookieVerdict) -> None:
+    assert SESSIONS.check(SESSIONS.issue(name, NOW), NOW + age) == (verdict, name if verdict is CookieVerdict.VALID else "")
 
 
 def test_without_an_age_it_does_not_expire() -> None:
     sessions = Sessions(b"s", NAMES, 0)
-    assert sessions.check(sessions.issue("beta", NOW), NOW * 2) == (Verdict.VALID, "beta")
+    assert sessions.check(sessions.issue("beta", NOW), NOW * 2) == (CookieVerdict.VALID, "beta")
 
 
 def test_a_backend_that_has_left_is_gone_and_the_others_stay() -> None:
     fewer = Sessions(b"a secret of some length", NAMES[1:], 3600)
-    assert fewer.check(SESSIONS.issue("alpha", NOW), NOW) == (Verdict.GONE, "")
-    assert fewer.check(SESSIONS.issue("beta", NOW), NOW) == (Verdict.VALID, "beta")
+    assert fewer.check(SESSIONS.issue("alpha", NOW), NOW) == (CookieVerdict.GONE, "")
+    assert fewer.check(SESSIONS.issue("beta", NOW), NOW) == (CookieVerdict.VALID, "beta")
 
 
 def test_a_value_of_another_secret_is_forged() -> None:
-    assert Sessions(b"another secret", NAMES, 3600).check(SESSIONS.issue("beta", NOW), NOW) == (Verdict.FORGED, "")
+    assert Sessions(b"another secret", NAMES, 3600).check(SESSIONS.issue("beta", NOW), NOW) == (CookieVerdict.FORGED, "")
 
 
 def test_every_changed_bit_is_noticed() -> None:
     raw = urlsafe_b64decode(SESSIONS.issue("beta", NOW))
     for bit in range(len(raw) * 8):
         changed = (int.from_bytes(raw) ^ 1 << bit).to_bytes(len(raw))
-        assert SESSIONS.check(urlsafe_b64encode(changed).decode(), NOW) == (Verdict.FORGED, "")
+        assert SESSIONS.check(urlsafe_b64encode(changed).decode(), NOW) == (CookieVerdict.FORGED, "")
 
 
 @given(st.text(max_size=60) | st.text(min_size=LENGTH, max_size=LENGTH) | st.text("AZaz09-_+/=", min_size=LENGTH, max_size=LENGTH))
 def test_anything_else_is_forged_and_nothing_worse(text: str) -> None:
-    assert SESSIONS.check(text, NOW) == (Verdict.FORGED, "")
+    assert SESSIONS.check(text, NOW) == (CookieVerdict.FORGED, "")
 
 
 def test_a_value_tells_nothing_of_the_name_and_needs_no_quoting() -> None:

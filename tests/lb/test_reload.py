@@ -206,7 +206,7 @@ def test_a_drained_backend_gets_no_requests_until_it_is_enabled(socketed: Balanc
     assert {socketed.get()[1] for _request in range(10)} == {b"b"}
     assert unix(socketed, "POST", "/-/backends/a/enable")[0] == 200
     assert {socketed.get()[1] for _request in range(10)} == {b"a", b"b"}
-    assert unix(socketed, "POST", "/-/backends/z/drain") == (404, {"error": "no backend 'z'", "cure": "choices: a, b", "choices": ["a", "b"]})
+    assert unix(socketed, "POST", "/-/backends/z/drain") == (404, {"error": "unknown backend 'z'", "cure": "choices: a, b", "choices": ["a", "b"]})
 
 
 def test_nobody_changes_anything_without_a_token_or_the_socket(world: World) -> None:

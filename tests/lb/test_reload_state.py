@@ -232,10 +232,10 @@ def test_what_needs_a_restart_is_told_and_nothing_else(world: World) -> None:
     balancer = world.balancer(world.origin())
     rewrite(balancer, log={"traceparent": "make"}, limits={"max_queue": 5})
     reload(balancer)
-    assert balancer.event("config_reloaded")["later"] == []
+    assert balancer.event("config_reloaded")["needs_restart"] == []
     rewrite(balancer, log={"format": "text"}, workers=2, admin={"listen": "127.0.0.1:1"}, metrics={"enabled": False})
     reload(balancer)
-    assert balancer.events[-1]["later"] == ["workers", "admin", "metrics", "log"]
+    assert balancer.events[-1]["needs_restart"] == ["workers", "admin", "metrics", "log"]
 
 
 def test_a_worker_that_ends_keeps_no_other_from_a_reload(world: World) -> None:

@@ -72,7 +72,7 @@ def test_a_request_that_may_have_been_acted_on_is_not_repeated(world: World, cas
     balancer = world.balancer(bad, circuit_breaker=False)
     head, body = balancer.ask(NOT_REPEATED[case])
     assert head.startswith(b"HTTP/1.1 502 ")
-    assert body == b"502 Bad Gateway: the backend closed the connection before it answered\n"
+    assert body == b"502 Bad Gateway: the backend closed the connection before it responded\n"
     assert len(bad.heads) == 1
     assert balancer.metric('balance_backend_retries_total{backend="a"}') == 0
 
@@ -320,7 +320,7 @@ def test_a_request_does_not_wait_for_a_backend_for_ever(world: World) -> None:
 def test_a_backend_that_does_not_answer_in_time_becomes_504(world: World) -> None:
     origin = world.origin(silent)
     balancer = world.balancer(origin, timeouts={"first_byte": "100ms"})
-    assert balancer.get()[1] == b"504 Gateway Timeout: the backend did not answer in time\n"
+    assert balancer.get()[1] == b"504 Gateway Timeout: the backend did not respond in time\n"
     assert len(origin.heads) == 1
     assert balancer.metric('balance_circuit_breaker_failures_total{backend="a"}') == 1
 

@@ -55,7 +55,7 @@ def balancer(shared: World, origin: Origin) -> Balancer:
 
 def refused(stream: Stream) -> bool:
     """Whether the answer is our 502, after interim responses at most, with nothing of the backend's in it."""
-    page = b"502 Bad Gateway: the backend's response was not valid\n"
+    page = b"502 Bad Gateway: the backend's response was invalid\n"
     while (head := stream.head()).startswith(b"HTTP/1.1 103 "):
         pass
     return head.startswith(b"HTTP/1.1 502 Bad Gateway\r\n") and stream.exactly(len(page)) == page
@@ -108,7 +108,7 @@ def test_a_connection_closed_before_the_end_of_the_head_becomes_502(balancer: Ba
     while head.startswith(b"HTTP/1.1 1"):
         head = stream.head()
     assert head.startswith(b"HTTP/1.1 502 ")
-    assert stream.exactly(70).startswith(b"502 Bad Gateway: the backend closed the connection before it answered")
+    assert stream.exactly(70).startswith(b"502 Bad Gateway: the backend closed the connection before it responded")
 
 
 CUT_OFF = {

@@ -40,13 +40,17 @@ def balancer(shared: World, authority: Authority) -> Balancer:
             body = got[0] if got[0].startswith(b"GET") else got[1]
             stream.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
 
-    pairs = [authority.issue("site", "site.test", "www.site.test"), authority.issue("wild", "*.wild.test"), authority.issue("exact", "a.wild.test")]
-    pairs.append(authority.issue("later", "www.site.test", "a.wild.test"))
+    pairs = [
+        authority.issue("site", "site.test", "www.active_config.test"),
+        authority.issue("wild", "*.wild.test"),
+        authority.issue("exact", "a.wild.test"),
+    ]
+    pairs.append(authority.issue("later", "www.active_config.test", "a.wild.test"))
     return shared.balancer(shared.origin(echo), tls={**LISTEN, "certificates": pairs}, log={"level": "debug"}, limits={"max_header_size": "4KiB"})
 
 
 SHOWN = {
-    "site.test": "site", "www.site.test": "site", "WWW.Site.Test": "site",
+    "site.test": "site", "www.active_config.test": "site", "WWW.Site.Test": "site",
     "b.wild.test": "wild", "a.wild.test": "exact",
     "wild.test": "site", "a.b.wild.test": "site", "unknown.test": "site", "": "site",
 }  # fmt: skip

@@ -97,16 +97,16 @@ WRONG = {
     "no certificate there": (TLS.replace("site.pem", "no.pem"), f"{AT}.certificate: no.pem cannot be read: no such file or directory (name a readable"),
     "a folder": (TLS.replace("site.pem", "."), f"{AT}.certificate: . cannot be read: is a directory"),
     "no key there": (TLS.replace("site.key", "no.key"), f"{AT}.key: no.key cannot be read: no such file or directory (name a readable file)"),
-    "the key of another": (TLS.replace("site.key", "other.key"), f"{AT}.key: other.key does not belong to site.pem (name the key that"),
-    "an encrypted key": (TLS.replace("site", "locked"), f"{AT}.key: locked.key is encrypted (remove the passphrase, protect the file: openssl pkey"),
-    "DER": (TLS.replace("site.pem", "site.der"), f"{AT}.certificate: site.der holds no certificate in PEM (convert it: openssl x509 -in site.der"),
-    "a certificate as key": (TLS.replace("site.key", "ca.pem"), f"{AT}.key: ca.pem holds no private key in PEM (convert it: openssl pkey"),
-    "a key as certificate": (TLS.replace("site.pem", "site.key"), f"{AT}.certificate: site.key holds no certificate in PEM"),
-    "an empty file": (TLS.replace("site.pem", "empty"), f"{AT}.certificate: empty holds no certificate in PEM"),
-    "half a file": (TLS.replace("site.pem", "half.pem"), f"{AT}.certificate: half.pem holds no certificate in PEM"),
+    "the key of another": (TLS.replace("site.key", "other.key"), f"{AT}.key: other.key does not belong to site.pem (use the key that"),
+    "an encrypted key": (TLS.replace("site", "locked"), f"{AT}.key: locked.key is encrypted (remove the passphrase and protect the file: openssl pkey"),
+    "DER": (TLS.replace("site.pem", "site.der"), f"{AT}.certificate: site.der contains no PEM certificate (convert it: openssl x509 -in site.der"),
+    "a certificate as key": (TLS.replace("site.key", "ca.pem"), f"{AT}.key: ca.pem contains no PEM private key (convert it: openssl pkey"),
+    "a key as certificate": (TLS.replace("site.pem", "site.key"), f"{AT}.certificate: site.key contains no PEM certificate"),
+    "an empty file": (TLS.replace("site.pem", "empty"), f"{AT}.certificate: empty contains no PEM certificate"),
+    "half a file": (TLS.replace("site.pem", "half.pem"), f"{AT}.certificate: half.pem contains no PEM certificate"),
     "a broken one": (TLS.replace("site.pem", "broken.pem"), f"{AT}.certificate: broken.pem with site.key cannot be used: "),
     "the same twice": (TLS.replace(PAIR, f"{PAIR}, {PAIR}"), "balance.yaml:1: tls.certificates[1]: 'site.pem' is given twice (first in line 1: remove one)"),
-    "no certificates": ("tls: {listen: ':8443'}\n", "balance.yaml:1: tls.certificates: is missing (it is required: chosen by SNI"),
+    "no certificates": ("tls: {listen: ':8443'}\n", "balance.yaml:1: tls.certificates: is missing (it is required: selected by SNI"),
     "nowhere to listen": (f"tls: {{certificates: [{PAIR}]}}\n", "balance.yaml:1: tls.listen: is missing (it is required: where clients connect with TLS)"),
     "an old version": (f"{TLS[:-2]}, min_version: '1.1'}}\n", "balance.yaml:1: tls.min_version: invalid value '1.1' (did you mean '1.2'?)"),
     "no such mode": (f"{TLS[:-2]}, client_auth: {{mode: maybe}}}}\n", "balance.yaml:1: tls.client_auth.mode: invalid value 'maybe' (choices: none, optional, required)"),
@@ -116,10 +116,10 @@ WRONG = {
     ),
     "nobody is asked": (
         f"{TLS[:-2]}, client_auth: {{ca: ca.pem}}}}\n",
-        "balance.yaml:1: tls.client_auth.ca: is given, but no client is asked for a certificate (set mode to optional or required, or remove ca)",
+        "balance.yaml:1: tls.client_auth.ca: has no effect with mode none (set mode to optional or required, or remove ca)",
     ),
     "authorities without any": (
-        f"{TLS[:-2]}, client_auth: {{mode: required, ca: empty}}}}\n", "balance.yaml:1: tls.client_auth.ca: empty holds no certificate in PEM",
+        f"{TLS[:-2]}, client_auth: {{mode: required, ca: empty}}}}\n", "balance.yaml:1: tls.client_auth.ca: empty contains no PEM certificate",
     ),
     "off": ("tls: off\n", "balance.yaml:1: tls: must be a mapping of keys"),
 }  # fmt: skip
@@ -135,12 +135,12 @@ def test_what_is_wrong_with_the_files_is_told_in_one_line(folder: Path, case: st
 
 TOWARDS = {
     "no authorities there": ("ca: no.pem", "ca: no.pem cannot be read: no such file or directory (name a readable file)"),
-    "authorities not asked": ("ca: ca.pem, verify: false", "ca: is given, but verify is false (remove verify: false, or ca)"),
-    "no key": ("certificate: site.pem", "key: is missing, but there is a certificate (give both or none)"),
-    "no certificate": ("key: site.key", "certificate: is missing, but there is a key (give both or none)"),
+    "authorities not asked": ("ca: ca.pem, verify: false", "ca: has no effect with verify: false (remove verify: false, or ca)"),
+    "no key": ("certificate: site.pem", "key: is missing, but certificate is set (set both or neither)"),
+    "no certificate": ("key: site.key", "certificate: is missing, but key is set (set both or neither)"),
     "the key of another": ("certificate: site.pem, key: other.key", "key: other.key does not belong to site.pem"),
     "no host name": ("server_name: 'a b'", "server_name: invalid host 'a b' (a host name or an IP address)"),
-    "an empty label": ("server_name: a..b", "server_name: invalid host 'a..b' (labels of 1 to 63 characters between dots)"),
+    "an empty label": ("server_name: a..b", "server_name: invalid host 'a..b' (labels between dots must have 1 to 63 characters)"),
 }
 
 
@@ -155,7 +155,7 @@ def test_what_is_wrong_with_tls_to_a_backend_is_told_in_one_line(folder: Path, c
 def test_a_unix_socket_needs_a_name_to_verify(folder: Path) -> None:
     text = "listen: ':1'\nbackends: [{name: a, address: 'unix:/a', tls: on}]\n"
     assert problems(text, folder) == [
-        "balance.yaml:2: backends[0].tls: has no server_name, and a Unix socket has no host name to verify (add tls.server_name)"
+        "balance.yaml:2: backends[0].tls: needs server_name: a Unix socket has no host name to verify (add tls.server_name)"
     ]
     assert read(text.replace("on}", "{server_name: a}}"), folder).backends[0].tls
 

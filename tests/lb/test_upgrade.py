@@ -114,7 +114,7 @@ def test_a_101_that_does_not_answer_the_offer_becomes_502(world: World, case: st
     balancer = world.balancer(world.origin(REFUSED[case]), retry=False)
     head, body = balancer.ask(ASK)
     assert head.startswith(b"HTTP/1.1 502 ")
-    assert body == b"502 Bad Gateway: the backend's response was not valid\n"
+    assert body == b"502 Bad Gateway: the backend's response was invalid\n"
     assert balancer.metric("balance_tunnels_total") == 0
     assert balancer.status()["backends"][0]["connections"]["open"] == 0
 

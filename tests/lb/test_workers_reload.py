@@ -112,7 +112,7 @@ def test_an_address_that_is_taken_or_a_path_is_refused_and_leaves_nothing_behind
     reload(balancer)
     refused = [event["problems"] for event in balancer.events if event["event"] == "config_not_reloaded"]
     assert "cannot listen" in refused[0][0]
-    assert refused[1] == [f"unix:{path}: cannot be added to several workers (restart)"]
+    assert refused[1] == [f"unix:{path}: a Unix socket cannot be added to several workers by a reload (restart)"]
     assert not path.exists()
     socket.create_server(("127.0.0.1", port)).close()
     assert balancer.get()[1] == b"ok"
@@ -126,6 +126,6 @@ def test_a_backend_is_drained_in_all_workers_and_in_those_that_are_started_later
     os.kill(started[0], signal.SIGKILL)
     world.until(lambda: len([event for event in two.events if event["event"] == "worker_started"]) == 3)
     assert {two.get()[1] for _client in range(CLIENTS)} == {b"b"}
-    assert unix(two, "POST", "/-/backends/z/drain") == (404, {"error": "no backend 'z'", "cure": "choices: a, b", "choices": ["a", "b"]})
+    assert unix(two, "POST", "/-/backends/z/drain") == (404, {"error": "unknown backend 'z'", "cure": "choices: a, b", "choices": ["a", "b"]})
     assert unix(two, "POST", "/-/backends/a/enable")[0] == 200
     assert {two.get()[1] for _client in range(CLIENTS)} == {b"a", b"b"}

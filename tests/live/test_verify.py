@@ -131,7 +131,7 @@ def test_undeclared_value_becomes_other_and_is_counted() -> None:
     assert 'shop_orders_total{way="other"} 2.0' in text
     assert 'shop_replaced_total{label="way",metric="shop_orders_total"} 2.0' in text
     assert verify(scrape.parse(text), catalog).findings == []
-    with pytest.raises(CatalogError, match="cannot count replaced values"):
+    with pytest.raises(CatalogError, match="cannot count replaced label values"):
         Instruments(CATALOG, replaced=PLACED)
 
 

@@ -15,12 +15,12 @@ from typing import cast
 
 from balance.lb.config.reader import parse
 from balance.lb.data.accesslog import Entry, render
-from balance.lb.data.forwarding import Forwarding
-from balance.lb.data.plain import Plain
+from balance.lb.data.activeconfig import ActiveRoute
+from balance.lb.data.fastheads import FastHeadParser
+from balance.lb.data.forwarding import ForwardingFields
 from balance.lb.data.pool import Pool
 from balance.lb.data.request import Body, Examiner, Request
 from balance.lb.data.response import compose, interim
-from balance.lb.data.site import Route
 from balance.lb.data.wire import RequestReader, ResponseReader, WireError
 
 LOOP = asyncio.new_event_loop()
@@ -31,11 +31,11 @@ limits: {max_header_size: 1024, max_request_line: 512, max_headers: 20}
 """
 CONFIG = parse(TEXT, "fuzz", {})
 LIMITS = CONFIG.limits
-FORWARDING = Forwarding(CONFIG.forwarding)
-ROUTE = Route(CONFIG.routes[0], cast("Pool", SimpleNamespace(recognises=False)))
+FORWARDING = ForwardingFields(CONFIG.forwarding)
+ROUTE = ActiveRoute(CONFIG.routes[0], cast("Pool", SimpleNamespace(recognises=False)))
 EXAMINER = Examiner(FORWARDING, 0, lambda _method, _host, _target, _lines: ROUTE)
 PEER = FORWARDING.peer("127.0.0.1", b"127.0.0.1:80")
-PLAIN = Plain(LIMITS.max_header_size, LIMITS.max_headers, LIMITS.max_request_line)
+PLAIN = FastHeadParser(LIMITS.max_header_size, LIMITS.max_headers, LIMITS.max_request_line)
 Harness = Callable[[bytes], object]
 
 

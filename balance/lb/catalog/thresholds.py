@@ -1,4 +1,4 @@
-"""Every threshold of balance, with its unit and the reason for its value. A settings file may override those not fixed."""
+"""Every threshold of balance, with its unit and the reason for its value. A settings file can override those that are not fixed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ DAY = 86400
 
 ERROR_RATIO = Threshold(
     "error_ratio", 0.05, RATIO, maximum=1,
-    reason="One request in twenty failing is an outage for somebody; well above the noise of single failing requests.",
+    reason="When one request in twenty fails, some users have an outage; well above the noise of single failures.",
 )  # fmt: skip
 LATENCY_P99 = Threshold(
     "latency_p99", 1, SECONDS, maximum=30,
@@ -24,39 +24,39 @@ CONNECTION_SATURATION = Threshold(
 )  # fmt: skip
 MEMORY = Threshold(
     "memory", 512 * 1024 * 1024, BYTES,
-    reason="Some eight times what an idle process holds; set it to 80 % of the container's memory limit where there is one.",
+    reason="About eight times the memory of an idle process; set it to 80 % of the container's memory limit if there is one.",
 )  # fmt: skip
 MIN_REQUESTS = Threshold(
     "min_requests", 100, Unit.of("requests"), exclusive_minimum=-1,
-    reason="Below a hundred requests in the window, one failing request is more than one in a hundred: a ratio says little. 0 asks for no traffic.",
+    reason="Below a hundred requests in the window, a single failure is more than 1 %, so a ratio says little. 0: no minimum.",
 )  # fmt: skip
 QUEUE_REJECT_RATIO = Threshold(
     "queue_reject_ratio", 0.01, RATIO, maximum=1,
-    reason="A queue is there to take peaks; when one request in a hundred is refused, there is too little capacity and not a peak.",
+    reason="A queue absorbs peaks; when one request in a hundred is rejected, capacity is too small for more than a peak.",
 )  # fmt: skip
 RETRY_BUDGET_RATIO = Threshold(
     "retry_budget_ratio", 0.01, RATIO, maximum=1,
-    reason="The budget is a fifth of the requests by default: when one request in a hundred finds it spent, retries hide no failures any more.",
+    reason="By default the budget is a fifth of the requests: when one request in a hundred finds it spent, retries no longer hide failures.",
 )  # fmt: skip
 EVENT_LOOP_LAG = Threshold(
     "event_loop_lag", 0.25, SECONDS, maximum=5,
-    reason="A quarter of a second late is what the clock of a worker ticks in: timeouts and every request of the worker are late by as much.",
+    reason="A worker's clock ticks every quarter of a second: when it is late by a whole tick, so are timeouts and all requests of the worker.",
 )  # fmt: skip
 WORKER_RESTARTS = Threshold(
     "worker_restarts", 2, Unit.of("restarts"),
-    reason="One worker that ends may be bad luck; a third within a quarter of an hour is a crash loop.",
+    reason="One or two restarts can be bad luck; a third within a quarter of an hour is a crash loop.",
 )  # fmt: skip
 CERTIFICATE_SOON = Threshold(
     "certificate_soon", 14 * DAY, SECONDS,
-    reason="Automatic renewal happens 30 days before the end (Let's Encrypt); 14 days leave two working weeks to find out why it did not.",
+    reason="Automatic renewal happens 30 days before expiry (Let's Encrypt); 14 days leave two working weeks to find out why it did not.",
 )  # fmt: skip
 CERTIFICATE_IMMINENT = Threshold(
     "certificate_imminent", 2 * DAY, SECONDS,
-    reason="Two days are what is left to renew by hand, a weekend included, before every client is refused.",
+    reason="Two days, even over a weekend, leave time to renew by hand before every client is refused.",
 )  # fmt: skip
 BUDGET_SPENT = Threshold(
     "budget_spent", 0, RATIO, fixed=True,
-    reason="Below 0, more has gone wrong than the objective allows.",
+    reason="Below 0, there were more errors than the objective allows.",
 )  # fmt: skip
 RELOAD_FAILED = Threshold(
     "reload_failed", 0, STATE, fixed=True,
@@ -76,15 +76,15 @@ TARGET_DOWN = Threshold(
 )  # fmt: skip
 BACKEND_UNHEALTHY = Threshold(
     "backend_unhealthy", 0, STATE, fixed=True,
-    reason="A backend that the health checks took out of rotation shows 0.",
+    reason="A backend taken out of rotation by its health checks shows 0.",
 )  # fmt: skip
 NO_BACKEND = Threshold(
     "no_healthy_backend", 0, STATE, fixed=True,
-    reason="With no healthy backend every request is answered 503.",
+    reason="With no healthy backend every request is answered with 503.",
 )  # fmt: skip
 BREAKER_OPEN = Threshold(
     "breaker_open", 1, STATE, fixed=True,
-    reason="The state that holds shows 1.",
+    reason="The current state shows 1.",
 )  # fmt: skip
 
 THRESHOLDS = (

@@ -1,5 +1,5 @@
-"""The configuration: its values (`model`), its keys on `balance.config` (`schema`, `pools`, `routes`), and what reads a file by them (`reader`) or
-writes one (`writer`)."""
+"""The load balancer's configuration: its values (`model`), its keys on top of `balance.config` (`schema`, `pools`, `routes`), and how files are
+read (`reader`) and written (`writer`)."""
 
 from balance.lb.config.model import Config
 from balance.lb.config.reader import load, load_backends, parse, parse_backends, read

@@ -1,6 +1,6 @@
-"""What the files of TLS hold: whether they can be used, and what a certificate says.
+"""TLS files: checks that they can be used, and reads names and validity of certificates.
 
-The reader of the configuration asks before anything starts, `balance.lb.data.keyring` again whenever a file has changed.
+Used when a configuration is read, and by `balance.lb.data.keyring` when a file has changed.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ _BOOLEAN, _UTC_TIME, _DNS_NAME, _VERSION, _EXTENSIONS = 0x01, 0x17, 0x82, 0xA0, 
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """What a certificate says of itself. Times are seconds since the epoch; names in lower case, wildcards among them."""
+    """DNS names (lower case, may be wildcards) and validity (Unix time in seconds) of a certificate."""
 
     names: tuple[str, ...]
     not_before: float
     not_after: float
 
     def fault(self, now: float) -> str:
-        """Why peers will refuse it at that time; empty if it is valid."""
+        """Why peers will reject it at `now` (Unix time in seconds); empty if it is valid."""
         if now > self.not_after:
             return f"it expired at {datetime.fromtimestamp(self.not_after, UTC):%Y-%m-%dT%H:%M:%SZ}"
         if now < self.not_before:
@@ -38,34 +38,34 @@ class Leaf:
 
 
 def use_pair(context: ssl.SSLContext, certificate: str, key: str) -> Leaf:
-    """Make the context serve the certificate (PEM, its chain may follow) with its key; what it says. Raises `FileError`."""
+    """Load the certificate (PEM, optionally with its chain) and its key into the context; returns the certificate's data. Raises `FileError`."""
     text = read_text("certificate", certificate)
     if _CERTIFICATE not in text or _END not in text:
-        raise FileError("certificate", f"{certificate} holds no certificate in PEM", f"convert it: openssl x509 -in {certificate} -out NEW.pem")
+        raise FileError("certificate", f"{certificate} contains no PEM certificate", f"convert it: openssl x509 -in {certificate} -out NEW.pem")
     secret = read_text("key", key)
     if any(mark in secret for mark in _ENCRYPTED):
-        raise FileError("key", f"{key} is encrypted", f"remove the passphrase, protect the file: openssl pkey -in {key} -out NEW.key")
+        raise FileError("key", f"{key} is encrypted", f"remove the passphrase and protect the file: openssl pkey -in {key} -out NEW.key")
     if "PRIVATE KEY-----" not in secret:
-        raise FileError("key", f"{key} holds no private key in PEM", f"convert it: openssl pkey -in {key} -out NEW.key")
+        raise FileError("key", f"{key} contains no PEM private key", f"convert it: openssl pkey -in {key} -out NEW.key")
     try:
         context.load_cert_chain(certificate, key, password="")
         return read_leaf(ssl.PEM_cert_to_DER_cert(text[text.index(_CERTIFICATE) : text.index(_END) + len(_END)]))
     except ssl.SSLError as error:
         if error.reason == "KEY_VALUES_MISMATCH":
-            raise FileError("key", f"{key} does not belong to {certificate}", "name the key that the certificate was made for") from None
-        raise FileError("certificate", f"{certificate} with {key} cannot be used: {_reason(error)}", "mend the files") from None
+            raise FileError("key", f"{key} does not belong to {certificate}", "use the key that the certificate was made for") from None
+        raise FileError("certificate", f"{certificate} with {key} cannot be used: {_reason(error)}", "fix the files") from None
     except (OSError, ValueError, IndexError) as error:
-        raise FileError("certificate", f"{certificate} with {key} cannot be used: {error}", "mend the files") from None
+        raise FileError("certificate", f"{certificate} with {key} cannot be used: {error}", "fix the files") from None
 
 
 def use_authorities(context: ssl.SSLContext, path: str) -> None:
-    """Make the context trust the certificates in the file (PEM) and no others. Raises `FileError`."""
+    """Make the context trust the certificates in the PEM file and no others. Raises `FileError`."""
     if _CERTIFICATE not in read_text("ca", path):
-        raise FileError("ca", f"{path} holds no certificate in PEM", f"convert it: openssl x509 -in {path} -out NEW.pem")
+        raise FileError("ca", f"{path} contains no PEM certificate", f"convert it: openssl x509 -in {path} -out NEW.pem")
     try:
         context.load_verify_locations(path)
     except (OSError, ValueError) as error:
-        raise FileError("ca", f"{path} cannot be used: {_reason(error)}", "mend the file") from None
+        raise FileError("ca", f"{path} cannot be used: {_reason(error)}", "fix the file") from None
 
 
 def _reason(error: Exception) -> str:
@@ -73,11 +73,11 @@ def _reason(error: Exception) -> str:
     return reason.lower().replace("_", " ") if reason else str(error)
 
 
-# --- X.509: as much of it as is needed (RFC 5280 section 4.1), in DER ---
+# --- X.509 in DER (RFC 5280 section 4.1), as far as needed ---
 
 
 def read_leaf(der: bytes) -> Leaf:
-    """What a certificate says. OpenSSL has accepted it, so its structure is sound; raises `ValueError` or `IndexError` if not."""
+    """Names and validity of a certificate in DER that OpenSSL has accepted. Raises `ValueError` or `IndexError` if it is malformed."""
     tbs = next(_parts(next(_parts(der))[1]))[1]
     fields = [(tag, value) for tag, value in _parts(tbs) if tag != _VERSION]
     not_before, not_after = (_time(tag, value) for tag, value in _parts(fields[3][1]))
@@ -86,7 +86,7 @@ def read_leaf(der: bytes) -> Leaf:
 
 
 def _parts(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Tag and value of each element."""
+    """Tag and value of each DER element."""
     at = 0
     while at < len(data):
         tag, size, at = data[at], data[at + 1], at + 2
@@ -98,7 +98,7 @@ def _parts(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _names(extensions: bytes) -> Iterator[str]:
-    """The DNS names that the certificate is for."""
+    """The DNS names in the subject alternative name extension, in lower case."""
     for _tag, extension in _parts(next(_parts(extensions))[1]):
         if extension.startswith(_ALTERNATIVE_NAMES):
             value = next(value for tag, value in _parts(extension[len(_ALTERNATIVE_NAMES) :]) if tag != _BOOLEAN)
@@ -108,7 +108,7 @@ def _names(extensions: bytes) -> Iterator[str]:
 
 
 def _time(tag: int, value: bytes) -> float:
-    """``YYMMDDhhmmssZ`` (years 1950 to 2049) or with four digits for the year."""
+    """Unix time of ``YYMMDDhhmmssZ`` (years 1950 to 2049) or ``YYYYMMDDhhmmssZ``."""
     digits = value.decode("ascii").removesuffix("Z")
     if tag == _UTC_TIME:
         digits = ("19" if digits >= "50" else "20") + digits

@@ -1,19 +1,20 @@
-"""Files that a configuration names."""
+"""Files named in a configuration: reading them, and noticing their changes."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable
 
-SHORTEST_SECRET = 16
-LOOK_SECONDS = 1.0
-"""Between two looks at files that may change."""
+MIN_SECRET_BYTES = 16
+"""Minimum length of a secret."""
+POLL_SECONDS = 1.0
+"""Interval between two checks of files that may change."""
 
 _Stamp = tuple[int, int, int]
 
 
 class FileError(Exception):
-    """A file that cannot be used: the key of the configuration that names it, what is wrong, and the cure."""
+    """A file that cannot be used: the configuration `key` that names it, `what` is wrong, and the `cure`."""
 
     def __init__(self, key: str, what: str, cure: str) -> None:
         super().__init__(what)
@@ -21,7 +22,7 @@ class FileError(Exception):
 
 
 def read_text(key: str, path: str) -> str:
-    """The text in a file, at most 4 MiB of it, each byte as one character: prose around what counts may be in any encoding."""
+    """The text of a file, at most 4 MiB, decoded as Latin-1, since text around PEM blocks may be in any encoding. Raises `FileError`."""
     try:
         with open(path, encoding="latin-1") as file:
             return file.read(2**22)
@@ -30,42 +31,42 @@ def read_text(key: str, path: str) -> str:
 
 
 def read_secret(key: str, path: str) -> bytes:
-    """The secret in a file, without the end of its line; raises `FileError` if it is too short to be one."""
+    """The secret in a file, without the line ending. Raises `FileError` if it is shorter than `MIN_SECRET_BYTES`."""
     secret = read_text(key, path).rstrip("\r\n").encode("latin-1")
-    if len(secret) < SHORTEST_SECRET:
-        raise FileError(key, f"{path} holds {len(secret)} bytes, too few for a secret", f"at least {SHORTEST_SECRET}: openssl rand -hex 32 > {path}")
+    if len(secret) < MIN_SECRET_BYTES:
+        raise FileError(key, f"the secret in {path} is too short: {len(secret)} bytes", f"at least {MIN_SECRET_BYTES}: openssl rand -hex 32 > {path}")
     return secret
 
 
 class FileWatch:
-    """Files that are looked at now and then. `new`: nobody has read them yet, so the first change is that they are there."""
+    """Notices changes of files when polled. `new`: the files have not been read yet, so their current state counts as a change."""
 
     def __init__(self, files: Iterable[str], *, new: bool = False) -> None:
         self._files = tuple(files)
-        self._seen = self._look()
+        self._seen = self._stat()
         self._taken = () if new else self._seen
 
     def __repr__(self) -> str:
         return f"<FileWatch {', '.join(self._files)}>"
 
     def changed(self) -> bool:
-        """Look: whether they have changed since this was last true (or `take`), and have settled: nothing has moved since the look before."""
-        seen, self._seen = self._seen, self._look()
+        """Poll the files. True if they have changed since the last True (or `take`) and have settled: they are the same as at the previous poll."""
+        seen, self._seen = self._seen, self._stat()
         if self._seen == self._taken or self._seen != seen:
             return False
         self.take()
         return True
 
     def take(self) -> None:
-        """As they were at the last look they are about to be read."""
+        """Take the state of the last poll as read."""
         self._taken = self._seen
 
-    def _look(self) -> tuple[_Stamp, ...]:
+    def _stat(self) -> tuple[_Stamp, ...]:
         return tuple(map(_stamp, self._files))
 
 
 def _stamp(path: str) -> _Stamp:
-    """What changes when a file does: edited (its times may have been set back), made readable, replaced, or its link pointed elsewhere."""
+    """A value that changes when a file is edited (even if its times are set back), made readable or replaced, or its link is changed."""
     try:
         found = os.stat(path)
     except OSError:

@@ -1,4 +1,4 @@
-"""What a configuration says, once read: frozen values. Durations are seconds, sizes are bytes."""
+"""The values of a configuration: immutable dataclasses. Durations are in seconds, sizes in bytes."""
 
 from __future__ import annotations
 
@@ -7,22 +7,23 @@ from ipaddress import IPv4Network, IPv6Network
 
 from balance.config.address import Address
 
-MOST_BACKENDS = 1000
-"""Of all pools together, discovered ones included."""
-MOST_POOLS = 100
+MAX_BACKENDS = 1000
+"""Maximum number of backends in all pools, including discovered ones."""
+MAX_POOLS = 100
+"""Maximum number of pools."""
 
 
 @dataclass(frozen=True, slots=True)
 class Admin:
-    """`token`: the file that holds what callers must show to change anything; empty: nobody may, but by a Unix socket."""
+    """The admin server. `token`: file with the token needed for changes; empty: changes only through a Unix socket."""
 
     listen: Address
     token: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
-    """Files of a certificate, its chain perhaps after it, and of its key."""
+class CertificateFiles:
+    """Paths of a PEM certificate, optionally with its chain, and of its key."""
 
     certificate: str
     key: str
@@ -33,23 +34,25 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class ClientAuth:
+    """Mutual TLS. `mode`: "none", "optional" or "required". `ca`: PEM file of the authorities for client certificates."""
+
     mode: str
     ca: str
 
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """TLS for clients."""
+    """TLS for clients. `min_version`: "1.2" or "1.3"."""
 
     listen: tuple[Address, ...]
-    certificates: tuple[Pair, ...]
+    certificates: tuple[CertificateFiles, ...]
     min_version: str
     client_auth: ClientAuth
 
 
 @dataclass(frozen=True, slots=True)
 class BackendTls:
-    """TLS to a backend. An empty text: the system's authorities, the host of the address, no certificate of our own."""
+    """TLS to a backend. Empty `ca`: the system's authorities; `server_name`: the host of the address; `certificate`, `key`: no client certificate."""
 
     ca: str
     server_name: str
@@ -60,7 +63,7 @@ class BackendTls:
 
 @dataclass(frozen=True, slots=True)
 class BackendConfig:
-    """`backup`: it gets requests only when no other backend of its pool can."""
+    """A backend. `backup`: it gets requests only when no other backend of its pool can."""
 
     name: str
     address: Address
@@ -71,13 +74,13 @@ class BackendConfig:
 
     @property
     def server_name(self) -> str | None:
-        """The name that its certificate must bear; None for a Unix socket."""
+        """The name that its certificate must have; None for a Unix socket without a configured name."""
         return (self.tls.server_name if self.tls else "") or self.address.host or None
 
 
 @dataclass(frozen=True, slots=True)
 class Sticky:
-    """A client comes back to its backend by a cookie, signed with the secret in a file. `max_age` 0: for the browser's session."""
+    """Sticky sessions by a signed cookie. `secret`: path of the file with the key. `max_age`: seconds, 0 for the browser's session."""
 
     cookie: str
     secret: str
@@ -86,9 +89,11 @@ class Sticky:
 
 @dataclass(frozen=True, slots=True)
 class LoadBalancer:
-    """`hash_key`: "client", "path", "header:NAME" or "cookie:NAME". `balance_factor`: how far above the average a backend may be loaded
-    before consistent-hash goes on to the next. `slow_start` in seconds, 0 for none. `panic_threshold` in percent: with fewer healthy
-    backends health is ignored; 0 for never."""
+    """How requests are distributed.
+
+    `hash_key`: "client", "path", "header:NAME" or "cookie:NAME". `balance_factor`: how far above the average consistent-hash may load a
+    backend. `slow_start`: seconds, 0 for none. `panic_threshold`: percentage of healthy backends below which health is ignored, 0 for never.
+    """
 
     algorithm: str
     hash_key: str = "client"
@@ -100,8 +105,11 @@ class LoadBalancer:
 
 @dataclass(frozen=True, slots=True)
 class HealthCheck:
-    """`expected_status`: inclusive ranges. `expected_body`: a text that the first 64 KiB of the body must hold; empty for any. `host`: the
-    Host to ask for; empty for the address."""
+    """Active health checks.
+
+    `expected_status`: inclusive ranges. `expected_body`: text that the first 64 KiB of the body must contain, empty for any body. `host`:
+    the Host header, empty for the address.
+    """
 
     type: str
     path: str
@@ -117,9 +125,11 @@ class HealthCheck:
 
 @dataclass(frozen=True, slots=True)
 class OutlierDetection:
-    """When the outcomes of requests take a backend out of rotation. `error_percent` of at least `minimum_requests` within `interval`; an
-    ejection lasts `base_ejection` times the number of ejections in a row, at most `max_ejection`; at most `max_ejected_percent` of a pool at
-    a time, but always one."""
+    """When failing requests take a backend out of rotation, see `balance.lb.policy.outlier`.
+
+    After `consecutive_failures`, or `error_percent` of at least `minimum_requests` within `interval`. An ejection lasts `base_ejection` times
+    the number of ejections in a row, at most `max_ejection`. At most `max_ejected_percent` of a pool at a time, but one always may.
+    """
 
     consecutive_failures: int
     error_percent: int
@@ -132,6 +142,8 @@ class OutlierDetection:
 
 @dataclass(frozen=True, slots=True)
 class CircuitBreaker:
+    """When a backend gets no requests for `open_for` seconds, see `balance.lb.policy.breaker`."""
+
     failure_threshold: int
     success_threshold: int
     open_for: float
@@ -139,8 +151,12 @@ class CircuitBreaker:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """`budget_percent` of the requests in flight, but `budget_per_second` retries each second are always allowed. `per_try_timeout`: until
-    an attempt's response begins, 0 for `timeouts.first_byte` alone. `on_status`: inclusive ranges of statuses that are tried again."""
+    """When failed requests are tried again, see `balance.lb.policy.retry`.
+
+    `backoff_base`, `backoff_max`: longest first pause and longest pause. `budget_percent`: retries as a percentage of the requests in flight;
+    `budget_per_second` retries are always allowed. `per_try_timeout`: seconds until the response to an attempt begins, 0 for
+    `timeouts.first_byte` alone. `on_status`: inclusive ranges of statuses that are tried again.
+    """
 
     max_attempts: int
     backoff_base: float
@@ -153,9 +169,12 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Discovery:
-    """Where the backends of a pool come from: one of `dns` (host and port, A and AAAA records), `srv` (a service's name) or `file` (a list
-    of backends in YAML or JSON, watched). `weight`, `max_connections` and `tls` hold for what DNS finds; `interval` is the longest
-    between two looks, the records' own TTL may be shorter. `server`: the DNS server to ask, None for the system's."""
+    """Where the backends of a pool come from.
+
+    One of `dns` (host and port, A and AAAA records), `srv` (a service name) and `file` (a watched list of backends in YAML or JSON).
+    `weight`, `max_connections` and `tls` apply to backends found in DNS. `interval`: longest time between two updates, a shorter TTL of the
+    records wins. `server`: the DNS server to ask, None for the system's.
+    """
 
     dns: Address | None
     srv: str
@@ -168,15 +187,15 @@ class Discovery:
 
     @property
     def source(self) -> str:
-        """In words."""
+        """The kind and name of the source, for people, for example "srv _http._tcp.example.org"."""
         kind = "dns" if self.dns else "srv" if self.srv else "file"
         return f"{kind} {self.dns or self.srv or self.file}"
 
 
 @dataclass(frozen=True, slots=True)
 class PoolConfig:
-    """Backends that can do the same. `None` for a part means that it is switched off. `failing_status`: inclusive ranges of statuses that count
-    as failures of the backend."""
+    """A pool of interchangeable backends. A part that is None is switched off. `failing_status`: inclusive ranges of statuses that count as
+    failures of the backend."""
 
     name: str
     backends: tuple[BackendConfig, ...]
@@ -190,9 +209,12 @@ class PoolConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class Match:
-    """All that is given must hold. `hosts`: names without a port, in lower case; ``*.example.org`` for all below it. `path`: a prefix, by whole
-    segments. `headers`: name in lower case and value, an empty value for any."""
+class RouteMatch:
+    """Conditions of a route, all of which must be met.
+
+    `hosts`: names without a port, in lower case; ``*.example.org`` for all subdomains; empty for any. `path`: a prefix of whole segments.
+    `methods`: empty for any. `headers`: names in lower case with values, an empty value for any.
+    """
 
     hosts: tuple[str, ...] = ()
     path: str = "/"
@@ -202,7 +224,7 @@ class Match:
 
 @dataclass(frozen=True, slots=True)
 class Edits:
-    """Header fields to remove, then to set (in place of those that are there), then to add. Names and values as they are to be sent."""
+    """Header fields to remove, then to set (replacing existing ones), then to add, with names and values as sent."""
 
     remove: tuple[str, ...] = ()
     set: tuple[tuple[str, str], ...] = ()
@@ -211,7 +233,7 @@ class Edits:
 
 @dataclass(frozen=True, slots=True)
 class RateLimit:
-    """A token bucket: `rate` requests per second, up to `burst` at once; one for each client address where `per` is "client"."""
+    """A token bucket: `rate` requests per second, up to `burst` at once. `per`: "client" for one bucket per client address, or "route"."""
 
     rate: float
     burst: int
@@ -220,10 +242,10 @@ class RateLimit:
 
 @dataclass(frozen=True, slots=True)
 class RouteConfig:
-    """Requests that match go to a pool; the first route that matches wins. `replace_prefix` stands in for the matched path, None: as it is."""
+    """Sends matching requests to a pool; the first matching route wins. `replace_prefix`: replaces the matched path prefix; None: no rewrite."""
 
     name: str
-    match: Match
+    match: RouteMatch
     pool: str
     replace_prefix: str | None = None
     request_headers: Edits = Edits()
@@ -233,6 +255,8 @@ class RouteConfig:
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
+    """Time limits in seconds; the keys of `timeouts` describe them (`balance.lb.config.schema.TIMEOUTS`)."""
+
     request_header: float
     connect: float
     first_byte: float
@@ -246,8 +270,8 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """`max_queue`: requests that may wait for a backend with room, in each pool. Per client address: open connections and requests in flight,
-    0 for no limit. `deny`: networks whose connections are closed at once."""
+    """Limits; sizes in bytes. `max_queue`: waiting requests per pool. `max_request_size`, `max_connections_per_client` and
+    `max_requests_per_client`: 0 for no limit. `deny`: networks whose connections are closed at once."""
 
     max_connections: int
     max_header_size: int
@@ -262,7 +286,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Forwarding:
-    """`trusted_proxies`: networks, and the word "unix" for whoever comes by a Unix socket."""
+    """Headers that tell backends about clients. `trusted_proxies`: networks, or "unix" for clients on a Unix socket."""
 
     x_forwarded: bool
     forwarded: bool
@@ -272,11 +296,15 @@ class Forwarding:
 
 @dataclass(frozen=True, slots=True)
 class Metrics:
+    """Whether metrics are collected."""
+
     enabled: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Log:
+    """Events and access log. `traceparent`: "off", "keep" or "make"."""
+
     level: str
     format: str
     access: bool
@@ -285,9 +313,11 @@ class Log:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """One consistent configuration: what the file says, with every default. Without `pools` in it, its `backends` make one pool named
-    "default"; without `routes`, everything goes to the first pool. Names of backends are unique over all pools. `workers` 0: as many as there
-    are processors. `watch_config`: the file is read anew when it changes."""
+    """One consistent configuration, with all defaults.
+
+    The short forms are expanded: `backends` are a pool named "default", and without `routes` there is one to the first pool. Names of backends
+    are unique across pools. `workers` 0: one per processor. `watch_config`: reload the file when it changes.
+    """
 
     listen: tuple[Address, ...]
     tls: Tls | None
@@ -304,5 +334,5 @@ class Config:
 
     @property
     def backends(self) -> tuple[BackendConfig, ...]:
-        """The configured backends of all pools; discovered ones come on top."""
+        """The configured backends of all pools, without discovered ones."""
         return tuple(backend for pool in self.pools for backend in pool.backends)

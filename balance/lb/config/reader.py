@@ -1,4 +1,4 @@
-"""Reads configurations, and the lists of backends that they may name. All problems are collected and raised together."""
+"""Reads configurations and backend files. All problems are collected and raised together."""
 
 from __future__ import annotations
 
@@ -12,33 +12,34 @@ from balance.lb.config.schema import CONFIG
 from balance.lb.errors import ConfigError
 
 PREFIX = "BALANCE_"
+"""Prefix of environment variables that override the file."""
 FOREIGN = ("BALANCE_SERVICE_", "BALANCE_PORT", "BALANCE_GEN_")
-"""What Kubernetes and container links set for a service that is called "balance", and what `balance-gen` reads."""
+"""Prefixes to ignore: set by Kubernetes or container links for a service named "balance", or read by `balance-gen`."""
 
 
 def load(path: str, environment: Mapping[str, str]) -> Config:
-    """The configuration in the file at `path`. Raises `ConfigError` with every problem."""
+    """The configuration in the file at `path`, see `parse`. Raises `ConfigError` with every problem."""
     return parse(read(path), path, environment)
 
 
 def load_backends(path: str) -> tuple[BackendConfig, ...]:
-    """The backends that a file of `discover` lists, as `backends` does. Raises `ConfigError` with every problem."""
+    """The backends in a file named by `discover.file`. Raises `ConfigError` with every problem."""
     return parse_backends(read(path, "make it readable"), path)
 
 
 def read(path: str, cure: str = "name a readable file with -c") -> str:
-    """The text of the file. Raises `ConfigError`."""
+    """The text of the file. Raises `ConfigError` with this cure if it cannot be read."""
     return tree.read_text(path, cure, ConfigError)
 
 
 def parse(text: str, source: str, environment: Mapping[str, str]) -> Config:
-    """The configuration that `text` states, where variables such as ``BALANCE_TIMEOUTS_FIRST_BYTE`` override scalars outside lists.
+    """The configuration in `text`; environment variables such as ``BALANCE_TIMEOUTS_FIRST_BYTE`` override scalars outside lists.
 
-    `source` is its name in messages, and the folder that relative paths start at. Raises `ConfigError` with every problem.
+    `source`: the file's path, for messages; relative paths start at its folder. Raises `ConfigError` with every problem.
     """
     root = tree.compose(text, source, ConfigError)
     if root is None:
-        raise ConfigError("is empty", where=source, cure="at least listen and backends are needed")
+        raise ConfigError("is empty", where=source, cure="add at least listen and backends")
     walker = Walker(source)
     root, walker.found = tree.with_environment(root, CONFIG, environment, PREFIX, FOREIGN)
     config: Config = walker.section(CONFIG, root, "")
@@ -47,7 +48,7 @@ def parse(text: str, source: str, environment: Mapping[str, str]) -> Config:
 
 
 def parse_backends(text: str, source: str) -> tuple[BackendConfig, ...]:
-    """The same for the text of such a file; `source` is its name in messages."""
+    """The backends in the text of such a file; `source`: its path, for messages. Raises `ConfigError` with every problem."""
     walker = Walker(source)
     found: tuple[BackendConfig, ...] = walker.entries(BACKEND, tree.compose(text, source, ConfigError), "backends")
     walker.raise_if_any(ConfigError)

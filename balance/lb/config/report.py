@@ -1,4 +1,4 @@
-"""What is in force once a configuration is read: as plain data, and as a text that shows where requests go."""
+"""Shows a configuration with all defaults: as plain data, and as a text about where requests go."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ from collections.abc import Iterable, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-from balance.lb.config.model import BackendConfig, Config, Edits, Match, PoolConfig, RouteConfig
+from balance.lb.config.model import BackendConfig, Config, Edits, PoolConfig, RouteConfig, RouteMatch
 
 
-def plain(value: Any) -> Any:
-    """The configuration, or a part of it, as what JSON knows. Of secrets there are only the names of the files that hold them.
+def as_data(value: Any) -> Any:
+    """The configuration, or a part of it, as JSON-compatible data. Of secrets, only the names of their files are included.
 
-    Parts that are off are null. Durations are seconds, sizes are bytes; addresses and networks are written as in the file.
+    Parts that are off are None. Durations are seconds, sizes are bytes; addresses and networks are written as in the file.
     """
     if is_dataclass(value) and "__str__" not in vars(type(value)):
-        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+        return {field.name: as_data(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, tuple):
-        return [plain(item) for item in value]
+        return [as_data(item) for item in value]
     return value if isinstance(value, bool | int | float | str | None) else str(value)
 
 
 def text(config: Config) -> str:
-    """Where it listens, the pools with their backends, and the routes in their order; columns are aligned."""
+    """Listening addresses, pools with their backends, and routes in their order, in aligned columns."""
     return "\n".join([
         *_columns([
             *(("listen", str(address)) for address in config.listen),
@@ -32,7 +32,7 @@ def text(config: Config) -> str:
         ]),
         *(line for pool in config.pools for line in ("", *_pool(pool))),
         "",
-        "routes, of which the first that matches wins:",
+        "routes (the first match wins):",
         *_columns([
             ("  #", "name", "host", "method", "path", "header", "pool", "changes"),
             *((f"  {number}", *_route(route)) for number, route in enumerate(config.routes, 1)),
@@ -46,17 +46,17 @@ def _columns(rows: Sequence[tuple[str, ...]]) -> Iterable[str]:
 
 
 def _pool(pool: PoolConfig) -> Iterable[str]:
-    yield f"pool {pool.name}: {', '.join(_ways(pool))}"
+    yield f"pool {pool.name}: {', '.join(_features(pool))}"
     if pool.backends:
         yield from _columns([("  backend", "address", "weight", "connections", ""), *map(_backend, pool.backends)])
     if pool.discover:
-        yield f"  {'and' if pool.backends else 'backends:'} those of {pool.discover.source}, looked at every {pool.discover.interval:g}s"
+        yield f"  {'and ' if pool.backends else ''}backends from {pool.discover.source}, updated every {pool.discover.interval:g}s"
 
 
-def _ways(pool: PoolConfig) -> Iterable[str]:
-    """How the pool works, in words."""
+def _features(pool: PoolConfig) -> Iterable[str]:
+    """How the pool works, one phrase per feature."""
     balancer, check = pool.load_balancer, pool.health_check
-    yield balancer.algorithm + (f" of {balancer.hash_key}" if balancer.algorithm == "consistent-hash" else "")
+    yield balancer.algorithm + (f" by {balancer.hash_key}" if balancer.algorithm == "consistent-hash" else "")
     if balancer.sticky:
         yield f"sticky by cookie {balancer.sticky.cookie}"
     if check is None:
@@ -74,7 +74,7 @@ def _backend(one: BackendConfig) -> tuple[str, ...]:
 
 
 def _route(route: RouteConfig) -> tuple[str, ...]:
-    match: Match = route.match
+    match: RouteMatch = route.match
     headers = " ".join(f"{name}: {value or 'any'}" for name, value in match.headers)
     return (
         route.name,

@@ -1,4 +1,4 @@
-"""The keys of routes: which requests go to which pool, and what is changed on the way."""
+"""The keys of routes: which requests go to which pool, and how they are changed."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from balance.config.kinds import Choice, Flag, Integer
 from balance.config.schema import Field, Section, Table
 from balance.lb.catalog.metrics import METHODS
 from balance.lb.config import checks, model
-from balance.lb.config.messages import FieldName, FieldValue, Prefix, Rate
-from balance.lb.config.places import HOST
+from balance.lb.config.httpkinds import FieldName, FieldValue, Prefix, Rate
+from balance.lb.config.netkinds import HOST
 from balance.lb.config.pools import NAME
 
 
@@ -41,36 +41,36 @@ def _fields(names: FieldName) -> Table:
     return Table(names, FieldValue(), empty=False, folded=True, make=tuple)
 
 
-MATCH = Section(model.Match, (
-    Field("host", HOST, "", "name without a port; *.example.org: every name below it", several=True, attribute="hosts"),
-    Field("path", Prefix(), "/", "beginning of the path, by whole segments, as it was sent"),
-    Field("method", Choice(*sorted(set(METHODS) - {"CONNECT"})), "", "of the request", several=True, attribute="methods"),
-    Field("header", _fields(FieldName(matched=True)), "", "fields that must be there, with these values; an empty value: any", attribute="headers"),
+MATCH = Section(model.RouteMatch, (
+    Field("host", HOST, "", "host name without a port; *.example.org: all its subdomains", several=True, attribute="hosts"),
+    Field("path", Prefix(), "/", "path prefix, by whole segments, as sent"),
+    Field("method", Choice(*sorted(set(METHODS) - {"CONNECT"})), "", "request methods; absent: any", several=True, attribute="methods"),
+    Field("header", _fields(FieldName(matched=True)), "", "required header fields and their values; an empty value: any", attribute="headers"),
 ))  # fmt: skip
 
 REWRITE = Section(_rewrite, (
-    Field("replace_prefix", Prefix(), "", "what stands in place of match.path"),
-    Field("strip", Flag(), "false", "take match.path away"),
+    Field("replace_prefix", Prefix(), "", "replacement for match.path"),
+    Field("strip", Flag(), "false", "remove match.path"),
 ), on_demand=True, one_of=("replace_prefix", "strip"), check=checks.rewrite, arguments=_rewrite_keys)  # fmt: skip
 
 EDITS = Section(model.Edits, (
-    Field("remove", FieldName(), "", "names of fields to take away", several=True),
-    Field("set", _fields(FieldName()), "", "fields in place of all of the same name"),
-    Field("add", _fields(FieldName()), "", "fields beside those that are there"),
+    Field("remove", FieldName(), "", "header fields to remove", several=True),
+    Field("set", _fields(FieldName()), "", "header fields to set, replacing all of the same name"),
+    Field("add", _fields(FieldName()), "", "header fields to add to existing ones"),
 ), any_of=("remove", "set", "add"), on_demand=True)  # fmt: skip
 
 RATE_LIMIT = Section(_rate_limit, (
-    Field("rate", Rate(), None, "requests that may come in the long run"),
-    Field("burst", Integer(0, 1_000_000), "0", "requests that may come at once; 0: those of one second"),
-    Field("per", Choice("client", "route"), "client", "whether each client address has its own limit, or all share one"),
+    Field("rate", Rate(), None, "average rate of requests"),
+    Field("burst", Integer(0, 1_000_000), "0", "requests allowed at once; 0: those of one second"),
+    Field("per", Choice("client", "route"), "client", "client: a limit for each client address; route: one limit for all"),
 ), on_demand=True)  # fmt: skip
 
 ROUTE = Section(_route, (
     Field("name", NAME, None, "name in metrics and logs"),
-    Field("match", MATCH, "", "what a request must be like, in all that is given; absent: any"),
-    Field("pool", NAME, None, "who answers"),
-    Field("rewrite", REWRITE, "", "what backends see of the path"),
-    Field("request_headers", EDITS, "", "what backends see"),
-    Field("response_headers", EDITS, "", "what clients see"),
-    Field("rate_limit", RATE_LIMIT, "", "how many requests may come"),
+    Field("match", MATCH, "", "conditions that a request must meet, all of them; absent: any request"),
+    Field("pool", NAME, None, "pool that gets the requests"),
+    Field("rewrite", REWRITE, "", "change the path sent to backends"),
+    Field("request_headers", EDITS, "", "change the headers sent to backends"),
+    Field("response_headers", EDITS, "", "change the headers sent to clients"),
+    Field("rate_limit", RATE_LIMIT, "", "limit the rate of requests"),
 ), arguments=_route_keys)  # fmt: skip

@@ -1,4 +1,4 @@
-"""The inverse of the reader: a configuration in the words of its file, with every default, as JSON (which is YAML)."""
+"""The inverse of the reader: writes a configuration as the content of a file, with all defaults, as JSON (which is YAML)."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from balance.lb.config.schema import CONFIG
 
 
 def written(config: Config, *, masked: bool = False) -> dict[str, Any]:
-    """What a file could say to mean this. Of files there are only the paths. `masked`: without what may be a secret in the configuration itself,
-    which is the values of header fields and the query of a health check's path."""
+    """A file's content that means this configuration. Files are given by their paths. `masked`: hide possible secrets in the configuration
+    itself: the values of header fields and the query of a health check's path."""
     return _section(CONFIG, config, masked=masked)
 
 
@@ -21,12 +21,12 @@ def _section(section: Section, value: Any, *, masked: bool) -> dict[str, Any]:
     return {
         field.key: _field(field, values[field.name], masked=masked)
         for field in section.fields
-        if field.name in values and _is_said(field, values[field.name]) and (not field.only or values[field.only[0]] == field.only[1])
+        if field.name in values and _is_stated(field, values[field.name]) and (not field.only or values[field.only[0]] == field.only[1])
     }
 
 
-def _is_said(field: Field, value: Any) -> bool:
-    """Whether the file has to say it: there is something, or it is off."""
+def _is_stated(field: Field, value: Any) -> bool:
+    """True if the file has to contain the key: it has a value, or it is off."""
     if isinstance(field.kind, Section):
         return value != () if value is not None else field.kind.may_be_off
     return field.default != "" or value not in (None, "", ())

@@ -1,9 +1,9 @@
-"""Requests and answers between two processes of ours, over a connected stream socket, in both directions.
+"""Requests and answers between two of our processes, over a connected stream socket, in both directions.
 
 Theory. A message is its length in four bytes and a tuple written by `marshal`: ("ask", number, command, arguments), ("answer", number,
-result) or ("refusal", number, problems). Both ends are the same program, started by the same interpreter, and share a socket that
-nobody else can reach, so the fastest of the plain formats serves: it writes the metrics of 1,000 backends in half a millisecond, where
-JSON takes four, during which requests would wait. Answers come in any order, so a slow command holds up no other.
+result) or ("refusal", number, problems). Both ends are the same program, started by the same interpreter, and share a socket that no
+other process can reach, so the fastest format is safe: it writes the metrics of 1,000 backends in half a millisecond, where JSON takes
+four, during which requests would wait. Answers may come in any order, so a slow command does not delay others.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from balance.errors import BalanceError, Problem
 from balance.lb.errors import StartError
 
 Command = Callable[..., Awaitable[Any]]
-"""Takes the arguments by name; what it returns must be something that `marshal` can write. A `BalanceError` becomes a refusal."""
+"""Takes keyword arguments; its result must be writable by `marshal`. A `BalanceError` becomes a refusal."""
 
 _LENGTH = 4
 _FORMAT = 4
-"""Of `marshal`: unchanged since Python 3.4."""
+"""Version of the `marshal` format: unchanged since Python 3.4."""
 
 
 class Channel(asyncio.Protocol):
-    """One end. `closed` is set when the other end has gone."""
+    """One end of a channel; `commands`: what the other end may ask for. `closed` is set when the connection has ended."""
 
     def __init__(self, commands: Mapping[str, Command]) -> None:
         self.closed = asyncio.Event()
@@ -42,13 +42,13 @@ class Channel(asyncio.Protocol):
 
     @classmethod
     async def over(cls, end: socket.socket, commands: Mapping[str, Command]) -> Channel:
-        """The channel over a connected socket, which it owns from now on; the other end may give these commands."""
+        """Open a channel over a connected socket, which it owns from now on; `commands`: what the other end may ask for."""
         end.setblocking(False)
         _transport, channel = await asyncio.get_running_loop().create_unix_connection(lambda: cls(commands), sock=end)
         return channel
 
     async def ask(self, command: str, /, **arguments: Any) -> Any:
-        """What the other end answers. Raises `StartError` with its problems if it refuses, `ConnectionError` if it goes without an answer."""
+        """Run a command at the other end; returns its result. Raises `StartError` if it refuses, `ConnectionError` if the other end is gone."""
         if self.closed.is_set():
             raise ConnectionResetError("the channel is closed")
         number = next(self._numbers)
@@ -60,7 +60,7 @@ class Channel(asyncio.Protocol):
             del self._waiting[number]
 
     async def close(self) -> None:
-        """Close it once all that was said has been sent."""
+        """Close it after everything has been sent."""
         self._transport.close()
         await self.closed.wait()
 
@@ -81,34 +81,34 @@ class Channel(asyncio.Protocol):
                 return
             message = marshal.loads(self._buffer[_LENGTH:end])  # noqa: S302 -- from our own child or parent
             del self._buffer[:end]
-            self._take(*message)
+            self._dispatch(*message)
 
     def connection_lost(self, _error: Exception | None) -> None:
         self.closed.set()
         for answer in self._waiting.values():
             if not answer.done():
-                answer.set_exception(ConnectionResetError("the other process has gone"))
+                answer.set_exception(ConnectionResetError("the other process is gone"))
 
-    def _take(self, kind: str, number: int, *content: Any) -> None:
+    def _dispatch(self, kind: str, number: int, *content: Any) -> None:
         if kind == "ask":
-            task = asyncio.create_task(self._obey(number, *content))
+            task = asyncio.create_task(self._run_command(number, *content))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
             return
         answer = self._waiting.get(number)
         if answer is None or answer.done():
-            return  # nobody waits for it any longer
+            return  # no longer awaited
         if kind == "answer":
             answer.set_result(content[0])
         else:
             answer.set_exception(StartError(problems=[Problem(*problem) for problem in content[0]]))
 
-    async def _obey(self, number: int, command: str, arguments: dict[str, Any]) -> None:
+    async def _run_command(self, number: int, command: str, arguments: dict[str, Any]) -> None:
         try:
             message = ("answer", number, await self._commands[command](**arguments))
         except BalanceError as error:
             message = ("refusal", number, [(problem.where, problem.what, problem.cure) for problem in error.problems])
-        except Exception as error:  # noqa: BLE001 -- a mistake of ours; the other end waits for an answer
+        except Exception as error:  # noqa: BLE001 -- an internal error; the other end waits for an answer
             message = ("refusal", number, [("", f"{command}: {type(error).__name__}: {error}", "")])
         if not self.closed.is_set():
             self._send(*message)

@@ -1,6 +1,6 @@
-"""Finds the backends of pools: one task per pool with `discover` looks, has the pool follow what it found, waits, looks again.
+"""Discovers the backends of pools: a task per pool with `discover` fetches them, updates the pool, waits, and repeats.
 
-What a look found is remembered here, so that a reload starts from it; a source that fails leaves its pool as it is, and says so once.
+The last result is kept here, so that a reload starts with it. If a source fails, its pool keeps its backends, and the failure is logged once.
 """
 
 from __future__ import annotations
@@ -14,90 +14,91 @@ from typing import NamedTuple, Protocol
 from balance.errors import BalanceError
 from balance.lb.catalog import metrics
 from balance.lb.config import Config, load_backends
-from balance.lb.config.files import LOOK_SECONDS, FileError, FileWatch
+from balance.lb.config.files import POLL_SECONDS, FileError, FileWatch
 from balance.lb.config.model import BackendConfig, Discovery
 from balance.lb.data.proxy import Proxy
-from balance.lb.policy.discovery import Result
+from balance.lb.policy.discovery import UpdateResult
 from balance.lb.policy.shares import share
 
-FIRST_SECONDS = 5.0
-"""How long a start or a reload waits for the first answers; what comes later is taken up as it comes."""
-_TOLD = 10
-"""So many names are told in an event at most."""
+FIRST_UPDATE_SECONDS = 5.0
+"""Seconds that a start or a reload waits for the first answers; later ones are applied when they come."""
+_MAX_NAMES = 10
+"""Maximum number of backend names in a log event."""
 
-SERIES = (metrics.DISCOVERY_LOOKS, metrics.DISCOVERY_TIMESTAMP, metrics.DISCOVERY_BACKENDS)
-
-
-class LookError(Exception):
-    """A look that found out nothing; its text says why."""
+SERIES = (metrics.DISCOVERY_UPDATES, metrics.DISCOVERY_TIMESTAMP, metrics.DISCOVERY_BACKENDS)
+"""Metrics that exist only for pools with discovery."""
 
 
-class Found(NamedTuple):
-    """Backends, and seconds until the next look."""
+class DiscoveryError(Exception):
+    """A failed update; the text says why."""
+
+
+class Discovered(NamedTuple):
+    """The backends found, and the seconds until the next update."""
 
     backends: tuple[BackendConfig, ...]
     pause: float
 
 
-class Source(Protocol):
-    """Where backends are found; after a failed look, the next is made `retry` seconds later."""
+class BackendSource(Protocol):
+    """Where backends are found. After a failed update the next one follows after `retry` seconds."""
 
     retry: float
 
-    async def look(self) -> Found:
-        """What is there now. Raises `LookError`."""
+    async def update(self) -> Discovered:
+        """Fetch the backends. Raises `DiscoveryError`."""
 
 
-class File:
-    """A list of backends in a file, read when it has changed and settled. Worker `index` of `count` has its share of their connections."""
+class FileSource:
+    """A list of backends in a file, read when it has changed and settled; worker `index` of `count` gets its share of `max_connections`."""
 
     def __init__(self, discover: Discovery, index: int, count: int) -> None:
         self._path = discover.file
         self._of = index, count
-        self.retry = min(LOOK_SECONDS, discover.interval)
+        self.retry = min(POLL_SECONDS, discover.interval)
         self._watch: FileWatch | None = None
-        self._found: tuple[BackendConfig, ...] | LookError = ()
+        self._found: tuple[BackendConfig, ...] | DiscoveryError = ()
 
     def __repr__(self) -> str:
-        return f"<File {self._path}>"
+        return f"<FileSource {self._path}>"
 
-    async def look(self) -> Found:
-        """The list as it was when it last settled. Raises `LookError`."""
-        await asyncio.to_thread(self._look)
-        if isinstance(self._found, LookError):
+    async def update(self) -> Discovered:
+        """The list as of its last settled change. Raises `DiscoveryError`."""
+        await asyncio.to_thread(self._update)
+        if isinstance(self._found, DiscoveryError):
             raise self._found
-        return Found(self._found, self.retry)
+        return Discovered(self._found, self.retry)
 
-    def _look(self) -> None:
+    def _update(self) -> None:
         if self._watch and not self._watch.changed():
             return
         self._watch = self._watch or FileWatch([self._path])
         try:
             listed = load_backends(self._path)
         except BalanceError as error:
-            self._found = LookError(str(error.problems[0]))
+            self._found = DiscoveryError(str(error.problems[0]))
         else:
             self._found = tuple(replace(one, max_connections=share(one.max_connections, *self._of)) for one in listed)
 
 
-def source_of(pool: str, discover: Discovery, index: int, count: int) -> Source:
-    """Where the backends of a pool are found, by worker `index` of `count`."""
+def source_of(pool: str, discover: Discovery, index: int, count: int) -> BackendSource:
+    """The source of the backends of a pool, for worker `index` of `count`."""
     if discover.file:
-        return File(discover, index, count)
-    from balance.lb.control.resolver import Dns  # whoever needs no DNS does without its megabytes
+        return FileSource(discover, index, count)
+    from balance.lb.control.resolver import DnsSource  # saves megabytes if DNS is not used
 
-    return Dns(pool, discover)
+    return DnsSource(pool, discover)
 
 
 class Watch:
-    """One pool and its source; `found` is what the last look that did not fail gave, `failure` why the last one failed."""
+    """A pool and the source of its backends. `found`: result of the last successful update; `failure`: why the last update failed, or empty."""
 
-    def __init__(self, pool: str, discover: Discovery, source: Source, proxy: Proxy) -> None:
+    def __init__(self, pool: str, discover: Discovery, source: BackendSource, proxy: Proxy) -> None:
         self.pool, self.discover = pool, discover
         self.found: tuple[BackendConfig, ...] = ()
         self.pause = 0.0
-        self.result: Result | None = None
-        """how the last look ended"""
+        self.result: UpdateResult | None = None
+        """result of the last update"""
         self.failure = ""
         self.left_out: list[str] = []
         self._source = source
@@ -106,59 +107,61 @@ class Watch:
     def __repr__(self) -> str:
         return f"<Watch of {self._source} for {self.pool}: {len(self.found)} backends>"
 
-    async def look(self) -> None:
-        """Look once; `result`, `found` and `pause` say what came of it."""
+    async def update(self) -> None:
+        """Update once, setting `result`, `found` and `pause` (seconds until the next update)."""
         try:
-            found, self.pause = await self._source.look()
-        except LookError as error:
+            found, self.pause = await self._source.update()
+        except DiscoveryError as error:
             self.pause = self._source.retry
             self.fail(str(error))
             return
         if self.failure:
             self.failure = ""
             self._proxy.log("info", "discovery_recovered", pool=self.pool)
-        self.result = Result.CHANGED if found != self.found else Result.UNCHANGED
+        self.result = UpdateResult.CHANGED if found != self.found else UpdateResult.UNCHANGED
         self.found = found
 
     def fail(self, cause: str) -> None:
-        """The pool stays as it is: said once for each cause."""
-        self.result = Result.FAILED
+        """Note a failed update, and log it unless the cause is the same as before; the pool keeps its backends."""
+        self.result = UpdateResult.FAILED
         if cause != self.failure:
             self.failure = cause
             self._proxy.log("warning", "discovery_failed", pool=self.pool, cause=cause, kept=len(self.found))
 
     def count(self) -> None:
-        """Count the last look."""
+        """Count the last update in the metrics."""
         instruments = self._proxy.instruments
-        for one in Result:
-            instruments.counter(metrics.DISCOVERY_LOOKS, pool=self.pool, result=one.value).inc(one is self.result)
+        for one in UpdateResult:
+            instruments.counter(metrics.DISCOVERY_UPDATES, pool=self.pool, result=one.value).inc(one is self.result)
         instruments.gauge(metrics.DISCOVERY_BACKENDS, pool=self.pool).set(len(self.found))
         last = instruments.gauge(metrics.DISCOVERY_TIMESTAMP, pool=self.pool)
-        if self.result in (Result.CHANGED, Result.UNCHANGED):
+        if self.result in (UpdateResult.CHANGED, UpdateResult.UNCHANGED):
             last.set(time.time())
 
-    def tell(self, before: Iterable[BackendConfig]) -> None:
-        """Say what has come, gone and been left out."""
+    def log_changes(self, before: Iterable[BackendConfig]) -> None:
+        """Log which backends were added, removed and left out, compared with `before`."""
         names, former = {one.name: None for one in self.found}, {one.name: None for one in before}
         added, removed = [name for name in names if name not in former], [name for name in former if name not in names]
         if self.found != tuple(before):
-            self._proxy.log("info", "backends_discovered", pool=self.pool, backends=len(names), added=added[:_TOLD], removed=removed[:_TOLD])
-        here = {backend.config for backend in self._proxy.site.pools[self.pool].backends}
+            self._proxy.log(
+                "info", "backends_discovered", pool=self.pool, backends=len(names), added=added[:_MAX_NAMES], removed=removed[:_MAX_NAMES]
+            )
+        here = {backend.config for backend in self._proxy.active_config.pools[self.pool].backends}
         left_out = [one.name for one in self.found if one not in here]
         if left_out and left_out != self.left_out:
-            self._proxy.log("warning", "backends_left_out", pool=self.pool, count=len(left_out), backends=left_out[:_TOLD],
-                            cause="names are unique, and all pools have at most 1000 backends")  # fmt: skip
+            self._proxy.log("warning", "backends_left_out", pool=self.pool, count=len(left_out), backends=left_out[:_MAX_NAMES],
+                            cause="their names are already in use, or all pools together have 1000 backends")  # fmt: skip
         self.left_out = left_out
 
 
 class Discoverer:
-    """Looks until it is stopped, as worker `index` of `count`. `on_change` is called when a pool has got other backends."""
+    """Runs all watches until it is stopped, for worker `index` of `count`. `on_change` is called when a pool has got other backends."""
 
     def __init__(self, proxy: Proxy, on_change: Callable[[], None], index: int, count: int) -> None:
         self._proxy, self._on_change = proxy, on_change
         self._of = index, count
         self.watches: Mapping[str, Watch] = {}
-        """those in force, by the name of the pool"""
+        """the active watches, by the name of the pool"""
         self._tasks: dict[Watch, asyncio.Task[None]] = {}
         self._free = asyncio.Event()
 
@@ -166,12 +169,12 @@ class Discoverer:
         return f"<Discoverer {list(self._tasks)}>"
 
     async def prepare(self, config: Config) -> Mapping[str, Watch]:
-        """The watches of a configuration: those that go on, and new ones that have looked once, if that took no more than `FIRST_SECONDS`."""
+        """The watches for a configuration: unchanged ones, and new ones after their first update, if that took at most `FIRST_UPDATE_SECONDS`."""
         watches = {pool.name: self._watch(pool.name, pool.discover) for pool in config.pools if pool.discover}
-        looks = [asyncio.create_task(watch.look()) for watch in watches.values() if watch not in self._tasks]
-        if looks:
-            await asyncio.wait(looks, timeout=FIRST_SECONDS)
-            await _cancel(looks)
+        updates = [asyncio.create_task(watch.update()) for watch in watches.values() if watch not in self._tasks]
+        if updates:
+            await asyncio.wait(updates, timeout=FIRST_UPDATE_SECONDS)
+            await _cancel(updates)
         return watches
 
     def _watch(self, pool: str, discover: Discovery) -> Watch:
@@ -181,29 +184,29 @@ class Discoverer:
         return Watch(pool, discover, source_of(pool, discover, *self._of), self._proxy)
 
     def hold(self) -> None:
-        """Let no pool follow anything until `adopt` or `go_on`."""
+        """Apply no updates to pools until `adopt` or `release`."""
         self._free.clear()
 
-    def go_on(self) -> None:
-        """Nothing else is about to come into force."""
+    def release(self) -> None:
+        """Apply updates again."""
         self._free.set()
 
     def adopt(self, watches: Mapping[str, Watch]) -> None:
-        """Let the pools follow these watches, and end all others."""
+        """Activate these watches and stop all others."""
         for watch in self._tasks.keys() - set(watches.values()):
             self._tasks.pop(watch).cancel()
         self._proxy.instruments.retain("pool", watches, *SERIES)
         self.watches = watches
         for watch in watches.values():
             if watch in self._tasks:
-                watch.tell(watch.found)
+                watch.log_changes(watch.found)
             else:
                 self._take(watch, ())
                 self._tasks[watch] = asyncio.create_task(self._run(watch))
-        self.go_on()
+        self.release()
 
     async def stop(self) -> None:
-        """End all looks."""
+        """Stop all watches."""
         tasks = list(self._tasks.values())
         self._tasks.clear()
         await _cancel(tasks)
@@ -212,20 +215,20 @@ class Discoverer:
         while True:
             await asyncio.sleep(watch.pause)
             before = watch.found
-            await watch.look()
+            await watch.update()
             await self._free.wait()
             self._take(watch, before)
 
     def _take(self, watch: Watch, before: tuple[BackendConfig, ...]) -> None:
-        """Let the pool follow the last look; also if nothing has changed but there may be room for those that were left out."""
-        if watch.result is Result.CHANGED or watch.left_out:
+        """Apply the last update to the pool; also an unchanged one if backends were left out, since there may be room now."""
+        if watch.result is UpdateResult.CHANGED or watch.left_out:
             try:
-                self._proxy.populate(watch.pool, watch.found)
-            except FileError as error:  # of TLS; looked at again
+                self._proxy.set_discovered(watch.pool, watch.found)
+            except FileError as error:  # a TLS file; tried again at the next update
                 watch.found = before
                 watch.fail(f"{error.what} ({error.cure})")
             else:
-                watch.tell(before)
+                watch.log_changes(before)
                 self._on_change()
         watch.count()
 

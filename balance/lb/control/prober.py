@@ -1,4 +1,4 @@
-"""Active health checks: one task per backend asks, waits, asks again; what the answers mean is decided in `policy.health`."""
+"""Active health checks: a task per backend checks, waits, and repeats; `policy.health` decides what the results mean."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from balance.lb.data.backend import Backend
 from balance.lb.data.keyring import Identity
 from balance.lb.data.pool import Pool
 from balance.lb.policy.faults import LOCAL_ERRORS
-from balance.lb.policy.health import Outcome, judge
+from balance.lb.policy.health import CheckOutcome, judge
 
 _BODY = 2**16
 _JITTER = 0.1
-"""Share by which intervals vary, so that many balancers do not ask in step."""
+"""Share by which intervals vary, so that many load balancers do not check in step."""
 
 
 async def check(backend: BackendConfig, policy: HealthCheck, identity: Identity | None = None) -> str | None:
-    """Why the check failed, in a few words; empty if it passed; None if this machine could not make it. `identity`: with TLS."""
+    """Check once. Returns why it failed, "" if it passed, or None if this machine could not make the check. `identity`: use TLS with it."""
     try:
         async with asyncio.timeout(policy.timeout):
             return await (_check_http(backend, policy, identity) if policy.type == "http" else _check_tcp(backend, identity))
@@ -39,7 +39,7 @@ async def check(backend: BackendConfig, policy: HealthCheck, identity: Identity 
 
 
 async def _check_tcp(backend: BackendConfig, identity: Identity | None) -> str:
-    """The connection opens; with TLS, the handshake ends well."""
+    """Open a connection; with TLS, complete the handshake."""
     address = backend.address
     secure: dict[str, Any] = {"ssl": identity.context, "server_hostname": backend.server_name or ""} if identity else {}
     if address.path:
@@ -47,7 +47,7 @@ async def _check_tcp(backend: BackendConfig, identity: Identity | None) -> str:
     else:
         _reader, writer = await asyncio.open_connection(address.host, address.port, **secure)
     if identity:
-        writer.transport.abort()  # a goodbye would have to be waited for
+        writer.transport.abort()  # close_notify would have to be awaited
     else:
         writer.close()
         await writer.wait_closed()
@@ -66,11 +66,11 @@ async def _check_http(backend: BackendConfig, policy: HealthCheck, identity: Ide
     ):
         body = await _beginning(response.content) if policy.expected_body else b""
         outcome = judge(policy, response.status, body)
-        return {Outcome.PASSED: "", Outcome.WRONG_STATUS: f"status {response.status}"}.get(outcome, "the body does not hold what is expected")
+        return {CheckOutcome.PASSED: "", CheckOutcome.WRONG_STATUS: f"status {response.status}", CheckOutcome.WRONG_BODY: "unexpected body"}[outcome]
 
 
 async def _beginning(content: aiohttp.StreamReader) -> bytes:
-    """The first 64 KiB of a body, or all of it."""
+    """The first 64 KiB of a body."""
     body = b""
     while len(body) < _BODY and (piece := await content.read(_BODY - len(body))):
         body += piece
@@ -78,7 +78,7 @@ async def _beginning(content: aiohttp.StreamReader) -> bytes:
 
 
 class Prober:
-    """Checks backends until it is stopped."""
+    """Checks the backends of pools until it is stopped."""
 
     def __init__(self) -> None:
         self._tasks: dict[tuple[Backend, HealthCheck], asyncio.Task[None]] = {}
@@ -88,7 +88,7 @@ class Prober:
         return f"<Prober of {len(self._tasks)} backends>"
 
     def follow(self, pools: Iterable[Pool]) -> None:
-        """Check the backends of these pools, and no others; the first check of a new one is made at once."""
+        """Check the backends of these pools and no others; a new backend is checked at once."""
         self._pools = list(pools)
         wanted = {(backend, policy) for pool in self._pools if (policy := pool.config.health_check) is not None for backend in pool.backends}
         for key in self._tasks.keys() - wanted:
@@ -97,7 +97,7 @@ class Prober:
             self._tasks[backend, policy] = asyncio.create_task(self._watch(backend, policy))
 
     async def stop(self) -> None:
-        """End all checks."""
+        """Stop all checks."""
         tasks = list(self._tasks.values())
         self._tasks.clear()
         for task in tasks:
@@ -112,5 +112,5 @@ class Prober:
                 changed = backend.checked(policy, passed=not cause, cause=cause, seconds=perf_counter() - began)
                 for pool in self._pools if changed else ():
                     if backend in pool.backends:
-                        pool.settle()  # at once: it may have been the last one in rotation
+                        pool.settle()  # at once: it may have been the last healthy one
             await asyncio.sleep(policy.interval * random.uniform(1 - _JITTER, 1 + _JITTER))  # noqa: S311 -- jitter

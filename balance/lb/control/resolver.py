@@ -1,8 +1,8 @@
-"""Asks DNS where the backends of a pool are.
+"""Looks up the backends of a pool in DNS.
 
-Theory. A look asks several questions: A and AAAA, or SRV and then A and AAAA of each target. A question that gets no answer (no such name,
-a failing server, no reply) falls back on its last answer; the look as a whole fails when SRV or all addresses remain unanswered, and then
-the pool keeps what it has. An answer without records is an answer: a pool may become empty by it. dnspython does the talking: the system's
+Theory. An update asks several questions: A and AAAA, or SRV and then A and AAAA of each target. A question that gets no answer (no such name,
+a failing server, no reply) falls back on its last answer; the update as a whole fails when SRV or all addresses remain unanswered, and then
+the pool keeps what it has. An answer without records is an answer: a pool may become empty by it. dnspython does the queries: the system's
 configuration and search list, retries, EDNS, TCP where an answer is too long for UDP.
 """
 
@@ -22,20 +22,21 @@ from dns.rdtypes.IN.SRV import SRV
 
 from balance.config.address import Address
 from balance.lb.config.model import Discovery
-from balance.lb.control.discovery import Found, LookError
-from balance.lb.policy.discovery import Target, by_address, by_service, pause
+from balance.lb.control.discovery import Discovered, DiscoveryError
+from balance.lb.policy.discovery import SrvTarget, by_address, by_service, pause
 
 ANSWER_SECONDS = 4.0
-"""How long a question may take, with all servers and repetitions."""
+"""Maximum seconds for a query, with all servers and retries."""
 RETRY_SECONDS = 2.0
-"""Pause after a question that got no answer, unless the interval is shorter."""
+"""Seconds of pause after a query without an answer, unless the interval is shorter."""
 _AT_ONCE = 16
+"""Maximum number of concurrent queries."""
 _PAYLOAD = 1232
-"""Bytes of an answer by UDP that no path cuts into pieces (DNS flag day 2020)."""
+"""Maximum bytes of a UDP answer that is not fragmented (DNS flag day 2020)."""
 
 
 class Records(NamedTuple):
-    """The answer to one question; `cause`: why there was none, and then `rows` are those of the last answer."""
+    """The answer to a query; `ttl` in seconds. `cause`: why there was no answer; then `rows` are those of the previous answer."""
 
     rows: tuple[Rdata, ...] = ()
     ttl: float = inf
@@ -43,11 +44,11 @@ class Records(NamedTuple):
 
 
 Question = tuple[str, str]
-"""A name, and the kind of record."""
+"""A name and a record type."""
 
 
-class Dns:
-    """The source of a pool with `discover.dns` or `discover.srv`."""
+class DnsSource:
+    """The source of backends for `discover.dns` and `discover.srv`."""
 
     def __init__(self, pool: str, discover: Discovery) -> None:
         self._pool, self._discover = pool, discover
@@ -55,10 +56,10 @@ class Dns:
         self._last: dict[Question, Records] = {}
 
     def __repr__(self) -> str:
-        return f"<Dns for {self._pool}: {self._discover.dns or self._discover.srv}>"
+        return f"<DnsSource for {self._pool}: {self._discover.dns or self._discover.srv}>"
 
-    async def look(self) -> Found:
-        """What DNS says now. Raises `LookError`."""
+    async def update(self) -> Discovered:
+        """Look up the backends. Raises `DiscoveryError`."""
         discover = self._discover
         questions = _Questions(discover.server, self._last)
         if discover.dns:
@@ -66,38 +67,38 @@ class Dns:
         else:
             service = await questions.ask(discover.srv, "SRV")
             if service.cause:
-                raise LookError(service.cause)
-            records = [row for row in service.rows if isinstance(row, SRV) and len(row.target) > 1]  # ".": there is no such service
+                raise DiscoveryError(service.cause)
+            records = [row for row in service.rows if isinstance(row, SRV) and len(row.target) > 1]  # ".": the service does not exist (RFC 2782)
             names = list(dict.fromkeys(record.target for record in records))
             hosts = dict(zip(names, await asyncio.gather(*(questions.addresses(name.to_text()) for name in names)), strict=True))
-            targets = [Target(one.priority, one.weight, host, one.port) for one in records for host in hosts[one.target]]
+            targets = [SrvTarget(one.priority, one.weight, host, one.port) for one in records for host in hosts[one.target]]
             found = by_service(self._pool, discover, targets)
         causes = [answer.cause for answer in questions.answers.values() if answer.cause]
         if causes and not any(answer.rows and not answer.cause for (_name, kind), answer in questions.answers.items() if kind != "SRV"):
-            raise LookError(causes[0])
+            raise DiscoveryError(causes[0])
         self._last = questions.answers
         ttl = min([answer.ttl for answer in questions.answers.values()], default=inf)
-        return Found(found, pause(ttl, discover.interval))
+        return Discovered(found, pause(ttl, discover.interval))
 
 
 class _Questions:
-    """Those of one look, and the answers."""
+    """The queries of one update, and their answers."""
 
     def __init__(self, server: Address | None, last: Mapping[Question, Records]) -> None:
         self.answers: dict[Question, Records] = {}
         self._last = last
         self._server = server
-        self._turn = asyncio.Semaphore(_AT_ONCE)
+        self._slots = asyncio.Semaphore(_AT_ONCE)
         try:
             self._resolver = dns.asyncresolver.Resolver(configure=server is None)
         except dns.exception.DNSException as error:
-            raise LookError(_words(error)) from None
+            raise DiscoveryError(_words(error)) from None
         self._resolver.use_edns(0, 0, _PAYLOAD)
         if server:
             self._resolver.nameservers, self._resolver.port = [server.host], server.port
 
     async def addresses(self, name: str) -> tuple[str, ...]:
-        """All addresses of a name; an address is its own."""
+        """All IP addresses of a name; an IP address as it is."""
         try:
             return (str(ip_address(name)),)
         except ValueError:
@@ -105,8 +106,8 @@ class _Questions:
         return tuple(row.to_text() for answer in answers for row in answer.rows)
 
     async def ask(self, name: str, kind: str) -> Records:
-        """The answer to a question, or its last one."""
-        async with self._turn:
+        """The answer to a query, or the previous answer if there is none."""
+        async with self._slots:
             answer = await self._ask(name, kind)
         self.answers[name, kind] = answer
         return answer
@@ -122,7 +123,7 @@ class _Questions:
 
 
 def _words(error: Exception) -> str:
-    """Why there was no answer: the same words each time."""
+    """Why there was no answer, in words that stay the same for the same cause."""
     match error:
         case dns.resolver.NXDOMAIN():
             return "no such name"

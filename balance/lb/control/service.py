@@ -1,4 +1,4 @@
-"""Serving clients in this process: the data plane and what goes on beside it."""
+"""Serves clients in this process: the data plane with health checks, discovery and certificate renewal."""
 
 from __future__ import annotations
 
@@ -25,31 +25,31 @@ from balance.lb.control.renewer import Renewer
 from balance.lb.data.accesslog import AccessLog
 from balance.lb.data.listener import Listener
 from balance.lb.data.proxy import Draft, Proxy
-from balance.lb.data.sockets import Sockets, addresses, discard, opened, remove
+from balance.lb.data.sockets import Sockets, addresses, close_sockets, open_sockets, remove
 from balance.lb.errors import StartError
 from balance.lb.logs import EventLog
 from balance.snapshot import Snapshot
 
 Watches = Mapping[str, Watch]
-"""Who discovers backends, by the name of the pool."""
+"""The watches that discover backends, by the name of the pool."""
 STOPPING = "the load balancer is stopping"
-"""Why there is no other configuration for it, and no traffic."""
+"""Why it gets no traffic and no other configuration."""
 
 
 class Stop:
-    """The wish to end: `asked` for once, in good order; once more, in a `hurry`."""
+    """A request to stop: the first `ask` sets `asked` (graceful shutdown), the second `hurry` (stop now)."""
 
     def __init__(self) -> None:
         self.asked, self.hurry = asyncio.Event(), asyncio.Event()
 
     def ask(self) -> None:
-        """Wish it, or wish it more."""
+        """Ask to stop; the second time, without waiting for requests in flight."""
         (self.hurry if self.asked.is_set() else self.asked).set()
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """Another configuration, ready to be put in force: the sockets that it adds, and who discovers the backends of its pools."""
+    """A configuration that is ready to be activated, with the sockets that it adds and the watches of its pools."""
 
     draft: Draft
     added: Sockets
@@ -57,11 +57,14 @@ class Prepared:
 
 
 class Service:
-    """`start` it, `end` it, `close` it. It is one of so many `workers`; where there are several, a supervisor owns the paths of Unix sockets."""
+    """The load balancer in this process: `listen` or `start`, `end`, then `close`.
+
+    It is worker `worker` of `workers`; with several, the supervisor owns the paths of Unix sockets. `drained`: names of drained backends.
+    """
 
     def __init__(self, config: Config, log: EventLog, *, worker: int = 0, workers: int = 1, drained: Collection[str] = ()) -> None:
         self.config = config
-        self.instruments = instruments_of_a_process()
+        self.instruments = process_instruments()
         self._log = log
         self._access = AccessLog(config.log.format, log) if config.log.access else None
         self._proxy = Proxy(config, self.instruments, log, self._access, drained)
@@ -71,31 +74,31 @@ class Service:
         self._renewer = Renewer(self._proxy)
         self._discoverer = Discoverer(self._proxy, self._follow, worker, workers)
         self._needed = 0
-        self._turn = asyncio.Lock()
+        self._lock = asyncio.Lock()
         self._measure(str(worker))
 
     def _measure(self, worker: str) -> None:
         proxy, instruments = self._proxy, self.instruments
         instruments.computed(metrics.HTTP_REQUESTS_IN_FLIGHT, lambda: proxy.in_flight)
         instruments.computed(metrics.TUNNELS_ACTIVE, lambda: len(proxy.tunnels))
-        instruments.computed(metrics.RETRY_BUDGET, lambda: sum(pool.budget for pool in proxy.site.pools.values()))
+        instruments.computed(metrics.RETRY_BUDGET, lambda: sum(pool.budget for pool in proxy.active_config.pools.values()))
         instruments.computed(metrics.WORKER_IN_FLIGHT, lambda: proxy.in_flight, worker=worker)
         instruments.computed(metrics.WORKER_CONNECTIONS, lambda: len(proxy.clients), worker=worker)
         instruments.computed(metrics.WORKER_MEMORY, _resident_bytes, worker=worker)
         proxy.clock.on_late = instruments.histogram(metrics.EVENT_LOOP_LAG, worker=worker).observe
 
     async def listen(self) -> None:
-        """Begin to serve, at sockets of our own. Raises `StartError`."""
-        async with self._turn:
+        """Open sockets and start to serve. Raises `StartError`."""
+        async with self._lock:
             watches = await self.discover(self.config)
-            self.start(await asyncio.to_thread(opened, self.config, self._listener.open), watches)
+            self.start(await asyncio.to_thread(open_sockets, self.config, self._listener.open), watches)
 
     async def discover(self, config: Config) -> Watches:
-        """What a configuration has its pools discover by: each has looked once, if that did not take too long."""
+        """The watches for a configuration, after their first update, if that did not take too long."""
         return await self._discoverer.prepare(config)
 
     def start(self, sockets: Sockets, watches: Watches) -> None:
-        """Begin to serve, at these sockets; they belong to the service from now on."""
+        """Start to serve on these sockets, which the service owns from now on."""
         self._proxy.clock.start()
         self._renewer.start()
         self._listener.adopt(self.config, sockets)
@@ -105,8 +108,8 @@ class Service:
         gc.freeze()
 
     def _follow(self) -> None:
-        """The backends may be others now."""
-        self._prober.follow(self._proxy.site.pools.values())
+        """Adapt health checks and the descriptor limit to the current backends."""
+        self._prober.follow(self._proxy.active_config.pools.values())
         backends = self._proxy.backends.values()
         needed = self.config.limits.max_connections + sum(backend.config.max_connections for backend in backends) + 100
         if needed > self._needed:
@@ -114,29 +117,31 @@ class Service:
             self._needed = needed
 
     def addresses(self) -> dict[str, list[str]]:
-        """Where clients can connect."""
+        """Addresses where clients can connect, by the log's field: "listen" and "tls"."""
         return addresses(self._listener.open)
 
     @property
     def stopping(self) -> bool:
-        """Whether it has been told to end."""
+        """True if it has been told to stop."""
         return self._proxy.draining
 
-    # --- another configuration ---
+    # --- reload ---
 
     def prepare(self, config: Config, added: Sockets, watches: Watches) -> Prepared:
-        """What it takes to `adopt` a configuration; nothing has changed yet, and nothing that is discovered meanwhile does until it is adopted
-        or abandoned. Raises `StartError`, and closes the sockets then."""
+        """Prepare a configuration for `adopt`. Nothing changes yet, and discovered backends are not applied until `adopt` or `abandon`.
+
+        Raises `StartError` and closes the sockets if that fails.
+        """
         try:
             draft = self._proxy.build(config, {pool: watch.found for pool, watch in watches.items()})
         except BaseException:
-            discard(added, self._drop)
+            close_sockets(added, self._drop)
             raise
         self._discoverer.hold()
         return Prepared(draft, added, watches)
 
     def adopt(self, prepared: Prepared) -> None:
-        """Put it in force, unless it is too late for that."""
+        """Activate a prepared configuration, unless the service is stopping."""
         if self.stopping:
             self.abandon(prepared)
             return
@@ -147,24 +152,25 @@ class Service:
         self._follow()
 
     def abandon(self, prepared: Prepared) -> None:
-        """Leave it at what is in force."""
-        discard(prepared.added, self._drop)
-        self._discoverer.go_on()
+        """Drop a prepared configuration and keep the active one."""
+        close_sockets(prepared.added, self._drop)
+        self._discoverer.release()
 
     async def apply(self, _text: str, config: Config) -> None:
-        """Put it in force, with sockets of our own."""
-        async with self._turn:
+        """Activate a configuration, opening the sockets it needs. Raises `StartError`; then nothing has changed."""
+        async with self._lock:
             watches = await self.discover(config)
-            added = await asyncio.to_thread(opened, config, self._listener.open)
+            added = await asyncio.to_thread(open_sockets, config, self._listener.open)
             if self.stopping:
-                discard(added, self._drop)
+                close_sockets(added, self._drop)
                 raise StartError(STOPPING)
             self.adopt(self.prepare(config, added, watches))
 
-    # --- the end ---
+    # --- shutdown ---
 
     async def end(self, seconds: float, hurry: asyncio.Event) -> int:
-        """Readiness fails and listening ends at once; requests in flight may finish, until time is up or there is a hurry. How many broke."""
+        """Shut down: stop listening at once, let requests in flight finish for `seconds` or until `hurry`, then break the remaining
+        connections. Returns their number."""
         proxy = self._proxy
         proxy.draining = True
         self._listener.close()
@@ -179,7 +185,7 @@ class Service:
         return broken
 
     async def close(self) -> None:
-        """End everything."""
+        """Stop all tasks and close everything."""
         self._listener.close()
         await self._renewer.stop()
         await self._discoverer.stop()
@@ -190,14 +196,16 @@ class Service:
 
     # --- what the admin server shows and does ---
 
-    async def unready(self) -> str:
-        return status.unreadiness(self._proxy)
+    async def unready_reason(self) -> str:
+        """Why it should get no traffic; empty if it is ready."""
+        return status.unready_reason(self._proxy)
 
     async def status(self) -> dict[str, Any]:
+        """The status as JSON-compatible data."""
         return status.of(self._proxy, self._discoverer.watches)
 
     async def snapshot(self) -> Snapshot:
-        """All series; requests have their turn between two metrics, of which each may have thousands."""
+        """All series, taken metric by metric, so that requests are served in between: a metric can have thousands of series."""
         taken: Snapshot = {}
         for name, rows in self.instruments.parts():
             taken[name] = rows
@@ -205,16 +213,17 @@ class Service:
         return taken
 
     async def drain(self, backend: str, *, drained: bool) -> list[str]:
+        """Take a backend out of rotation, or back in. Returns an empty list, or the known names if this one is unknown."""
         return [] if self._proxy.drain_backend(backend, drained=drained) else sorted(self._proxy.backends)
 
     @property
     def drained(self) -> list[str]:
-        """The backends that are out of rotation by `drain`."""
+        """The names of the drained backends."""
         return self._proxy.drained
 
 
-def instruments_of_a_process() -> Instruments:
-    """The catalog's live metrics, with what describes this process."""
+def process_instruments() -> Instruments:
+    """The live metrics of the catalog, with the build info and asyncio tasks of this process."""
     instruments = Instruments(metrics.CATALOG)
     instruments.gauge(metrics.BUILD_INFO, version=balance.__version__, python=platform.python_version()).set(1)
     instruments.computed(standard.PYTHON_TASKS, lambda: len(asyncio.all_tasks()))
@@ -222,7 +231,7 @@ def instruments_of_a_process() -> Instruments:
 
 
 def _resident_bytes() -> float:
-    """Resident memory of this process; without Linux's /proc the most that it has been."""
+    """Resident memory of this process in bytes; its maximum so far where there is no /proc."""
     try:
         return float(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except OSError:
@@ -230,10 +239,10 @@ def _resident_bytes() -> float:
 
 
 def _raise_descriptor_limit(needed: int, log: EventLog) -> None:
-    """Ask for as many open files as may be needed, and say so if they are not to be had."""
+    """Raise the limit of open files to `needed`, and log a warning if that is not possible."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     allowed = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
     if soft != resource.RLIM_INFINITY and soft < allowed:
         resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
     if allowed < needed and soft < needed:
-        log("warning", "few_descriptors", limit=max(soft, allowed), needed=needed, cure="raise it: ulimit -n, or LimitNOFILE of the service")
+        log("warning", "few_descriptors", limit=max(soft, allowed), needed=needed, cure="raise the limit: ulimit -n, or LimitNOFILE of the service")

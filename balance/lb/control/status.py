@@ -1,4 +1,4 @@
-"""The present state, for people and scripts: of one process, and of several as one."""
+"""The status as JSON-compatible data: of one process, and merged from several."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from balance.lb.control.discovery import Watch
 from balance.lb.data.backend import Backend
 from balance.lb.data.pool import Pool
 from balance.lb.data.proxy import Proxy
-from balance.lb.policy.breaker import State
+from balance.lb.policy.breaker import BreakerState
 
 
-def unreadiness(proxy: Proxy) -> str:
-    """Why no traffic should be sent here; empty if it may."""
+def unready_reason(proxy: Proxy) -> str:
+    """Why it should get no traffic; empty if it is ready."""
     if proxy.draining:
         return "the load balancer is stopping"
     if not any(backend.available for backend in proxy.backends.values()):
@@ -23,21 +23,21 @@ def unreadiness(proxy: Proxy) -> str:
 
 
 def of(proxy: Proxy, watches: Mapping[str, Watch]) -> dict[str, Any]:
-    """The state of a proxy, as JSON would have it. `watches` discover the backends of pools, by their names."""
-    config = proxy.site.config
+    """The status of a proxy. `watches`: the discovery of pools, by their names."""
+    config = proxy.active_config.config
     return {
-        "ready": not unreadiness(proxy),
+        "ready": not unready_reason(proxy),
         "draining": proxy.draining,
         "connections": {"active": len(proxy.clients), "limit": config.limits.max_connections},
         "requests": {
             "in_flight": proxy.in_flight,
-            "retrying": sum(pool.retrying for pool in proxy.site.pools.values()),
+            "retrying": sum(pool.retrying for pool in proxy.active_config.pools.values()),
             "queued": proxy.queued,
         },
         "tunnels": {"active": len(proxy.tunnels)},
-        "pools": [_pool(pool, watches.get(pool.name)) for pool in proxy.site.pools.values()],
-        "backends": [_backend(backend, pool, proxy.loop.time()) for pool in proxy.site.pools.values() for backend in pool.backends],
-        "routes": [{"name": route.config.name, "pool": route.pool.name} for route in proxy.site.routes.values()],
+        "pools": [_pool(pool, watches.get(pool.name)) for pool in proxy.active_config.pools.values()],
+        "backends": [_backend(backend, pool, proxy.loop.time()) for pool in proxy.active_config.pools.values() for backend in pool.backends],
+        "routes": [{"name": route.config.name, "pool": route.pool.name} for route in proxy.active_config.routes.values()],
         "configuration": {
             "listen": [str(address) for address in config.listen],
             "tls": [str(address) for address in config.tls.listen] if config.tls else "off",
@@ -52,7 +52,7 @@ def _pool(pool: Pool, watch: Watch | None) -> dict[str, Any]:
         "backends": {"configured": len(config.backends), "discovered": len(pool.backends) - len(config.backends)},
         "discovery": {
             "source": config.discover.source if config.discover else "off",
-            "last_look": watch.result.value if watch and watch.result else "none",
+            "last_update": watch.result.value if watch and watch.result else "none",
             "failure": watch.failure if watch else "",
         },
         "requests": {"in_flight": pool.in_flight, "retrying": pool.retrying, "queued": len(pool.queue)},
@@ -78,26 +78,26 @@ def _backend(backend: Backend, pool: Pool, now: float) -> dict[str, Any]:
         "available": backend.available,
         "drained": backend.drained,
         "healthy": backend.health.up,
-        "ejected_for": _left(backend.record.until, now) if backend.record.ejected else None,
+        "ejected_for": _remaining(backend.outlier_state.until, now) if backend.outlier_state.ejected else None,
         "circuit_breaker": backend.breaker.state.value,
         "failures": backend.breaker.failures,
-        "retry_in": _left(backend.retry_at, now) if backend.breaker.state is State.OPEN else None,
+        "retry_in": _remaining(backend.retry_at, now) if backend.breaker.state is BreakerState.OPEN else None,
         "connections": {"open": backend.open, "idle": len(backend.idle), "limit": backend.config.max_connections},
     }
 
 
-def _left(until: float, now: float) -> float:
+def _remaining(until: float, now: float) -> float:
     return round(max(0.0, until - now), 3)
 
 
 def _worst(states: Sequence[str]) -> str:
-    """Of circuit breakers, and of backends; also of words that are all the same."""
-    worst_first = ("drained", "unhealthy", "ejected", "breaker_open", State.OPEN.value, "breaker_half_open", State.HALF_OPEN.value)
+    """The state, of circuit breakers or backends, that keeps the most requests away."""
+    worst_first = ("drained", "unhealthy", "ejected", "breaker_open", BreakerState.OPEN.value, "breaker_half_open", BreakerState.HALF_OPEN.value)
     return next((state for state in worst_first if state in states), states[0])
 
 
-def _known(choose: Callable[[list[float]], float]) -> Callable[[Sequence[float | None]], float | None]:
-    """One of those that are given, if any is."""
+def _optional(choose: Callable[[list[float]], float]) -> Callable[[Sequence[float | None]], float | None]:
+    """A rule that applies `choose` to the values that are not None; None if all are."""
 
     def rule(values: Sequence[float | None]) -> float | None:
         given = [value for value in values if value is not None]
@@ -106,23 +106,23 @@ def _known(choose: Callable[[list[float]], float]) -> Callable[[Sequence[float |
     return rule
 
 
-def _last(looks: Sequence[str]) -> str:
-    """Of looks at where backends are discovered."""
-    return "failed" if "failed" in looks else max(looks)
+def _merged_update(results: Sequence[str]) -> str:
+    """The result of the last discovery update: "failed" if it failed in any worker."""
+    return "failed" if "failed" in results else max(results)
 
 
 _RULES: dict[str, Callable[[Sequence[Any]], Any]] = {
     "ready": any, "available": any, "healthy": all, "draining": any, "drained": all,
     "active": sum, "in_flight": sum, "retrying": sum, "queued": sum, "open": sum, "idle": sum, "limit": sum,
-    "retry_budget": sum, "panicking": any, "failures": max, "ejected_for": _known(max), "retry_in": _known(min),
-    "discovered": max, "failure": max, "last_look": _last,
+    "retry_budget": sum, "panicking": any, "failures": max, "ejected_for": _optional(max), "retry_in": _optional(min),
+    "discovered": max, "failure": max, "last_update": _merged_update,
     "circuit_breaker": _worst, "state": _worst,
 }  # fmt: skip
-"""How the values of a key become one; where nothing is said, they are all the same."""
+"""How the values of a key are merged; other keys have the same value everywhere."""
 
 
 def merged(states: Sequence[Any], key: str = "") -> Any:
-    """Several states of the same shape as one; in lists those of one name belong together, as a reload may have reached only some workers."""
+    """Merge several statuses of the same shape. List entries are matched by name, since a reload may have reached only some workers."""
     first = states[0]
     if isinstance(first, dict):
         return {name: merged([state[name] for state in states if name in state], name) for name in first}

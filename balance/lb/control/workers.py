@@ -1,4 +1,4 @@
-"""One worker process as its supervisor sees it."""
+"""A worker process, seen from its supervisor."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from typing import Any
 
 from balance.lb.catalog.metrics import CATALOG
 from balance.lb.control.channel import Channel
-from balance.lb.data.sockets import Sockets, told
+from balance.lb.data.sockets import Sockets, describe
 from balance.lb.errors import StartError
 from balance.snapshot import Packed, Snapshot, Unpacker, lasting, merge, shared
 
-_GOODBYE = 1.0
-"""Seconds to wait for the last words of a process that has ended."""
+_CHANNEL_CLOSE_SECONDS = 1.0
+"""Seconds to wait for the last messages of a process that has ended."""
 
 
 @dataclass(frozen=True)
-class Order:
-    """What all workers are told: the configuration and where it came from, how many they are, the file that locks the logs, where to listen,
-    the backends that are drained."""
+class WorkerSpec:
+    """What all workers get: the configuration `text` and the path of its file, the number of workers, the descriptor of the file that locks the
+    logs, the sockets, and the names of drained backends."""
 
     text: str
     source: str
@@ -34,13 +34,13 @@ class Order:
     drained: frozenset[str] = frozenset()
 
 
-class Worker:
-    """`start` it, wait until it has `ended`, start it again: its counts go on (`snapshots`), whatever becomes of its processes."""
+class WorkerHandle:
+    """A worker that is started, and restarted after it `ended`; its counts (`snapshots`) continue over its processes."""
 
     def __init__(self, index: int) -> None:
         self.index = index
         self.started = 0.0
-        """the loop's time"""
+        """start time of its process, on the loop's clock"""
         self._life: tuple[asyncio.subprocess.Process, Channel] | None = None
         self._present: Snapshot = {}
         self._past: Snapshot = {}
@@ -49,27 +49,27 @@ class Worker:
         self.running = False
 
     def __repr__(self) -> str:
-        return f"<Worker {self.index}, process {self.pid}, {'running' if self.running else 'not running'}>"
+        return f"<WorkerHandle {self.index}, process {self.pid}, {'running' if self.running else 'not running'}>"
 
     @property
     def pid(self) -> int:
-        """Of its present or last process; 0 before there was one."""
+        """Process id of its current or last process; 0 before the first."""
         return self._life[0].pid if self._life else 0
 
-    async def start(self, order: Order) -> None:
+    async def start(self, spec: WorkerSpec) -> None:
         """Start a process and wait until it serves. Raises `StartError`."""
         ours, theirs = socket.socketpair()
-        inherited = [bound.fileno() for (address, _secure), group in order.sockets.items() if address.path for bound in group]
+        inherited = [bound.fileno() for (address, _secure), group in spec.sockets.items() if address.path for bound in group]
         self.started = asyncio.get_running_loop().time()
         try:
-            # -P: whatever lies in the working directory is no module of ours; a session of its own: a terminal's signals are for the supervisor
+            # -P: never import from the working directory; a session of its own: a terminal's signals go to the supervisor only
             process = await asyncio.create_subprocess_exec(
                 sys.executable, "-P", "-m", "balance.lb.control.worker",
-                stdin=theirs.fileno(), pass_fds=(*inherited, order.lock), start_new_session=True,
+                stdin=theirs.fileno(), pass_fds=(*inherited, spec.lock), start_new_session=True,
             )  # fmt: skip
         except OSError as error:
             ours.close()
-            raise StartError(f"no process can be started: {error}", where=f"worker {self.index}", cure="see what the system is short of") from None
+            raise StartError(f"cannot start a process: {error}", where=f"worker {self.index}", cure="check memory and process limits") from None
         finally:
             theirs.close()
         channel = await Channel.over(ours, {"counted": self._counted})
@@ -77,25 +77,25 @@ class Worker:
         self._unpacker = Unpacker()
         try:
             await channel.ask(
-                "start", text=order.text, source=order.source, index=self.index, count=order.count,
-                places=told(order.sockets), lock=order.lock, drained=sorted(order.drained),
+                "start", text=spec.text, source=spec.source, index=self.index, count=spec.count,
+                places=describe(spec.sockets), lock=spec.lock, drained=sorted(spec.drained),
             )  # fmt: skip
         except ConnectionError:
-            raise StartError("ended before it could serve", where=f"worker {self.index}", cure="see its last lines above") from None
+            raise StartError("ended before it was ready", where=f"worker {self.index}", cure="see its last log lines") from None
         except BaseException:
             self.kill()
             raise
         self.running = True
 
     async def ended(self) -> dict[str, Any]:
-        """Wait for the end of the process: by which signal or with which code. What it had counted is kept."""
+        """Wait for the end of the process and keep its counts. Returns its `signal` or exit `code`, for the log."""
         if self._life is None:
-            raise RuntimeError("was never started")
+            raise RuntimeError("the worker was never started")
         process, channel = self._life
         code = await process.wait()
         self.running = False
         with suppress(TimeoutError):
-            await asyncio.wait_for(channel.closed.wait(), _GOODBYE)
+            await asyncio.wait_for(channel.closed.wait(), _CHANNEL_CLOSE_SECONDS)
         if self._taking:
             await asyncio.wait([self._taking])
         self._past = merge(CATALOG, (self._past, lasting(CATALOG, self._present)))
@@ -103,13 +103,13 @@ class Worker:
         return {"signal": signal.Signals(-code).name} if code < 0 else {"code": code}
 
     async def ask(self, command: str, /, **arguments: Any) -> Any:
-        """What the process answers to a command. Raises `ConnectionError` if it ends without an answer, `StartError` if it refuses."""
+        """Run a command in the process; returns its result. Raises `ConnectionError` if it ends first, `StartError` if it refuses."""
         if not self._life or not self.running:
-            raise ConnectionResetError("it does not run")
+            raise ConnectionResetError("the worker is not running")
         return await self._life[1].ask(command, **arguments)
 
     def take(self) -> asyncio.Task[None]:
-        """A task that takes a snapshot; whoever asks meanwhile gets the same one, so that a process that hangs is asked once."""
+        """A task that takes a snapshot; the same one while it is running, so that a hanging process is asked only once."""
         if self._taking is None or self._taking.done():
             self._taking = asyncio.create_task(self._take())
         return self._taking
@@ -119,20 +119,20 @@ class Worker:
             self._present = self._unpacker.unpack(await self.ask("snapshot"))
 
     async def _counted(self, *, snapshot: Packed) -> None:
-        """The process tells its last counts."""
+        """Receive the last counts of the process."""
         self._present = self._unpacker.unpack(snapshot)
 
     def snapshots(self) -> tuple[Snapshot, Snapshot]:
-        """What its earlier processes had counted, and what the present one had when it was last asked."""
+        """The counts of its earlier processes, and the last snapshot of the current one."""
         return self._past, self._present
 
     def forget(self, living: Collection[Snapshot]) -> None:
-        """Of what its earlier processes had counted, drop the series of backends and pools that none of the living knows any longer."""
+        """Drop counts of earlier processes for backends and pools that are in none of the `living` snapshots."""
         for label in ("backend", "pool") if self._past else ():
             self._past = shared(CATALOG, self._past, living, label)
 
     async def stop(self, seconds: float) -> int:
-        """Have the process end in good order; how many connections broke. Stop it again with 0 seconds to make it hurry."""
+        """Shut the process down within `seconds`, 0 for at once; returns the number of broken connections."""
         try:
             broken: int = await self.ask("stop", seconds=seconds)
         except ConnectionError:
@@ -140,7 +140,7 @@ class Worker:
         return broken
 
     def kill(self) -> None:
-        """End the process at once, if there is one."""
+        """Kill the process, if it is running."""
         if self._life and self._life[0].returncode is None:
             with suppress(ProcessLookupError):
                 self._life[0].kill()

@@ -1,7 +1,7 @@
 """The access log: one line per request on stdout.
 
-Theory. Lines are made at once, because a thread that made them in bulk would hold the interpreter's lock against the requests; they
-are gathered and handed over at each tick of the clock, and a thread writes them, so that a slow reader never delays a request.
+Theory. Lines are formatted at once, because a thread that formatted them in bulk would hold the interpreter lock while requests wait.
+They are collected and handed to a writer thread at each tick of the clock, so that a slow reader never delays a request.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import time
 from json.encoder import encode_basestring_ascii as quoted
 from typing import NamedTuple
 
-from balance.lb.logs import EventLog, LineWriter, plain
+from balance.lb.logs import EventLog, LineWriter, quoted_text
 
 
 class Entry(NamedTuple):
-    """What one line says beside the time. `status` 0: there was no answer. `reason`: the value of a `Fault`; `termination`: a word of
-    `policy.ending`; `trace_id`: empty if there is none. Times are in seconds, None for a phase that was not reached."""
+    """The fields of a line, without the time. `status` 0: there was no response. `reason`: the value of a `Fault`; `termination`: from
+    `policy.ending`; `trace_id`: empty if there is none. Durations are in seconds, None for a phase that was not reached."""
 
     client: str
     method: str
@@ -37,12 +37,12 @@ class Entry(NamedTuple):
 
 
 def render(moment: str, entry: Entry, form: str) -> str:
-    """The line for an entry, ASCII in one of two forms. Only the target can hold anything: its bytes that are no UTF-8 become ``\\xNN``."""
+    """The line for an entry, in ASCII. `moment`: its time; `form`: "json" or "text". Bytes of the target that are not UTF-8 become ``\\xNN``."""
     client, method, raw, status, backend, received, sent, seconds, attempts, reason, ending, trace, wait, queue, connect, first_byte = entry
     target = raw.decode("utf-8", "backslashreplace")
     if form == "json":
         trace = f'"{trace}"' if trace else "null"
-        # most requests wait for nothing but the backend
+        # most requests wait only for the backend
         waits = '"wait":0,"queue":0,"connect":0' if wait == queue == connect == 0 else _waits(_JSON_WAITS, wait, queue, connect, "null")
         return (
             f'{{"time":"{moment}","client":"{client}","method":"{method}","target":{quoted(target)},"status":{status},"backend":"{backend}",'
@@ -50,7 +50,7 @@ def render(moment: str, entry: Entry, form: str) -> str:
             f'"duration":{seconds:.6f},"attempts":{attempts},"reason":"{reason}","termination":"{ending}","trace_id":{trace}}}\n'
         )
     return (
-        f"time={moment} client={client} method={method} target={plain(target)} status={status} backend={backend}"
+        f"time={moment} client={client} method={method} target={quoted_text(target)} status={status} backend={backend}"
         f" bytes_in={received} bytes_out={sent} {_waits(_TEXT_WAITS, wait, queue, connect, '-')}"
         f" first_byte={'-' if first_byte is None else f'{first_byte:.6f}'} duration={seconds:.6f}"
         f" attempts={attempts} reason={reason} termination={ending} trace_id={trace or '-'}\n"
@@ -66,7 +66,10 @@ def _waits(form: str, wait: float | None, queue: float | None, connect: float | 
 
 
 class AccessLog:
-    """`add` entries; `flush` now and then; `close` at the end. If lines cannot be written, the event log says so, once."""
+    """Writes the access log: `add` entries, `flush` regularly, `close` at the end. If lines are dropped, one event is logged.
+
+    `form`: "json" or "text". `dropped`: number of dropped lines.
+    """
 
     def __init__(self, form: str, log: EventLog) -> None:
         self._form = form
@@ -81,7 +84,7 @@ class AccessLog:
         return f"<AccessLog {len(self._lines)} gathered, {self.dropped} dropped, {self._writer}>"
 
     def add(self, entry: Entry) -> None:
-        """Note a request that has ended just now; it is written later."""
+        """Add a request that has just ended; it is written at the next `flush`."""
         millisecond = int(time.time() * 1000)
         if millisecond != self._millisecond:
             self._millisecond = millisecond
@@ -90,16 +93,16 @@ class AccessLog:
         self._lines.append(render(self._moment, entry, self._form))
 
     def flush(self) -> None:
-        """Hand over what has gathered."""
+        """Hand the collected lines to the writer thread."""
         lines, self._lines = self._lines, []
         if lines and not self._writer.write("".join(lines)):
             self.dropped += len(lines)
         if (self.dropped or self._writer.failure) and not self._told:
             self._told = True
-            self._log("warning", "access_log_dropping", cause=self._writer.failure or "nobody reads it, or not fast enough")
+            self._log("warning", "access_log_dropping", cause=self._writer.failure or "the reader is too slow or gone")
 
     def close(self) -> None:
-        """Write what is left, and say how much could not be."""
+        """Write the remaining lines, and log how many were dropped."""
         self.flush()
         self._writer.close()
         if self.dropped:

@@ -1,4 +1,4 @@
-"""One connection of a client: requests come in one after the other, each becomes an exchange, responses go out in order."""
+"""A client's connection: reads requests one after the other, makes each an exchange, and sends the responses in order."""
 
 from __future__ import annotations
 
@@ -13,57 +13,56 @@ from typing import TYPE_CHECKING, Any, cast
 
 from balance.lb.data.accesslog import Entry
 from balance.lb.data.clock import Timed
-from balance.lb.data.exchange import EARLY_BYTES, Exchange
+from balance.lb.data.exchange import MAX_EARLY_BYTES, Exchange
 from balance.lb.data.forwarding import Peer
 from balance.lb.data.replies import reply, status_of
 from balance.lb.data.request import Body, Request
 from balance.lb.data.tunnel import reset
 from balance.lb.data.wire import RequestHead, RequestReader, WireError
-from balance.lb.policy.ending import Phase as Ending
-from balance.lb.policy.ending import termination
-from balance.lb.policy.faults import BROKEN_OFF, Fault
+from balance.lb.policy.ending import RequestPhase, termination
+from balance.lb.policy.faults import ABORT_STATUSES, Fault
 
 if TYPE_CHECKING:
+    from balance.lb.data.activeconfig import ActiveConfig
     from balance.lb.data.proxy import Proxy
-    from balance.lb.data.site import Site
 
 LINGER_SECONDS = 2.0
-"""How long to go on reading after the last response, so that the client gets it before its own data bounces (RFC 9112 section 9.6)."""
-LINGER_MOST = 30.0
-"""The same for a client that goes on sending."""
+"""Seconds to keep reading after the last response, so that the client gets it before a reset (RFC 9112 section 9.6)."""
+MAX_LINGER_SECONDS = 30.0
+"""Maximum for a client that keeps sending."""
 
 
-class Phase(Enum):
-    """What the next bytes of the client are."""
+class ReceivePhase(Enum):
+    """What the next bytes from the client belong to."""
 
     HEAD = "head"
     BODY = "body"
     BUSY = "busy"
-    """the next requests, too early: kept, up to a bound"""
+    """the next requests, pipelined: buffered, up to a limit"""
     TUNNEL = "tunnel"
-    """none of ours: the connection has become one end of a tunnel"""
+    """the connection is one end of a tunnel"""
     DISCARD = "discard"
-    """of no interest: the connection is about to end"""
+    """ignored: the connection is about to end"""
 
 
-_HEAD, _BODY, _BUSY, _DISCARD = Phase.HEAD, Phase.BODY, Phase.BUSY, Phase.DISCARD
+_HEAD, _BODY, _BUSY, _DISCARD = ReceivePhase.HEAD, ReceivePhase.BODY, ReceivePhase.BUSY, ReceivePhase.DISCARD
 
 
 class Client(asyncio.Protocol, Timed):
-    """`regulate` decides after every event whether to read on. A reader is needed for heads that are not plain (`balance.lb.data.plain`)
-    and for their bodies; otherwise `_left` says how much of the body is to come."""
+    """`regulate` decides after every event whether to continue reading. A reader is needed for heads that are not plain (`balance.lb.data.fastheads`)
+    and for their bodies; otherwise `_left` is the number of body bytes to come."""
 
     __slots__ = (
+        "_active_config",
         "_address",
         "_backlog",
+        "_buffered",
         "_known",
         "_left",
         "_linger_until",
         "_reader",
         "_reading",
-        "_site",
         "_started",
-        "_stash",
         "exchange",
         "peer",
         "phase",
@@ -74,7 +73,7 @@ class Client(asyncio.Protocol, Timed):
 
     def __init__(self, proxy: Proxy, address: Any) -> None:
         Timed.__init__(self)
-        self._address = address  # as accepted: the transport knows none of a client that has reset its connection since
+        self._address = address  # from accept: the transport has none if the client has already reset the connection
         self.proxy = proxy
         self.transport: asyncio.Transport | None = None
         self.exchange: Exchange | None = None
@@ -83,7 +82,7 @@ class Client(asyncio.Protocol, Timed):
         self._reader: RequestReader | None = None
         self._left = 0
         self._reading = True
-        self._stash = b""
+        self._buffered = b""
         self._started = 0.0
         self._backlog = 0
         self._linger_until = 0.0
@@ -91,16 +90,16 @@ class Client(asyncio.Protocol, Timed):
     def __repr__(self) -> str:
         return f"<Client {self.peer.name if self.transport else 'gone'} {self.phase.value} {self.exchange or ''}>"
 
-    # --- what the event loop reports ---
+    # --- callbacks of the event loop ---
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
-        self._adopt(self.proxy.site)
-        self.proxy.clock.set(self, self._site.timeouts.request_header)
-        if not self.proxy.welcome(self):
+        self._adopt(self.proxy.active_config)
+        self.proxy.clock.set(self, self._active_config.timeouts.request_header)
+        if not self.proxy.allowed(self):
             self.abort()
-        elif not self.proxy.admit(self):
-            if transport.get_extra_info("ssl_object"):  # a handshake just to be refused would cost more than it tells
+        elif not self.proxy.register(self):
+            if transport.get_extra_info("ssl_object"):  # a handshake only to send a refusal costs too much
                 self.abort()
                 return
             self._started = perf_counter()
@@ -111,8 +110,8 @@ class Client(asyncio.Protocol, Timed):
         if phase is _HEAD:
             if self._reader is None:
                 self._started = perf_counter()
-                if self._site is not self.proxy.site:
-                    self._adopt(self.proxy.site)
+                if self._active_config is not self.proxy.active_config:
+                    self._adopt(self.proxy.active_config)
                 end = data.find(b"\r\n\r\n") + 4
                 head = data[:end]
                 request = self._known.get(head) or self._recognise(head)
@@ -122,23 +121,23 @@ class Client(asyncio.Protocol, Timed):
                         return
                     body = data[end : end + request.length]
                     self._left = request.length - len(body)
-                    self._stash = data[end + request.length :]
+                    self._buffered = data[end + request.length :]
                     self._serve(request, body, not self._left)
                     return
             self._read_head(data)
         elif phase is _BODY:
             self._read_body(data)
         elif phase is _BUSY:
-            self._stash += data
+            self._buffered += data
             self.regulate()
         elif self.proxy.clock.now < self._linger_until:
             self.proxy.clock.set(self, LINGER_SECONDS)
 
-    def _adopt(self, site: Site) -> None:
-        """From now on requests are read by this configuration."""
-        self._site = site
-        self.peer = _peer(self.transport, self._address, site)
-        self._known = site.requests(self.peer)
+    def _adopt(self, active_config: ActiveConfig) -> None:
+        """Use this configuration for the next requests."""
+        self._active_config = active_config
+        self.peer = _peer(self.transport, self._address, active_config)
+        self._known = active_config.requests(self.peer)
 
     def eof_received(self) -> None:
         if self.exchange is not None:
@@ -151,8 +150,8 @@ class Client(asyncio.Protocol, Timed):
         if self.exchange is not None:
             self.exchange.give_up(Fault.CLIENT_ABORT)
         elif unfinished:
-            self._account(Fault.CLIENT_ABORT, BROKEN_OFF[Fault.CLIENT_ABORT], 0)
-        self.proxy.dismiss(self)
+            self._account(Fault.CLIENT_ABORT, ABORT_STATUSES[Fault.CLIENT_ABORT], 0)
+        self.proxy.unregister(self)
 
     def pause_writing(self) -> None:
         self.write_paused = True
@@ -194,12 +193,12 @@ class Client(asyncio.Protocol, Timed):
     # --- requests ---
 
     def _recognise(self, head: bytes) -> Request | None:
-        """The request that a plain head stands for, remembered from now on; None if it is not plain, or to be refused."""
-        message = self._site.plain.request(head)
+        """The request of a plain head, which is then cached; None if the head is not plain or must be refused."""
+        message = self._active_config.head_parser.request(head)
         if message is None:
             return None
         try:
-            request = self._site.examiner.examine(message, self.peer)
+            request = self._active_config.examiner.examine(message, self.peer)
         except WireError:
             return None
         self._known.keep(head, request)
@@ -208,7 +207,7 @@ class Client(asyncio.Protocol, Timed):
     def _read_head(self, data: bytes) -> None:
         reader = self._reader
         if reader is None:
-            reader = self._reader = RequestReader(self.proxy.loop, self._site.config.limits)
+            reader = self._reader = RequestReader(self.proxy.loop, self._active_config.config.limits)
         fresh = not reader.partial
         if fresh:
             self._started = perf_counter()
@@ -219,10 +218,10 @@ class Client(asyncio.Protocol, Timed):
             return
         if message is None:
             if fresh and reader.partial:
-                self.proxy.clock.set(self, self._site.timeouts.request_header)
+                self.proxy.clock.set(self, self._active_config.timeouts.request_header)
             return
         try:
-            request = self._site.examiner.examine(message, self.peer)
+            request = self._active_config.examiner.examine(message, self.peer)
             if reader.done:
                 self._end_of_request(reader, request)
         except WireError as error:
@@ -231,10 +230,10 @@ class Client(asyncio.Protocol, Timed):
         self._serve(request, reader.body(), reader.done, 0.0 if fresh else perf_counter() - self._started)
 
     def _serve(self, request: Request, body: bytes, done: bool, waited: float = 0.0) -> None:
-        """Let a request become an exchange. `body` is what has arrived of its body; `done`: that is all. `waited`: seconds that the head took."""
+        """Start an exchange. `body`: what has arrived of the body; `done`: it is complete. `waited`: seconds until the head was complete."""
         self.deadline = 0.0
         self.phase = _BUSY if done else _BODY
-        if self._site.begins_traces and not request.trace:
+        if self._active_config.begins_traces and not request.trace:
             request = request.traced()
         self.exchange = exchange = Exchange(self, request, self._started, waited)
         if request.route.guarded and not exchange.admitted():
@@ -253,7 +252,7 @@ class Client(asyncio.Protocol, Timed):
         if exchange is None:
             return
         if reader is None:
-            data, self._stash = data[: self._left], data[self._left :]
+            data, self._buffered = data[: self._left], data[self._left :]
             self._left -= len(data)
             if not self._left:
                 self.phase = _BUSY
@@ -270,62 +269,62 @@ class Client(asyncio.Protocol, Timed):
         exchange.upload(reader.body(), reader.done)
 
     def _end_of_request(self, reader: RequestReader, request: Request) -> None:
-        """Keep what was read beyond the end of a request. After the last one nothing may follow (RFC 9112 section 9.6): raises `WireError`."""
-        self._stash = reader.rest or b""
-        if request.final and (reader.followed or self._stash not in (b"", b"\r\n")):
+        """Buffer bytes after the end of a request. Raises `WireError` if any follow the last request (RFC 9112 section 9.6)."""
+        self._buffered = reader.rest or b""
+        if request.final and (reader.followed or self._buffered not in (b"", b"\r\n")):
             raise WireError(Fault.BAD_FRAMING)
 
     def finished(self, keep: bool) -> None:
-        """The exchange is over; `keep`: another may follow on this connection."""
+        """End the exchange; `keep`: the connection may be used for another request."""
         self.exchange = None
         if self.transport is None:
             return
         if not keep or self.phase is not _BUSY:
-            self._hang_up(unread=self.phase is not _BUSY or bool(self._stash))
+            self._hang_up(unread=self.phase is not _BUSY or bool(self._buffered))
         elif not self.write_paused:
             self._advance()
 
     def hand_over(self) -> bytes:
-        """The connection becomes one end of a tunnel; what has arrived for it already."""
+        """Hand the connection to a tunnel; returns the bytes that have already arrived for it."""
         self.exchange = self._reader = None
-        self.phase = Phase.TUNNEL
+        self.phase = ReceivePhase.TUNNEL
         self.deadline = 0.0
-        early, self._stash = self._stash, b""
+        early, self._buffered = self._buffered, b""
         return early
 
     def _advance(self) -> None:
-        """Turn to the next request, which may have arrived already."""
+        """Continue with the next request, which may already be buffered."""
         reader, self._reader = self._reader, None
         if reader is not None and reader.rest is None:
             self._hang_up(unread=True)
-        elif self._stash:
-            self.proxy.loop.call_soon(self._go_on)  # not at once: a thousand pipelined requests would nest a thousand calls
+        elif self._buffered:
+            self.proxy.loop.call_soon(self._go_on)  # not at once: a thousand pipelined requests would recurse a thousand times
         else:
             self._rest()
 
     def _rest(self) -> None:
-        """Wait for the next request, unless there is to be none."""
+        """Wait for the next request, unless the proxy is closing."""
         if self.proxy.closing:
             self._hang_up(unread=False)
             return
         self.phase = _HEAD
-        self.proxy.clock.set(self, self._site.timeouts.keep_alive)
+        self.proxy.clock.set(self, self._active_config.timeouts.keep_alive)
         if not self._reading:
             self.regulate()
 
     def _go_on(self) -> None:
-        """Read what had arrived too early."""
+        """Read the buffered bytes."""
         if self.transport is None or self.phase is not _BUSY:
             return
         self.phase = _HEAD
-        data, self._stash = self._stash, b""
+        data, self._buffered = self._buffered, b""
         self.data_received(data)
-        if self.phase is _HEAD and not self._receiving_head:  # it was but an empty line, as old clients send after a body
+        if self.phase is _HEAD and not self._receiving_head:  # only an empty line, as old clients send after a body
             self._rest()
         self.regulate()
 
     def _refuse(self, fault: Fault, message: RequestHead | None = None) -> None:
-        """Answer what never became an exchange, and end the connection."""
+        """Send an error response to a request that never became an exchange, and end the connection."""
         method = message.method if message else "OTHER"
         head, body = reply(fault, close=True)
         if method == "HEAD":
@@ -335,24 +334,24 @@ class Client(asyncio.Protocol, Timed):
         self._hang_up(unread=True)
 
     def _account(self, fault: Fault, status: int, sent: int, message: RequestHead | None = None) -> None:
-        """Count and log what never became an exchange."""
+        """Count and log a request that never became an exchange."""
         seconds = perf_counter() - self._started
         self.proxy.meters.answers.append((message.method if message else "OTHER", status, seconds, 0, sent, -1.0, ""))
         self.proxy.meters.failed(fault)
         if self.proxy.access is not None:
             method, target = (message.method, message.target) if message else ("-", b"-")
-            ending = termination(fault, Ending.REQUEST)
+            ending = termination(fault, RequestPhase.REQUEST)
             self.proxy.access.add(Entry(self.peer.name, method, target, status, "-", 0, sent, seconds, 0, fault.value, ending))
 
     # --- the connection ---
 
     def write(self, data: bytes) -> None:
-        """Send bytes, unless the client has gone."""
+        """Send bytes, unless the client is gone."""
         if self.transport is not None and data:
             self.transport.write(data)
 
     def regulate(self) -> None:
-        """Read if there is something to be done with what arrives; otherwise let the client wait."""
+        """Resume reading if more bytes can be used, otherwise pause it."""
         transport = self.transport
         if transport is None or transport.is_closing():
             return
@@ -366,32 +365,32 @@ class Client(asyncio.Protocol, Timed):
 
     def _wants_more(self) -> bool:
         if self.phase is _BUSY:
-            return len(self._stash) < EARLY_BYTES
+            return len(self._buffered) < MAX_EARLY_BYTES
         if self.phase is _BODY:
-            return self.exchange is not None and (self.exchange.takes_body or self.exchange.hoards)
+            return self.exchange is not None and (self.exchange.takes_body or self.exchange.can_buffer_body)
         return True
 
     def drain(self) -> None:
-        """The balancer is about to stop: end now if idle, else after the response."""
+        """Start shutdown: close now if idle, else after the response."""
         if self.phase is _HEAD and not self._receiving_head:
             self._hang_up(unread=False)
 
     def break_off(self) -> None:
-        """The balancer stops now."""
+        """Break the connection, because the load balancer stops now."""
         if self.exchange is not None:
             self.exchange.give_up(Fault.SHUTDOWN)
         elif self._receiving_head:
-            self._account(Fault.SHUTDOWN, BROKEN_OFF[Fault.SHUTDOWN], 0)
+            self._account(Fault.SHUTDOWN, ABORT_STATUSES[Fault.SHUTDOWN], 0)
         self.abort()
 
     def abort(self) -> None:
-        """Break the connection with a reset: what has been sent is not to be taken for a whole response."""
+        """Reset the connection, so that a partial response cannot be taken for a complete one."""
         self.phase = _DISCARD
         if self.transport is not None:
             reset(self.transport)
 
     def _hang_up(self, *, unread: bool) -> None:
-        """End politely: after the last byte went out and, if the client may still be sending, with an ear for it."""
+        """Close after the last byte is sent; `unread`: the client may still be sending, so keep reading for a while first."""
         transport = self.transport
         self.phase = _DISCARD
         if transport is None or transport.is_closing():
@@ -399,20 +398,20 @@ class Client(asyncio.Protocol, Timed):
         if unread:
             self.regulate()
             transport.write_eof()
-            self._backlog = self._unsent() + 1  # what is left of it after the lingering is given its own time
-            self._linger_until = self.proxy.clock.now + LINGER_MOST
+            self._backlog = self._unsent() + 1  # unsent bytes after lingering get their own time
+            self._linger_until = self.proxy.clock.now + MAX_LINGER_SECONDS
             self.proxy.clock.set(self, LINGER_SECONDS)
         else:
             self._watch_writing()
             transport.close()
 
     def _watch_writing(self) -> None:
-        """End the connection unless the client takes something in the meantime."""
+        """Set a deadline that applies unless the client receives something in the meantime."""
         self._backlog = self._unsent()
-        self.proxy.clock.set(self, self._site.timeouts.body_idle)
+        self.proxy.clock.set(self, self._active_config.timeouts.body_idle)
 
     def _unsent(self) -> int:
-        """Bytes that the client has not taken: in our buffer, and in the kernel's, which may hold megabytes."""
+        """Bytes that the client has not received: in our buffer and in the kernel's, which can hold megabytes."""
         if self.transport is None:
             return 0
         waiting = bytearray(4)
@@ -421,11 +420,11 @@ class Client(asyncio.Protocol, Timed):
         return self.transport.get_write_buffer_size() + int.from_bytes(waiting, sys.byteorder)
 
 
-def _peer(transport: asyncio.Transport | None, address: Any, site: Site) -> Peer:
-    """Who is at the other end, as log and backend are told."""
+def _peer(transport: asyncio.Transport | None, address: Any, active_config: ActiveConfig) -> Peer:
+    """The peer, as shown to the log and to backends."""
     local = transport.get_extra_info("sockname") if transport else None
     secure = transport is not None and transport.get_extra_info("ssl_object") is not None
     if not isinstance(address, tuple) or not isinstance(local, tuple):
-        return site.forwarding.peer("unix", b"localhost", secure=secure)
+        return active_config.forwarding.peer("unix", b"localhost", secure=secure)
     host = f"[{local[0]}]" if ":" in local[0] else local[0]
-    return site.forwarding.peer(address[0], f"{host}:{local[1]}".encode(), secure=secure)
+    return active_config.forwarding.peer(address[0], f"{host}:{local[1]}".encode(), secure=secure)

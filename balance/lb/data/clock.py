@@ -1,9 +1,8 @@
 """One coarse clock for all timeouts.
 
-Theory. A timer per request costs more than the work it guards, and nearly all are cancelled. Here a deadline is an attribute of
-the connection. A wheel of buckets, one per tick, says which connections to look at; moving a deadline further away touches no
-bucket, because a connection that is looked at too early is simply put into a later one. A deadline therefore passes unnoticed
-for at most two ticks, and never fires early.
+Theory. A timer per request costs more than the work it guards, and nearly all are cancelled. Here a deadline is an attribute of the
+connection. A timer wheel with a bucket per tick says which connections to check; moving a deadline further away changes no bucket,
+because a connection that is checked too early is simply put into a later bucket. So a deadline fires at most two ticks late, never early.
 """
 
 from __future__ import annotations
@@ -12,11 +11,11 @@ import asyncio
 from collections.abc import Callable
 
 TICK = 0.25
-"""Seconds between two looks."""
+"""Seconds between two ticks."""
 
 
 class Timed:
-    """Something with a deadline. `deadline` is a time of the clock, 0 for none; `due` the tick of its bucket, 0 for none."""
+    """An object with a deadline. `deadline`: time on the loop's clock, 0 for none; `due`: tick of its bucket, 0 for none."""
 
     __slots__ = ("deadline", "due")
 
@@ -25,12 +24,12 @@ class Timed:
         self.due = 0
 
     def expire(self) -> None:
-        """The deadline has passed; it is already 0 again."""
+        """Called when the deadline has passed; it is 0 again by then."""
         raise NotImplementedError
 
 
 class Clock:
-    """The wheel. `now` is the loop's time as of the last tick; `on_tick` is called after each look, `on_late` with the seconds that it was late."""
+    """The timer wheel. `now`: the loop's time at the last tick. `on_tick` is called after each tick, `on_late` with the seconds it was late."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, on_tick: Callable[[], None] = lambda: None) -> None:
         self._loop = loop
@@ -46,22 +45,24 @@ class Clock:
         return f"<Clock {self.now:.2f}: {sum(map(len, self._buckets.values()))} timed>"
 
     def start(self) -> None:
+        """Start ticking."""
         self._due = self._loop.time() + TICK
         self._handle = self._loop.call_at(self._due, self._look)
 
     def stop(self) -> None:
+        """Stop ticking."""
         if self._handle:
             self._handle.cancel()
 
     def set(self, item: Timed, seconds: float) -> None:
-        """Let `item` expire `seconds` from now, unless it is set again or its deadline becomes 0."""
+        """Expire `item` `seconds` from now, unless it is set again or its deadline is set to 0."""
         item.deadline = deadline = self.now + seconds + TICK
         due = item.due
         if not due or deadline + TICK < due * TICK:
             self._file(item)
 
     def drop(self, item: Timed) -> None:
-        """Forget `item`: it has ended, and must not be kept alive until its bucket's turn."""
+        """Remove `item`, which has ended, so that its bucket does not keep it alive."""
         item.deadline = 0.0
         if item.due in self._buckets:
             self._buckets[item.due].discard(item)

@@ -1,12 +1,12 @@
-"""One request and what becomes of it: attempts at backends, the response on its way through, the account at the end.
+"""A request and its response: attempts at backends, passing the response on, counting and logging at the end.
 
-Theory. The client's side (`client`) and the backend's (`upstream`) report what happens by plain calls; nothing here waits. An exchange
-ends exactly once, in `_finish` (a tunnel's in `switch`). Until the first byte of a response has been passed on, a failed attempt may be followed by
-another (`policy.retry` decides) or by a reply of our own; afterwards there is nothing left but to break the client's connection, so
-that a response that was cut off cannot be mistaken for a whole one.
+Theory. The client's side (`client`) and the backend's (`upstream`) report events by plain calls; nothing here waits. An exchange ends
+exactly once, in `_finish` (or in `switch`, for a tunnel). Until the first byte of a response has been passed on, a failed attempt may be
+followed by another (`policy.retry` decides) or by an error response of our own; after that only the client's connection can be broken,
+so that a truncated response cannot be taken for a complete one.
 
-Times are those of `perf_counter`, read only where something happens that takes time: `started` with the first byte of the request, `sent_at`
-and `first_at` around the backend's thinking. Whatever else the request had to wait for is summed up in `_away`, which most never touch.
+Times are from `perf_counter`, read only where something takes time: `started` at the first byte of the request, `sent_at` and `first_at`
+before and after the backend's work. All other waiting of the request adds up in `_waiting_seconds`, which stays 0 for most requests.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from balance.lb.data.tunnel import Tunnel
 from balance.lb.data.upstream import Upstream
 from balance.lb.data.wire import ResponseHead
 from balance.lb.policy import retry
-from balance.lb.policy.ending import COMPLETE, Phase, termination
-from balance.lb.policy.faults import BROKEN_OFF, OWN, Fault
+from balance.lb.policy.ending import COMPLETE, RequestPhase, termination
+from balance.lb.policy.faults import ABORT_STATUSES, LOCAL_FAULTS, Fault
 from balance.lb.policy.latency import observed
 from balance.lb.policy.pickers.table import digest
 from balance.lb.policy.ratelimit import client_of
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     from balance.lb.data.pool import Pool
 
 
-EARLY_BYTES = 2**16
-"""How much of what comes too early may wait; while less is there, reading goes on, so that a client that hangs up is noticed."""
+MAX_EARLY_BYTES = 2**16
+"""Maximum of bytes to buffer; below it reading continues, so that a client that closes the connection is noticed."""
 _NONE, _CHUNKED, _CLOSE = Body.NONE, Body.CHUNKED, Body.CLOSE
 _TAILS = {
     (chunked, keep, http10): b"Transfer-Encoding: chunked\r\n" * chunked
@@ -50,23 +50,57 @@ _TAILS = {
     for keep in (False, True)
     for http10 in (False, True)
 }
-"""How the head of a response ends: what it says about the client's connection, the empty line."""
+"""The end of the head of a response, by chunked, keep-alive and HTTP/1.0: transfer coding, Connection, and the empty line."""
 
 
 class Exchange:
-    """Made by a client's connection for each request; `begin` sets it going."""
+    """Created by a client's connection for each request; `begin` starts it."""
 
     __slots__ = (
-        "_attempts", "_away", "_body_sent", "_chunked", "_connect", "_first_byte", "_judged", "_keep", "_passed_at", "_pending", "_probe", "_proxy",
-        "_queued", "_repeating", "_since", "_stage", "_status", "_tallied", "_timer", "_tried", "_waited", "backend", "client", "fault", "first_at",
-        "pool", "received", "request", "response", "sent", "sent_at", "session", "site", "started", "uploaded", "upstream", "waiting",
+        "_attempts",
+        "_body_sent",
+        "_chunked",
+        "_connect",
+        "_first_byte",
+        "_judged",
+        "_keep",
+        "_passed_at",
+        "_pending",
+        "_probe",
+        "_proxy",
+        "_queued",
+        "_repeating",
+        "_since",
+        "_stage",
+        "_status",
+        "_tallied",
+        "_timer",
+        "_tried",
+        "_waited",
+        "_waiting_seconds",
+        "active_config",
+        "backend",
+        "client",
+        "fault",
+        "first_at",
+        "pool",
+        "received",
+        "request",
+        "response",
+        "sent",
+        "sent_at",
+        "session",
+        "started",
+        "uploaded",
+        "upstream",
+        "waiting",
     )  # fmt: skip
 
     def __init__(self, client: Client, request: Request, started: float, waited: float = 0.0) -> None:
         self._proxy = proxy = client.proxy
         self.client = client
         self.request = request
-        self.site = proxy.site
+        self.active_config = proxy.active_config
         self.pool = pool = request.route.pool
         self.backend: Backend | None = None
         self.upstream: Upstream | None = None
@@ -77,22 +111,22 @@ class Exchange:
         self.fault = Fault.NO_BACKEND
         self.waiting = False
         self.session = ""
-        """the backend that the client's cookie names"""
+        """name of the backend in the client's cookie"""
         self.started = started
         self.sent_at = 0.0
-        """when the head was passed on to the present backend, 0 if it was not"""
+        """when the head was sent to the current backend, 0 if it was not"""
         self.first_at = 0.0
-        """when the first byte of the response arrived"""
-        self._away = self._waited = waited
+        """when the first byte of the response arrived, 0 before"""
+        self._waiting_seconds = self._waited = waited
         self._queued = 0.0
         self._connect: float | None = None
         self._first_byte: float | None = None
-        """seconds of each phase, as the access log has them"""
+        """seconds of each phase, for the access log"""
         self._since = 0.0
-        """since when it waits in the queue or for a connection"""
+        """since when it has been waiting in the queue or for a connection"""
         self._passed_at = 0.0
-        self._stage = Phase.QUEUE
-        """how far it has come, as long as `sent_at` is 0"""
+        self._stage = RequestPhase.QUEUE
+        """its phase while `sent_at` is 0"""
         self._keep = False
         self._chunked = False
         self._status = 0
@@ -114,18 +148,18 @@ class Exchange:
 
     @property
     def address(self) -> str:
-        """Of the client, also if it is behind a trusted proxy."""
+        """Address of the client, also behind a trusted proxy."""
         return self.request.client or self.client.peer.name
 
     @property
     def key(self) -> int:
-        """What consistent-hash goes by."""
+        """The key for consistent-hash."""
         return digest(self.address.encode() if self.request.key is None else self.request.key)
 
     def admitted(self) -> bool:
-        """Whether the limits of the route and of the client let it pass; if not, that has been answered."""
+        """Apply the limits of the route and of the client. Returns False if the request was refused; then the response has been sent."""
         client, route = client_of(self.address), self.request.route
-        if not self.site.requests_of.enter(client):
+        if not self.active_config.client_requests.enter(client):
             self.refuse(Fault.CLIENT_LIMIT)
             return False
         self._tallied = True
@@ -137,16 +171,16 @@ class Exchange:
     # --- towards the backend ---
 
     def begin(self, *, first: bool = False) -> None:
-        """Send the request to the best backend that can take it, wait for one, or say that there is none. `first`: of those that wait."""
+        """Send the request to a backend, queue it, or refuse it. `first`: it is the first in the queue."""
         backend = self.pool.choose(self, self._tried, first=first)
         if first and backend is not Fault.QUEUE_TIMEOUT:
             self._leave_queue()
         if isinstance(backend, Backend):
             self._attempts += 1
-            self._probe = 0 if backend.calm else backend.begin()
+            self._probe = 0 if backend.ready else backend.begin()
             if self._repeating:
                 backend.meters.retries.value += 1
-                self._away = perf_counter() - self.started
+                self._waiting_seconds = perf_counter() - self.started
             self._attempt(backend, backend.take())
         elif backend is Fault.QUEUE_TIMEOUT and (first or not self.pool.full):
             self._since = self._since if first else perf_counter()
@@ -168,27 +202,27 @@ class Exchange:
             self._connect = 0.0
             self.connected()
         else:
-            self._stage, self._connect, self.sent_at = Phase.CONNECT, None, 0.0
+            self._stage, self._connect, self.sent_at = RequestPhase.CONNECT, None, 0.0
             self._since = perf_counter()
             upstream.dial()
 
     def _leave_queue(self) -> None:
         now = perf_counter()
         self._queued += now - self._since
-        self._away = now - self.started
+        self._waiting_seconds = now - self.started
         self.pool.meters.duration.observe(now - self._since)
 
     def opened(self) -> None:
-        """The connection that was dialled is open."""
+        """The new connection is open."""
         now = perf_counter()
         self._connect = now - self._since
-        self._away = now - self.started
+        self._waiting_seconds = now - self.started
         if self.backend is not None:
             self.backend.meters.connect.observe(self._connect)
         self.connected()
 
     def connected(self) -> None:
-        """The connection is open: send what there is."""
+        """A connection is ready: send the head and what has arrived of the body."""
         upstream = self.upstream
         if upstream is None or upstream.transport is None:
             return
@@ -205,21 +239,21 @@ class Exchange:
             self.await_backend()
 
     @property
-    def hoards(self) -> bool:
-        """Whether more of the body may be kept here until there is a backend; reading goes on meanwhile, so a client that leaves is noticed."""
-        return (self.upstream is None or self.upstream.transport is None) and len(self._pending) < EARLY_BYTES
+    def can_buffer_body(self) -> bool:
+        """True if more of the body may be buffered until there is a backend; reading continues, so that a client that leaves is noticed."""
+        return (self.upstream is None or self.upstream.transport is None) and len(self._pending) < MAX_EARLY_BYTES
 
     @property
     def takes_body(self) -> bool:
-        """Whether more of the request's body can be sent on now."""
+        """True if more of the body can be sent to the backend now."""
         upstream = self.upstream
         return upstream is not None and upstream.transport is not None and not upstream.write_paused
 
     def upload(self, data: bytes, done: bool) -> None:
-        """The client sent a piece of the body, perhaps the last one."""
+        """Pass on a piece of the request's body; `done`: it was the last one."""
         self.received += len(data)
         self.uploaded = done
-        if 0 < self.site.config.limits.max_request_size < self.received:
+        if 0 < self.active_config.config.limits.max_request_size < self.received:
             self.give_up(Fault.BODY_TOO_LARGE)
             return
         if self.request.body is _CHUNKED:
@@ -237,15 +271,15 @@ class Exchange:
         self.await_backend()
 
     def await_backend(self) -> None:
-        """Watch whoever has to act next: the client while it still sends, else the backend."""
-        timeouts = self.site.timeouts
+        """Set the deadline of the side that has to act next: the client while it is sending, else the backend."""
+        timeouts = self.active_config.timeouts
         upstream = self.upstream
         if upstream is not None and not self.uploaded and self.takes_body:
             self._proxy.clock.set(self.client, timeouts.body_idle)
             upstream.deadline = 0.0
         elif upstream is not None and not self.client.write_paused:
             self.client.deadline = 0.0
-            first_byte = self.pool.first_byte if self.uploaded else timeouts.first_byte  # no answer is late before it could begin
+            first_byte = self.pool.first_byte if self.uploaded else timeouts.first_byte  # a response is not late while the request is being sent
             self._proxy.clock.set(upstream, first_byte if self.response is None else timeouts.response_idle)
         if self.request.body is not _NONE:
             self.client.regulate()
@@ -253,15 +287,15 @@ class Exchange:
     # --- towards the client ---
 
     def interim(self, head: bytes) -> None:
-        """The backend sent a 1xx response."""
+        """Pass on a 1xx response."""
         self.first_at = 0.0
         if not self.request.http10:
             self.client.write(head)
 
     def switch(self, message: ResponseHead) -> None:
-        """The backend goes on in another protocol (101): so do the connections, as a tunnel, which ends this exchange except for its account.
+        """Switch protocols (101): the connections become a tunnel, and this exchange ends, except for its line in the access log.
 
-        Raises `WireError` if nobody asked for that.
+        Raises `WireError` if the client did not offer the protocol.
         """
         head, upstream = switched(message, self.request), self.upstream
         if upstream is None or upstream.closing:
@@ -276,12 +310,12 @@ class Exchange:
         Tunnel(self, upstream).begin(head)
 
     def answer(self, response: Response, body: bytes, done: bool) -> None:
-        """The backend sent the head of its response and `body` with it; `done`: that is all."""
+        """Pass on the head of a response and what has arrived of its `body`; `done`: it is complete."""
         request, pool = self.request, self.pool
         self._status = status = response.status
         if pool.learns:
-            self._learn(self.first_at - self.sent_at, failed=status in pool.failing)
-        if status in pool.repeated and self._exchanged(response, done):
+            self._learn(self.first_at - self.sent_at, failed=status in pool.failure_statuses)
+        if status in pool.retry_statuses and self._exchanged(response, done):
             return
         self.response = response
         keep = request.keep_alive and self.uploaded and not self._proxy.draining
@@ -289,8 +323,8 @@ class Exchange:
             self._chunked = not request.http10
             keep = keep and not request.http10
         self._keep = keep
-        if self._probe:  # a long response must not keep the breaker half open
-            self._judge(failed=status in pool.failing)
+        if self._probe:  # the breaker must not stay half open during a long response
+            self._judge(failed=status in pool.failure_statuses)
         usual = keep and not self._chunked and not request.http10
         head = response.usual if usual else response.head + _TAILS[self._chunked, keep, request.http10]
         if pool.sessions is not None and self.backend is not None and self.session != self.backend.name:
@@ -300,7 +334,7 @@ class Exchange:
             self._passed_at = perf_counter()
 
     def _cookie(self, sessions: Sessions, backend: str) -> bytes:
-        """The line that lets the client come back to this backend."""
+        """The Set-Cookie line for a sticky session with this backend."""
         sticky = self.pool.config.load_balancer.sticky
         if sticky is None:
             return b""
@@ -308,7 +342,7 @@ class Exchange:
         return b"Set-Cookie: " + value + b"\r\n"
 
     def stream(self, body: bytes, done: bool) -> None:
-        """The backend sent more of the body."""
+        """Pass on more of the response's body; `done`: it is complete."""
         response = self.response
         if response is not None and (body or done):
             self._pass(response, b"", body, done)
@@ -322,29 +356,29 @@ class Exchange:
             self._complete(response)
         elif self.upstream is not None and not self.client.write_paused:
             if self.uploaded:
-                self._proxy.clock.set(self.upstream, self.site.timeouts.response_idle)
+                self._proxy.clock.set(self.upstream, self.active_config.timeouts.response_idle)
             else:
-                self.await_backend()  # it gives bytes or the client takes them, even if neither sends or takes any of the request
+                self.await_backend()  # bytes are moving, even if none of the request's body
 
     def download_paused(self) -> None:
-        """The client takes no more for now."""
+        """The client's buffer is full: pause reading from the backend."""
         if self.upstream is not None:
             self.upstream.read(False)
             self.upstream.deadline = 0.0
 
     def download_resumed(self) -> None:
-        """The client takes more again."""
+        """The client's buffer has room again: resume reading from the backend."""
         if self.upstream is not None:
             self.upstream.read(True)
             self.await_backend()
 
     def _complete(self, response: Response) -> None:
-        self._judge(failed=self._status in self.pool.failing)
+        self._judge(failed=self._status in self.pool.failure_statuses)
         self._leave(response)
         self._finish(Fault.OK, keep=self._keep)
 
     def _leave(self, response: Response) -> None:
-        """Give the connection back, all of the response having come."""
+        """Release the backend connection after a complete response."""
         upstream, self.upstream = self.upstream, None
         if upstream is not None:
             if response.reusable and self.uploaded and not upstream.closing and not upstream.write_paused:
@@ -355,7 +389,7 @@ class Exchange:
     # --- when something goes wrong ---
 
     def failed(self, fault: Fault) -> None:
-        """The attempt failed by the backend's fault."""
+        """The attempt failed because of the backend: retry or end the exchange."""
         upstream, backend = self.upstream, self.backend
         if upstream is None or backend is None:
             return
@@ -370,16 +404,16 @@ class Exchange:
             return
         replayable = not self._body_sent
         if raced and retry.may_repeat(fault, self.request.method, replayable=replayable):
-            self._attempt(backend, None)  # it closed an idle connection while we took it: nobody's fault
+            self._attempt(backend, None)  # it closed the idle connection just as we used it: not a failure
             return
-        self._judge(failed=None if raced or fault in OWN else True)
+        self._judge(failed=None if raced or fault in LOCAL_FAULTS else True)
         if not self._repeat(fault, replayable=replayable):
             self.refuse(fault)
 
     def _exchanged(self, response: Response, done: bool) -> bool:
-        """Whether another response will be had in place of this one, whose status is one of `retry.on_status`."""
-        self.fault = Fault.NO_BACKEND  # what may have become of it when the pause is over
-        self._judge(failed=self._status in self.pool.failing)
+        """Try to retry a response whose status is in `retry.on_status`. Returns True if there will be another attempt."""
+        self.fault = Fault.NO_BACKEND  # the fault if no backend is left after the pause
+        self._judge(failed=self._status in self.pool.failure_statuses)
         if not self._repeat(Fault.BAD_STATUS, replayable=not self._body_sent, elsewhere=self.pool.open):
             return False
         if done:
@@ -391,7 +425,7 @@ class Exchange:
         return True
 
     def _repeat(self, fault: Fault, *, replayable: bool, elsewhere: bool = True) -> bool:
-        """After an attempt that ended so: whether there will be another; if not, why not has been counted."""
+        """Schedule another attempt if policy and budget allow it. Returns False if not; then the reason has been counted."""
         pool, policy = self.pool, self.pool.config.retry
         decision = retry.permit(policy, fault, self.request.method, replayable=replayable, attempts=self._attempts, elsewhere=elsewhere)
         if policy is not None and decision is retry.Decision.RETRY:
@@ -402,7 +436,7 @@ class Exchange:
         if self.backend is not None:
             self._tried += (self.backend,)
         self._proxy.meters.retried[fault].value += 1
-        self._stage, self.sent_at = Phase.QUEUE, 0.0
+        self._stage, self.sent_at = RequestPhase.QUEUE, 0.0
         pool.retrying += not self._repeating
         self._repeating = True
         self.client.deadline = 0.0
@@ -410,14 +444,14 @@ class Exchange:
         return True
 
     def _again(self) -> None:
-        """Begin another attempt, at the backends that are configured by now."""
-        heir = self._proxy.site.pools.get(self.pool.name)
+        """Start another attempt, with the backends of the active configuration."""
+        heir = self._proxy.active_config.pools.get(self.pool.name)
         if heir is not None:
             self.move(heir)
         self.begin()
 
     def move(self, pool: Pool) -> None:
-        """From now on it is another pool's, with all that is counted there."""
+        """Move the exchange and its counts to another pool."""
         self.pool.in_flight -= 1
         self.pool.retrying -= self._repeating
         self.pool = pool
@@ -425,12 +459,12 @@ class Exchange:
         pool.retrying += self._repeating
 
     def _learn(self, seconds: float, *, failed: bool) -> None:
-        """Remember how long the backend took to begin its response, or to fail."""
+        """Update the latency of the backend with the seconds until its response began, or it failed."""
         if self.backend is not None:
             self.backend.latency = observed(self.backend.latency, seconds, self._proxy.clock.now, failed=failed)
 
     def _judge(self, *, failed: bool | None) -> None:
-        """Tell the backend, once per attempt, how it did; None: that there is no telling."""
+        """Report the result of the attempt to the backend, once; `failed` None: the attempt says nothing about the backend."""
         if self._judged or self.backend is None:
             return
         self._judged = True
@@ -449,17 +483,17 @@ class Exchange:
             self.backend.succeeded(probe=self._probe)
 
     def give_up(self, fault: Fault) -> None:
-        """End it by the client's or our own fault: with a reply if nothing has been passed on yet."""
+        """End the exchange because of the client or the load balancer, with an error response if nothing has been passed on yet."""
         self._let_go()
-        if self.response is None and fault not in BROKEN_OFF:
+        if self.response is None and fault not in ABORT_STATUSES:
             self.refuse(fault)
         else:
-            self._status = self._status or BROKEN_OFF[fault]
+            self._status = self._status or ABORT_STATUSES[fault]
             self.client.abort()
             self._finish(fault, keep=False)
 
     def _let_go(self) -> None:
-        """Stop whatever is under way, blaming nobody."""
+        """Cancel everything in progress, without a failure for the backend."""
         if self._timer is not None:
             self._timer.cancel()
         if self.waiting:
@@ -471,7 +505,7 @@ class Exchange:
         self._judge(failed=None)
 
     def refuse(self, fault: Fault, *, retry_after: int = 1) -> None:
-        """Reply ourselves. `retry_after`: seconds, where the reply says that it may be tried again."""
+        """End the exchange with our own error response. `retry_after`: seconds for its Retry-After field, if it has one."""
         keep = self.request.keep_alive and self.uploaded and not self._proxy.draining
         head, body = reply(fault, close=not keep, http10=self.request.http10, retry_after=retry_after)
         if self.request.method == "HEAD":
@@ -487,7 +521,7 @@ class Exchange:
             self._settle()
         proxy, request, ended, first_byte = self._proxy, self.request, perf_counter(), self._first_byte
         seconds = ended - self.started
-        overhead = -1.0 if first_byte is None else (self._passed_at or ended) - self.started - self._away - first_byte
+        overhead = -1.0 if first_byte is None else (self._passed_at or ended) - self.started - self._waiting_seconds - first_byte
         meters = proxy.meters
         meters.answers.append((request.method, self._status, seconds, self.received, self.sent, overhead, request.trace))
         if len(meters.answers) >= BATCH:
@@ -497,16 +531,16 @@ class Exchange:
         self.client.finished(keep)
 
     def _settle(self) -> None:
-        """It is in flight no more: nor is it one of its client's, or one that is repeated."""
+        """Remove the exchange from the in-flight, per-client and retry counts."""
         if self._tallied:
-            self.site.requests_of.leave(client_of(self.address))
+            self.active_config.client_requests.leave(client_of(self.address))
         if self._repeating:
             self.pool.retrying -= 1
-            if self._first_byte is not None and self._status not in self.pool.failing:
+            if self._first_byte is not None and self._status not in self.pool.failure_statuses:
                 self._proxy.meters.retry_success.value += 1
 
     def account(self, fault: Fault, seconds: float) -> None:
-        """Count a failure and write the line of the access log."""
+        """Count a failure and write the access log line; `seconds`: duration of the request."""
         proxy = self._proxy
         if fault is not Fault.OK:
             proxy.meters.failed(fault)
@@ -520,17 +554,17 @@ class Exchange:
             ))  # fmt: skip
 
     @property
-    def _phase(self) -> Phase:
+    def _phase(self) -> RequestPhase:
         if self._status == 101:
-            return Phase.TUNNEL
+            return RequestPhase.TUNNEL
         if self.response is not None:
-            return Phase.BODY
+            return RequestPhase.BODY
         if not self.sent_at:
             return self._stage
-        return Phase.RESPONSE if self.uploaded else Phase.REQUEST
+        return RequestPhase.RESPONSE if self.uploaded else RequestPhase.REQUEST
 
 
 def _chunk(data: bytes, done: bool) -> bytes:
-    """A piece of a body in chunked coding (RFC 9112 section 7.1)."""
+    """A piece of a body in chunked coding (RFC 9112 section 7.1), with the end if `done`."""
     end = b"0\r\n\r\n" if done else b""
     return b"%x\r\n%b\r\n%b" % (len(data), data, end) if data else end

@@ -1,8 +1,8 @@
-"""What backends are told about the client: X-Forwarded-For, -Proto and -Host, Forwarded (RFC 7239), Via (RFC 9110 section 7.6.3).
+"""Headers that tell backends about the client: X-Forwarded-For, -Proto and -Host, Forwarded (RFC 7239), Via (RFC 9110 section 7.6.3).
 
-Theory. What a client claims about itself is not believed: such fields are dropped, unless it is a trusted proxy; then ours are
-appended to them. What depends on the client alone is made once per connection (`Peer.suffix`) and ends every head; what depends
-on the request comes just before it. `Forwarded` holds both in one line: `begin` ends with its first half, the suffix begins with its second.
+Theory. Such fields from a client are not trusted and are dropped, unless the client is a trusted proxy; then ours are appended to them.
+Lines that depend only on the client are made once per connection (`Peer.suffix`) and end every head; lines that depend on the request
+come just before. `Forwarded` has both in one line: `begin` ends with its first half, the suffix begins with the second.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from balance.lb.config.model import Forwarding as Policy
+from balance.lb.config.model import Forwarding
 from balance.lb.data.fields import Line, name_of
 from balance.lb.policy.networks import covered
 
@@ -20,8 +20,11 @@ _FOR, _HOST, _PROTO, _FORWARDED = b"x-forwarded-for", b"x-forwarded-host", b"x-f
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """The other end of a client's connection. `name`: its address; `local`: the authority that it connected to; `suffix`: how heads
-    for backends end; `trusted`: it is a proxy that is believed."""
+    """The other end of a client's connection.
+
+    `name`: its address, or "unix"; `local`: the authority that it connected to; `suffix`: the end of heads for backends; `proto`: http or
+    https; `trusted`: it is a trusted proxy.
+    """
 
     name: str
     local: bytes
@@ -30,19 +33,19 @@ class Peer:
     trusted: bool = False
 
 
-class Forwarding:
-    """The fields about clients that a configuration wants."""
+class ForwardingFields:
+    """The fields about clients that a configuration asks for."""
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, policy: Forwarding) -> None:
         self._policy = policy
         self._via = policy.via.encode()
         self._beginnings = {http10: self._beginning(http10=http10) for http10 in (False, True)}
 
     def __repr__(self) -> str:
-        return f"<Forwarding {self._policy}>"
+        return f"<ForwardingFields {self._policy}>"
 
     def peer(self, address: str, local: bytes, *, secure: bool = False) -> Peer:
-        """The peer at an IP address, "unix" for a Unix socket. `secure`: by TLS."""
+        """The peer at an IP address, or "unix" for a Unix socket. `secure`: it uses TLS."""
         proto = b"https" if secure else b"http"
         if self._trusts(address):
             return Peer(address, local, b"\r\n", proto, trusted=True)
@@ -54,7 +57,7 @@ class Forwarding:
         return Peer(address, local, b"".join(line + b"\r\n" for line in (*lines, b"")), proto)
 
     def begin(self, host: bytes, *, http10: bool) -> bytes:
-        """The lines about a request, to be followed by the suffix of an untrusted peer."""
+        """The lines about a request of an untrusted peer, whose suffix must follow."""
         return self._beginnings[http10].replace(b"\0", host)
 
     def _beginning(self, *, http10: bool) -> bytes:
@@ -62,7 +65,7 @@ class Forwarding:
         return b"".join(line + b"\r\n" for line in lines) + b'Forwarded: host="\0";' * self._policy.forwarded
 
     def append(self, host: bytes, peer: Peer, received: Sequence[Line], *, http10: bool) -> bytes:
-        """The lines about a request of a trusted proxy: what it said, and what we say."""
+        """The lines about a request of a trusted proxy: the `received` fields, with ours appended."""
         said: dict[bytes, list[bytes]] = {}
         others = []
         for _kind, text, value in received:
@@ -85,17 +88,17 @@ class Forwarding:
         return b"".join(line + b"\r\n" for line in lines)
 
     def via(self, *, http10: bool = False) -> bytes:
-        """The Via line for a message of this version; empty if none is wanted."""
+        """The Via line for a message of this version; empty if Via is off."""
         return (b"Via: 1.0 " if http10 else b"Via: 1.1 ") + self._via if self._via else b""
 
     def client(self, peer: Peer, received: Sequence[Line]) -> str:
-        """Who is behind a trusted proxy: the last address in X-Forwarded-For that is not a trusted proxy's (the first if all are)."""
+        """The client behind a trusted proxy: the last address in X-Forwarded-For that is not a trusted proxy (the first if all are)."""
         hops = [hop.strip() for _kind, text, value in received if name_of(text) == _FOR for hop in value.decode("latin-1").split(",")]
         found = peer.name
         for hop in reversed(hops):
             try:
-                found = str(ipaddress.ip_address(hop.partition("%")[0]))  # without a zone, which may be any text
-            except ValueError:  # obscured or a host name: nobody knows
+                found = str(ipaddress.ip_address(hop.partition("%")[0]))  # without the zone, which may be any text
+            except ValueError:  # an obfuscated name or a host name: unknown
                 break
             if not self._trusts(found):
                 break
@@ -106,6 +109,6 @@ class Forwarding:
 
 
 def _element(address: str, proto: bytes) -> bytes:
-    """What `Forwarded` says about a peer, but for the host (RFC 7239 section 6: an IPv6 address in brackets and quotes)."""
+    """The element of `Forwarded` for a peer, without the host (RFC 7239 section 6: IPv6 addresses in brackets and quotes)."""
     node = "unknown" if address == "unix" else f'"[{address}]"' if ":" in address else address
     return f"for={node};proto=".encode() + proto

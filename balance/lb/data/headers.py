@@ -1,4 +1,4 @@
-"""Header lines as a block, as pure functions: which of them go on, and whether what goes out is clean."""
+"""Pure functions on header lines: drops hop-by-hop fields, and checks the block to send."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ _PROTECTED = frozenset({b"host", b"content-length", b"transfer-encoding", b"expe
 
 
 def without(lines: list[bytes], names: frozenset[bytes]) -> list[bytes]:
-    """Header lines but those of these fields (lower case)."""
+    """Header lines without the fields of these names (lower case)."""
     return [line for line in lines if name_of(line) not in names]
 
 
 def without_nominated(lines: list[bytes], connection: list[bytes], fault: Fault) -> list[bytes]:
-    """Header lines but those that the values of `Connection` declare to be hop-by-hop.
+    """Header lines without the fields that the values of `Connection` declare as hop-by-hop.
 
-    Raises `WireError` with `fault` if that would remove what the next hop needs in order to understand the message.
+    Raises `WireError` with `fault` if that would remove a field that the next hop needs to parse the message.
     """
     if all(value in _USUAL for value in connection):
         return lines
@@ -30,7 +30,7 @@ def without_nominated(lines: list[bytes], connection: list[bytes], fault: Fault)
 
 
 def block(lines: list[bytes], fault: Fault) -> bytes:
-    """The lines, each with its end; raises `WireError` with `fault` if one holds a control character other than a tab."""
+    """The lines, each with CRLF. Raises `WireError` with `fault` if one contains a control character other than a tab."""
     text = b"\r\n".join(lines)
     if len(text.translate(None, CONTROLS)) != len(text) - 2 * (len(lines) - 1):
         raise WireError(fault)

@@ -1,9 +1,9 @@
-"""Certificates and authorities in use: read at start, chosen by SNI, and read again when their files change.
+"""Certificates and authorities in use: read at start, selected by SNI, and read again when their files change.
 
-Theory. Every certificate of the configuration, and every way to speak TLS to backends, has one `Identity`: an SSL context made of a few
-files. Backends of which the same is said share one, whatever their names. A connection keeps the context that it began with; a new one is
-made as a whole, off the event loop, and then takes the old one's place for further handshakes. Files are replaced one after the other,
-so a change is acted on when nothing has moved between two looks; what cannot be used then is told once, and what was there stays.
+Theory. Every certificate of the configuration, and every different TLS setting for backends, has an `Identity`: an SSL context and the
+files it is made from. Backends with the same settings share one. A connection keeps the context that it began with; a new context is
+built off the event loop and then replaces the old one for further handshakes. Files are often replaced one after the other, so a change
+is applied when two polls in a row find the same; if the files cannot be used then, that is logged once, and the old context stays.
 """
 
 from __future__ import annotations
@@ -19,19 +19,20 @@ from balance.instruments import Instruments
 from balance.lb.catalog import metrics
 from balance.lb.config.certificates import Leaf, use_authorities, use_pair
 from balance.lb.config.files import FileError, FileWatch
-from balance.lb.config.model import BackendConfig, BackendTls, ClientAuth, Config, Pair, Tls
+from balance.lb.config.model import BackendConfig, BackendTls, CertificateFiles, ClientAuth, Config, Tls
 from balance.lb.logs import EventLog
 
 _CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
-"""Of TLS 1.2: forward secrecy and authenticated encryption only. Those of TLS 1.3 are all like that."""
+"""Cipher suites of TLS 1.2: only forward secrecy and authenticated encryption, as in all of TLS 1.3."""
 _VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 _CLIENT_AUTH = {"none": ssl.CERT_NONE, "optional": ssl.CERT_OPTIONAL, "required": ssl.CERT_REQUIRED}
 
 Built = tuple[ssl.SSLContext, Leaf | None]
+"""An SSL context, and the data of its certificate, if it has one."""
 
 
-def server_context(tls: Tls, pair: Pair) -> Built:
-    """The context that serves one certificate. Raises `FileError`."""
+def server_context(tls: Tls, pair: CertificateFiles) -> Built:
+    """The server-side context for one certificate. Raises `FileError`."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     _harden(context)
     context.minimum_version = _VERSIONS[tls.min_version]
@@ -44,7 +45,7 @@ def server_context(tls: Tls, pair: Pair) -> Built:
 
 
 def client_context(tls: BackendTls) -> Built:
-    """The context for connections to a backend. Raises `FileError`."""
+    """The client-side context for connections to a backend. Raises `FileError`."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     _harden(context)
     context.hostname_checks_common_name = False  # RFC 9525 section 2
@@ -66,7 +67,7 @@ def _harden(context: ssl.SSLContext) -> None:
 
 
 class Identity:
-    """One context and the files that it is made of."""
+    """An SSL context and the files it is made from. `name`: first DNS name of its certificate, for metrics. Raises `FileError`."""
 
     def __init__(self, build: Callable[[], Built], files: Iterable[str]) -> None:
         self.files = tuple(file for file in files if file)
@@ -79,7 +80,7 @@ class Identity:
         return f"<Identity {self.name} from {', '.join(self.files)}>"
 
     def reread(self, *, force: bool) -> Built | None:
-        """A new context if the files have changed and settled, or at once by `force`. Raises `FileError`, once for each change."""
+        """A new context if the files have changed and settled, or with `force`; else None. Raises `FileError`, once per change."""
         changed = self._watch.changed()
         if force:
             self._watch.take()
@@ -87,7 +88,7 @@ class Identity:
 
 
 class Keyring:
-    """All identities of a configuration and its `backends`, discovered ones included. `reload` tells which are new. Raises `FileError`."""
+    """All identities of a configuration and its `backends`, including discovered ones. Raises `FileError`."""
 
     def __init__(self, config: Config, backends: Iterable[BackendConfig], instruments: Instruments, log: EventLog) -> None:
         self._instruments, self._log = instruments, log
@@ -101,33 +102,33 @@ class Keyring:
         return f"<Keyring {self._all()}>"
 
     def follow(self, backends: Iterable[BackendConfig]) -> None:
-        """Have what TLS to these backends needs, and no more. Raises `FileError`, and then nothing has changed."""
+        """Keep the identities for these backends and no others. Raises `FileError`; then nothing has changed."""
         wanted = dict.fromkeys(_nameless(backend.tls) for backend in backends if backend.tls)
         self._towards = {tls: self._towards.get(tls) or _towards(tls) for tls in wanted}
 
     def towards(self, backend: BackendConfig) -> Identity | None:
-        """What TLS to a backend needs, None for plain HTTP."""
+        """The identity for connections to a backend, None for plain HTTP."""
         return self._towards[_nameless(backend.tls)] if backend.tls else None
 
     @property
     def watched(self) -> bool:
-        """Whether there are files that may change."""
+        """True if there are files that may change."""
         return any(identity.files for identity in self._all())
 
     @property
     def context(self) -> ssl.SSLContext:
-        """For the next handshake of a client; it turns to the right certificate by itself."""
+        """The context for the next handshake with a client; its SNI callback selects the certificate."""
         return self._served[0].context
 
     def choose(self, connection: ssl.SSLObject, server_name: str | None, _context: ssl.SSLContext) -> None:
-        """Have the connection served the certificate for a name: an exact one before a wildcard, which stands for one label (RFC 9525)."""
+        """SNI callback: select the certificate for a server name, an exact match before a wildcard for one label (RFC 9525)."""
         name = (server_name or "").lower()
         found = self._names.get(name) or self._names.get(f"*.{name.partition('.')[2]}")
         if found:
             connection.context = found
 
     async def reload(self, *, force: bool = False) -> list[Identity]:
-        """Read what has changed, or all by `force`, and use what is valid: which that is. To be shown then."""
+        """Reload changed files, or all with `force`, and use the valid ones. Returns the identities that have changed; call `show` then."""
         present = self._all()
         found = await asyncio.to_thread(lambda: [(identity, _reread(identity, force)) for identity in present])
         for identity, built in found:
@@ -144,13 +145,13 @@ class Keyring:
         return [*self._served, *self._towards.values()]
 
     def _index(self) -> None:
-        """Names to contexts, the first certificate for a name winning."""
+        """Map names to contexts; the first certificate for a name wins."""
         self._names = {name: one.context for one in reversed(self._served) if one.leaf for name in one.leaf.names}
         if len(self._served) > 1:
             self.context.sni_callback = self.choose
 
     def show(self) -> None:
-        """It is in force: what the metrics say, and warnings of what is not valid, once each."""
+        """Update the metrics, and log a warning for each invalid certificate, once: the keyring is now active."""
         ends: dict[str, float] = {}
         for one in self._all():
             if one.leaf:
@@ -166,10 +167,10 @@ class Keyring:
 
     def _warn(self, identity: Identity) -> None:
         if identity.leaf and (fault := identity.leaf.fault(time.time())):
-            self._log("warning", "certificate_not_valid", files=identity.files, cause=fault, cure="renew it; it is taken up without a restart")
+            self._log("warning", "certificate_not_valid", files=identity.files, cause=fault, cure="renew it; it is reloaded without a restart")
 
 
-def _serving(tls: Tls, pair: Pair) -> Identity:
+def _serving(tls: Tls, pair: CertificateFiles) -> Identity:
     return Identity(lambda: server_context(tls, pair), (pair.certificate, pair.key, tls.client_auth.ca))
 
 
@@ -178,7 +179,7 @@ def _towards(tls: BackendTls) -> Identity:
 
 
 def _nameless(tls: BackendTls) -> BackendTls:
-    """All that a context depends on."""
+    """The settings that a context depends on."""
     return replace(tls, server_name="")
 
 

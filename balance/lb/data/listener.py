@@ -1,7 +1,7 @@
-"""Clients' connections are accepted here.
+"""Accepts clients' connections.
 
-Theory. The event loop's own servers accept one connection per turn of the loop. While a thousand clients are busy a turn takes tens of
-milliseconds, and new clients would be let in by the handful. So connections are accepted here, as many as a turn finds.
+Theory. The event loop's own servers accept one connection per iteration of the loop. With a thousand busy clients an iteration takes tens
+of milliseconds, so few new clients would get in. Here all waiting connections are accepted, up to a limit per iteration.
 """
 
 from __future__ import annotations
@@ -15,16 +15,17 @@ from typing import Any
 from balance.lb.config import Config
 from balance.lb.data.client import Client
 from balance.lb.data.proxy import Proxy
-from balance.lb.data.sockets import Place, Sockets, discard, places_of, remove, split
-from balance.lb.data.tls import Tls
+from balance.lb.data.sockets import Place, Sockets, close_sockets, places_of, remove, split
+from balance.lb.data.tls import TlsTransport
 
 _PER_TURN = 128
+"""Maximum connections to accept per iteration of the event loop."""
 _PAUSE = 0.5
-"""Seconds without accepting when the process has no file descriptor left."""
+"""Seconds without accepting when the process is out of file descriptors."""
 
 
 class Listener:
-    """All listening sockets of a proxy, by place. `drop` closes one: by itself `remove`, something less where others share a path."""
+    """All listening sockets of a proxy, by place. `drop` closes a socket; `remove` also removes the path of a Unix socket."""
 
     def __init__(self, proxy: Proxy, drop: Callable[[socket.socket], None] = remove) -> None:
         self._proxy = proxy
@@ -36,7 +37,7 @@ class Listener:
         return f"<Listener {', '.join(str(address) for address, _secure in self.open)}>"
 
     def adopt(self, config: Config, added: Sockets) -> None:
-        """Let clients in by the places of this configuration and no others; `added` are those that are new. Connections that are open stay."""
+        """Accept connections at the places of this configuration and no others; `added`: sockets of new places. Open connections stay."""
         kept, gone = split(self.open, places_of(config))
         self._close(gone)
         self.open = {**kept, **added}
@@ -46,7 +47,7 @@ class Listener:
 
     def _protocol(self, address: Any, *, secure: bool) -> asyncio.Protocol:
         client = Client(self._proxy, address)
-        return Tls(client, self._proxy.site.keyring.context, self._proxy.handshake_failed) if secure else client
+        return TlsTransport(client, self._proxy.active_config.keyring.context, self._proxy.handshake_failed) if secure else client
 
     def _accept(self, listening: socket.socket, place: Place) -> None:
         loop = self._proxy.loop
@@ -70,7 +71,7 @@ class Listener:
             self._proxy.loop.add_reader(listening, self._accept, listening, place)
 
     def close(self) -> None:
-        """Accept no more connections; those that are open stay."""
+        """Stop accepting connections; open ones stay."""
         closing, self.open = self.open, {}
         self._close(closing)
 
@@ -78,4 +79,4 @@ class Listener:
         for sockets in closing.values():
             for listening in sockets:
                 self._proxy.loop.remove_reader(listening)
-        discard(closing, self._drop)
+        close_sockets(closing, self._drop)

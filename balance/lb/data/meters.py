@@ -1,8 +1,8 @@
-"""The catalog's series that the data plane moves, resolved once, so that a request costs plain additions.
+"""The metrics that the data plane updates, looked up once, so that a request only costs additions.
 
-Theory. A request moves some thirty numbers, scattered over the memory. So it only leaves two entries in a journal, what came of its attempt and
-what the client got, and the entries are counted `BATCH` at a time, at every tick of the clock and before each scrape: nobody sees the difference,
-but the numbers are then at hand in the processor's cache.
+Theory. A request updates about thirty numbers, scattered over memory. So it only adds two entries to a journal, one for its attempt and one
+for the response to the client, and the entries are counted `BATCH` at a time, at every tick of the clock and before each scrape: the
+result is the same, but the numbers stay in the processor's cache.
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ from balance.instruments import CounterChild, HistogramChild, Instruments
 from balance.lb.catalog import metrics
 from balance.lb.config import Config
 from balance.lb.policy.faults import Fault
-from balance.lb.policy.outlier import Reason
+from balance.lb.policy.outlier import EjectionReason
 from balance.lb.policy.retry import Decision
 
 BATCH = 128
-"""Entries that are counted together: well below a tenth of a millisecond."""
+"""Entries that are counted at a time: well below a tenth of a millisecond of work."""
 Answer = tuple[str, int, float, int, int, float, str]
-"""What a client got: method, status, seconds it took, bytes of both bodies, seconds of it that were ours (less than 0 if no backend answered), the
-trace that it is part of."""
+"""A response to a client: method, status, duration in seconds, bytes of the request's and the response's body, the load balancer's overhead in
+seconds (negative if no backend responded), trace id (or "")."""
 Attempt = tuple["BackendMeters", int, float | None]
-"""What came of an attempt at a backend: status of the response, 0 for none, and seconds until its first byte."""
+"""An attempt at a backend: its meters, the status of the response (0 for none), and the seconds until its first byte."""
 _FRESH_STATUSES = (200, 400, 404, 502, 503, 504)
 
 
 class Meters:
-    """Series about clients and their requests. A fresh scrape shows each of them at zero."""
+    """Metrics of clients and their requests. The first scrape shows all of them, at zero."""
 
     def __init__(self, instruments: Instruments, config: Config) -> None:
         self._instruments = instruments
         self.answers: list[Answer] = []
         self.attempts: list[Attempt] = []
-        """the journal; whoever adds to `answers` looks whether there is a batch to `count`"""
+        """the journal; code that adds to `answers` calls `count` when there is a batch"""
         instruments.before_snapshot = self.count
         self._answers: dict[tuple[str, int], tuple[CounterChild, HistogramChild]] = {}
         for status in _FRESH_STATUSES:
@@ -49,7 +49,7 @@ class Meters:
         self.overhead = instruments.histogram(metrics.PROXY_OVERHEAD)
         self.dropped = instruments.counter(metrics.ACCESS_LOG_DROPPED)
         self.retried = {Fault(reason): instruments.counter(metrics.RETRIED, reason=reason) for reason in metrics.RETRY_REASON.values}
-        self.exhausted = {Decision(reason): instruments.counter(metrics.RETRIES_EXHAUSTED, reason=reason) for reason in metrics.GIVEN_UP}
+        self.exhausted = {Decision(reason): instruments.counter(metrics.RETRIES_EXHAUSTED, reason=reason) for reason in metrics.RETRY_END_REASONS}
         self.retry_success = instruments.counter(metrics.RETRY_SUCCESS)
         self.active = instruments.gauge(metrics.ACTIVE_CONNECTIONS)
         self.accepted = instruments.counter(metrics.CONNECTIONS_ACCEPTED)
@@ -64,23 +64,23 @@ class Meters:
         self._rejected = {reason: instruments.counter(metrics.CONNECTIONS_REJECTED, reason=reason) for reason in metrics.REJECTIONS}
         self.limit = instruments.gauge(metrics.CONNECTIONS_LIMIT)
         if config.tls:
-            for reason in metrics.HANDSHAKE_FAULTS:
+            for reason in metrics.HANDSHAKE_FAILURES:
                 instruments.counter(metrics.TLS_HANDSHAKE_FAILURES, reason=reason)
 
     def rejected(self, reason: str) -> None:
-        """A connection was not let in."""
+        """Count a rejected connection."""
         self._rejected[reason].value += 1
 
     def panicking(self, pool: str, panicking: bool) -> None:
-        """The health of a pool's backends is ignored, or not."""
+        """Set whether the health of a pool's backends is ignored."""
         self._instruments.gauge(metrics.POOL_PANICKING, pool=pool).set(float(panicking))
 
     def handshake_failed(self, reason: str) -> None:
-        """A client's connection ended before TLS was agreed on."""
+        """Count a failed TLS handshake with a client."""
         self._instruments.counter(metrics.TLS_HANDSHAKE_FAILURES, reason=reason).value += 1
 
     def count(self) -> None:
-        """Count what is in the journal."""
+        """Count and clear the journal."""
         answers, attempts, self.answers, self.attempts = self.answers, self.attempts, [], []
         for backend, status, first_byte in attempts:
             backend.attempted(status, first_byte)
@@ -89,7 +89,7 @@ class Meters:
             requests, duration = self._answers.get((method, status)) or self._resolve(method, status)
             requests.value += 1
             index = bisect_left(duration.bounds, seconds)
-            duration.counts[index] += 1  # as `observe` does, which costs a call
+            duration.counts[index] += 1  # `observe` without the call
             duration.total += seconds
             if trace:
                 duration.exemplify(index, seconds, trace)
@@ -104,12 +104,12 @@ class Meters:
             sizes.total += sent
 
     def switched(self, method: str) -> None:
-        """A client got a 101: what follows is no answer, and has neither size nor duration."""
+        """Count a 101 response; the tunnel that follows has neither size nor duration."""
         self._instruments.counter(metrics.HTTP_REQUESTS, method=method, status="101").value += 1
         self.tunnels.value += 1
 
     def failed(self, fault: Fault) -> None:
-        """A request ended other than well."""
+        """Count a failed request."""
         self._failures[fault].value += 1
 
     def _resolve(self, method: str, status: int) -> tuple[CounterChild, HistogramChild]:
@@ -119,17 +119,17 @@ class Meters:
         return answer
 
 
-class Unmetered(Meters):
-    """The same with metrics switched off: nothing is counted per request."""
+class DisabledMeters(Meters):
+    """Meters for metrics that are switched off: nothing is counted per request."""
 
     def count(self) -> None:
-        """Not counted."""
+        """Clear the journal without counting."""
         self.answers.clear()
         self.attempts.clear()
 
 
 class BackendMeters:
-    """Series about one backend, and of its pool those that its doings move: a histogram for each of a thousand backends is much to scrape."""
+    """Metrics of a backend, and those of its pool that it updates: histograms per backend would be too much with a thousand backends."""
 
     def __init__(self, instruments: Instruments, name: str, pool: str) -> None:
         self._instruments, self._name = instruments, name
@@ -139,10 +139,10 @@ class BackendMeters:
         self.retries = instruments.counter(metrics.BACKEND_RETRIES, backend=name)
         self.breaker = instruments.states(metrics.CIRCUIT_BREAKER_STATE, backend=name)
         self.failures = instruments.counter(metrics.CIRCUIT_BREAKER_FAILURES, backend=name)
-        self.ejections = {reason: instruments.counter(metrics.EJECTIONS, backend=name, reason=reason.value) for reason in Reason}
+        self.ejections = {reason: instruments.counter(metrics.EJECTIONS, backend=name, reason=reason.value) for reason in EjectionReason}
         self.first_byte = instruments.histogram(metrics.BACKEND_FIRST_BYTE, backend=name)
         self.opened, self.reused, self.closed = (
-            instruments.counter(metrics.UPSTREAM_CONNECTIONS, backend=name, state=word) for word in metrics.POOLED
+            instruments.counter(metrics.UPSTREAM_CONNECTIONS, backend=name, state=word) for word in metrics.UPSTREAM_STATES
         )
         self._passed, self._failed = (instruments.counter(metrics.HEALTH_CHECKS, backend=name, result=word) for word in metrics.CHECK_RESULT.values)
         for state in metrics.BACKEND_STATES[1:]:
@@ -153,12 +153,12 @@ class BackendMeters:
             self._resolve(status // 100)
 
     def join(self, pool: str) -> None:
-        """The backend belongs to this pool from now on."""
+        """Use the metrics of this pool from now on."""
         self.connect = self._instruments.histogram(metrics.BACKEND_CONNECT_DURATION, pool=pool)
         self._check_duration = self._instruments.histogram(metrics.HEALTH_CHECK_DURATION, pool=pool)
 
     def attempted(self, status: int, first_byte: float | None) -> None:
-        """An attempt ended: the status of the response, 0 for none; how long its first byte took."""
+        """Count an attempt: status of the response, 0 for none; seconds until its first byte, if any."""
         (self._outcomes.get(status // 100) or self._resolve(status // 100)).value += 1
         if first_byte is not None:
             histogram = self.first_byte
@@ -166,16 +166,16 @@ class BackendMeters:
             histogram.total += first_byte
 
     def checked(self, seconds: float, *, passed: bool) -> None:
-        """An active check ended."""
+        """Count an active health check that took `seconds`."""
         (self._passed if passed else self._failed).value += 1
         self._check_duration.observe(seconds)
 
     def moved(self, before: str, after: str) -> None:
-        """The backend went from one state to another."""
+        """Count a transition of the backend between two states."""
         self._transition(before, after).value += 1
 
     def idle(self, read: Callable[[], float]) -> None:
-        """Let the number of idle connections be read whenever somebody scrapes."""
+        """Read the number of idle connections at each scrape."""
         self._instruments.computed(metrics.UPSTREAM_IDLE, read, backend=self._name)
 
     def _transition(self, before: str, after: str) -> CounterChild:
@@ -187,13 +187,13 @@ class BackendMeters:
         return counter
 
     def _counter(self, metric: Counter, **labels: str) -> CounterChild:
-        """One that is first asked for now; shown to nobody if the backend is no longer configured."""
+        """A counter of the backend; one that is not shown if the backend is no longer configured."""
         shown = self._instruments.shows(metrics.BACKEND_HEALTHY, backend=self._name)
         return self._instruments.counter(metric, backend=self._name, **labels) if shown else CounterChild()
 
 
 class PoolMeters:
-    """Series about one pool of backends and those who wait for it."""
+    """Metrics of a pool and its queue."""
 
     def __init__(self, instruments: Instruments, name: str) -> None:
         self._instruments, self._name = instruments, name
@@ -201,13 +201,13 @@ class PoolMeters:
         self.timed_out, self.full = (instruments.counter(metrics.QUEUE_REJECTED, pool=name, reason=word) for word in metrics.QUEUE_REJECTIONS)
 
     def computed(self, *, depth: Callable[[], float], available: Callable[[], float]) -> None:
-        """Let these be read whenever somebody scrapes: how many wait, how many backends may be asked."""
+        """Compute the depth of the queue and the number of available backends at each scrape."""
         self._instruments.computed(metrics.QUEUE_DEPTH, depth, pool=self._name)
         self._instruments.computed(metrics.BACKENDS_AVAILABLE, available, pool=self._name)
 
 
 class ConfigMeters:
-    """Series about the configuration in force."""
+    """Metrics of the active configuration."""
 
     def __init__(self, instruments: Instruments) -> None:
         self._instruments = instruments
@@ -215,7 +215,7 @@ class ConfigMeters:
         self._loaded_at = instruments.gauge(metrics.CONFIG_TIMESTAMP)
 
     def loaded(self, config: Config) -> None:
-        """This configuration has come into force."""
+        """Note that this configuration is active."""
         digest = hashlib.sha256(repr(config).encode()).hexdigest()[:12]
         self._instruments.retain("hash", {digest})
         self._instruments.gauge(metrics.CONFIG_INFO, hash=digest).set(1)
@@ -223,5 +223,5 @@ class ConfigMeters:
         self._loaded_at.set(time.time())
 
     def refused(self) -> None:
-        """One could not be loaded; the one before stays."""
+        """Note that a configuration could not be loaded; the previous one stays active."""
         self._successful.set(0)

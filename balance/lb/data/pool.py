@@ -1,4 +1,4 @@
-"""A pool at work: who gets the next request, who waits, how many are under way."""
+"""A pool in use: chooses backends, queues requests, and counts those in flight."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from balance.lb.data.backend import Backend
 from balance.lb.data.fields import name_of
 from balance.lb.data.meters import PoolMeters
 from balance.lb.policy import outlier, pickers, retry
-from balance.lb.policy.faults import Fault, codes
+from balance.lb.policy.faults import Fault, status_codes
 from balance.lb.policy.panic import panics
 from balance.lb.policy.slowstart import effective
-from balance.lb.policy.sticky import Sessions, Verdict, cookie
+from balance.lb.policy.sticky import CookieVerdict, Sessions, cookie
 
 if TYPE_CHECKING:
     from balance.lb.data.exchange import Exchange
@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 
 
 class Pool:
-    """The backends that a configuration calls by one name. `in_flight` are its requests, `retrying` those of them that are repeated."""
+    """A pool of backends. `in_flight`: its requests; `retrying`: those of them that are being retried.
+
+    `secret` signs cookies; `first_byte`: seconds until the response to an attempt must begin.
+    """
 
     def __init__(self, proxy: Proxy, meters: PoolMeters, config: PoolConfig, secret: bytes, first_byte: float) -> None:
         self.config = config
@@ -34,22 +37,22 @@ class Pool:
         self.in_flight = 0
         self.retrying = 0
         self.panicking = False
-        """so many backends are out that their health is ignored"""
+        """True while health is ignored, because too few backends are healthy"""
         policy = config.load_balancer
         self.hashes = policy.algorithm == "consistent-hash"
         self.recognises = self.hashes or policy.sticky is not None
-        """whether it matters who a request comes from"""
+        """True if the choice depends on the client"""
         self.learns = policy.algorithm == "peak-ewma"
-        """whether it matters how long backends take"""
+        """True if the choice depends on the latency of backends"""
         self.first_byte = min(first_byte, (config.retry.per_try_timeout if config.retry else 0) or math.inf)
-        """how long an attempt may wait for a response"""
-        self.failing = codes(config.failing_status)
-        """statuses that are failures of their backend"""
-        self.repeated = codes(config.retry.on_status if config.retry else ())
-        """statuses after which a request may be tried again"""
+        """seconds that an attempt may wait for a response"""
+        self.failure_statuses = status_codes(config.failing_status)
+        """statuses that count as failures of the backend"""
+        self.retry_statuses = status_codes(config.retry.on_status if config.retry else ())
+        """statuses after which a request may be retried"""
         self._proxy = proxy
-        self._random = Random()  # noqa: S311 -- no secret
-        self._floor = 0.0
+        self._random = Random()  # noqa: S311 -- not a secret
+        self._next_free_at = 0.0
         self._judge_at = 0.0
         self._secret = secret
         self.sessions: Sessions | None = None
@@ -59,7 +62,7 @@ class Pool:
         return f"<Pool {self.name}: {self.in_flight} requests, {len(self.queue)} queued, {self.backends}>"
 
     def follow(self, backends: Iterable[Backend]) -> None:
-        """From now on these are its backends."""
+        """Replace its backends."""
         self.backends = list(backends)
         policy = self.config.load_balancer
         self._warm_up(self._proxy.loop.time())
@@ -70,21 +73,22 @@ class Pool:
         self.settle()
 
     def show(self) -> None:
-        """From now on a scrape of the pool of this name shows this one."""
+        """Make the metrics of the pool's name show this pool."""
         self._proxy.meters.panicking(self.name, self.panicking)
         self.meters.computed(depth=lambda: len(self.queue), available=lambda: sum(backend.available for backend in self.backends))
 
     @property
     def budget(self) -> float:
-        """How many more retries there may be at present."""
-        allowed = retry.allowance(self._floor, self.config.retry, self._proxy.loop.time(), self.in_flight)
+        """Further retries that are allowed now."""
+        allowed = retry.allowance(self._next_free_at, self.config.retry, self._proxy.loop.time(), self.in_flight)
         return max(0.0, allowed - self.retrying)
 
-    # --- who is next ---
+    # --- choosing a backend ---
 
     def choose(self, exchange: Exchange, tried: Sequence[Backend], *, first: bool) -> Backend | Fault:
-        """The backend for the next attempt, one that has not been `tried` if possible; else why there is none. `first`: of the queue."""
-        if self.queue and not first:  # nobody overtakes those who wait
+        """The backend for the next attempt, preferably not one of `tried`; or the fault if there is none. `first`: the exchange is the first in
+        the queue."""
+        if self.queue and not first:  # never overtake the queue
             return Fault.QUEUE_TIMEOUT
         if exchange.session:
             backend = self._by_name.get(exchange.session)
@@ -94,7 +98,7 @@ class Pool:
         second: Backend | None = None
         full = False
         for backend in self._picker.candidates(key, self._proxy.clock.now, average):
-            if not (backend.calm or self._admits(backend)):
+            if not (backend.ready or self._admits(backend)):
                 continue
             if not backend.idle and backend.open >= backend.config.max_connections:
                 full = True
@@ -106,18 +110,18 @@ class Pool:
 
     @property
     def open(self) -> bool:
-        """Whether some backend may get a request at present, if it has room."""
+        """True if at least one backend may get requests now, apart from connection limits."""
         return any(self._admits(backend) for backend in self.backends)
 
     def _admits(self, backend: Backend) -> bool:
-        return backend.available or (self.panicking and backend.unchecked)
+        return backend.available or (self.panicking and backend.breaker_admits)
 
     def _average(self) -> float:
-        """Requests under way, the one to be sent included, per unit of weight in rotation."""
+        """Requests in flight, including the next one, per unit of weight in rotation."""
         return self.in_flight / self._weight if self._weight else math.inf
 
     def key_of(self, lines: Sequence[bytes], target: bytes) -> bytes | None:
-        """What of a head consistent-hash goes by; None if it is not in the head."""
+        """The bytes that consistent-hash hashes, from the head; None if they are not in it."""
         source, _colon, name = self.config.load_balancer.hash_key.partition(":")
         if source == "path":
             return target.partition(b"?")[0]
@@ -127,32 +131,32 @@ class Pool:
         return found.encode("latin-1") if found is not None else None
 
     def session_of(self, lines: Sequence[bytes]) -> str:
-        """The value of the cookie that names a backend, if there is one; empty otherwise."""
+        """The value of the sticky session's cookie; empty if there is none."""
         sticky = self.config.load_balancer.sticky
         return (cookie(_cookies(lines), sticky.cookie) or "") if sticky else ""
 
     def backend_of(self, session: str, now: float) -> str:
-        """The backend that a cookie names, if that is genuine and valid; empty otherwise. `now`: seconds since 1970."""
+        """The name of the backend in a valid session cookie; empty otherwise. `now`: Unix time in seconds."""
         if self.sessions is None or not session:
             return ""
         verdict, name = self.sessions.check(session, now)
-        return name if verdict is Verdict.VALID else ""
+        return name if verdict is CookieVerdict.VALID else ""
 
-    # --- what time and outcomes do to it ---
+    # --- health, ejections and retries ---
 
     def settle(self) -> None:
-        """Look at the backends as a whole: something about one of them has changed, or time has passed."""
+        """Update panic mode and the weight in rotation, after a change of a backend or regularly."""
         tiers = {backup: [one for one in self.backends if one.config.backup is backup and not one.drained] for backup in (False, True)}
         was, self.panicking = self.panicking, panics(
             self.config.load_balancer.panic_threshold,
-            [(sum(backend.believed for backend in tier), len(tier)) for tier in tiers.values()],
+            [(sum(backend.passes_health for backend in tier), len(tier)) for tier in tiers.values()],
         )  # fmt: skip
         if was is not self.panicking:
             self._proxy.panicked(self)
-        self._weight = sum(backend.weight for backend in self.backends if backend.calm)
+        self._weight = sum(backend.weight for backend in self.backends if backend.ready)
 
     def tick(self, now: float) -> None:
-        """Some time has passed: ejections and slow starts end, intervals are judged."""
+        """Do the regular work at `now` (the loop's clock): slow starts, ends of ejections, intervals of outlier detection."""
         if self.config.load_balancer.slow_start:
             self._warm_up(now)
             self._picker.reweigh()
@@ -165,7 +169,7 @@ class Pool:
                 for backend in self.backends:
                     reason = outlier.judge(policy, *backend.interval())
                     if reason is None:
-                        backend.record = outlier.forgive(backend.record)
+                        backend.outlier_state = outlier.forgive(backend.outlier_state)
                     else:
                         self.suspect(backend, reason, now)
         self.settle()
@@ -174,38 +178,38 @@ class Pool:
         for backend in self.backends:
             backend.weight = effective(backend.config.weight, backend.since, now, self.config.load_balancer.slow_start)
 
-    def suspect(self, backend: Backend, reason: outlier.Reason, now: float) -> None:
-        """Eject a backend, if the pool can do without it."""
+    def suspect(self, backend: Backend, reason: outlier.EjectionReason, now: float) -> None:
+        """Eject a backend, unless too many backends of the pool are ejected already."""
         policy = self.config.outlier_detection
-        out = sum(other.record.ejected for other in self.backends)
-        if policy is not None and not backend.record.ejected and outlier.may_eject(policy, out, len(self.backends)):
+        out = sum(other.outlier_state.ejected for other in self.backends)
+        if policy is not None and not backend.outlier_state.ejected and outlier.may_eject(policy, out, len(self.backends)):
             backend.eject(policy, reason, now)
             self.settle()
 
     def failed(self, backend: Backend) -> None:
-        """An attempt at a backend failed by its fault."""
+        """Note an attempt that failed because of the backend; this may eject it."""
         policy = self.config.outlier_detection
         if policy is not None:
-            reason = outlier.suspicion(backend.record, policy)
+            reason = outlier.suspicion(backend.outlier_state, policy)
             if reason is not None:
                 self.suspect(backend, reason, self._proxy.loop.time())
 
     def afford(self, policy: Retry, *, repeating: bool) -> retry.Decision:
-        """Whether the budget lets a request be tried again. `repeating`: it is one of those that are being repeated."""
-        self._floor, decision = retry.afford(
-            self._floor, policy, self._proxy.loop.time(), retrying=self.retrying - repeating, in_flight=self.in_flight
+        """Apply the retry budget to a request. `repeating`: it is already counted in `retrying`."""
+        self._next_free_at, decision = retry.afford(
+            self._next_free_at, policy, self._proxy.loop.time(), retrying=self.retrying - repeating, in_flight=self.in_flight
         )
         return decision
 
-    # --- who waits ---
+    # --- the queue ---
 
     @property
     def full(self) -> bool:
-        """Whether no further request may wait."""
-        return len(self.queue) >= self._proxy.site.config.limits.max_queue
+        """True if the queue has no room for another request."""
+        return len(self.queue) >= self._proxy.active_config.config.limits.max_queue
 
     def enqueue(self, exchange: Exchange, *, first: bool) -> None:
-        """Let it wait until a backend has room."""
+        """Queue an exchange until a backend has room; `first`: put it back at the front."""
         exchange.waiting = True
         if first:
             self.queue.appendleft(exchange)
@@ -213,15 +217,15 @@ class Pool:
             self.queue.append(exchange)
         self._proxy.waiting.add(self)
         if not exchange.client.deadline:
-            self._proxy.clock.set(exchange.client, exchange.site.timeouts.queue)
+            self._proxy.clock.set(exchange.client, exchange.active_config.timeouts.queue)
 
     def dequeue(self, exchange: Exchange) -> None:
-        """It waits no longer."""
+        """Remove an exchange from the queue."""
         exchange.waiting = False
         self.queue.remove(exchange)
 
     def inherit(self, former: Pool) -> None:
-        """Take over from the pool that had the name before: those who wait have begun nothing yet."""
+        """Take over the queue and the panic mode of the previous pool of this name; waiting requests have not started yet."""
         self.panicking = former.panicking
         while former.queue:
             exchange = former.queue.popleft()
@@ -231,7 +235,7 @@ class Pool:
             self._proxy.waiting.add(self)
 
     def resume(self) -> None:
-        """A backend may have room: let the first in the queue try."""
+        """Let the first in the queue try again, since a backend may have room."""
         if not self.queue:
             self._proxy.waiting.discard(self)
             return

@@ -1,4 +1,4 @@
-"""What outlives every configuration: the connections, the counts, the clock, and the site that is in force."""
+"""The state that outlives configurations: connections, counts, the clock, and the active configuration."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from balance.lb.config import Config
 from balance.lb.config.files import FileError, read_secret
 from balance.lb.config.model import BackendConfig
 from balance.lb.data.accesslog import AccessLog
+from balance.lb.data.activeconfig import ActiveConfig
 from balance.lb.data.backend import Backend
 from balance.lb.data.client import Client
 from balance.lb.data.clock import TICK, Clock
+from balance.lb.data.fastheads import FORGET_SECONDS
 from balance.lb.data.keyring import Keyring
-from balance.lb.data.meters import BackendMeters, Meters, PoolMeters, Unmetered
-from balance.lb.data.plain import FORGET_SECONDS
+from balance.lb.data.meters import BackendMeters, DisabledMeters, Meters, PoolMeters
 from balance.lb.data.pool import Pool
-from balance.lb.data.site import Site
-from balance.lb.data.tls import Tls
+from balance.lb.data.tls import TlsTransport
 from balance.lb.data.tunnel import Tunnel
 from balance.lb.errors import StartError
 from balance.lb.logs import EventLog
@@ -33,16 +33,16 @@ from balance.lb.policy.faults import Fault
 from balance.lb.policy.networks import covered
 from balance.lb.policy.ratelimit import client_of
 
-LAST_SECONDS = 1.0
-"""How long an idle connection is kept when the process is to end: who sends requests all the time has sent one by then."""
-Found = Mapping[str, Iterable[BackendConfig]]
-"""What has been discovered, by the name of the pool."""
+IDLE_GRACE_SECONDS = 1.0
+"""Grace period in seconds before idle connections are closed at shutdown: busy clients have sent their next request by then."""
+DiscoveredBackends = Mapping[str, Iterable[BackendConfig]]
+"""The discovered backends, by the name of the pool."""
 
 
 @dataclass(frozen=True)
 class Draft:
-    """A configuration that is not in force, with all that had to be read for it: nothing can go wrong with it any more. `members` are the
-    backends of each pool, `secrets` sign its cookies."""
+    """A configuration with all its files read, so that activating it cannot fail. `members`: the backends of each pool; `secrets`: the keys
+    for its cookies."""
 
     config: Config
     keyring: Keyring
@@ -51,7 +51,7 @@ class Draft:
 
 
 class Proxy:
-    """One per process; made inside a running event loop."""
+    """The data plane of a process; create it inside a running event loop. `drained`: names of drained backends."""
 
     def __init__(self, config: Config, instruments: Instruments, log: EventLog, access: AccessLog | None, drained: Collection[str] = ()) -> None:
         self.loop = asyncio.get_running_loop()
@@ -60,36 +60,36 @@ class Proxy:
         self.clock = Clock(self.loop, self._on_tick)
         self.instruments = instruments
         metered = config.metrics.enabled
-        self.meters = (Meters if metered else Unmetered)(instruments, config)
+        self.meters = (Meters if metered else DisabledMeters)(instruments, config)
         self.backends: dict[str, Backend] = {}
-        """those of the site that is in force, by name"""
+        """backends of the active configuration, by name"""
         self._to_drain = set(drained)
-        """backends that an operator has drained, as far as they are still to be discovered here"""
+        """drained backends that have not been discovered yet"""
         self.clients: set[Client] = set()
         self.tunnels: set[Tunnel] = set()
         self._connections: Counter[str] = Counter()
-        """how many each client has"""
+        """number of connections per client"""
         self.waiting: set[Pool] = set()
         """pools that may have requests in their queues"""
         self._former: list[Pool] = []
-        """pools of configurations that were in force, and have requests under way"""
+        """pools of former configurations that still have requests in flight"""
         self.draining = False
         self.closing = False
-        """no client may send any further request"""
+        """True once clients may send no more requests"""
         self._forget_at = 0.0
-        self._remembering: WeakSet[Site] = WeakSet()
-        """every site that a connection still goes by, that in force included"""
+        self._remembering: WeakSet[ActiveConfig] = WeakSet()
+        """every configuration that a connection still uses, including the active one"""
         self._empty = asyncio.Event()
         self._adopt(self.build(config, {}), {})
 
     def __repr__(self) -> str:
-        return f"<Proxy {len(self.clients)} clients, {self.in_flight} requests, {len(self.tunnels)} tunnels, {self.site}>"
+        return f"<Proxy {len(self.clients)} clients, {self.in_flight} requests, {len(self.tunnels)} tunnels, {self.active_config}>"
 
-    # --- what is in force ---
+    # --- configuration ---
 
-    def build(self, config: Config, found: Found) -> Draft:
-        """What it takes to `adopt` a configuration, with what has been discovered for its pools; nothing has changed yet. Raises `StartError`
-        for files that have become unreadable."""
+    def build(self, config: Config, found: DiscoveredBackends) -> Draft:
+        """Prepare a configuration for `adopt`, with the backends discovered for its pools; nothing changes yet. Raises `StartError` for files
+        that have become unreadable."""
         taken = {backend.name for backend in config.backends}
         members: dict[str, tuple[BackendConfig, ...]] = {}
         for pool in config.pools:
@@ -100,19 +100,19 @@ class Proxy:
         try:
             secrets = {name: read_secret("secret", policy.secret) if policy else b"" for name, policy in sticky.items()}
             keyring = Keyring(config, chain.from_iterable(members.values()), self.instruments, self.log)
-        except FileError as error:  # the configuration was read a moment ago, and found correct
+        except FileError as error:  # the configuration was valid when it was read a moment ago
             raise StartError(error.what, where=error.key, cure=error.cure) from None
         return Draft(config, keyring, members, secrets)
 
     def adopt(self, draft: Draft) -> None:
-        """Put a draft in force. What is under way ends as it began."""
-        self._adopt(draft, self.site.pools)
+        """Activate a draft. Requests in progress keep the configuration that they began with."""
+        self._adopt(draft, self.active_config.pools)
 
     def _adopt(self, draft: Draft, former: Mapping[str, Pool]) -> None:
         config, before = draft.config, self.backends
         self._former += former.values()
         everybody = list(chain.from_iterable(draft.members.values()))
-        self._part(before.values(), everybody)
+        self._retire_removed(before.values(), everybody)
         self.instruments.retain("pool", draft.members)
         self.backends = {}
         pools = {}
@@ -122,32 +122,32 @@ class Proxy:
             predecessor = former.get(one.name)
             if predecessor is not None:
                 pool.inherit(predecessor)
-            self._staff(pool, draft.members[one.name], before, draft.keyring, warm=bool(predecessor and predecessor.backends))
+            self._build_backends(pool, draft.members[one.name], before, draft.keyring, warm=bool(predecessor and predecessor.backends))
             pool.show()
-        self.site = Site(config, draft.keyring, pools)
-        self._remembering.add(self.site)
+        self.active_config = ActiveConfig(config, draft.keyring, pools)
+        self._remembering.add(self.active_config)
         self.meters.limit.set(config.limits.max_connections)
         draft.keyring.show()
         self.wake()
 
-    def populate(self, name: str, found: Iterable[BackendConfig]) -> None:
-        """Let the pool of this name have these backends beside those that its configuration states. The kept ones go on with all that they
-        are; names that others have are left out. Raises `FileError`, and then nothing has changed."""
-        pool, keyring = self.site.pools[name], self.site.keyring
-        others = {backend.name: backend for one in self.site.pools.values() if one is not pool for backend in one.backends}
+    def set_discovered(self, name: str, found: Iterable[BackendConfig]) -> None:
+        """Set the discovered backends of a pool, in addition to its configured ones. Existing backends keep their state; names that other
+        backends have are left out. Raises `FileError`; then nothing has changed."""
+        pool, keyring = self.active_config.pools[name], self.active_config.keyring
+        others = {backend.name: backend for one in self.active_config.pools.values() if one is not pool for backend in one.backends}
         stated = pool.config.backends
         members = stated + admitted(found, others.keys() | {backend.name for backend in stated})
         everybody = [*members, *(backend.config for backend in others.values())]
         keyring.follow(everybody)
         before = self.backends
-        self._part(before.values(), everybody)
+        self._retire_removed(before.values(), everybody)
         self.backends = others
-        self._staff(pool, members, before, keyring, warm=bool(pool.backends))
+        self._build_backends(pool, members, before, keyring, warm=bool(pool.backends))
         keyring.show()
         self.wake()
 
-    def _part(self, before: Iterable[Backend], members: Iterable[BackendConfig]) -> None:
-        """Retire the backends that are no members any more, and show no series of those without a successor: others may need the room."""
+    def _retire_removed(self, before: Iterable[Backend], members: Iterable[BackendConfig]) -> None:
+        """Retire the backends that are no longer members, and drop the metrics of those without a successor, to make room for others."""
         wanted = {member.name: member for member in members}
         for backend in before:
             member = wanted.get(backend.name)
@@ -155,8 +155,8 @@ class Proxy:
                 backend.retire()
         self.instruments.retain("backend", wanted)
 
-    def _staff(self, pool: Pool, members: Iterable[BackendConfig], before: Mapping[str, Backend], keyring: Keyring, *, warm: bool) -> None:
-        """Give a pool its backends: those that were there `before` by this name and place, and new ones, which come to others that are `warm`."""
+    def _build_backends(self, pool: Pool, members: Iterable[BackendConfig], before: Mapping[str, Backend], keyring: Keyring, *, warm: bool) -> None:
+        """Build the backends of a pool: reuse those in `before` with the same name and place, create the others; `warm`: with slow start."""
         backends = []
         for member in members:
             backend = before.get(member.name)
@@ -173,31 +173,31 @@ class Proxy:
 
     @property
     def drained(self) -> list[str]:
-        """The backends that an operator has drained, those included that are still to be discovered."""
+        """The names of drained backends, including those that have not been discovered yet."""
         return sorted(self._to_drain.union(backend.name for backend in self.backends.values() if backend.drained))
 
     def drain_backend(self, name: str, *, drained: bool) -> bool:
-        """Take a backend out of rotation, or back in; whether there is one of this name."""
+        """Take a backend out of rotation, or back in. Returns False if the name is unknown."""
         self._to_drain.discard(name)
         if name in self.backends:
             self.backends[name].drain(drained=drained)
         return name in self.backends
 
     def panicked(self, pool: Pool) -> None:
-        """So many backends of a pool are out that their health is ignored, or no longer."""
+        """Count and log that a pool's panic mode has changed."""
         self.meters.panicking(pool.name, pool.panicking)
         self.log("warning" if pool.panicking else "info", "panic" if pool.panicking else "panic_over", pool=pool.name)
 
-    # --- who waits ---
+    # --- queues ---
 
     def wake(self) -> None:
-        """A backend may have room, after whatever is being done."""
+        """Let queued requests try again soon, since a backend may have room."""
         for pool in self.waiting:
             self.loop.call_soon(pool.resume)
 
     def _on_tick(self) -> None:
-        self.wake()  # a backend may have recovered, or its breaker may let a probe pass: no event tells of the latter
-        for pool in self.site.pools.values():
+        self.wake()  # a backend may have recovered, or its breaker may let a probe pass, for which there is no event
+        for pool in self.active_config.pools.values():
             pool.tick(self.clock.now)
         self._former = [pool for pool in self._former if pool.in_flight]
         self.meters.count()
@@ -211,19 +211,19 @@ class Proxy:
 
     @property
     def in_flight(self) -> int:
-        """How many requests have not been answered in full."""
-        return sum(pool.in_flight for pool in chain(self.site.pools.values(), self._former))
+        """Number of requests whose response is not complete."""
+        return sum(pool.in_flight for pool in chain(self.active_config.pools.values(), self._former))
 
     @property
     def queued(self) -> int:
-        """How many requests wait for room at a backend."""
+        """Number of queued requests."""
         return sum(len(pool.queue) for pool in self.waiting)
 
-    # --- who is served ---
+    # --- clients ---
 
-    def welcome(self, client: Client) -> bool:
-        """Whether a new connection is let in at all: its network, and how many its client has already."""
-        limits, address = self.site.config.limits, client.peer.name
+    def allowed(self, client: Client) -> bool:
+        """True if a new connection is allowed by its network and by the limit per client; if not, that is counted."""
+        limits, address = self.active_config.config.limits, client.peer.name
         if limits.deny and covered(address, limits.deny):
             self.meters.rejected("denied")
         elif limits.max_connections_per_client and self._connections[client_of(address)] >= limits.max_connections_per_client:
@@ -232,10 +232,10 @@ class Proxy:
             return True
         return False
 
-    def admit(self, client: Client) -> bool:
-        """Count a new connection; whether it is within the limit."""
+    def register(self, client: Client) -> bool:
+        """Count a new connection. Returns False if it is over the limit or the proxy is draining; then it is not registered."""
         self.meters.accepted.value += 1
-        limits = self.site.config.limits
+        limits = self.active_config.config.limits
         if len(self.clients) >= limits.max_connections or self.draining:
             self.meters.rejected("stopping" if self.draining else "limit")
             return False
@@ -245,8 +245,8 @@ class Proxy:
         self.meters.active.value = len(self.clients)
         return True
 
-    def dismiss(self, client: Client) -> None:
-        """A connection has ended."""
+    def unregister(self, client: Client) -> None:
+        """Remove a connection that has ended."""
         if client in self.clients:
             self.clients.discard(client)
             of = client_of(client.peer.name)
@@ -257,24 +257,24 @@ class Proxy:
         if not self.clients:
             self._empty.set()
 
-    def handshake_failed(self, connection: Tls, reason: str, cause: str) -> None:
-        """A client and we did not agree on TLS."""
+    def handshake_failed(self, connection: TlsTransport, reason: str, cause: str) -> None:
+        """Count and log a failed TLS handshake with a client; `reason`: for the metric, `cause`: OpenSSL's message."""
         self.meters.handshake_failed(reason)
         self.log("debug", "tls_handshake_failed", client=str(connection.get_extra_info("peername")), reason=reason, cause=cause)
 
     async def reload_certificates(self, *, force: bool = False) -> None:
-        """Take up what has changed in the files of TLS, or all that is there by `force`; connections that are open are left as they are."""
-        changed = await self.site.keyring.reload(force=force)
-        self.site.keyring.show()
+        """Reload changed TLS files, or all with `force`; open connections of clients stay, idle ones to changed backends are closed."""
+        changed = await self.active_config.keyring.reload(force=force)
+        self.active_config.keyring.show()
         for backend in self.backends.values():
             if backend.identity in changed:
                 backend.close_idle()
 
     async def drain(self, seconds: float) -> None:
-        """Let each connection have one more request, which may be on its way already and whose response says that it is the last; then take no
-        more, and wait for those in flight. All of it in so many seconds."""
+        """Accept one more request per connection for a moment (it may be on its way), with a response that closes the connection; then accept
+        no more, and wait for requests in flight. Takes at most `seconds`."""
         self.draining = True
-        last = min(LAST_SECONDS, seconds / 2)
+        last = min(IDLE_GRACE_SECONDS, seconds / 2)
         await self._emptied(last)
         self.closing = True
         for client in list(self.clients):
@@ -287,7 +287,7 @@ class Proxy:
                 await asyncio.wait_for(self._empty.wait(), seconds)
 
     def break_off(self) -> int:
-        """Break every connection that is left. How many those were."""
+        """Break all remaining connections. Returns their number."""
         left = list(self.clients)
         for tunnel in list(self.tunnels):
             tunnel.end(Fault.SHUTDOWN)

@@ -1,4 +1,4 @@
-"""What a request asks of us, and how it goes on to a backend: a pure function of its head, the client and the limits."""
+"""Checks a request and rewrites it for the backend: a pure function of its head, the client and the configuration."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from balance.lb.data import trace
-from balance.lb.data.fields import Field, Line, name_of, options, protocols, upgrades, valid_host
-from balance.lb.data.forwarding import Forwarding, Peer
+from balance.lb.data.fields import FieldKind, Line, name_of, options, protocols, upgrades, valid_host
+from balance.lb.data.forwarding import ForwardingFields, Peer
 from balance.lb.data.headers import without_nominated
 from balance.lb.data.wire import RequestHead, WireError
 from balance.lb.policy.faults import Fault
 from balance.lb.policy.route import rewrite
 
 if TYPE_CHECKING:
-    from balance.lb.data.site import Route
+    from balance.lb.data.activeconfig import ActiveRoute
 
 
-Find = Callable[[str, bytes, bytes, list[bytes]], "Route"]
-"""The route of a request by method, host, target and header lines; raises `WireError` if there is none."""
+Find = Callable[[str, bytes, bytes, list[bytes]], "ActiveRoute"]
+"""Finds the route of a request by method, host, target and header lines. Raises `WireError` if none matches."""
 
 
 class Body(Enum):
-    """How the end of a body is marked (RFC 9112 section 6.3)."""
+    """How the end of a body is determined (RFC 9112 section 6.3)."""
 
     NONE = "none"
     LENGTH = "length"
@@ -39,11 +39,11 @@ _HTTP = frozenset({b"h2c", b"h2", b"http"})
 
 
 class Request:
-    """One request, ready to be sent: `head` are its bytes but for the peer's suffix. Never changed once made: it may be remembered.
+    """A request, ready to be sent: `head` is its head without the peer's suffix. Immutable once made, since it may be cached.
 
-    `route`: whose pool answers it. `client`: who is behind a trusted proxy, empty if the peer itself is the client. `final`: the client
-    says that no other follows. `key`: what consistent-hash goes by, if that is in the head. `session`: the cookie of a sticky session.
-    `offered`: the protocols to which the backend may switch, in lower case. `trace`: the id of the trace that it is part of, if any.
+    `route`: the route it takes. `client`: address of the client behind a trusted proxy, empty if the peer is the client. `final`: the client
+    sends no further request. `key`: bytes that consistent-hash hashes, if they are in the head. `session`: value of the sticky session's
+    cookie. `offered`: protocols that the backend may switch to, in lower case. `length`: bytes of its body. `trace`: trace id, or empty.
     """
 
     __slots__ = (
@@ -51,7 +51,7 @@ class Request:
     )  # fmt: skip
 
     def __init__(self, message: RequestHead) -> None:
-        self.route: Route
+        self.route: ActiveRoute
         self.method = message.method
         self.target = message.target
         self.http10 = message.version == (1, 0)
@@ -70,7 +70,7 @@ class Request:
         return f"<Request {self.method} {self.target!r} body {self.body.value}>"
 
     def traced(self) -> Request:
-        """The same as the beginning of a new trace. What it said about traces, which is not valid, is left out."""
+        """A copy that starts a new trace; its own trace fields, which are invalid, are dropped."""
         made = copy(self)
         made.trace, parent = trace.begin()
         first, *lines = self.head.split(b"\r\n")
@@ -80,9 +80,14 @@ class Request:
 
 
 class Examiner:
-    """Examines requests under one configuration. `only`: the route that takes every request, if there is one."""
+    """Examines requests under one configuration.
 
-    def __init__(self, forwarding: Forwarding, max_request_size: int, route: Find, *, only: Route | None = None, tracing: bool = True) -> None:
+    `max_request_size`: bytes of a body, 0 for no limit. `only`: the route that takes every request, if there is one. `tracing`: use trace ids.
+    """
+
+    def __init__(
+        self, forwarding: ForwardingFields, max_request_size: int, route: Find, *, only: ActiveRoute | None = None, tracing: bool = True
+    ) -> None:
         self._forwarding = forwarding
         self._route = route
         self._only = only
@@ -93,9 +98,9 @@ class Examiner:
         return f"<Examiner {self._forwarding}>"
 
     def examine(self, message: RequestHead, peer: Peer) -> Request:
-        """The request that a head stands for; raises `WireError` for what must not be passed on (RFC 9112 section 11).
+        """The request to send for a head. Raises `WireError` for requests that must not be passed on (RFC 9112 section 11).
 
-        It depends on the head and, of the peer, on `trusted` alone unless the peer is trusted or the head names no host.
+        For an untrusted peer the result depends only on the head, unless the head has no Host.
         """
         if message.version not in ((1, 0), (1, 1)):
             raise WireError(Fault.BAD_VERSION)
@@ -135,7 +140,7 @@ class Examiner:
 
 
 def _target(method: str, target: bytes) -> tuple[bytes, bytes]:
-    """The target to send, and the authority if the client named one in it (RFC 9112 section 3.2)."""
+    """The target to send, and the authority of a target in absolute form, else empty (RFC 9112 section 3.2)."""
     if b"#" in target or not target.isascii():
         raise WireError(Fault.BAD_TARGET)
     if target.startswith(b"/") or (target == b"*" and method == "OPTIONS"):
@@ -152,13 +157,13 @@ def _target(method: str, target: bytes) -> tuple[bytes, bytes]:
     return (path_query if path_query.startswith(b"/") else b"/" + path_query), authority
 
 
-_PLAIN = Field.PLAIN
+_PLAIN = FieldKind.PLAIN
 _NUMBER = re.compile(rb"[0-9]{1,19}")
 
 
 def _clean(message: RequestHead, request: Request, authority: bytes) -> tuple[list[bytes], bytes, list[Line]]:
-    """The header lines to pass on, the host, and what the peer said about the client; notes framing, expectations and the trace in `request`.
-    `authority` stands in for the host where the target names one."""
+    """The header lines to pass on, the host, and the peer's fields about the client; sets framing and trace in `request`. `authority`: replaces
+    the host if it is not empty."""
     lines: list[bytes] = []
     connection: list[bytes] = []
     about: list[Line] = []
@@ -169,32 +174,32 @@ def _clean(message: RequestHead, request: Request, authority: bytes) -> tuple[li
         kind, text, value = field
         if kind is _PLAIN:
             lines.append(text)
-        elif kind is Field.HOST:
+        elif kind is FieldKind.HOST:
             if host or not valid_host(value):
                 raise WireError(Fault.BAD_HOST)
             host = authority or value
             lines.append(text if host is value else text[: len(text) - len(value)] + host)
-        elif kind is Field.CONNECTION:
+        elif kind is FieldKind.CONNECTION:
             connection.append(value)
-        elif kind is Field.LENGTH:
+        elif kind is FieldKind.LENGTH:
             if request.body is not Body.NONE or not _NUMBER.fullmatch(value):
                 raise WireError(Fault.BAD_FRAMING)
             request.body, request.length = Body.LENGTH, int(value)
             lines.append(text)
-        elif kind is Field.CODING:
+        elif kind is FieldKind.CODING:
             codings += 1
             _check_coding(value, request, codings)
-        elif kind is Field.EXPECT:
+        elif kind is FieldKind.EXPECT:
             if value.lower() != b"100-continue":
                 raise WireError(Fault.BAD_EXPECTATION)
-            if not request.http10:  # which cannot wait for 100 (RFC 9110 section 10.1.1)
+            if not request.http10:  # HTTP/1.0 cannot wait for 100 (RFC 9110 section 10.1.1)
                 lines.append(text)
-        elif kind is Field.FORWARDED:
+        elif kind is FieldKind.FORWARDED:
             about.append(field)
-        elif kind is Field.TRACE:
+        elif kind is FieldKind.TRACE:
             traces.append(field)
             lines.append(text)
-        elif kind is Field.INVALID:
+        elif kind is FieldKind.INVALID:
             raise WireError(Fault.BAD_REQUEST)
     if connection:
         lines = without_nominated(lines, connection, Fault.BAD_REQUEST)
@@ -204,10 +209,10 @@ def _clean(message: RequestHead, request: Request, authority: bytes) -> tuple[li
 
 
 def _offer(message: RequestHead, request: Request) -> list[bytes]:
-    """The lines that ask the backend to switch protocols, if it may; ignoring such a wish is always allowed (RFC 9110 section 7.8).
+    """The lines that offer an upgrade to the backend; ignoring an upgrade is always allowed (RFC 9110 section 7.8).
 
-    It is ignored with a body, whose end could be seen differently by the two ends; and for another HTTP, most of all ``h2c``, because
-    the requests inside such a tunnel would be seen by nobody.
+    It is ignored if the request has a body, whose end the two sides could see differently, and for HTTP versions, especially ``h2c``,
+    because requests inside such a tunnel would not be checked.
     """
     values = upgrades(message.fields)
     names = protocols(values)
@@ -219,7 +224,7 @@ def _offer(message: RequestHead, request: Request) -> list[bytes]:
 
 
 def _check_coding(value: bytes, request: Request, count: int) -> None:
-    """Only ``chunked``, once, from HTTP/1.1; codings that end in it exist, but not here."""
+    """Raise `WireError` unless the coding is ``chunked``, once, and from HTTP/1.1; other codings are not implemented."""
     codings = options(value)
     if request.http10 or count > 1 or request.body is Body.LENGTH or codings[-1] != b"chunked":
         raise WireError(Fault.BAD_FRAMING)

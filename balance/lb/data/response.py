@@ -1,10 +1,10 @@
-"""How a backend's response goes on to the client: a pure function of its head."""
+"""Checks a backend's response and rewrites it for the client: a pure function of its head."""
 
 from __future__ import annotations
 
 import re
 
-from balance.lb.data.fields import Field, options, protocols, upgrades
+from balance.lb.data.fields import FieldKind, options, protocols, upgrades
 from balance.lb.data.headers import block, without, without_nominated
 from balance.lb.data.request import Body, Request
 from balance.lb.data.wire import ResponseHead, WireError
@@ -12,15 +12,17 @@ from balance.lb.policy.edits import Editor
 from balance.lb.policy.faults import Fault
 
 _LENGTH = frozenset({b"content-length"})
-_PLAIN = Field.PLAIN
+_PLAIN = FieldKind.PLAIN
 _NUMBER = re.compile(rb"[0-9]{1,19}")
-_KEPT = (Field.HOST, Field.EXPECT, Field.FORWARDED, Field.UNDERSCORED, Field.TRACE)
+_KEPT = (FieldKind.HOST, FieldKind.EXPECT, FieldKind.FORWARDED, FieldKind.UNDERSCORED, FieldKind.TRACE)
 
 
 class Response:
-    """One response. `head` are its lines for the client, each with its end, but for those about the client's connection; `usual` is the
-    whole head where there is nothing to say about that. `body` is how the backend marks the end of the body, `length` how long that is
-    where it says so, `reusable` whether the backend's connection may serve on. Never changed once made: it may be remembered."""
+    """A response. Immutable once made, since it may be cached.
+
+    `head`: the lines for the client, each with CRLF, without those about the client's connection; `usual`: the whole head if there are none.
+    `body`: how the backend marks the end of the body; `length`: its bytes if given; `reusable`: the backend's connection can be reused.
+    """
 
     __slots__ = ("body", "head", "length", "reusable", "status", "usual")
 
@@ -33,7 +35,7 @@ class Response:
 
 
 def interim(message: ResponseHead) -> bytes:
-    """A 1xx response other than 101 as bytes for an HTTP/1.1 client; raises `WireError` for what must not be passed on."""
+    """A 1xx response other than 101 as bytes for an HTTP/1.1 client. Raises `WireError` if it must not be passed on."""
     if message.version != (1, 1):
         raise WireError(Fault.INVALID_RESPONSE)
     lines, _length, _coding = _clean(message)
@@ -41,7 +43,7 @@ def interim(message: ResponseHead) -> bytes:
 
 
 def switched(message: ResponseHead, request: Request) -> bytes:
-    """A 101 as bytes for the client; raises `WireError` unless it names nothing but protocols that were offered (RFC 9110 section 7.8)."""
+    """A 101 response as bytes for the client. Raises `WireError` unless it names only protocols that were offered (RFC 9110 section 7.8)."""
     values = upgrades(message.fields)
     names = protocols(values)
     lines, length, coding = _clean(message)
@@ -52,8 +54,8 @@ def switched(message: ResponseHead, request: Request) -> bytes:
 
 
 def compose(message: ResponseHead, *, bodiless: bool, via: bytes = b"", edit: Editor | None = None) -> Response:
-    """The response to pass on; raises `WireError` for what must not be. `bodiless`: it answers a HEAD; `via`: a line to add; `edit`: what the
-    route does to its fields."""
+    """The response to pass on. `bodiless`: it answers a HEAD; `via`: the Via line to add; `edit`: the route's edits. Raises `WireError` if it
+    must not be passed on."""
     if not 200 <= message.code <= 599 or message.version not in ((1, 0), (1, 1)):
         raise WireError(Fault.INVALID_RESPONSE)
     lines, length, coding = _clean(message)
@@ -65,7 +67,7 @@ def compose(message: ResponseHead, *, bodiless: bool, via: bytes = b"", edit: Ed
         body = Body.LENGTH if length is not None else Body.CLOSE
     if message.code == 204:
         lines = without(lines, _LENGTH)
-    if message.code == 426:  # which must name the protocol (RFC 9110 section 15.5.22)
+    if message.code == 426:  # must name the protocol (RFC 9110 section 15.5.22)
         lines += [b"Connection: upgrade", *(b"Upgrade: " + value for value in upgrades(message.fields))]
     if via:
         lines.append(via)
@@ -85,18 +87,18 @@ def _clean(message: ResponseHead) -> tuple[list[bytes], bytes | None, bool]:
     for kind, text, value in message.fields:
         if kind is _PLAIN or kind in _KEPT:
             lines.append(text)
-        elif kind is Field.LENGTH:
+        elif kind is FieldKind.LENGTH:
             if length is not None or coding or not _NUMBER.fullmatch(value):
                 raise WireError(Fault.INVALID_RESPONSE)
             length = value
             lines.append(text)
-        elif kind is Field.CODING:
+        elif kind is FieldKind.CODING:
             if coding or length is not None or not message.chunked or message.version == (1, 0) or options(value) != [b"chunked"]:
                 raise WireError(Fault.INVALID_RESPONSE)
             coding = True
-        elif kind is Field.CONNECTION:
+        elif kind is FieldKind.CONNECTION:
             connection.append(value)
-        elif kind is Field.INVALID:
+        elif kind is FieldKind.INVALID:
             raise WireError(Fault.INVALID_RESPONSE)
     if connection:
         lines = without_nominated(lines, connection, Fault.INVALID_RESPONSE)

@@ -1,10 +1,10 @@
-"""Listening sockets: of one process, or at places that several share.
+"""Listening sockets, of one process or shared by several.
 
-Theory. Processes that bind the same port with SO_REUSEPORT (Linux 3.9) each have a queue of connections of their own, over which the
-kernel spreads new clients by a hash of their address; nobody is woken in vain, and the socket of a process that dies leaves with it. A
-supervisor therefore only *reserves* a port: its socket is bound, never listens, gets no client, and keeps the port while workers come and
-go. It is bound without the option, so that a port that a foreign process has is refused, and lets others in afterwards. A Unix socket cannot
-be bound twice: the supervisor listens, and the workers accept from the one queue that they inherit.
+Theory. Processes that bind the same port with SO_REUSEPORT (Linux 3.9) each have their own queue of connections, and the kernel spreads
+new clients over them by a hash of their address; no process is woken in vain, and a dead process takes its socket with it. So a
+supervisor only *reserves* a port: its socket is bound but never listens, gets no clients, and keeps the port while workers come and go.
+It is bound without the option, so that a port in use by another program is refused, and the option is set afterwards. A Unix socket
+cannot be bound twice: the supervisor listens, and the workers inherit the socket and accept from its queue.
 """
 
 from __future__ import annotations
@@ -24,19 +24,20 @@ BACKLOG = 1024
 _NO_FAMILY = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
 
 Place = tuple[Address, bool]
-"""Where clients can connect, as the configuration names it, and whether TLS is spoken there."""
+"""A listening address as configured, and True if it uses TLS."""
 Sockets = dict[Place, list[socket.socket]]
-Told = list[tuple[str, int, str, bool, list[tuple[int, Any, int]]]]
-"""The same as one process tells another: host, port, path, whether TLS; of each socket its family, its name, its descriptor."""
+"""Listening sockets by place."""
+SocketDescriptions = list[tuple[str, int, str, bool, list[tuple[int, Any, int]]]]
+"""`Sockets` as sent to another process: host, port, path, TLS, and the family, name and descriptor of each socket."""
 
 
 def places_of(config: Config) -> list[Place]:
-    """All places of a configuration."""
+    """All listening places of a configuration."""
     return [(address, False) for address in config.listen] + [(address, True) for address in (config.tls.listen if config.tls else ())]
 
 
-def opened(config: Config, besides: Collection[Place] = (), *, reserve: bool = False) -> Sockets:
-    """Listen at the places of a configuration `besides` those, or reserve them; at all or none. Raises `StartError`. May wait for DNS."""
+def open_sockets(config: Config, besides: Collection[Place] = (), *, reserve: bool = False) -> Sockets:
+    """Listen at all places of a configuration except `besides`, or `reserve` them. Raises `StartError`; then none is open. May wait for DNS."""
     sockets: Sockets = {}
     try:
         for address, secure in places_of(config):
@@ -44,27 +45,27 @@ def opened(config: Config, besides: Collection[Place] = (), *, reserve: bool = F
                 key = "tls.listen" if secure else "listen"
                 sockets[address, secure] = sockets_at(address, f"{key}, or BALANCE_{key.upper().replace('.', '_')}", reserve=reserve)
     except BaseException:
-        discard(sockets)
+        close_sockets(sockets)
         raise
     return sockets
 
 
 def split(sockets: Sockets, wanted: Collection[Place]) -> tuple[Sockets, Sockets]:
-    """Those at places that are wanted, and the others."""
+    """The sockets at `wanted` places, and the others."""
     kept = {place: group for place, group in sockets.items() if place in wanted}
     return kept, {place: group for place, group in sockets.items() if place not in wanted}
 
 
-def told(sockets: Sockets) -> Told:
-    """What another process has to know to `join`; the descriptors of Unix sockets are to be inherited."""
+def describe(sockets: Sockets) -> SocketDescriptions:
+    """The description that another process needs to `join`; it must inherit the descriptors of Unix sockets."""
     return [
         (address.host, address.port, address.path, secure, [(int(bound.family), bound.getsockname(), bound.fileno()) for bound in group])
         for (address, secure), group in sockets.items()
     ]
 
 
-def join(places: Told) -> Sockets:
-    """Listen beside others where a supervisor has reserved a port, and at the Unix sockets that were inherited. Raises `StartError`."""
+def join(places: SocketDescriptions) -> Sockets:
+    """Listen on ports that a supervisor has reserved, and on inherited Unix sockets. Raises `StartError`."""
     sockets: Sockets = {}
     for host, port, path, secure, group in places:
         address = Address(host, port, path)
@@ -73,13 +74,13 @@ def join(places: Told) -> Sockets:
             try:
                 joined.append(_inherited(descriptor) if path else bind(family, name, share=True))
             except OSError as error:
-                discard(sockets, socket.socket.close)
-                raise cannot_listen(address, error, "see what else uses the port") from None
+                close_sockets(sockets, socket.socket.close)
+                raise cannot_listen(address, error, "check what else uses the port") from None
     return sockets
 
 
 def addresses(sockets: Sockets) -> dict[str, list[str]]:
-    """Where clients can connect, for the log: with the real port where 0 was asked for."""
+    """Addresses where clients can connect, for the log, with the actual port for port 0."""
 
     def named(group: Iterable[Place]) -> list[str]:
         return [str(address_of(bound)) for place in group for bound in sockets[place]]
@@ -89,13 +90,13 @@ def addresses(sockets: Sockets) -> dict[str, list[str]]:
 
 
 def cannot_listen(address: Address, error: OSError, cure: str) -> StartError:
-    """The error of an address that cannot be listened on, in one line."""
+    """The error for an address that cannot be used for listening."""
     reason = os.strerror(error.errno).lower() if error.errno and error.errno > 0 else str(error)
     return StartError(f"cannot listen: {reason}", where=str(address), cure=cure)
 
 
 def sockets_at(address: Address, keys: str, *, reserve: bool = False) -> list[socket.socket]:
-    """Sockets that listen at an address, for every family that it has, or that reserve its ports. Raises `StartError` naming the keys."""
+    """Sockets that listen at an address, one per address family, or that `reserve` it. Raises `StartError` that names the configuration `keys`."""
     sockets: list[socket.socket] = []
     try:
         if address.path:
@@ -105,7 +106,7 @@ def sockets_at(address: Address, keys: str, *, reserve: bool = False) -> list[so
             try:
                 sockets.append(bind(family, where, reserve=reserve))
             except OSError as error:
-                if address.host or error.errno not in _NO_FAMILY:  # "every interface" is also fine on a machine without IPv6
+                if address.host or error.errno not in _NO_FAMILY:  # all interfaces: also on a machine without IPv6
                     raise
     except OSError as error:
         for opened in sockets:
@@ -115,9 +116,9 @@ def sockets_at(address: Address, keys: str, *, reserve: bool = False) -> list[so
 
 
 def bind(family: int, where: Any, *, reserve: bool = False, share: bool = False) -> socket.socket:
-    """A listening socket of the family (`socket.AF_INET`, ...) at an address of it, or at a path.
+    """A listening socket of the family (`socket.AF_INET`, ...) at the address or path `where`. Raises `OSError`.
 
-    `reserve`: it does not listen, and lets others share the port. `share`: it listens at a port that is reserved.
+    `reserve`: do not listen, but let others share the port. `share`: listen on a reserved port.
     """
     bound = socket.socket(family, socket.SOCK_STREAM)
     try:
@@ -148,28 +149,28 @@ def _inherited(descriptor: int) -> socket.socket:
 
 
 def address_of(bound: socket.socket) -> Address:
-    """Where it is bound, with the real port where 0 was asked for."""
+    """The address that a socket is bound to, with the actual port for port 0."""
     name = bound.getsockname()
     return Address(path=name) if isinstance(name, str) else Address(*name[:2])
 
 
 def remove(bound: socket.socket) -> None:
-    """Close a socket and remove the path that it was bound to."""
+    """Close a socket, and remove its path if it is a Unix socket."""
     name = bound.getsockname()
     bound.close()
     if isinstance(name, str) and os.path.exists(name):
         os.unlink(name)
 
 
-def discard(sockets: Sockets, drop: Callable[[socket.socket], None] = remove) -> None:
-    """Close all of them, and remove the paths that they were bound to, unless `drop` does less."""
+def close_sockets(sockets: Sockets, drop: Callable[[socket.socket], None] = remove) -> None:
+    """Close all sockets with `drop`; by default, paths of Unix sockets are removed too."""
     for group in sockets.values():
         for bound in group:
             drop(bound)
 
 
 def _remove_stale(path: str) -> None:
-    """Remove the socket file of a process that has ended; one that still listens is left, and `bind` will say so."""
+    """Remove the socket file of a process that has ended; if a process still listens, `bind` will fail."""
     with socket.socket(socket.AF_UNIX) as probe:
         try:
             if stat.S_ISSOCK(os.lstat(path).st_mode):

@@ -1,12 +1,12 @@
-"""TLS between a socket's transport and one of our protocols (`client`, `upstream`), to which it looks like a plain transport.
+"""TLS between a socket's transport and one of our protocols (`client`, `upstream`), which sees it as an ordinary transport.
 
-Theory. OpenSSL works on two memory buffers: what the peer sent goes into one, what it is to get comes out of the other. The event
-loop has such a layer too; this one exists because ending matters here as much as sending. It can end our direction alone (`write_eof`:
-close_notify, then the end of the stream), which lets a refused client read its answer; it tells an end that the peer announced
-(close_notify: `eof_received`) from one that anybody on the way can cause (`connection_lost` alone), so that what was cut off is never
-taken for whole (RFC 9112 section 9.8); and a handshake costs no task and no timer, because the client's own deadline covers it.
+Theory. OpenSSL works on two memory buffers: bytes from the peer go into one, bytes for the peer come out of the other. The event loop has
+such a layer too; this one exists because ending a connection matters here as much as sending. It can end our direction alone
+(`write_eof`: close_notify, then the end of the stream), which lets a refused client read its response. It distinguishes an end that the
+peer announced (close_notify: `eof_received`) from one that anyone on the path can cause (`connection_lost` alone), so that truncated data
+is never taken for complete (RFC 9112 section 9.8). And a handshake costs no task and no timer, because the client's deadline covers it.
 
-All that a read brought is deciphered at once and handed over in one piece, so nothing waits in between and flow control is that of the
+All data of a read is decrypted at once and passed on in one piece, so nothing is buffered in between and flow control is that of the
 socket. Renegotiation is off in every context, so writing never has to wait for reading.
 """
 
@@ -19,7 +19,7 @@ from contextlib import suppress
 from typing import Any, cast
 
 _RECORD = 2**14
-"""The most that one record holds (RFC 8446 section 5.1)."""
+"""Maximum bytes of a record (RFC 8446 section 5.1)."""
 
 _REASONS = {
     "HTTP_REQUEST": "plain_http", "HTTPS_PROXY_REQUEST": "plain_http",
@@ -28,7 +28,7 @@ _REASONS = {
     "NO_SHARED_CIPHER": "cipher", "NO_SUITABLE_KEY_SHARE": "cipher", "NO_SUITABLE_SIGNATURE_ALGORITHM": "cipher", "NO_SHARED_GROUP": "cipher",
     "CERTIFICATE_VERIFY_FAILED": "client_certificate", "PEER_DID_NOT_RETURN_A_CERTIFICATE": "client_certificate",
 }  # fmt: skip
-"""OpenSSL's reasons as the catalog's."""
+"""OpenSSL's reasons, mapped to those of the catalog."""
 
 _REFUSALS = (
     "BAD_CERTIFICATE", "UNSUPPORTED_CERTIFICATE", "CERTIFICATE_REVOKED", "CERTIFICATE_EXPIRED", "CERTIFICATE_UNKNOWN", "UNKNOWN_CA",
@@ -37,30 +37,30 @@ _REFUSALS = (
 
 
 class TlsError(Exception):
-    """No secure connection to a server could be made: the cause, in OpenSSL's words."""
+    """TLS with a backend failed; the text is OpenSSL's message."""
 
 
 def reason_of(error: ssl.SSLError) -> str:
-    """Why a handshake of a client failed, in a word of the catalog."""
+    """Why a client's handshake failed, as a value of the catalog's label."""
     name = error.reason or ""
     return "refused_by_client" if "ALERT" in name else _REASONS.get(name, "other")
 
 
 def is_refusal(error: BaseException | None) -> bool:
-    """Whether the peer would not have our certificate. A TLS 1.3 server says so only after the client's side of the handshake is done."""
+    """True if the peer rejected our certificate. A TLS 1.3 server does so only after the client's side of the handshake is done."""
     name = (error.reason if isinstance(error, ssl.SSLError) else None) or ""
     return "ALERT" in name and name.endswith(_REFUSALS)
 
 
-class Tls(asyncio.Transport, asyncio.Protocol):
-    """One secured connection. A server's `app` is connected at once, so that it can time the handshake; a client's when that is done."""
+class TlsTransport(asyncio.Transport, asyncio.Protocol):
+    """A TLS connection. On the server side, `app` is connected at once, so that it can time the handshake; on the client side, after it."""
 
     __slots__ = ("_app", "_error", "_full", "_incoming", "_mute", "_object", "_outgoing", "_over", "_report", "_shaken", "_transport", "done")
 
     def __init__(
-        self, app: asyncio.Protocol, context: ssl.SSLContext, report: Callable[[Tls, str, str], None] | None = None, name: str | None = None
+        self, app: asyncio.Protocol, context: ssl.SSLContext, report: Callable[[TlsTransport, str, str], None] | None = None, name: str | None = None
     ) -> None:
-        """`report`: makes it the server's side; told once, with reason and cause, if the handshake fails. `name`: of the server, for a client."""
+        """`report`: makes it the server side, called once with reason and cause if a handshake fails; `name`: server name, client side only."""
         super().__init__()
         self._app = app
         self._report = report
@@ -68,17 +68,17 @@ class Tls(asyncio.Transport, asyncio.Protocol):
         self._object = context.wrap_bio(self._incoming, self._outgoing, server_side=report is not None, server_hostname=name)
         self._error: Exception | None = None
         self.done = False
-        """whether the handshake is"""
-        self._full = False  # the peer takes no more for now
+        """True when the handshake is complete"""
+        self._full = False  # the send buffer is full
         self._mute = False  # our direction has ended
-        self._over = False  # so has the peer's, or the connection is beyond use
+        self._over = False  # the peer's direction has ended, or the connection is unusable
         self._shaken: asyncio.Future[None] | None = None
 
     def __repr__(self) -> str:
-        return f"<Tls {self._object.version() if self.done else 'handshake'} of {self._app}>"
+        return f"<TlsTransport {self._object.version() if self.done else 'handshake'} of {self._app}>"
 
     async def shaken(self) -> None:
-        """Wait for the end of the handshake with a server; whoever stops waiting breaks it off. Raises `TlsError`."""
+        """Wait for the end of the client-side handshake; cancelling aborts the connection. Raises `TlsError`."""
         if self.done:
             return
         if self._error is None:
@@ -102,10 +102,10 @@ class Tls(asyncio.Transport, asyncio.Protocol):
             self._shake()
 
     def data_received(self, data: bytes) -> None:
-        """Hand over all that can be deciphered."""
+        """Decrypt the data and pass it on."""
         pieces: list[bytes] = []
         ended = False
-        for at in range(0, len(data), _RECORD):  # OpenSSL's buffers never shrink, so they get little at once
+        for at in range(0, len(data), _RECORD):  # in small parts: OpenSSL's buffers never shrink
             if self._over or self._error or ended:
                 break
             self._incoming.write(data[at : at + _RECORD])
@@ -113,7 +113,7 @@ class Tls(asyncio.Transport, asyncio.Protocol):
                 ended = self._decipher(pieces)
         if not self.done:
             return
-        self._flush()  # answers to changes of keys, alerts
+        self._flush()  # answers to key updates, alerts
         if pieces:
             self._app.data_received(b"".join(pieces))
         if self._over or not (ended or self._error):
@@ -126,14 +126,14 @@ class Tls(asyncio.Transport, asyncio.Protocol):
             self._transport.close()
 
     def eof_received(self) -> bool:
-        """The stream ended. Without close_notify before, the socket's transport closes itself, and the protocol learns of the loss alone."""
+        """The stream has ended. Without a close_notify before, the transport closes, and the protocol gets only `connection_lost`."""
         return self._over and self._error is None
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.done:
             self._failed("closed_by_client", exc or ConnectionResetError("closed during the handshake"))
         if self._report or self.done:
-            self._app.connection_lost(exc or self._error)  # which may still feed us what the socket holds
+            self._app.connection_lost(exc or self._error)  # which may still feed us the rest from the socket
         self._over = True
 
     def pause_writing(self) -> None:
@@ -147,7 +147,7 @@ class Tls(asyncio.Transport, asyncio.Protocol):
             self._app.resume_writing()
 
     def _shake(self) -> bool:
-        """Go on with the handshake; whether it is done."""
+        """Continue the handshake. Returns True when it is complete."""
         try:
             self._object.do_handshake()
         except ssl.SSLWantReadError:
@@ -167,7 +167,7 @@ class Tls(asyncio.Transport, asyncio.Protocol):
         return not self._over and not self._transport.is_closing()
 
     def _failed(self, reason: str, error: Exception) -> None:
-        """Report a handshake that failed, once."""
+        """Report a failed handshake, once."""
         if self._report:
             report, self._report = self._report, _ignore
             report(self, reason, str(error) or type(error).__name__)
@@ -180,7 +180,7 @@ class Tls(asyncio.Transport, asyncio.Protocol):
             self._shaken.set_result(None)
 
     def _decipher(self, pieces: list[bytes]) -> bool:
-        """Add what is in the buffer; whether the peer's direction has ended."""
+        """Append the decrypted data to `pieces`. Returns True if the peer's direction has ended."""
         try:
             while self._incoming.pending or self._object.pending():
                 piece = self._object.read(_RECORD)
@@ -189,14 +189,14 @@ class Tls(asyncio.Transport, asyncio.Protocol):
                 pieces.append(piece)
         except ssl.SSLWantReadError:
             pass
-        except ssl.SSLZeroReturnError:  # how the end is told if ours came first
+        except ssl.SSLZeroReturnError:  # the peer's end after ours
             return True
         except ssl.SSLError as error:
             self._error = error
         return False
 
     def _flush(self) -> None:
-        """Send what OpenSSL has to say. A peer that takes nothing and yet has it say more and more (alerts, changes of keys) is cut off."""
+        """Send OpenSSL's pending output. Abort if the peer reads nothing but keeps causing output (alerts, key updates)."""
         if self._outgoing.pending and not self._transport.is_closing():
             if self._full:
                 self.abort()
@@ -230,32 +230,32 @@ class Tls(asyncio.Transport, asyncio.Protocol):
         return True
 
     def write_eof(self) -> None:
-        """End our direction; the peer's goes on."""
+        """End our direction; the peer's continues."""
         if not self.done:
             self.abort()
             return
-        self._say_goodbye()
+        self._send_close_notify()
         if not self._transport.is_closing():
             self._transport.write_eof()
 
     def close(self) -> None:
-        """End the connection after what has been written; a handshake that is under way is broken off."""
+        """Close the connection after sending what has been written; abort an incomplete handshake."""
         if not self.done:
             self.abort()
             return
-        self._say_goodbye()
+        self._send_close_notify()
         self._transport.close()
 
     def abort(self) -> None:
         if not self.done:
-            self._failed("unfinished", TimeoutError("given up"))
+            self._failed("unfinished", TimeoutError("handshake aborted"))
         self._mute = self._over = True
         self._transport.abort()
 
-    def _say_goodbye(self) -> None:
+    def _send_close_notify(self) -> None:
         if not self._mute:
             self._mute = True
-            with suppress(ssl.SSLError):  # it would like to read the peer's goodbye as well
+            with suppress(ssl.SSLError):  # it also wants to read the peer's close_notify
                 self._object.unwrap()
             if self._outgoing.pending and not self._transport.is_closing():
                 self._transport.write(self._outgoing.read())
@@ -276,5 +276,5 @@ class Tls(asyncio.Transport, asyncio.Protocol):
         return self._object if name == "ssl_object" else self._transport.get_extra_info(name, default)
 
 
-def _ignore(_connection: Tls, _reason: str, _cause: str) -> None:
-    """It has been told."""
+def _ignore(_connection: TlsTransport, _reason: str, _cause: str) -> None:
+    """Does nothing: a failure has already been reported."""

@@ -1,9 +1,9 @@
-"""What becomes of two connections after a 101: a tunnel of raw bytes, both ways, in whatever protocol the ends agreed upon.
+"""Tunnels: after a 101, raw bytes are passed both ways between client and backend, in any protocol.
 
-Theory. The transports get new protocols, so nothing of HTTP is in the way: what one end sends is written to the other, and an end
-is read only while the other takes what it sends. The end of one direction (a FIN) is passed on and leaves the other direction as it
-is; once both have ended, the tunnel has ended well. Anything else (a reset, silence for too long, our own stop) is passed on as a reset, for
-no protocol can mistake that for a proper end. The objects that had the connections before still count them.
+Theory. The transports get new protocol objects: bytes from one end are written to the other, and an end is read only while the other end
+accepts data. The end of one direction (a FIN) is passed on and leaves the other direction open; once both have ended, the tunnel ended
+normally. Everything else (a reset, an idle timeout, a shutdown) is passed on as a reset, which no protocol can mistake for a normal end.
+The objects that had the connections before still count them.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ _RESET = struct.pack("ii", 1, 0)
 
 
 def reset(transport: asyncio.Transport) -> None:
-    """End a connection at once, so that the peer is told of a reset and not of an end."""
+    """Close a connection at once with a reset instead of a normal end."""
     with suppress(OSError):
         transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
     transport.abort()
 
 
 class Tunnel(Timed):
-    """Takes over the connections of an exchange; `begin` sets it going. Expires when neither end has sent or taken anything for long."""
+    """A tunnel over the connections of an exchange; `begin` starts it. It expires when it has been idle for `timeouts.tunnel`."""
 
     __slots__ = ("_back", "_exchange", "_front", "_proxy")
 
@@ -51,7 +51,7 @@ class Tunnel(Timed):
         return f"<Tunnel to {self._exchange.backend}: {self._front.moved} bytes in, {self._back.moved} bytes out>"
 
     def begin(self, head: bytes) -> None:
-        """Let the client know by the `head` of the 101, and let pass what has arrived before it could."""
+        """Send the `head` of the 101 to the client, and pass on what has already arrived."""
         self._proxy.tunnels.add(self)
         self._front.transport.write(head)
         for end in (self._back, self._front):
@@ -59,21 +59,21 @@ class Tunnel(Timed):
         self.touch()
 
     def touch(self) -> None:
-        """Something moves."""
-        self._proxy.clock.set(self, self._exchange.site.timeouts.tunnel)
+        """Restart the idle timeout."""
+        self._proxy.clock.set(self, self._exchange.active_config.timeouts.tunnel)
 
     def expire(self) -> None:
         self.end(Fault.TUNNEL_TIMEOUT)
 
     def lost(self, end: End, exc: Exception | None) -> None:
-        """The connection of an end is gone: closed after both had ended, else broken (of TLS without `exc`, if there was no close_notify)."""
+        """The connection of an end is lost: normal after both directions have ended, else a fault (TLS without close_notify has no `exc`)."""
         if exc is not None or not end.ended:
             self.end(end.fault)
         elif not end.other.open:
             self.end(Fault.OK)
 
     def end(self, fault: Fault) -> None:
-        """Settle the account, and break what is left if there is a fault."""
+        """End the tunnel: reset open connections, and count and log the exchange with `fault`."""
         if self not in self._proxy.tunnels:
             return
         self._proxy.tunnels.remove(self)
@@ -87,7 +87,7 @@ class Tunnel(Timed):
 
 
 class End(asyncio.Protocol):
-    """One end. `former` had the connection before; `fault` is the word for its breaking; `moved` counts bytes that it sent."""
+    """One end of a tunnel. `former`: owner of the connection before; `fault`: the fault if it breaks; `moved`: bytes it has sent."""
 
     __slots__ = ("_former", "_meter", "_paused", "_tunnel", "ended", "fault", "moved", "open", "other", "transport")
 
@@ -103,11 +103,11 @@ class End(asyncio.Protocol):
         self._former = former
         self._meter = meter
         self.ended = False
-        """whether it has sent its last byte"""
-        self._paused = former.write_paused  # it takes no more for now
+        """True after its direction has ended"""
+        self._paused = former.write_paused  # its send buffer is full
 
     def take_over(self) -> None:
-        """Begin with what arrived early."""
+        """Take over the connection, starting with the bytes that have already arrived."""
         if early := self._former.hand_over():
             self.data_received(early)
         self._regulate()
@@ -123,7 +123,7 @@ class End(asyncio.Protocol):
         self.ended = True
         other = self.other.transport
         if self.other.ended:
-            other.close()  # both after what is still to be written
+            other.close()  # both after sending what is still buffered
             self.transport.close()
         elif not other.is_closing():
             other.write_eof()
@@ -144,7 +144,7 @@ class End(asyncio.Protocol):
         self.other._regulate()
 
     def _regulate(self) -> None:
-        """Read if the other end takes what arrives."""
+        """Read while the other end accepts data."""
         if self.ended or self.transport.is_closing():
             return
         if self.other._paused:

@@ -1,4 +1,4 @@
-"""One connection to a backend: parses responses, tells the exchange that it serves, and waits in the pool between two."""
+"""A connection to a backend: parses responses for its exchange, and is idle in the backend between exchanges."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, cast
 from balance.lb.data.clock import Timed
 from balance.lb.data.request import Body
 from balance.lb.data.response import Response, compose, interim
-from balance.lb.data.tls import Tls, TlsError, is_refusal
+from balance.lb.data.tls import TlsError, TlsTransport, is_refusal
 from balance.lb.data.wire import ResponseReader, WireError
 from balance.lb.policy.faults import LOCAL_ERRORS, Fault
 
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 
 class Upstream(asyncio.Protocol, Timed):
-    """Belongs to its `exchange` until that gives it back; without one it is idle, and anything that arrives is a reason to close it.
+    """Belongs to its `exchange` until it is released; without one it is idle, and any data that arrives closes it.
 
-    A reader is needed for heads that are not plain (`balance.lb.data.plain`) and for their bodies; otherwise `_left` says how much of
-    the body is to come. `begun`: something of a response has arrived.
+    A reader is needed for heads that are not plain (`balance.lb.data.fastheads`) and for their bodies; otherwise `_left` is the number of
+    body bytes to come. `begun`: part of a response has arrived.
     """
 
     __slots__ = (
@@ -55,20 +55,20 @@ class Upstream(asyncio.Protocol, Timed):
 
     @property
     def closing(self) -> bool:
-        """Whether it can serve no further request."""
+        """True if it can take no further request."""
         return self.transport is None or self.transport.is_closing()
 
     def dial(self) -> None:
-        """Open the connection on behalf of the present exchange."""
+        """Open the connection for the current exchange."""
         self._dialling = self._proxy.loop.create_task(self._dial())
         if self.exchange is not None:
-            self._proxy.clock.set(self, self.exchange.site.timeouts.connect)
+            self._proxy.clock.set(self, self.exchange.active_config.timeouts.connect)
 
     async def _dial(self) -> None:
         config, identity = self.backend.config, self.backend.identity
         address = config.address
         try:
-            secure = Tls(self, identity.context, name=config.server_name) if identity else None
+            secure = TlsTransport(self, identity.context, name=config.server_name) if identity else None
             protocol: asyncio.Protocol = secure or self
             if address.path:
                 await self._proxy.loop.create_unix_connection(lambda: protocol, address.path)
@@ -86,7 +86,7 @@ class Upstream(asyncio.Protocol, Timed):
             self._fail(Fault.OUT_OF_RESOURCES if local else Fault.CONNECT_FAILED)
 
     def release(self) -> None:
-        """The exchange is over and the connection may serve another."""
+        """End the exchange and make the connection idle."""
         self.exchange = self._reader = None
         self.reused = True
         if not self._reading:
@@ -96,13 +96,13 @@ class Upstream(asyncio.Protocol, Timed):
             self._proxy.wake()
 
     def hand_over(self) -> bytes:
-        """The connection becomes one end of a tunnel; what has arrived for it already."""
+        """Hand the connection to a tunnel; returns the bytes that have already arrived for it."""
         reader, self._reader, self.exchange = self._reader, None, None
         self.deadline = 0.0
         return reader.unread if reader is not None else b""
 
     def close(self) -> None:
-        """End at once, whatever is under way; the exchange hears nothing of it."""
+        """Close at once, without notifying the exchange."""
         self.exchange = None
         self.deadline = 0.0
         if self.transport is not None:
@@ -112,7 +112,7 @@ class Upstream(asyncio.Protocol, Timed):
         self._uncount()
 
     def read(self, wanted: bool) -> None:
-        """Go on reading or pause."""
+        """Resume (`wanted`) or pause reading."""
         if wanted is not self._reading and self.transport is not None and not self.transport.is_closing():
             self._reading = wanted
             if wanted:
@@ -138,7 +138,7 @@ class Upstream(asyncio.Protocol, Timed):
             self._parse(exchange, data)
         elif self.begun:
             self._left -= len(data)
-            if self._left < 0 and not data[self._left :].strip(b"\r\n"):  # empty lines, which the parser ignores as well
+            if self._left < 0 and not data[self._left :].strip(b"\r\n"):  # empty lines, which the parser ignores too
                 data, self._left = data[: self._left], 0
             if self._left < 0:
                 exchange.failed(Fault.INVALID_RESPONSE)
@@ -157,12 +157,12 @@ class Upstream(asyncio.Protocol, Timed):
                 exchange.answer(response, data[end:], not self._left)
 
     def _recognise(self, exchange: Exchange, head: bytes) -> Response | None:
-        """What a plain head becomes for the client, remembered from now on; None if it is not plain, or not acceptable."""
-        message = exchange.site.plain.response(head)
+        """The response for a plain head, which is then cached; None if the head is not plain or not acceptable."""
+        message = exchange.active_config.head_parser.response(head)
         if message is None:
             return None
         try:
-            response = compose(message, bodiless=False, via=exchange.site.via, edit=exchange.request.route.edit_response)
+            response = compose(message, bodiless=False, via=exchange.active_config.via, edit=exchange.request.route.edit_response)
         except WireError:
             return None
         if response.body is Body.CLOSE:
@@ -171,12 +171,12 @@ class Upstream(asyncio.Protocol, Timed):
         return response
 
     def _parse(self, exchange: Exchange, data: bytes) -> None:
-        """Let the parser read what is not plain."""
+        """Parse a response that is not plain."""
         bodiless = exchange.request.method == "HEAD"
         exchange.first_at = exchange.first_at or perf_counter()  # after an interim response
         reader = self._reader
         if reader is None:
-            reader = self._reader = ResponseReader(self._proxy.loop, exchange.site.config.limits, bodiless=bodiless)
+            reader = self._reader = ResponseReader(self._proxy.loop, exchange.active_config.config.limits, bodiless=bodiless)
         try:
             heads = reader.feed(data)
             if not heads:
@@ -189,7 +189,7 @@ class Upstream(asyncio.Protocol, Timed):
                 else:
                     exchange.first_at = exchange.first_at or perf_counter()
                     edit = exchange.request.route.edit_response
-                    exchange.answer(compose(head, bodiless=bodiless, via=exchange.site.via, edit=edit), reader.body(), reader.done)
+                    exchange.answer(compose(head, bodiless=bodiless, via=exchange.active_config.via, edit=edit), reader.body(), reader.done)
                 if self.exchange is not exchange:
                     return
         except WireError as error:
@@ -207,19 +207,19 @@ class Upstream(asyncio.Protocol, Timed):
         self._proxy.clock.drop(self)
 
     def _salvage(self) -> bool:
-        """Take in what the backend sent before our writing to it failed: a backend that answers early and closes has answered.
+        """Read what the backend sent before our write failed: a backend may respond early and close the connection.
 
-        Whether its sending ended properly. The socket is still open while the loss of the connection is being reported.
+        Returns True if its data ended normally. The socket is still open while the loss of the connection is reported.
         """
         if self.exchange is None or self.transport is None:
             return False
-        secure = self.transport if isinstance(self.transport, Tls) else None
+        secure = self.transport if isinstance(self.transport, TlsTransport) else None
         with suppress(OSError), socket.socket(fileno=os.dup(self.transport.get_extra_info("socket").fileno())) as left:
             left.setblocking(False)
             while self.exchange is not None:
                 data = left.recv(2**18)
                 if not data:
-                    return secure is None  # there, close_notify is the proper end
+                    return secure is None  # with TLS, only close_notify is a normal end
                 (secure or self).data_received(data)
         return False
 
@@ -256,7 +256,7 @@ class Upstream(asyncio.Protocol, Timed):
             self.exchange.failed(fault)
 
     def _uncount(self) -> None:
-        """Give the place at the backend to whoever waits for one."""
+        """Free the place at the backend, for queued requests."""
         if not self._counted:
             return
         self._counted = False

@@ -1,11 +1,10 @@
-"""Bytes to messages: the only module that knows aiohttp's parsers, behind an interface small enough to replace them.
+"""Parses bytes to messages: the only module that uses aiohttp's parsers, behind an interface small enough to replace them.
 
-Theory. The parsers are llhttp in C. What they accept beyond the standard is refused here or where heads are examined
-(`request`, `response`); everything is written anew from the header lines, so their leniency never reaches the other side. A parser
-reads one message: a trailer field of a chunked message would become the first header of the next one on the same
-parser, and an error would discard the messages parsed earlier in the same read. What was fed beyond the end of a request is handed
-back; after a chunked body that is possible only if there was nothing. Payload readers want to pause "their" protocol; they
-get a stand-in, because flow control is done where the sockets are.
+Theory. The parsers are llhttp in C. What they accept beyond the standard is rejected here or where heads are examined (`request`,
+`response`); every message is rewritten from its header lines, so their leniency never reaches the other side. A parser reads one message:
+otherwise a trailer field of a chunked message would become the first header of the next one, and an error would discard the messages
+parsed earlier in the same read. Bytes beyond the end of a request are handed back; after a chunked body that works only if there are
+none. Payload readers want to pause their protocol; they get a stand-in, because flow control is done at the sockets.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from balance.lb.data.fields import Line, line
 from balance.lb.policy.faults import Fault
 
 _BUFFER = 2**22
-"""More than a read of the event loop brings, so that a payload reader never asks for a pause."""
+"""More than one read of the event loop, so that a payload reader never asks for a pause."""
 _NO_LIMIT = 2**30
 _END_OF_HEAD = re.compile(rb"\r?\n\r?\n")
 _LAST_CHUNK = b"\r\n0\r\n\r\n"
@@ -32,7 +31,7 @@ _UNKNOWN_METHOD = re.compile(rb"(?:\r\n)?[!#$%&'*+.^_`|~0-9A-Za-z-]+ \S+ HTTP/1\
 
 
 class RequestHead:
-    """What the head of a request says."""
+    """The parsed head of a request."""
 
     __slots__ = ("chunked", "fields", "method", "should_close", "target", "upgrade", "version")
 
@@ -48,7 +47,7 @@ class RequestHead:
 
 
 class ResponseHead:
-    """What the head of a response says."""
+    """The parsed head of a response."""
 
     __slots__ = ("chunked", "code", "fields", "reason", "should_close", "upgrade", "version")
 
@@ -64,7 +63,7 @@ class ResponseHead:
 
 
 class WireError(Exception):
-    """Bytes that are no acceptable HTTP/1.1; `fault` says in what way."""
+    """Bytes that are not acceptable HTTP/1.1; `fault` says why."""
 
     def __init__(self, fault: Fault) -> None:
         super().__init__(fault.value)
@@ -72,7 +71,7 @@ class WireError(Exception):
 
 
 class _Unpaused:
-    """Stands in for the protocol of a payload reader: nothing to pause."""
+    """Stand-in for the protocol of a payload reader; there is nothing to pause."""
 
     _reading_paused = False
 
@@ -87,14 +86,17 @@ _PROTOCOL = cast("BaseProtocol", _Unpaused())
 
 
 def require_c_parsers() -> None:
-    """Raise `RuntimeError` unless the parsers are the compiled ones: the Python ones differ in speed and in what they accept."""
+    """Raise `RuntimeError` unless the parsers are the C ones: the Python ones are slower and accept other input."""
     for parser in (HttpRequestParser, HttpResponseParser):
         if parser.__module__ != "aiohttp._http_parser":
             raise RuntimeError(f"{parser.__name__} is not aiohttp's C parser; install aiohttp with its extensions")
 
 
 class RequestReader:
-    """One request: `feed` until it returns a head; then `body`, feeding `feed_body` until `done`. `WireError` ends the connection."""
+    """Parses one request: `feed` until it returns a head, then `feed_body` until `done`, taking data with `body`.
+
+    Any `WireError` must end the connection.
+    """
 
     __slots__ = ("_barren", "_before", "_held", "_limits", "_parser", "_payload", "_tail", "followed", "rest")
 
@@ -105,14 +107,14 @@ class RequestReader:
             auto_decompress=False, max_msg_queue_size=1,
         )  # fmt: skip
         self._payload: StreamReader = EMPTY_PAYLOAD
-        self._before = b""  # what was fed of an incomplete head
-        self._held = b""  # the end of it that the parser has not seen
-        self._barren = 0  # how many bytes in a row brought none of a body
-        self._tail: bytes | None = None  # the last seven bytes fed of a chunked message
+        self._before = b""  # bytes of an incomplete head
+        self._held = b""  # the part of it that the parser has not seen
+        self._barren = 0  # bytes in a row without any body data
+        self._tail: bytes | None = None  # the last seven bytes of a chunked message
         self.rest: bytes | None = b""
-        """once it is `done`: what was fed beyond its end; None if that cannot be told apart from trailers"""
+        """when `done`: bytes beyond its end; None if they cannot be told apart from trailers"""
         self.followed = False
-        """whether something certainly was, where `rest` is None"""
+        """if `rest` is None: True if there certainly were bytes beyond its end"""
 
     @property
     def _longest_line(self) -> int:
@@ -120,16 +122,16 @@ class RequestReader:
 
     @property
     def partial(self) -> bool:
-        """Whether part of a head has been fed; an empty line, as old clients send after a body, is none."""
+        """True if part of a head has arrived; an empty line, as old clients send after a body, does not count."""
         return self._before not in (b"", b"\r\n")
 
     @property
     def done(self) -> bool:
-        """Whether the body has arrived in full."""
+        """True when the body is complete."""
         return self._payload.is_eof()
 
     def feed(self, data: bytes) -> RequestHead | None:
-        """Take bytes; the head of the request once it is complete."""
+        """Parse bytes; returns the head of the request once it is complete. Raises `WireError`."""
         block = self._before + data if self._before else data
         data, self._held = self._held + data, b""
         if b"\n" not in block[2:]:
@@ -158,14 +160,14 @@ class RequestReader:
         )  # fmt: skip
 
     def feed_body(self, data: bytes) -> None:
-        """Take more of the body; not to be called once it is `done`."""
+        """Parse more of the body; must not be called when `done`. Raises `WireError`."""
         before = self._payload.total_bytes
         try:
             self._parser.feed_data(data)
         except (HttpProcessingError, ValueError):
             raise WireError(Fault.BAD_FRAMING) from None
         self._barren = self._barren + len(data) if self._payload.total_bytes == before else 0
-        if self._barren > self._limits.max_header_size and not self.done:  # trailers without end, which the parser would gather
+        if self._barren > self._limits.max_header_size and not self.done:  # endless trailers, which the parser would collect
             raise WireError(Fault.HEADER_TOO_LARGE)
         if self._tail is None:
             self.rest = data[self._payload.total_bytes - before :]
@@ -173,11 +175,11 @@ class RequestReader:
             self._consumed_chunked(data)
 
     def body(self) -> bytes:
-        """What has arrived of the body since the last call."""
+        """The data of the body since the last call."""
         return self._payload.read_nowait(-1)
 
     def _consumed_chunked(self, data: bytes) -> None:
-        """Note whether a chunked message that is done ended with the very last byte, and without trailers."""
+        """Find out whether a complete chunked message ended with the last byte and without trailers."""
         self._tail = tail = ((self._tail or b"") + data)[-len(_LAST_CHUNK) :]
         if not self.done:
             return
@@ -189,7 +191,7 @@ class RequestReader:
         self.rest = None if self.followed or tail != _LAST_CHUNK else b""
 
     def _hold(self, data: bytes, block: bytes) -> None:
-        """Keep a request line until it is whole, so that what is wrong with it does not depend on how it was cut."""
+        """Keep an incomplete request line, so that errors in it do not depend on how it was split."""
         line = block.removeprefix(b"\r\n")
         if not line[:1].isalpha() and line not in (b"", b"\r"):
             raise WireError(Fault.BAD_REQUEST)
@@ -198,7 +200,7 @@ class RequestReader:
         self._held, self._before = data, block
 
     def _check(self, count: int, block: bytes) -> int:
-        """Refuse what the parser lets pass in the form of the head: its size, several spaces or empty lines, RTSP and ICE. Where it ends."""
+        """Reject heads that the parser accepts: too large, with several spaces or empty lines, RTSP, ICE. Returns where the head ends."""
         first = block[: block.find(b"\r\n", 2)].removeprefix(b"\r\n")
         if first.count(b" ") != 2 or not first[:1].isalpha() or b" HTTP/" not in first:
             raise WireError(Fault.BAD_REQUEST)
@@ -223,7 +225,7 @@ class RequestReader:
 
 
 class ResponseReader:
-    """One response, its interim ones included. `bodiless`: it answers a HEAD. `unread`: what was fed after a 101."""
+    """Parses one response, including its interim ones. `bodiless`: it answers a HEAD. `unread`: bytes after a 101."""
 
     __slots__ = ("_fed", "_final", "_held", "_limit", "_parser", "_payload", "unread")
 
@@ -235,17 +237,17 @@ class ResponseReader:
         )  # fmt: skip
         self._payload: StreamReader | None = None
         self._fed = 0
-        self._held = b""  # of a status line or an interim head, until it is whole: each begins on a fresh line, and is HTTP
-        self._final = False  # whether what is fed belongs to the final response
+        self._held = b""  # an incomplete status line or interim head: each begins on a new line, and is HTTP
+        self._final = False  # True once data belongs to the final response
         self.unread = b""
 
     @property
     def done(self) -> bool:
-        """Whether the body has arrived in full."""
+        """True when the body is complete."""
         return self._payload is not None and self._payload.is_eof()
 
     def feed(self, data: bytes) -> list[ResponseHead]:
-        """Take bytes; the heads that they completed: any number of interim ones, at most one final one."""
+        """Parse bytes; returns the heads completed by them: any number of interim ones, at most one final one. Raises `WireError`."""
         heads: list[ResponseHead] = []
         while not self._final:
             block, self._held = self._held + data, b""
@@ -281,7 +283,7 @@ class ResponseReader:
                 if self._fed > self._limit:
                     raise WireError(Fault.INVALID_RESPONSE)
             return []
-        measure = self._fed + len(data) > self._limit  # otherwise no head in it can be too large
+        measure = self._fed + len(data) > self._limit  # else no head can be too large
         self._fed = 0
         heads: list[ResponseHead] = []
         for message, payload in messages:
@@ -300,11 +302,11 @@ class ResponseReader:
         return heads
 
     def body(self) -> bytes:
-        """What has arrived of the body since the last call."""
+        """The data of the body since the last call."""
         return self._payload.read_nowait(-1) if self._payload is not None else b""
 
     def eof(self) -> bool:
-        """The peer has closed: whether that is the proper end of the body."""
+        """The peer has closed the connection. Returns True if that is the normal end of the body."""
         if self._payload is None:
             return False
         try:

@@ -1,4 +1,4 @@
-"""What was found becomes backends: their names, weights, order and number, and when to look again. No I/O, no clock."""
+"""Turns discovered addresses into backends (names, weights, order, number) and decides when to update next. No I/O, no clock."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from ipaddress import ip_address
 from typing import NamedTuple
 
 from balance.config.address import Address
-from balance.lb.config.model import MOST_BACKENDS, BackendConfig, BackendTls, Discovery
+from balance.lb.config.model import MAX_BACKENDS, BackendConfig, BackendTls, Discovery
 
-SHORTEST_PAUSE = 1.0
-"""Seconds between two looks, however short the TTL."""
+MIN_INTERVAL = 1.0
+"""Minimum seconds between two updates, however short the TTL."""
 
 
-class Result(Enum):
-    """How a look ended."""
+class UpdateResult(Enum):
+    """Result of an update; the values are those of the metric's `result` label."""
 
     CHANGED = "changed"
     UNCHANGED = "unchanged"
     FAILED = "failed"
 
 
-class Target(NamedTuple):
-    """An SRV record (RFC 2782) with one address of its target."""
+class SrvTarget(NamedTuple):
+    """An SRV record (RFC 2782) with one address of its target host."""
 
     priority: int
     weight: int
@@ -33,7 +33,7 @@ class Target(NamedTuple):
 
 
 def by_address(pool: str, discover: Discovery, asked: Address, hosts: Iterable[str]) -> tuple[BackendConfig, ...]:
-    """A backend for each address of the name that was asked for, called ``POOL-10.0.0.5``; in the order of the addresses."""
+    """A backend for each address of the name in `asked`, named ``POOL-10.0.0.5``, sorted by address."""
     tls = _tls(discover, asked.host)
     return tuple(
         BackendConfig(_name(pool, host), Address(host, asked.port), discover.weight, discover.max_connections, tls)
@@ -41,9 +41,9 @@ def by_address(pool: str, discover: Discovery, asked: Address, hosts: Iterable[s
     )  # fmt: skip
 
 
-def by_service(pool: str, discover: Discovery, targets: Iterable[Target]) -> tuple[BackendConfig, ...]:
-    """A backend for each address and port, called ``POOL-10.0.0.5-8080``. Those of the lowest priority come first, all others are backups."""
-    best: dict[tuple[str, int], Target] = {}
+def by_service(pool: str, discover: Discovery, targets: Iterable[SrvTarget]) -> tuple[BackendConfig, ...]:
+    """A backend for each address and port, named ``POOL-10.0.0.5-8080``, sorted by address. All but those of the lowest priority are backups."""
+    best: dict[tuple[str, int], SrvTarget] = {}
     for target in sorted(targets):
         best.setdefault((target.host, target.port), target)
     first = min((target.priority for target in best.values()), default=0)
@@ -58,17 +58,17 @@ def by_service(pool: str, discover: Discovery, targets: Iterable[Target]) -> tup
 
 
 def pause(ttl: float, interval: float) -> float:
-    """Seconds until the next look at records that may be kept for `ttl`."""
-    return min(max(ttl, SHORTEST_PAUSE), interval)
+    """Seconds until the next update, given the records' `ttl` and the configured `interval` in seconds."""
+    return min(max(ttl, MIN_INTERVAL), interval)
 
 
 def admitted(found: Iterable[BackendConfig], taken: Collection[str]) -> tuple[BackendConfig, ...]:
-    """Those that have a name of their own beside the `taken` ones, the first as far as there is room."""
-    return tuple(one for one in found if one.name not in taken)[: max(MOST_BACKENDS - len(taken), 0)]
+    """The backends whose names are not `taken`, as many as the limit on backends leaves room for, the first ones first."""
+    return tuple(one for one in found if one.name not in taken)[: max(MAX_BACKENDS - len(taken), 0)]
 
 
 def _name(pool: str, host: str) -> str:
-    """Of IPv6, dashes in place of colons; at most 110 characters."""
+    """The name of a backend, at most 110 characters; colons of IPv6 addresses become dashes."""
     return f"{pool}-{host.replace(':', '-')}"
 
 
@@ -78,5 +78,5 @@ def _rank(host: str) -> tuple[int, int]:
 
 
 def _tls(discover: Discovery, asked: str) -> BackendTls | None:
-    """Certificates are verified for the name that was asked for: an answer of DNS proves nothing (RFC 9525 section 6.1)."""
+    """TLS settings that verify certificates for the name that was asked for: a DNS answer proves nothing (RFC 9525 section 6.1)."""
     return discover.tls and replace(discover.tls, server_name=discover.tls.server_name or asked.rstrip("."))

@@ -1,7 +1,6 @@
-"""Edits of header fields: made once per route, applied to the lines of a message that are passed on.
+"""Edits of header fields, prepared once per route and applied to the header lines of each message.
 
-They come after whatever belongs to the connection has been taken out, so that no client can make an edit undone by nominating its field in
-`Connection`.
+They are applied after hop-by-hop fields have been removed, so that no client can undo an edit by listing its field in `Connection`.
 """
 
 from __future__ import annotations
@@ -14,9 +13,9 @@ Editor = Callable[[list[bytes]], list[bytes]]
 
 
 def editor(edits: Edits) -> Editor | None:
-    """What makes of header lines (``Name: value``) those that are sent; none if there is nothing to do.
+    """A function from header lines (``Name: value``) to the lines to send; None if there is nothing to edit.
 
-    Fields to remove and to set go, in whatever case; those to set and to add come last, in their order.
+    Fields to remove and to set are dropped, whatever their case; fields to set and to add are appended, in their order.
     """
     gone = frozenset(name.lower().encode() for name in (*edits.remove, *(name for name, _value in edits.set)))
     new = [f"{name}: {value}".encode() for name, value in (*edits.set, *edits.add)]

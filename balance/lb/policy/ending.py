@@ -1,7 +1,7 @@
-"""Who ended a request, and how far it had come: a closed set of words for the access log.
+"""Which side ended a request and in which phase: the closed set of values of `termination` in the access log.
 
-Theory. A reason says what went wrong (`Fault`), but not when: a client may leave while it sends, while it waits or while it reads, and
-each points at somebody else. So every line also has who and where, as HAProxy's two letters do.
+Theory. A reason (`Fault`) says what went wrong, but not when: a client may leave while it sends, waits or reads, and each points to
+another cause. So every line of the access log also has the side and the phase, like HAProxy's two-letter termination state.
 """
 
 from __future__ import annotations
@@ -12,35 +12,36 @@ from balance.lb.catalog.metrics import FAILURE_REASONS
 from balance.lb.policy.faults import Fault
 
 COMPLETE = "complete"
-"""Nobody ended it before its time."""
+"""The request ended normally."""
 
 
-class Phase(Enum):
-    """How far a request had come."""
+class RequestPhase(Enum):
+    """The phase that a request is in."""
 
     REQUEST = "request"
-    """it was being received"""
+    """the request is being received"""
     QUEUE = "queue"
-    """a backend was being looked for, or waited for, be it after an attempt that failed"""
+    """a backend is being chosen or waited for, also after a failed attempt"""
     CONNECT = "connect"
-    """a connection to the backend was being opened"""
+    """a connection to the backend is being opened"""
     RESPONSE = "response"
-    """the backend had the request, and not answered"""
+    """the backend has the request and has not responded yet"""
     BODY = "body"
-    """the response was being passed on"""
+    """the response is being passed on"""
     TUNNEL = "tunnel"
+    """the connection has switched to another protocol"""
 
 
-_WHO = {Fault(reason): source for source, reasons in FAILURE_REASONS.items() for reason in reasons}
-_UNWILLING = (Fault.CLIENT_ABORT, Fault.CLIENT_STALLED)
-"""What a client can do at any time; its other faults are in the request itself, however far that had been passed on."""
+_SOURCE = {Fault(reason): source for source, reasons in FAILURE_REASONS.items() for reason in reasons}
+_ANY_TIME = (Fault.CLIENT_ABORT, Fault.CLIENT_STALLED)
+"""Faults of a client that can occur in any phase; its other faults are in the request, even if part of it was already passed on."""
 _WORDS = {
-    (fault, phase): f"{who}_{phase.value if who != 'client' or fault in _UNWILLING else Phase.REQUEST.value}"
-    for fault, who in _WHO.items()
-    for phase in Phase
+    (fault, phase): f"{who}_{phase.value if who != 'client' or fault in _ANY_TIME else RequestPhase.REQUEST.value}"
+    for fault, who in _SOURCE.items()
+    for phase in RequestPhase
 }
 
 
-def termination(fault: Fault, phase: Phase) -> str:
-    """The word for a request that ended by `fault` in `phase`."""
+def termination(fault: Fault, phase: RequestPhase) -> str:
+    """The `termination` of a request that ended with `fault` in `phase`, for example ``client_response``; `COMPLETE` for `Fault.OK`."""
     return _WORDS.get((fault, phase), COMPLETE)

@@ -1,7 +1,7 @@
-"""Everything that can go wrong with a request: a closed set, whose values are the words of the access log and of the metrics.
+"""Everything that can go wrong with a request: a closed set, whose values are those of the access log and of the metrics.
 
-What the client is told (status and text) is in `balance.lb.data.replies`; what may be done is decided here. Whose doing
-it counts as is for the catalog to say (`balance.lb.catalog.metrics.FAILURE_REASONS`); a test keeps both sets the same.
+The response to the client (status and text) is in `balance.lb.data.replies`. The side that a fault counts against is in the catalog
+(`balance.lb.catalog.metrics.FAILURE_REASONS`); a test keeps both sets the same.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from enum import Enum
 
 
 class Fault(Enum):
-    """Why a request ended other than well; `OK` if it did not."""
+    """Why a request failed; `OK` if it did not fail."""
 
     OK = "ok"
-    # the client's doing
+    # caused by the client
     BAD_REQUEST = "bad_request"
     BAD_TARGET = "bad_target"
     BAD_HOST = "bad_host"
@@ -31,7 +31,7 @@ class Fault(Enum):
     NO_ROUTE = "no_route"
     CLIENT_ABORT = "client_abort"
     CLIENT_STALLED = "client_stalled"
-    # the balancer's doing
+    # caused by the load balancer
     NO_BACKEND = "no_backend"
     QUEUE_TIMEOUT = "queue_timeout"
     QUEUE_FULL = "queue_full"
@@ -41,7 +41,7 @@ class Fault(Enum):
     SHUTDOWN = "shutdown"
     OUT_OF_RESOURCES = "out_of_resources"
     TUNNEL_TIMEOUT = "tunnel_timeout"
-    # the backend's doing
+    # caused by the backend
     CONNECT_REFUSED = "connect_refused"
     CONNECT_FAILED = "connect_failed"
     CONNECT_TIMEOUT = "connect_timeout"
@@ -51,20 +51,20 @@ class Fault(Enum):
     FIRST_BYTE_TIMEOUT = "first_byte_timeout"
     RESPONSE_TIMEOUT = "response_timeout"
     RESPONSE_TRUNCATED = "response_truncated"
-    # a reason to try again, never one to fail: without a further attempt, the response is passed on
+    # a reason to retry, never to fail: without a further attempt, the response is passed on
     BAD_STATUS = "bad_status"
 
 
 UNSENT = frozenset({Fault.CONNECT_REFUSED, Fault.CONNECT_FAILED, Fault.CONNECT_TIMEOUT, Fault.TLS_FAILED})
-"""The backend cannot have seen any of the request."""
-OWN = frozenset({Fault.OUT_OF_RESOURCES})
-"""Failures of an attempt that say nothing about the backend."""
-BROKEN_OFF = {Fault.CLIENT_ABORT: 499, Fault.CLIENT_STALLED: 499, Fault.SHUTDOWN: 503}
-"""Statuses under which a request counts that ended before there was an answer: 499 is nginx's for a client that has left."""
+"""Faults after which the backend cannot have seen any of the request."""
+LOCAL_FAULTS = frozenset({Fault.OUT_OF_RESOURCES})
+"""Faults of an attempt that say nothing about the backend."""
+ABORT_STATUSES = {Fault.CLIENT_ABORT: 499, Fault.CLIENT_STALLED: 499, Fault.SHUTDOWN: 503}
+"""Status counted for a request that ended before there was a response; 499 is nginx's code for a client that left."""
 LOCAL_ERRORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL})
-"""Errors of this machine's sockets that say nothing about a backend."""
+"""Socket errors of this machine that say nothing about a backend."""
 
 
-def codes(ranges: Iterable[tuple[int, int]]) -> frozenset[int]:
-    """All statuses of these inclusive ranges."""
+def status_codes(ranges: Iterable[tuple[int, int]]) -> frozenset[int]:
+    """All status codes in these inclusive ranges."""
     return frozenset(code for first, last in ranges for code in range(first, last + 1))

@@ -1,6 +1,6 @@
-"""Whether a backend is in rotation, by its active checks: down after some failures in a row, up again after some successes.
+"""Whether a backend is healthy by its active checks: down after some failures in a row, up again after some successes.
 
-A backend starts in rotation; the result of its very first check decides at once.
+A backend starts as up; the result of its first check takes effect at once.
 """
 
 from __future__ import annotations
@@ -11,21 +11,17 @@ from enum import Enum
 from balance.lb.config.model import HealthCheck
 
 
-class Outcome(Enum):
-    """How a check ended; the values are also those of the metric and the words of the log."""
+class CheckOutcome(Enum):
+    """What the response to an http check means."""
 
     PASSED = "passed"
-    REFUSED = "refused"
-    UNREACHABLE = "unreachable"
-    TIMEOUT = "timeout"
-    INVALID_RESPONSE = "invalid_response"
-    WRONG_STATUS = "wrong_status"
-    WRONG_BODY = "wrong_body"
+    WRONG_STATUS = "wrong status"
+    WRONG_BODY = "wrong body"
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """One moment. `streak`: checks in a row that speak against the present verdict. `checked`: there has been a check."""
+    """Health of a backend at one moment (immutable). `streak`: checks in a row that contradict `up`. `checked`: True after the first check."""
 
     up: bool = True
     streak: int = 0
@@ -33,7 +29,7 @@ class Health:
 
 
 def checked(health: Health, policy: HealthCheck, *, passed: bool) -> Health:
-    """The verdict after one more check."""
+    """The health after one more check."""
     if not health.checked:
         return Health(passed, checked=True)
     if passed == health.up:
@@ -44,9 +40,8 @@ def checked(health: Health, policy: HealthCheck, *, passed: bool) -> Health:
     return replace(health, streak=health.streak + 1)
 
 
-def judge(policy: HealthCheck, status: int, body: bytes) -> Outcome:
-    """What the answer to an http check means. `body`: what was read of it, at most the first 64 KiB; it needs reading only if
-    `expected_body` is set."""
+def judge(policy: HealthCheck, status: int, body: bytes) -> CheckOutcome:
+    """Compare the response to an http check with `policy`. `body`: the first 64 KiB at most; needed only if `expected_body` is set."""
     if not any(low <= status <= high for low, high in policy.expected_status):
-        return Outcome.WRONG_STATUS
-    return Outcome.PASSED if policy.expected_body.encode() in body else Outcome.WRONG_BODY
+        return CheckOutcome.WRONG_STATUS
+    return CheckOutcome.PASSED if policy.expected_body.encode() in body else CheckOutcome.WRONG_BODY

@@ -1,7 +1,7 @@
-"""How long a backend takes: a moving average that believes bad news at once and good news slowly.
+"""The latency of a backend: a moving average that follows increases at once and decreases slowly.
 
-Theory. Finagle's and Linkerd's peak EWMA: a sample above the average replaces it, one below draws it down by its age. Without samples the
-figure fades, so that a backend that was slow once is tried again; with a half-life of some seconds that is one request now and then.
+Theory. Peak EWMA, as in Finagle and Linkerd: a sample above the average replaces it; a sample below draws it down, the more the older the
+average is. Without samples the value decays, so that a backend that was slow once is tried again, with a request now and then.
 """
 
 from __future__ import annotations
@@ -10,19 +10,19 @@ from math import exp
 from typing import NamedTuple
 
 DECAY = 10.0
-"""Seconds in which a peak fades to 1/e, as in Finagle."""
+"""Seconds in which the average decays to 1/e, as in Finagle."""
 FAILURE = 1.0
-"""Seconds that a failed attempt counts as at least: who fails fast must not look fast."""
+"""Minimum seconds that a failed attempt counts as: a backend that fails fast must not look fast."""
 
 
 class Peak(NamedTuple):
-    """One moment: `seconds` as of the time `stamp`. The first value of a backend is `UNKNOWN`: it is tried soon."""
+    """The average at one moment: `seconds` as of the time `stamp`. A new backend has `UNKNOWN`, so it is tried soon."""
 
     seconds: float = 0.0
     stamp: float = 0.0
 
     def at(self, now: float) -> float:
-        """Seconds that a request takes, going by what is known at `now`."""
+        """The decayed average at `now`, in seconds."""
         return self.seconds * exp((self.stamp - now) / DECAY)
 
 
@@ -30,7 +30,7 @@ UNKNOWN = Peak()
 
 
 def observed(peak: Peak, seconds: float, now: float, *, failed: bool = False) -> Peak:
-    """After an attempt that took so long until its response began, or failed. The same clock as everywhere: `now` never goes back."""
+    """The average after an attempt whose response began, or that `failed`, after `seconds`. `now`: seconds on a monotonic clock."""
     if failed:
         seconds = max(seconds, FAILURE)
     kept = exp((peak.stamp - now) / DECAY)

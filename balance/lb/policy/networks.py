@@ -6,11 +6,11 @@ import ipaddress
 from collections.abc import Collection
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network | str
-"""A network, or the word "unix" for whoever comes by a Unix socket."""
+"""A network, or "unix" for clients on a Unix socket."""
 
 
 def covered(address: str, networks: Collection[Network]) -> bool:
-    """Whether one of the networks holds the address: IPv4, also in IPv6's clothes, IPv6 with or without a zone, or "unix"."""
+    """True if one of the networks contains `address`: IPv4 (also IPv4-mapped IPv6), IPv6 with or without a zone, or "unix"."""
     if not networks or address == "unix":
         return address in networks
     known = ipaddress.ip_address(address.partition("%")[0])

@@ -1,12 +1,12 @@
-"""Outlier detection: the outcomes of requests take a backend out of rotation for a while.
+"""Outlier detection: ejects a backend from rotation for a while when its requests fail.
 
-Theory. An active check asks for one page; clients see the rest. A backend is suspected for `consecutive_failures` in a row, at once, or
-for `error_percent` of at least `minimum_requests`, at the end of each `interval`. The first ejection lasts `base_ejection`, the
-n-th in short order n times as long, up to `max_ejection`; each interval without one forgives one. Ejections are capped, because if everyone
-looks bad, nobody is an outlier; but one at a time is always allowed, or small pools would have none.
+Theory. An active check requests one page; clients use all the others. A backend is ejected after `consecutive_failures` in a row, at
+once, or for `error_percent` of at least `minimum_requests`, at the end of each `interval`. The first ejection lasts `base_ejection`, the
+n-th in a row n times as long, up to `max_ejection`; each interval without an ejection takes one off. The ejected share of a pool is
+limited, because if most backends look bad, none is an outlier; but one at a time is always allowed, or small pools would have none.
 
-A check that passes does not end an ejection (in Envoy it does unless told otherwise): that the one page is fine while requests fail is the
-very case this is for. Failures that arrive during an ejection belong to requests from before it and count for nothing.
+A passing check does not end an ejection (in Envoy it does by default): that the checked page works while requests fail is the very case
+that outlier detection is for. Failures during an ejection belong to requests that began before it and are ignored.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from enum import Enum
 from balance.lb.config.model import OutlierDetection
 
 
-class Reason(Enum):
-    """Why a backend is suspected; the values are also those of the metric and the words of the log."""
+class EjectionReason(Enum):
+    """Why a backend is ejected; the values are those of the metric's `reason` label and of the log."""
 
     CONSECUTIVE_FAILURES = "consecutive_failures"
     ERROR_RATIO = "error_ratio"
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
-    """One moment of a backend. `streak`: failures in a row. `until`: when its ejection ends, 0 if it is in rotation. `ejections`: how many of
-    them weigh on the next."""
+class OutlierState:
+    """A backend at one moment (immutable). `streak`: failures in a row. `until`: when its ejection ends, in seconds of the caller's clock,
+    0 if it is not ejected. `ejections`: ejections in a row, which lengthen the next one."""
 
     streak: int = 0
     until: float = 0.0
@@ -35,52 +35,53 @@ class Record:
 
     @property
     def ejected(self) -> bool:
+        """True while it is out of rotation."""
         return self.until > 0
 
 
-CLEAN = Record()
+CLEAN = OutlierState()
 
 
-def success(record: Record) -> Record:
-    """A request ended well; the same object if that changes nothing."""
-    return replace(record, streak=0) if record.streak else record
+def success(state: OutlierState) -> OutlierState:
+    """The state after a successful request; the same object if nothing changes."""
+    return replace(state, streak=0) if state.streak else state
 
 
-def failure(record: Record) -> Record:
-    """A request failed by the fault of the backend."""
-    return record if record.ejected else replace(record, streak=record.streak + 1)
+def failure(state: OutlierState) -> OutlierState:
+    """The state after a request that failed because of the backend."""
+    return state if state.ejected else replace(state, streak=state.streak + 1)
 
 
-def suspicion(record: Record, policy: OutlierDetection) -> Reason | None:
-    """After each failure: whether it is one too many in a row (0 in the policy: never). If it may not be ejected, the next failure asks again."""
-    return Reason.CONSECUTIVE_FAILURES if 0 < policy.consecutive_failures <= record.streak else None
+def suspicion(state: OutlierState, policy: OutlierDetection) -> EjectionReason | None:
+    """After a failure: the reason to eject it if there were too many in a row, else None. `consecutive_failures` 0: never."""
+    return EjectionReason.CONSECUTIVE_FAILURES if 0 < policy.consecutive_failures <= state.streak else None
 
 
-def judge(policy: OutlierDetection, requests: int, failures: int) -> Reason | None:
-    """At the end of each interval: whether too many of its requests failed (0 percent in the policy: never too many)."""
+def judge(policy: OutlierDetection, requests: int, failures: int) -> EjectionReason | None:
+    """At the end of an interval: the reason to eject it if too many of its requests failed, else None. `error_percent` 0: never."""
     if policy.error_percent and requests >= max(1, policy.minimum_requests) and failures * 100 >= policy.error_percent * requests:
-        return Reason.ERROR_RATIO
+        return EjectionReason.ERROR_RATIO
     return None
 
 
 def may_eject(policy: OutlierDetection, ejected: int, total: int) -> bool:
-    """Whether the pool can do without one more. `ejected`: how many are out already, of `total`, backups included in both."""
+    """True if one more backend may be ejected. `ejected`: backends of the pool that are already ejected, of `total`; both include backups."""
     return ejected == 0 or (ejected + 1) * 100 <= policy.max_ejected_percent * total
 
 
-def eject(record: Record, policy: OutlierDetection, now: float) -> Record:
-    """It is taken out. Ejections beyond the one that reaches the longest are not counted, so that a backend that was bad for a whole night does
-    not pay for it all of the next day."""
-    longest = policy.base_ejection * record.ejections >= policy.max_ejection
-    ejections = record.ejections + (not longest)
-    return Record(until=now + min(policy.base_ejection * ejections, policy.max_ejection), ejections=ejections)
+def eject(state: OutlierState, policy: OutlierDetection, now: float) -> OutlierState:
+    """The state after an ejection at `now`. Once `max_ejection` is reached, ejections are no longer counted, so that a backend that failed
+    all night does not have to work that off during the next day."""
+    longest = policy.base_ejection * state.ejections >= policy.max_ejection
+    ejections = state.ejections + (not longest)
+    return OutlierState(until=now + min(policy.base_ejection * ejections, policy.max_ejection), ejections=ejections)
 
 
-def readmit(record: Record, now: float) -> Record:
-    """It comes back when its time is over; the same object until then. To be asked every now and then."""
-    return replace(record, until=0.0) if record.ejected and now >= record.until else record
+def readmit(state: OutlierState, now: float) -> OutlierState:
+    """The state at `now`: back in rotation once the ejection is over; the same object until then. Call it regularly."""
+    return replace(state, until=0.0) if state.ejected and now >= state.until else state
 
 
-def forgive(record: Record) -> Record:
-    """An interval ended in which it was in rotation and gave no reason to eject it; the same object if there is nothing to forgive."""
-    return record if record.ejected or not record.ejections else replace(record, ejections=record.ejections - 1)
+def forgive(state: OutlierState) -> OutlierState:
+    """The state after an interval in rotation without a reason to eject it: one ejection less; the same object if there was none."""
+    return state if state.ejected or not state.ejections else replace(state, ejections=state.ejections - 1)

@@ -1,9 +1,9 @@
-"""When so many backends are out that their health is no longer believed.
+"""Panic mode: ignores health when too few backends of a pool are healthy.
 
-Theory. If most of a pool fails its checks, the few that are left would be buried by everyone's requests, and it is likelier that the check is
-wrong (or the network) than that all are dead. So below a threshold health is ignored, as in Envoy: all take their share again, and some
-requests succeed instead of none. What is ignored: active checks and ejections. What still holds: limits, open circuit breakers (they let
-probes pass, so they end by themselves) and draining, which is somebody's wish and no finding.
+Theory. If most of a pool fails its checks, the remaining backends would be overloaded by all the requests, and a wrong check (or a
+network fault) is more likely than that all others are down. So below a threshold health is ignored, as in Envoy: all backends get their
+share again, and some requests succeed instead of none. Ignored are active checks and ejections. Limits, open circuit breakers (they let
+probes pass, so they close by themselves) and draining (an operator's decision, not an observation) still apply.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 
 def panics(threshold: int, tiers: Iterable[tuple[int, int]]) -> bool:
-    """Whether to ignore health. `threshold`: percent, 0 for never. `tiers`: for the main backends and for the backups, how many are
-    available (by checks and ejections; weights do not matter) and how many there are. One tier in order is enough to go on with."""
+    """True if health is to be ignored. `threshold`: percent, 0 for never. `tiers`: for the main backends and for the backups, the number
+    of healthy ones (by checks and ejections; weights do not matter) and their total. One tier above the threshold is enough for False."""
     filled = [(available, total) for available, total in tiers if total]
     return bool(filled) and all(available * 100 < threshold * total for available, total in filled)

@@ -1,9 +1,9 @@
-"""Whether a failed attempt may be repeated, and after which pause.
+"""Whether a failed attempt may be retried, and after which pause.
 
-Theory. A repetition is safe if the backend cannot have acted on the request (it never got it), or if acting twice is the same as
-acting once (RFC 9110 section 9.2.2) and the request can be sent again in full. It is wise only while few are under way: the
-budget keeps retries a small share of the requests in flight, so that they cannot bury a service that is already failing. Where little is
-in flight that share would be nothing, so some retries per second are allowed whatever the share.
+Theory. A retry is safe if the backend cannot have acted on the request (it never received it), or if the method is idempotent (RFC 9110
+section 9.2.2) and the request can be sent again in full. The budget keeps retries a small share of the requests in flight, so that they
+cannot overload a service that is already failing. With few requests in flight that share would be 0, so some retries per second are
+always allowed.
 """
 
 from __future__ import annotations
@@ -16,12 +16,11 @@ from balance.lb.policy.faults import UNSENT, Fault
 
 IDEMPOTENT = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PUT", "TRACE"})
 _ANSWERED_BADLY = frozenset({Fault.CLOSED_EARLY, Fault.BAD_STATUS})
-"""The backend may have acted on the request."""
+"""Faults after which the backend may have acted on the request."""
 
 
 class Decision(Enum):
-    """What to do about a failed attempt; all but the first are reasons why retries ended, for the metric and the log. Why one was made is the
-    `Fault` before it."""
+    """What to do after a failed attempt: retry, or the reason not to. The values are those of the metric's `reason` label."""
 
     RETRY = "retry"
     OFF = "off"
@@ -32,16 +31,18 @@ class Decision(Enum):
 
 
 def may_repeat(fault: Fault, method: str, *, replayable: bool) -> bool:
-    """Whether repeating cannot do harm. `replayable`: the request can be sent again in full."""
+    """True if sending the request again is safe. `replayable`: the request can be sent again in full."""
     if not replayable:
         return False
     return fault in UNSENT or (fault in _ANSWERED_BADLY and method in IDEMPOTENT)
 
 
 def permit(policy: Retry | None, fault: Fault, method: str, *, replayable: bool, attempts: int, elsewhere: bool = True) -> Decision:
-    """What to do after `attempts` attempts, the last of which ended in `fault` before any byte of a response was passed on, leaving the budget
-    aside. `elsewhere`: there is a backend to send it to. A response that does not begin in time is waited for elsewhere only
-    if there is a time for each try: without one, the client has waited as long as it may already."""
+    """Decide, apart from the budget, after `attempts` attempts of which the last ended with `fault` before any byte of a response was passed on.
+
+    `elsewhere`: there is a backend to send it to. A late response is retried only with a `per_try_timeout`: without one, the client
+    has already waited as long as it may.
+    """
     if policy is None:
         return Decision.OFF
     late = fault is Fault.FIRST_BYTE_TIMEOUT and policy.per_try_timeout > 0 and replayable and method in IDEMPOTENT
@@ -52,26 +53,29 @@ def permit(policy: Retry | None, fault: Fault, method: str, *, replayable: bool,
     return Decision.RETRY if elsewhere else Decision.NO_BACKEND
 
 
-def afford(floor: float, policy: Retry, now: float, *, retrying: int, in_flight: int) -> tuple[float, Decision]:
-    """For what `permit` lets pass: whether the budget does. `floor`: the retries beyond the share, 0 at first; it comes back changed if one of
-    them was used. `retrying`: other requests in flight that are being repeated."""
+def afford(next_free_at: float, policy: Retry, now: float, *, retrying: int, in_flight: int) -> tuple[float, Decision]:
+    """Apply the budget to a retry that `permit` allows. Returns the new `next_free_at` and the decision.
+
+    `next_free_at`: state of the retries per second (when their token bucket will be full again, see `ratelimit.ask`), 0 at first.
+    `retrying`: other requests in flight that are being retried.
+    """
     if (retrying + 1) * 100 <= in_flight * policy.budget_percent:
-        return floor, Decision.RETRY
+        return next_free_at, Decision.RETRY
     if not policy.budget_per_second:
-        return floor, Decision.BUDGET
-    floor, wait = ratelimit.ask(floor, policy.budget_per_second, policy.budget_per_second, now)
-    return floor, Decision.BUDGET if wait else Decision.RETRY
+        return next_free_at, Decision.BUDGET
+    next_free_at, wait = ratelimit.ask(next_free_at, policy.budget_per_second, policy.budget_per_second, now)
+    return next_free_at, Decision.BUDGET if wait else Decision.RETRY
 
 
-def allowance(floor: float, policy: Retry | None, now: float, in_flight: int) -> float:
-    """How many retries may be under way: the share of the requests in flight, and what is left of the floor."""
+def allowance(next_free_at: float, policy: Retry | None, now: float, in_flight: int) -> float:
+    """Retries that may be in progress: the share of the requests in flight, plus what is left of the retries per second."""
     if policy is None:
         return 0
     per_second = policy.budget_per_second
-    return in_flight * policy.budget_percent // 100 + max(0.0, per_second - max(0.0, floor - now) * per_second)
+    return in_flight * policy.budget_percent // 100 + max(0.0, per_second - max(0.0, next_free_at - now) * per_second)
 
 
 def backoff(policy: Retry, attempts: int, chance: float) -> float:
-    """Seconds to wait after `attempts` attempts: full jitter, `chance` is a random number from 0 to 1."""
+    """Seconds to wait after `attempts` attempts, with full jitter: `chance` is a random number from 0 to 1."""
     longest: float = min(policy.backoff_max, policy.backoff_base * 2 ** (attempts - 1))
     return chance * longest

@@ -1,12 +1,11 @@
-"""Which route a request takes: a table made once from the configuration, a few look-ups per request.
+"""Finds the route of a request: a table made once from the configuration, two lookups per request.
 
-Theory. The first route that matches wins. Hosts and paths form trees (``*.example.org`` holds ``a.example.org``, ``/api`` holds ``/api/v1``),
-so whatever could match a request is known by the longest host pattern and the longest path prefix that hold it: under each such pair
-stand all routes that apply, in their order. Two look-ups find them, and only methods and headers are left to compare.
+Theory. The first matching route wins. Hosts and paths form trees (``*.example.org`` contains ``a.example.org``, ``/api`` contains
+``/api/v1``), so the candidates for a request follow from the longest host pattern and the longest path prefix that match it. The table
+holds, for each such pair, all routes that apply, in their order. Two lookups find them; only methods and headers are left to compare.
 
-Paths are compared as they were sent: ``%2F`` is no slash, ``//api`` and ``/%61pi`` are not below ``/api``. A backend may see that
-differently, so a route is no access control. Only the worst of it is refused where routes look at paths: segments that lead somewhere
-else (``/public/../admin``), in whatever spelling.
+Paths are compared as sent: ``%2F`` is not a slash, and ``//api`` and ``/%61pi`` are not below ``/api``. A backend may see that
+differently, so a route is not access control. Only dot segments (``/public/../admin``), in any spelling, are rejected if routes use paths.
 """
 
 from __future__ import annotations
@@ -14,20 +13,20 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from balance.lb.config.messages import DOTTED
-from balance.lb.config.model import Match, RouteConfig
+from balance.lb.config.httpkinds import DOTTED
+from balance.lb.config.model import RouteConfig, RouteMatch
 from balance.lb.policy.faults import Fault
 
 _Choice = tuple[frozenset[str], tuple[tuple[bytes, bytes], ...], RouteConfig]
-"""Methods that are asked for (empty: any); beginnings of header lines, in lower case, with the values after them (empty: any); the route."""
+"""Methods (empty: any); header names with their colon, in lower case, and required values (empty: any); the route."""
 _Table = tuple[dict[bytes, tuple[_Choice, ...]], int]
-"""What applies to a path, by the longest prefix without a slash at its end; and how much of a path must be looked at for that."""
-_LEADING = re.compile(DOTTED.pattern.encode(), DOTTED.flags & re.IGNORECASE)
+"""Routes by path prefix, without a slash at its end; and how many bytes of a path are needed for the lookup."""
+_DOT_SEGMENT = re.compile(DOTTED.pattern.encode(), DOTTED.flags & re.IGNORECASE)
 _REMEMBERED = 1024
 
 
 class Router:
-    """The routes of one configuration."""
+    """The routes of one configuration, in their order."""
 
     def __init__(self, routes: Sequence[RouteConfig]) -> None:
         self._routes = routes
@@ -36,26 +35,26 @@ class Router:
         for index, route in enumerate(routes):
             for host in route.match.hosts or ("",):
                 by_host.setdefault(host, []).append(index)
-        self.only = routes[0] if routes and routes[0].match == Match() and not self._strict else None
-        """the route that takes whatever there is"""
+        self.only = routes[0] if routes and routes[0].match == RouteMatch() and not self._strict else None
+        """the route that takes every request, if there is one"""
         self._tables: dict[bytes, _Table] = {}
         for host in by_host:
             indices = sorted({index for name in _upwards(host) for index in by_host.get(name, ())})
             self._tables[host.removeprefix("*").encode()] = _table([routes[index] for index in indices])
         self._longest = max(len(name) for name in self._tables)
         self._remembered = dict(self._tables)
-        """the same by hosts as they were sent, up to a bound: a client can send any number of them"""
+        """the same by hosts as sent; bounded, since clients can send any number of hosts"""
         self._bound = len(self._tables) + _REMEMBERED
 
     def __repr__(self) -> str:
         return f"<Router {', '.join(route.name for route in self._routes)}>"
 
     def find(self, method: str, host: bytes, target: bytes, headers: Sequence[bytes]) -> RouteConfig | Fault:
-        """The route of a request; `NO_ROUTE` if none matches, `BAD_TARGET` if its path leads elsewhere.
+        """The route of a request; `NO_ROUTE` if none matches, `BAD_TARGET` if its path has dot segments.
 
-        `host`: as it was sent, with or without a port. `headers`: the lines that are passed on, ``Name: value``.
+        `host`: as sent, with or without a port. `headers`: the lines that are passed on, ``Name: value``.
         """
-        if self._strict and (b"/." in target or b"%" in target or b"\\" in target) and leads_elsewhere(target):
+        if self._strict and (b"/." in target or b"%" in target or b"\\" in target) and has_dot_segment(target):
             return Fault.BAD_TARGET
         routes, reach = self._remembered.get(host) or self._table(host)
         path = target[:reach].partition(b"?")[0]
@@ -83,14 +82,14 @@ class Router:
         return table
 
 
-def leads_elsewhere(target: bytes) -> bool:
-    """Whether the path has a segment that means "here" or "one up", or may be taken for one."""
-    found = _LEADING.search(target)
+def has_dot_segment(target: bytes) -> bool:
+    """True if the path has a dot segment, or something that a server may decode as one."""
+    found = _DOT_SEGMENT.search(target)
     return found is not None and b"?" not in target[: found.start()]
 
 
 def rewrite(target: bytes, route: RouteConfig) -> bytes:
-    """The target that backends see. What follows the matched prefix stays byte for byte, the query included; a path is never empty."""
+    """The target sent to the backend. What follows the matched prefix stays unchanged, query included; the path is never empty."""
     if route.replace_prefix is None or not target.startswith(b"/"):
         return target
     rest = target[len(_bare(route.match.path)) :]
@@ -99,12 +98,12 @@ def rewrite(target: bytes, route: RouteConfig) -> bytes:
 
 
 def _bare(path: str) -> bytes:
-    """A prefix without the slash at its end."""
+    """A path prefix as bytes, without a slash at its end."""
     return path.removesuffix("/").encode()
 
 
 def _upwards(host: str) -> Iterable[str]:
-    """The host, and all patterns that hold it."""
+    """The host and all patterns that match it, the most specific first; "" for any host last."""
     yield host
     name = host.removeprefix("*.")
     while "." in name:
@@ -120,7 +119,7 @@ def _table(routes: Sequence[RouteConfig]) -> _Table:
 
 
 def _choices(path: bytes, routes: Sequence[RouteConfig]) -> Iterable[_Choice]:
-    """The routes for what is at or below a path, up to one that takes everything."""
+    """The routes for a path and everything below it, up to the first that takes every request there."""
     for route in routes:
         prefix = _bare(route.match.path)
         if path == prefix or path.startswith(prefix + b"/"):
@@ -129,12 +128,12 @@ def _choices(path: bytes, routes: Sequence[RouteConfig]) -> Iterable[_Choice]:
                 return
 
 
-def _choice(match: Match, route: RouteConfig) -> _Choice:
+def _choice(match: RouteMatch, route: RouteConfig) -> _Choice:
     return frozenset(match.methods), tuple((f"{name}:".encode(), value.encode()) for name, value in match.headers), route
 
 
 def _carry(headers: Sequence[bytes], wanted: Iterable[tuple[bytes, bytes]]) -> bool:
-    """Whether each of the wanted fields is among the header lines."""
+    """True if each of the wanted fields is among the header lines."""
     for start, value in wanted:
         size = len(start)
         for line in headers:

@@ -1,4 +1,4 @@
-"""What one of several worker processes may do of what the configuration allows in all."""
+"""Divides the configured limits among several worker processes."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from balance.lb.config.model import PoolConfig, RouteConfig
 
 
 def share(total: int, index: int, count: int) -> int:
-    """The part of worker `index` of `count`: all parts make up the total, but each is 1 at least. 0 is "none" or "no limit" and stays."""
+    """The part of `total` for worker `index` of `count`: the parts add up to the total, but each is at least 1. 0 (off or no limit) stays 0."""
     return total and max(1, (total + count - 1 - index) // count)
 
 
 def for_worker(config: Config, index: int, count: int) -> Config:
-    """The configuration with its limits divided among the workers: of connections, of requests, of those that wait, of rates."""
+    """The configuration of worker `index` of `count`: with its part of the limits on connections, requests, queues and rates."""
 
     def part(total: int) -> int:
         return share(total, index, count)

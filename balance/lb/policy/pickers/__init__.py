@@ -1,4 +1,4 @@
-"""Who gets a request: every algorithm behind one interface, an order of candidates. `make` is the way in."""
+"""Which backend gets a request: all algorithms behind one interface, an order of candidates. Entry point: `make`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a picker needs to know of a backend, and what it answers."""
+"""The interfaces of candidates and pickers."""
 
 from __future__ import annotations
 
@@ -10,19 +10,27 @@ from balance.lb.policy.latency import Peak
 
 
 class Candidate(Protocol):
-    """A backend, as far as a choice depends on it. All are plain attributes: a pick reads them in a hot loop.
-
-    `weight`: the effective one, above 0; slow start moves it. `active`: requests under way. `latency`: how long it takes, for peak-ewma.
-    """
+    """The parts of a backend that a choice depends on. All are plain attributes, because a picker reads them in a hot loop."""
 
     @property
-    def config(self) -> BackendConfig: ...
+    def config(self) -> BackendConfig:
+        """Its configuration."""
+        ...
+
     @property
-    def weight(self) -> float: ...
+    def weight(self) -> float:
+        """Effective weight, above 0; slow start changes it."""
+        ...
+
     @property
-    def active(self) -> int: ...
+    def active(self) -> int:
+        """Requests in progress."""
+        ...
+
     @property
-    def latency(self) -> Peak: ...
+    def latency(self) -> Peak:
+        """Its average latency, for peak-ewma."""
+        ...
 
 
 C = TypeVar("C", bound=Candidate)
@@ -30,17 +38,17 @@ C_co = TypeVar("C_co", bound=Candidate, covariant=True)
 
 
 class Picker(Protocol[C_co]):
-    """Made for a fixed list of candidates; another list needs another picker."""
+    """Orders a fixed list of candidates; another list needs another picker."""
 
     def candidates(self, key: int, now: float, average: float) -> Iterator[C_co]:
-        """All candidates, each once, the one to prefer first. The caller takes the first that is healthy and has room; whoever comes before
-        that is passed over. Lazy: ask for no more than are needed, and use one order up before the next is begun.
+        """All candidates, each once, the preferred one first. The caller takes the first that is healthy and has room; those before it are
+        skipped. Lazy: take no more than needed, and finish with one order before starting the next.
 
-        `key`: what consistent-hash goes by, see `table.digest`. `now`: seconds, on the clock of `latency`. `average`: requests under way, this
-        one included, per unit of weight of those that are available; consistent-hash bounds loads by it, `math.inf` for no bound.
+        `key`: the hash key for consistent-hash, see `table.digest`. `now`: seconds on the clock of `latency`. `average`: requests in progress,
+        this one included, per unit of weight of the available candidates; the load bound of consistent-hash, `math.inf` for no bound.
         """
         ...
 
     def reweigh(self) -> None:
-        """Effective weights have changed."""
+        """Adapt to changed effective weights."""
         ...

@@ -1,12 +1,12 @@
 """Smooth weighted round robin in logarithmic time.
 
-Theory. Earliest deadline first: on a common time line each candidate has a turn every ``1 / weight``, and the next turn on the line is served.
-Shares come out exactly by weight. Where the turns begin decides about smoothness: if all began at once, weights 5, 1, 1 would give a a a a
-a b c, so those of equal weight begin evenly spread over their period, which gives a b a a a c a; nobody gets two turns too many or
-too few in any stretch.
+Theory. Earliest deadline first: on a common time line each candidate has a turn every ``1 / weight``, and the earliest turn is served.
+Shares are exactly by weight. Smoothness depends on where the turns begin: if all began at once, weights 5, 1, 1 would give a a a a a b c,
+so candidates of equal weight begin evenly spread over their period, which gives a b a a a c a. In any stretch, no candidate is off by
+two turns or more.
 
-A turn that is offered and not taken is lost. So those passed over (unhealthy, full, tried before) cannot save up for a burst, the rest
-share in proportion to their weights, and whoever comes back finds itself in rhythm.
+A turn that is offered and not taken is lost. So skipped candidates (unhealthy, full, tried before) cannot save up turns for a burst, the
+others share by their weights, and a candidate that comes back continues in its own rhythm.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from typing import Generic
 from balance.lb.policy.pickers.base import C
 
 Turn = tuple[float, int, C]
-"""When it is due, the place in the configuration (the first of equals goes first), whose it is."""
+"""When it is due, the candidate's index (the lower one goes first if both are due), the candidate."""
 
 
 class Rotation(Generic[C]):
-    """`random`: where in the cycle to begin, so that workers and reloads do not all begin with the same backend."""
+    """Round robin; `random` decides where in the cycle to begin, so that workers and reloads do not all begin with the same backend."""
 
     def __init__(self, candidates: Sequence[C], random: Random) -> None:
         start = random.random()
@@ -38,10 +38,10 @@ class Rotation(Generic[C]):
             rank[candidate.weight] += 1
         heapify(self._turns)
         self._offered: list[Turn[C]] = []
-        """by the last order, and not yet back among the turns: its end is where the time line has got to"""
+        """turns of the last order, not yet put back; the last one is the current position on the time line"""
 
     def candidates(self, key: int, now: float, average: float) -> Iterator[C]:
-        """Those whose turn comes first. The weight is read at each turn, so a change needs no more."""
+        """Candidates by their next turn. The weight is read at each turn, so it may change."""
         offered = self._offered
         if len(offered) == 1:  # the first was taken last time: by far the most common
             due, place, candidate = offered.pop()
@@ -59,10 +59,10 @@ class Rotation(Generic[C]):
             yield turn[2]
 
     def reweigh(self) -> None:
-        """Nothing to do."""
+        """Does nothing: weights are read at each turn."""
 
     def _rejoin(self) -> None:
-        """Everyone who was offered gets the first turn in his own rhythm that is still to come."""
+        """Give each offered candidate the next turn of its own rhythm."""
         time = self._offered[-1][0] if self._offered else 0.0
         for due, place, candidate in self._offered:
             missed = floor((time - due) * candidate.weight)

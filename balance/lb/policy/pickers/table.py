@@ -1,13 +1,13 @@
-"""Consistent hashing with bounded loads: the same key goes to the same backend, as long as that is there and not overloaded.
+"""Consistent hashing with bounded loads: a key goes to the same backend while that is available and not overloaded.
 
-Theory. A Maglev table (Eisenbud et al., Maglev, NSDI 2016, section 3.4): backends take turns, by weight, to claim slots, each in an order of
-its own that depends on nothing but its name. A key's slot names its backend. Compared with a ring of points, shares are exact to a slot
-instead of to some percent, a lookup is one index, and every weight costs the same; in return, when one of n leaves, a percent or so
-of the keys of others move along with its own 1/n. Balancers with the same backends agree with each other.
+Theory. A Maglev table (Eisenbud et al., Maglev, NSDI 2016, section 3.4): backends take turns, by weight, to claim slots, each in an order
+that depends only on its name. The slot of a key names its backend. Compared with a ring of points, shares are exact to a slot instead of
+some percent, a lookup is one index, and the cost does not depend on weights; in return, when one of n leaves, about a percent of the
+other keys move too. Balancers with the same backends have the same table.
 
-Bounded loads (Mirrokni, Thorup and Zadimoghaddam, SODA 2018): a backend that has `factor` times its fair share of the requests under way is
-passed over in favour of the next in the table, so a popular key spreads no farther than it must. Slots go by the configured weights,
-bounds by the effective ones: a backend in slow start keeps its keys and takes as many of them as it may.
+Bounded loads (Mirrokni, Thorup and Zadimoghaddam, SODA 2018): a backend with `factor` times its fair share of the requests in progress is
+skipped for the next one in the table, so a popular key spreads no farther than needed. Slots follow the configured weights, bounds the
+effective ones: a backend in slow start keeps its keys and takes as many of their requests as its bound allows.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from typing import Generic
 from balance.lb.policy.pickers.base import C
 
 SLOTS = 16381
-"""A prime, so that any step visits every slot. Always the same: with another one, all keys would move."""
+"""A prime, so that any step visits every slot. Never change it: all keys would move."""
 
 
 def digest(text: bytes, secret: bytes = b"") -> int:
-    """A key from 0 to 2**64 - 1 for `Picker.candidates`. With a secret (at most 64 bytes) nobody else can search for keys that meet in one slot;
-    balancers agree if they share it."""
+    """A key from 0 to 2**64 - 1 for `Picker.candidates`. With a `secret` (at most 64 bytes) nobody else can search for keys of one slot;
+    balancers with the same secret agree."""
     return int.from_bytes(blake2b(text, digest_size=8, key=secret).digest())
 
 
 def claim(weights: Sequence[tuple[str, int]]) -> Sequence[int]:
-    """For each slot the index of its owner, given names and weights; their order does not matter. A dozen milliseconds."""
+    """The index of the owner of each slot, given names and weights; their order does not matter. Takes about 12 milliseconds."""
     place, step, turns = [0] * len(weights), [0] * len(weights), []
     for rank, index in enumerate(sorted(range(len(weights)), key=lambda index: weights[index][0])):
         name, weight = weights[index]
@@ -50,8 +50,8 @@ def claim(weights: Sequence[tuple[str, int]]) -> Sequence[int]:
     return owners
 
 
-class Table(Generic[C]):
-    """`factor`: how far above the average a backend may be loaded."""
+class MaglevTable(Generic[C]):
+    """A table of candidates; `factor`: how far above the average a candidate may be loaded, for example 1.25."""
 
     def __init__(self, candidates: Sequence[C], factor: float) -> None:
         self._candidates = candidates
@@ -59,7 +59,7 @@ class Table(Generic[C]):
         self._owners = claim([(candidate.config.name, candidate.config.weight) for candidate in candidates])
 
     def candidates(self, key: int, now: float, average: float) -> Iterator[C]:
-        """The key's own backend, then the owners of the slots behind; those over their bound once more after all others."""
+        """The owner of the key's slot, then the owners of the next slots; those over their bound come last."""
         bound = self._factor * average
         full: list[C] = []
         for candidate in self._walk(key % SLOTS):
@@ -70,7 +70,7 @@ class Table(Generic[C]):
         yield from full
 
     def reweigh(self) -> None:
-        """Nothing to do: bounds read the weight."""
+        """Does nothing: weights are read at each choice."""
 
     def _walk(self, start: int) -> Iterator[C]:
         candidates, owners = self._candidates, self._owners

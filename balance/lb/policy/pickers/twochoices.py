@@ -1,8 +1,8 @@
 """The better of two drawn at random: least-requests and peak-ewma.
 
-Theory. The best of all by a figure that is a moment old is where everyone goes at once; the better of two random ones avoids the herd and is
-nearly as good as the best (Mitzenmacher, The Power of Two Choices, 2001). Both are drawn by weight and without replacement, and the
-first wins a tie, so shares under equal load are exactly by weight; load counts per weight, so they stay so when load rises.
+Theory. If all balancers choose the least loaded backend by slightly old figures, they all choose the same one; the better of two random
+ones avoids that herd and is nearly as good (Mitzenmacher, The Power of Two Choices, 2001). Both are drawn by weight, without replacement,
+and the first wins a tie, so shares under equal load are by weight; load is counted per weight, so that stays true when load rises.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from typing import Generic
 from balance.lb.policy.pickers.base import C, Candidate
 
 DRAWS = 3
-"""Further pairs to draw while those drawn are passed over, before all that are left are ranked: that costs more."""
+"""Further pairs to draw when the first is skipped, before all remaining candidates are sorted, which costs more."""
 
 UNPROVEN = 1e6
-"""Seconds that are longer than any request takes."""
+"""Assumed latency in seconds of a busy backend without a measurement: longer than any request."""
 
 Load = Callable[[Candidate, float, float], float]
-"""How loaded a candidate is, given `now` and the mean weight; less is better."""
+"""Load of a candidate, given `now` and the mean weight; less is better."""
 
 
 def requests(candidate: Candidate, _now: float, _mean: float) -> float:
-    """Requests under way, per weight."""
+    """Requests in progress, per weight."""
     return candidate.active / candidate.weight
 
 
 def latency(candidate: Candidate, now: float, mean: float) -> float:
-    """How long a further request would take: what one takes, times those it would share with. Equal weights give Finagle's rule. Of whom
-    nothing is known gets one request; until that is answered, others go before."""
+    """Expected seconds of a further request: the latency times the requests in progress (with equal weights, Finagle's rule). A candidate
+    without a measurement gets one request; until that is answered, others are preferred."""
     active, seconds = candidate.active, candidate.latency.at(now)
     if active and not seconds:
         seconds = UNPROVEN
@@ -40,7 +40,7 @@ def latency(candidate: Candidate, now: float, mean: float) -> float:
 
 
 class TwoChoices(Generic[C]):
-    """`load` tells the better one."""
+    """Draws two random candidates and prefers the one with the lower `load`."""
 
     def __init__(self, candidates: Sequence[C], load: Load, random: Random) -> None:
         self._candidates = candidates
@@ -49,13 +49,13 @@ class TwoChoices(Generic[C]):
         self.reweigh()
 
     def reweigh(self) -> None:
-        """Draw by the new weights."""
+        """Draw by the new weights from now on."""
         self._bounds = list(accumulate(candidate.weight for candidate in self._candidates))
         self._total = self._bounds[-1] if self._bounds else 0.0
         self._mean = self._total / max(1, len(self._bounds))
 
     def candidates(self, key: int, now: float, average: float) -> Iterator[C]:
-        """Pairs, the better one first; if all those are passed over, the rest by load."""
+        """Random pairs, the better one first; then all others by load."""
         candidates, load, mean = self._candidates, self._load, self._mean
         if len(candidates) < 2:
             yield from candidates
@@ -81,7 +81,7 @@ class TwoChoices(Generic[C]):
                 yield candidates[index]
 
     def _pair(self) -> tuple[int, int]:
-        """Two different indices, drawn by weight: the second from what is left without the first's share."""
+        """Two different indices, drawn by weight without replacement."""
         bounds, random = self._bounds, self._random
         last = len(bounds) - 1  # also where rounding takes a point to the very end
         first = bisect_right(bounds, random() * self._total, 0, last)

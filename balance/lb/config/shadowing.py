@@ -1,7 +1,7 @@
-"""Which routes can never be reached, because earlier ones match all that they match.
+"""Finds routes that can never match, because earlier routes match all of their requests.
 
-A route is taken apart into its hosts times its methods; each part must be covered by one of the earlier routes. What only several earlier
-routes together cover (all methods one by one, say) passes for reachable: the verdict errs on that side.
+A route is split into all pairs of its hosts and methods; each pair must be covered by a single earlier route. A pair that only several
+earlier routes together cover (for example, all methods one by one) counts as reachable.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import product
 
-from balance.lb.config.model import Match, RouteConfig
+from balance.lb.config.model import RouteConfig, RouteMatch
 
 
-def hidden(match: Match, earlier: Sequence[RouteConfig]) -> tuple[str, ...]:
-    """The names of the earlier routes that take everything from this one; none if something is left."""
+def shadowing_routes(match: RouteMatch, earlier: Sequence[RouteConfig]) -> tuple[str, ...]:
+    """The names of the earlier routes that take all requests of this one; empty if it can match."""
     names = dict[str, None]()
     for host, method in product(match.hosts or ("",), match.methods or ("",)):
         name = next((route.name for route in earlier if _covers(route.match, host, method, match)), None)
@@ -23,8 +23,8 @@ def hidden(match: Match, earlier: Sequence[RouteConfig]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _covers(wide: Match, host: str, method: str, narrow: Match) -> bool:
-    """Whether all that `narrow` matches with that host and method (empty: any) is matched by `wide`."""
+def _covers(wide: RouteMatch, host: str, method: str, narrow: RouteMatch) -> bool:
+    """True if `wide` matches every request that `narrow` matches with this host and method (empty: any)."""
     return (
         (not wide.methods or method in wide.methods)
         and (not wide.hosts or any(_is_below(host, name) for name in wide.hosts))

@@ -1,13 +1,13 @@
-"""Heads that need no parser, and a memory of what became of them.
+"""A fast parser for simple heads, and a cache of results by heads.
 
-Theory. Checking, cleaning and writing anew a head is a pure function of its bytes and of configuration. Clients and origins repeat
-themselves, so what was made of a head is remembered by its bytes (`Memo`), and so is each header line. Heads not seen before
-are recognised here if they are *plain*: a well-known method, a path, HTTP/1.1, lines of ``token: value`` without control
-characters, no transfer coding and no connection option but keep-alive. That is a small part of what the parser accepts, and read
-in the same way; whatever is not plain, or would be refused, is left to the parser. So neither changes an outcome, which the tests compare.
+Theory. Checking, cleaning and rewriting a head is a pure function of its bytes and of the configuration. Clients and origins repeat
+themselves, so results are cached by the bytes of the head (`HeadCache`), and header lines too. Heads not seen before are parsed here if
+they are *plain*: a well-known method, a path, HTTP/1.1, lines of ``token: value`` without control characters, no transfer coding and no
+connection option except keep-alive. That is a small part of what the full parser accepts, read in the same way; everything that is not
+plain, or would be rejected, is left to the full parser. So neither changes a result; tests compare them.
 
-Secrets: heads hold cookies and credentials. Whatever is remembered is forgotten after at most `FORGET_SECONDS` and is found
-only by somebody who sends the very same bytes.
+Secrets: heads contain cookies and credentials. Everything cached is dropped after at most `FORGET_SECONDS`, and is found only with
+exactly the same bytes.
 """
 
 from __future__ import annotations
@@ -15,39 +15,39 @@ from __future__ import annotations
 import re
 from typing import Generic, TypeVar
 
-from balance.lb.data.fields import CONTROLS, FIELDS, Field, Line
+from balance.lb.data.fields import CONTROLS, FIELDS, FieldKind, Line
 from balance.lb.data.wire import RequestHead, ResponseHead
 
 FORGET_SECONDS = 10.0
-"""How long a head may be remembered."""
+"""Maximum seconds that a head is cached."""
 _HEADS, _HEAD_BYTES = 512, 4096
 _LINES, _LINE_BYTES = 1024, 256
 _SIGHTINGS = 8192
 _REQUEST_LINE = re.compile(rb"(GET|HEAD|POST|PUT|DELETE|PATCH|OPTIONS) (/[!\"$-~]*) HTTP/1\.1")
 _STATUS_LINE = re.compile(rb"HTTP/1\.1 ([2-5][0-9][0-9]) ([\t -~]*)")
 _PERSISTENT = frozenset({b"keep-alive", b"Keep-Alive"})
-_CONNECTION = frozenset({b"connection", b"proxy-connection"})  # of which the parser believes either
+_CONNECTION = frozenset({b"connection", b"proxy-connection"})  # the parser respects both
 
 T = TypeVar("T")
 
 
-class Memo(Generic[T]):
-    """What was made of at most `heads` heads, by their bytes; bounded in size and time too (its owner calls `forget`)."""
+class HeadCache(Generic[T]):
+    """A cache of at most `heads` results by the bytes of heads; bounded in size, and in time by its owner, which calls `forget`."""
 
     __slots__ = ("_heads", "_known", "_seen", "get")
 
     def __init__(self, heads: int = _HEADS) -> None:
         self._heads = heads
         self._known: dict[bytes, T] = {}
-        self._seen: set[int] = set()  # hashes: only what is seen again is worth remembering
+        self._seen: set[int] = set()  # hashes of heads: only repeated heads are cached
         self.get = self._known.get
-        """What was made of these bytes, if that is known"""
+        """the result for these bytes, or None"""
 
     def __repr__(self) -> str:
-        return f"<Memo of {len(self._known)}>"
+        return f"<HeadCache of {len(self._known)}>"
 
     def keep(self, head: bytes, made: T) -> None:
-        """Remember what was made of a head if it comes for the second time."""
+        """Cache the result `made` for a head, if the head has been seen before."""
         if not self._heads:
             return
         mark = hash(head)
@@ -61,13 +61,13 @@ class Memo(Generic[T]):
             self._known[head] = made
 
     def forget(self) -> None:
-        """Forget everything."""
+        """Clear the cache."""
         self._known.clear()
         self._seen.clear()
 
 
-class Plain:
-    """Recognises plain heads of at most `max_size` bytes and `max_headers` fields; remembers header lines."""
+class FastHeadParser:
+    """Parses plain heads of at most `max_size` bytes and `max_headers` fields, with a first line of at most `max_target` bytes."""
 
     __slots__ = ("_lines", "_max_headers", "_max_size", "_max_target")
 
@@ -76,15 +76,15 @@ class Plain:
         self._lines = _Lines()
 
     def __repr__(self) -> str:
-        return f"<Plain with {len(self._lines)} lines>"
+        return f"<FastHeadParser with {len(self._lines)} lines>"
 
     def forget(self) -> None:
-        """Forget every line."""
+        """Clear the cache of header lines."""
         self._lines.clear()
 
     def request(self, head: bytes) -> RequestHead | None:
-        """What a head of a request says, up to and with its empty line; None if it is not plain. A field of the kind INVALID is one that
-        only the parser can judge."""
+        """Parse the head of a request, with its empty line; None if it is not plain. A field of kind INVALID means that only the full parser
+        can decide."""
         texts = head.split(b"\r\n")
         match = _REQUEST_LINE.fullmatch(texts[0])
         if match is None or len(head) > self._max_size or len(texts) - 3 > self._max_headers or len(texts[0]) > self._max_target:
@@ -93,7 +93,7 @@ class Plain:
         return RequestHead(match[1].decode(), match[2], (1, 1), [lines[text] for text in texts[1:-2]])
 
     def response(self, head: bytes) -> ResponseHead | None:
-        """The same for a head of a final response."""
+        """Parse the head of a final response, in the same way."""
         texts = head.split(b"\r\n")
         match = _STATUS_LINE.fullmatch(texts[0])
         if match is None or len(head) > self._max_size or len(texts) - 3 > self._max_headers:
@@ -103,19 +103,19 @@ class Plain:
 
 
 class _Lines(dict[bytes, Line]):
-    """Header lines by their bytes. Framing other than by length, and connection options, are left to the parser."""
+    """A cache of parsed header lines. Transfer codings and connection options are left to the full parser."""
 
     def __missing__(self, text: bytes) -> Line:
         name, colon, value = text.partition(b":")
         kind = FIELDS[name]
         value = value.strip(b" \t")
         if not colon or len(text.translate(None, CONTROLS)) != len(text):
-            kind = Field.INVALID
-        elif kind is not Field.PLAIN:
+            kind = FieldKind.INVALID
+        elif kind is not FieldKind.PLAIN:
             if name.lower() in _CONNECTION:
-                kind = Field.HOP if value in _PERSISTENT else Field.INVALID
-            elif kind is Field.CODING:
-                kind = Field.INVALID
+                kind = FieldKind.HOP if value in _PERSISTENT else FieldKind.INVALID
+            elif kind is FieldKind.CODING:
+                kind = FieldKind.INVALID
         clean = name + b": " + value
         found = kind, clean, value
         if len(text) <= _LINE_BYTES:

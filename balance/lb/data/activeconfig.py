@@ -1,4 +1,4 @@
-"""One configuration at work. Never changed once in use: a reload builds the next and puts it in its place at once."""
+"""A configuration in use, with everything derived from it. Immutable: a reload builds the next one and swaps it in at once."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 from balance.lb.config import Config
 from balance.lb.config.model import RouteConfig
-from balance.lb.data.forwarding import Forwarding, Peer
+from balance.lb.data.fastheads import FastHeadParser, HeadCache
+from balance.lb.data.forwarding import ForwardingFields, Peer
 from balance.lb.data.keyring import Keyring
-from balance.lb.data.plain import Memo, Plain
 from balance.lb.data.pool import Pool
 from balance.lb.data.request import Examiner, Request
 from balance.lb.data.response import Response
@@ -20,8 +20,8 @@ from balance.lb.policy.route import Router
 from balance.lb.policy.tally import Tally
 
 
-class Route:
-    """A route with what belongs to it: its pool, and what became of the responses that came through it."""
+class ActiveRoute:
+    """A route in use: its pool, its rate limiter, its header edits, and a cache of its responses."""
 
     __slots__ = ("config", "edit_request", "edit_response", "guarded", "limiter", "pool", "responses", "rewrites")
 
@@ -29,19 +29,19 @@ class Route:
         self.config = config
         self.limiter = RateLimiter(config.rate_limit) if config.rate_limit else None
         self.guarded = guarded or self.limiter is not None
-        """whether requests are counted by client or by time"""
+        """True if requests are subject to a limit per client or a rate limit"""
         self.pool = pool
         self.rewrites = config.replace_prefix is not None
         self.edit_request = editor(config.request_headers)
         self.edit_response = editor(config.response_headers)
-        self.responses: Memo[Response] = Memo()
+        self.responses: HeadCache[Response] = HeadCache()
 
     def __repr__(self) -> str:
-        return f"<Route {self.config.name} to {self.pool.name}>"
+        return f"<ActiveRoute {self.config.name} to {self.pool.name}>"
 
 
-class Site:
-    """What requests are examined, remembered, routed and timed by."""
+class ActiveConfig:
+    """Everything that requests need of a configuration: pools, routes, head parser, caches and timeouts."""
 
     def __init__(self, config: Config, keyring: Keyring, pools: Mapping[str, Pool]) -> None:
         self.config = config
@@ -50,35 +50,35 @@ class Site:
         self.pools = dict(pools)
         limits = config.limits
         guarded = limits.max_requests_per_client > 0
-        self.routes = {route.name: Route(route, self.pools[route.pool], guarded=guarded) for route in config.routes}
-        self.requests_of = Tally(limits.max_requests_per_client)
+        self.routes = {route.name: ActiveRoute(route, self.pools[route.pool], guarded=guarded) for route in config.routes}
+        self.client_requests = Tally(limits.max_requests_per_client)
         self._router = Router(config.routes)
-        """which of them a request takes"""
-        self.forwarding = Forwarding(config.forwarding)
+        """finds the route of a request"""
+        self.forwarding = ForwardingFields(config.forwarding)
         self.via = self.forwarding.via()
-        self.plain = Plain(limits.max_header_size, limits.max_headers, limits.max_request_line)
+        self.head_parser = FastHeadParser(limits.max_header_size, limits.max_headers, limits.max_request_line)
         only = self.routes[self._router.only.name] if self._router.only else None
         self.examiner = Examiner(self.forwarding, limits.max_request_size, self._route, only=only, tracing=config.log.traceparent != "off")
         self.begins_traces = config.log.traceparent == "make"
-        self._requests: Memo[Request] = Memo()
-        self._untold: Memo[Request] = Memo(heads=0)
+        self._requests: HeadCache[Request] = HeadCache()
+        self._uncached: HeadCache[Request] = HeadCache(heads=0)
 
     def __repr__(self) -> str:
-        return f"<Site {list(self.routes.values())}>"
+        return f"<ActiveConfig {list(self.routes.values())}>"
 
-    def requests(self, peer: Peer) -> Memo[Request]:
-        """Where requests of this peer are remembered: nowhere if it is trusted, because what becomes of them depends on more than their heads."""
-        return self._untold if peer.trusted else self._requests
+    def requests(self, peer: Peer) -> HeadCache[Request]:
+        """The cache for requests of this peer; one that keeps nothing for a trusted proxy, whose requests depend on more than their heads."""
+        return self._uncached if peer.trusted else self._requests
 
     def forget(self) -> None:
-        """Forget all heads."""
-        self.plain.forget()
+        """Clear all caches of heads."""
+        self.head_parser.forget()
         self._requests.forget()
         for route in self.routes.values():
             route.responses.forget()
 
-    def _route(self, method: str, host: bytes, target: bytes, lines: list[bytes]) -> Route:
-        """The route of a request; raises `WireError` if there is none."""
+    def _route(self, method: str, host: bytes, target: bytes, lines: list[bytes]) -> ActiveRoute:
+        """The route of a request. Raises `WireError` if none matches."""
         found = self._router.find(method, host, target, lines)
         if isinstance(found, Fault):
             raise WireError(found)

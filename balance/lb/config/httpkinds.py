@@ -1,4 +1,4 @@
-"""Kinds that say what an HTTP message holds: status codes, paths, header fields; and how many of them may come."""
+"""Kinds of values from HTTP: status codes, paths, header fields, and request rates."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 from balance.config.kinds import MASK, Kind, Text
 
 DOTTED = re.compile(r"(?:[/\\]|%2f|%5c)(?:\.|%2e){1,2}(?=[/\\;?]|%2f|%5c|%3b|$)", re.IGNORECASE)
-"""A segment that means "here" or "one up" to whoever resolves a path (RFC 3986 section 5.2.4), in all the spellings that servers decode:
-percent-encoded, behind a backslash, or with a parameter (``..;``), which some remove first."""
+"""A dot segment of a path (RFC 3986 section 5.2.4), in all spellings that servers decode: percent-encoded, after a backslash, or with a
+parameter (``..;``), which some servers remove first."""
 TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}"  # noqa: S105 -- a token of RFC 9110 section 5.6.2
-_OURS = frozenset({
+_MANAGED = frozenset({
     "connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade", "http2-settings",
     "proxy-authenticate", "proxy-authorization", "content-length", "expect", "host",
 })  # fmt: skip
@@ -20,7 +20,7 @@ _PERIODS = {"s": 1, "m": 60, "h": 3600}
 
 
 class Statuses(Kind):
-    """``204`` or ``200-399``: the first and the last code of a range."""
+    """``204`` or ``200-399``: an inclusive range of status codes, as a pair."""
 
     noun = "status"
     words = "204 or 200-399"
@@ -39,8 +39,8 @@ class Statuses(Kind):
         return {"anyOf": [{"type": "integer", "minimum": 200, "maximum": 599}, {"type": "string", "pattern": "^[2-5][0-9]{2}(-[2-5][0-9]{2})?$"}]}
 
 
-class Target(Text):
-    """The target of a request, whose query may hold a key."""
+class RequestTarget(Text):
+    """The target of a request; its query is masked, since it may hold a key."""
 
     def shown(self, value: str) -> Any:
         path, mark, _query = value.partition("?")
@@ -48,16 +48,16 @@ class Target(Text):
 
 
 class Prefix(Kind):
-    """The beginning of a path, by whole segments: ``/api`` and ``/api/`` are the same. An empty text is none at all."""
+    """A path prefix of whole segments: ``/api`` and ``/api/`` are the same. An empty text means no prefix."""
 
     noun = "path"
-    words = "beginning of a path: /api"
+    words = "a path prefix: /api"
 
     def parse(self, text: str) -> str:
         if text and (not re.fullmatch(r"/[!-~]*", text) or set("?#*") & set(text)):
             raise self.invalid(text, "write it like /api: printable ASCII without spaces, ?, # and *")
         if DOTTED.search(text):
-            raise self.invalid(text, "it has a segment of dots: requests with such segments are refused")
+            raise self.invalid(text, "it has a dot segment: requests with dot segments are rejected")
         return text.rstrip("/") or text[:1]
 
     def schema(self) -> dict[str, Any]:
@@ -65,13 +65,13 @@ class Prefix(Kind):
 
 
 class FieldName(Kind):
-    """The name of a header field that a route may match or edit: none that frames messages or ends at each hop, none that `forwarding` is for.
+    """The name of a header field that a route may match or edit: not hop-by-hop, not for framing, and not managed by `forwarding`.
 
-    `matched`: what never gets as far as to be matched is refused, too, and the name becomes lower case.
+    `matched`: also refuse fields that are removed before matching, and convert the name to lower case.
     """
 
     noun = "header name"
-    words = "name of a header field"
+    words = "a header name"
 
     def __init__(self, *, matched: bool = False) -> None:
         self.matched = matched
@@ -82,10 +82,10 @@ class FieldName(Kind):
             raise self.invalid(text, "letters, digits and dashes")
         if name == "host" and self.matched:
             raise self.invalid(text, "write it as match.host")
-        if name in _OURS:
-            raise self.invalid(text, "the balancer sets it: it says where a message ends or goes")
+        if name in _MANAGED:
+            raise self.invalid(text, "the load balancer manages this field")
         if name in _FORWARDING or (self.matched and name.startswith("x-forwarded-")):
-            raise self.invalid(text, "the section `forwarding` is for it")
+            raise self.invalid(text, "use the section forwarding")
         if self.matched and "_" in name:
             raise self.invalid(text, "names with an underscore are dropped from requests: use dashes")
         return name if self.matched else text
@@ -95,17 +95,17 @@ class FieldName(Kind):
 
 
 class FieldValue(Kind):
-    """The value of a header field: no control characters, no spaces around it."""
+    """The value of a header field: no control characters, no surrounding spaces."""
 
     noun = "header value"
 
     def parse(self, text: str) -> str:
         if re.search(r"[\x00-\x08\x0a-\x1f\x7f]", text) or text != text.strip() or len(text) > 4096:
-            raise self.invalid(text[:40], "at most 4096 characters, no control characters, no spaces around it")
+            raise self.invalid(text[:40], "at most 4096 characters, no control characters, no surrounding spaces")
         return text
 
     def shown(self, value: str) -> Any:
-        """Credentials travel in header fields, and nobody can tell which by their names."""
+        """The value, masked: any header field may hold credentials."""
         return MASK if value else ""
 
     def schema(self) -> dict[str, Any]:
@@ -113,7 +113,7 @@ class FieldValue(Kind):
 
 
 class Rate(Kind):
-    """``100/s``, ``10/m``, ``1000/h``: events per second."""
+    """``100/s``, ``10/m`` or ``1000/h``, as events per second."""
 
     noun = "rate"
     words = "100/s, 10/m or 1000/h"

@@ -1,4 +1,4 @@
-"""Kinds of the balancer's own that say where: networks, names of hosts and of services in DNS; and how many processes there are."""
+"""Kinds of values for networks, host names and DNS services, and for the number of workers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _LABELS = rf"{_LABEL}(\.{_LABEL})*"
 
 
 class Network(Kind):
-    """``10.0.0.0/8``, ``2001:db8::/32``, a single address, or ``unix`` for whoever comes by a Unix socket."""
+    """``10.0.0.0/8``, ``2001:db8::/32``, a single address, or ``unix`` for clients on a Unix socket."""
 
     noun = "network"
     words = "10.0.0.0/8, 2001:db8::/32, 192.0.2.1 or unix"
@@ -31,8 +31,8 @@ class Network(Kind):
         return {"type": "string", "pattern": r"^(unix|[0-9A-Fa-f.:]+(/[0-9]{1,3})?)$"}
 
 
-class Service(Endpoint):
-    """``name:port``: a name whose addresses DNS knows. An empty text is none at all."""
+class HostPort(Endpoint):
+    """``name:port``, a host name to resolve and a port. An empty text means None."""
 
     def __init__(self) -> None:
         super().__init__(unix=False, example="api.example.org:8080")
@@ -46,20 +46,20 @@ HOST = Text(
     rf"(?=.{{1,253}}$)((\*\.)?{_LABELS}|\[[0-9A-Fa-f:.]+\])", "write it like example.org or *.example.org, without a port", "host",
     words="example.org, *.example.org or [::1]", check=str.lower,
 )  # fmt: skip
-"""A host to match: a name, ``*.`` and a name for everything below it, or an IPv6 address in brackets; in lower case, without a port."""
+"""A host to match: a name, ``*.`` and a name for all subdomains, or an IPv6 address in brackets; lower case, without a port."""
 
 
-class Workers(Kind):
-    """The number of worker processes; 0 stands for ``auto``, one for each processor."""
+class WorkerCount(Kind):
+    """The number of worker processes; 0 stands for ``auto``, one per processor."""
 
     noun = "number of workers"
-    most = 64
-    words = f"auto, or 1 to {most}"
+    maximum = 64
+    words = f"auto, or 1 to {maximum}"
 
     def parse(self, text: str) -> int:
         if text == "auto":
             return 0
-        if not re.fullmatch("[0-9]{1,9}", text) or not 1 <= int(text) <= self.most:
+        if not re.fullmatch("[0-9]{1,9}", text) or not 1 <= int(text) <= self.maximum:
             raise self.invalid(text, f"must be {self.words}")
         return int(text)
 
@@ -67,4 +67,4 @@ class Workers(Kind):
         return value or "auto"
 
     def schema(self) -> dict[str, Any]:
-        return {"anyOf": [{"type": "integer", "minimum": 1, "maximum": self.most}, {"const": "auto"}]}
+        return {"anyOf": [{"type": "integer", "minimum": 1, "maximum": self.maximum}, {"const": "auto"}]}
