@@ -1,4 +1,4 @@
-"""Requests and answers between two processes, here between two ends in one loop."""
+"""The request channel between supervisor and workers; here both ends run in one event loop."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from balance.lb.errors import StartError
 
 
 def between(commands: dict[str, Command], talk: Callable[[Channel, Channel], Awaitable[None]]) -> None:
-    """Run `talk` with both ends; the second one obeys the commands."""
+    """Run `talk` with both ends; the second one serves the commands."""
 
     async def run() -> None:
         first, second = socket.socketpair()
@@ -40,14 +40,14 @@ async def fail() -> None:
 
 
 @pytest.mark.parametrize("value", [{("GET", "200"): (1.0, 2.5), (): (0.0,)}, "a" * 3_000_000, None, [True, 1, -1.5]])
-def test_what_is_said_arrives_whole(value: object) -> None:
+def test_arguments_arrive_unchanged(value: object) -> None:
     async def talk(ours: Channel, _theirs: Channel) -> None:
         assert await ours.ask("echo", value=value) == {"value": value}
 
     between({"echo": echo}, talk)
 
 
-def test_a_slow_answer_holds_up_no_other() -> None:
+def test_slow_command_does_not_block_others() -> None:
     go_on = asyncio.Event()
 
     async def slow() -> str:
@@ -66,13 +66,13 @@ def test_a_slow_answer_holds_up_no_other() -> None:
 
 REFUSALS = {
     "problems": ("refuse", "here: is wrong (mend it)\nthere: as well"),
-    "a mistake": ("fail", "fail: ZeroDivisionError: by zero"),
-    "an unknown command": ("what", "what: KeyError: 'what'"),
+    "exception": ("fail", "fail: ZeroDivisionError: by zero"),
+    "unknown command": ("what", "what: KeyError: 'what'"),
 }
 
 
 @pytest.mark.parametrize("case", REFUSALS)
-def test_a_refusal_says_why(case: str) -> None:
+def test_refusal_carries_reason(case: str) -> None:
     command, words = REFUSALS[case]
 
     async def talk(ours: Channel, _theirs: Channel) -> None:
@@ -83,7 +83,9 @@ def test_a_refusal_says_why(case: str) -> None:
     between({"refuse": refuse, "fail": fail}, talk)
 
 
-def test_whoever_waits_learns_that_the_other_end_has_gone() -> None:
+def test_closing_wakes_waiting_requests() -> None:
+    """Closing one end raises ConnectionError for pending and new requests at the other."""
+
     async def never() -> None:
         await asyncio.Event().wait()
 
@@ -100,7 +102,7 @@ def test_whoever_waits_learns_that_the_other_end_has_gone() -> None:
     between({"never": never, "echo": echo}, talk)
 
 
-def test_an_answer_that_nobody_waits_for_any_longer_is_forgotten() -> None:
+def test_cancelled_request_is_forgotten() -> None:
     go_on = asyncio.Event()
 
     async def slow() -> str:
