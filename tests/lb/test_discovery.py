@@ -1,4 +1,4 @@
-"""Backends that are found: in DNS and in a watched file; they come and go without a lost request."""
+"""Discovery of backends by DNS and from a watched file; they come and go without a lost request."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def becomes(world: World, balancer: Balancer, *expected: str) -> None:
 
 
 def discovering(world: World, *origins: Origin, workers: int = 1, admin: Any = None, **pool: Any) -> Balancer:
-    """A balancer with one pool called api; in it the stated backends a, b... and others that it discovers."""
+    """A balancer with one pool called api: the configured backends a, b... and those that it discovers."""
     stated = [{"name": "abcdef"[index], "address": f"127.0.0.1:{origin.port}"} for index, origin in enumerate(origins)]
     pools = [{"name": "api", **({"backends": stated} if stated else {}), **pool}]
     return world.balancer(backends=None, pools=pools, workers=workers, admin=admin or {})
@@ -74,7 +74,7 @@ PAUSES = [(0.0, 30.0, 1.0), (5.0, 30.0, 5.0), (3600.0, 30.0, 30.0), (inf, 30.0, 
 
 
 @pytest.mark.parametrize(("ttl", "interval", "expected"), PAUSES)
-def test_the_pause_is_the_ttl_within_bounds(ttl: float, interval: float, expected: float) -> None:
+def test_pause_is_ttl_within_bounds(ttl: float, interval: float, expected: float) -> None:
     assert pause(ttl, interval) == expected
 
 
@@ -82,7 +82,7 @@ def config(name: str, port: int = 80) -> BackendConfig:
     return BackendConfig(name, Address("10.0.0.1", port), 1, 1000)
 
 
-def test_backends_are_admitted_as_far_as_there_are_names_and_room() -> None:
+def test_admission_needs_unique_name_and_room() -> None:
     many = [config(str(number)) for number in range(1001)]
     assert admitted(many, set()) == tuple(many[:1000])
     assert admitted(many, {"0", "x"}) == tuple(many[1:999])
@@ -93,7 +93,7 @@ TARGETS = [Target(1, 5, "10.0.0.10", 80), Target(2, 7, "10.0.0.2", 80), Target(1
 
 
 @pytest.mark.parametrize("order", list(permutations(TARGETS))[::5])
-def test_the_order_of_records_is_of_no_account(order: tuple[Target, ...]) -> None:
+def test_order_of_srv_records_does_not_matter(order: tuple[Target, ...]) -> None:
     source = Discovery(None, "_http._tcp.api.test", "", 30.0, 1, 1000, None)
     assert [(one.name, one.weight, one.backup) for one in by_service("p", source, order)] == [
         ("p-10.0.0.2-80", 7, True), ("p-10.0.0.9-80", 1, False), ("p-10.0.0.10-80", 5, False),
@@ -103,7 +103,7 @@ def test_the_order_of_records_is_of_no_account(order: tuple[Target, ...]) -> Non
 # --- DNS: addresses ---
 
 
-def test_each_address_of_a_name_is_a_backend(world: World, server: DnsServer) -> None:
+def test_each_address_becomes_a_backend(world: World, server: DnsServer) -> None:
     server.put(NAME, "A", "127.0.0.3", "127.0.0.1")
     server.put(NAME, "AAAA", "::1")
     port = world.origin().port
@@ -117,7 +117,7 @@ def test_each_address_of_a_name_is_a_backend(world: World, server: DnsServer) ->
     assert balancer.metric('balance_discovery_updates_total{pool="api",result="changed"}') == 1
 
 
-def test_stated_backends_stay_beside_those_that_are_found(world: World, server: DnsServer) -> None:
+def test_configured_backends_stay_beside_discovered_ones(world: World, server: DnsServer) -> None:
     server.put(NAME, "A", "127.0.0.1")
     balancer = by_dns(world, server, 1, world.origin())
     assert names(balancer) == ["a", "api-127.0.0.1"]
@@ -125,7 +125,7 @@ def test_stated_backends_stay_beside_those_that_are_found(world: World, server: 
     becomes(world, balancer, "a")
 
 
-def test_the_ttl_says_when_to_look_again_but_the_interval_is_the_longest(world: World, server: DnsServer) -> None:
+def test_interval_caps_ttl(world: World, server: DnsServer) -> None:
     server.ttl = 3600
     server.put(NAME, "A", "127.0.0.1")
     balancer = by_dns(world, server, 1, interval="1s")
@@ -133,7 +133,8 @@ def test_the_ttl_says_when_to_look_again_but_the_interval_is_the_longest(world: 
     becomes(world, balancer, "api-127.0.0.2")
 
 
-def test_series_of_backends_that_are_gone_disappear_and_kept_ones_go_on(world: World, server: DnsServer) -> None:
+def test_removed_backends_lose_their_series(world: World, server: DnsServer) -> None:
+    """Counters of the remaining backends continue."""
     server.put(NAME, "A", "127.0.0.1", "127.0.0.2")
     origin = world.origin()
     balancer = by_dns(world, server, origin.port)
@@ -148,7 +149,7 @@ def test_series_of_backends_that_are_gone_disappear_and_kept_ones_go_on(world: W
     assert balancer.event("backends_discovered", removed=["api-127.0.0.2"])["backends"] == 1
 
 
-def test_an_empty_answer_empties_the_pool(world: World, server: DnsServer) -> None:
+def test_empty_answer_empties_pool(world: World, server: DnsServer) -> None:
     server.put(NAME, "A", "127.0.0.1")
     balancer = by_dns(world, server, world.origin().port)
     assert balancer.admin("/ready")[0] == 200
@@ -166,7 +167,8 @@ FAILURES = {
 
 
 @pytest.mark.parametrize("cause", FAILURES)
-def test_a_failing_look_keeps_what_was_found_and_is_told_once(world: World, server: DnsServer, cause: str) -> None:
+def test_failed_lookup_keeps_backends(world: World, server: DnsServer, cause: str) -> None:
+    """The failure is logged once, and so is the recovery."""
     server.put(NAME, "A", "127.0.0.1")
     balancer = by_dns(world, server, world.origin().port, interval="1s")
     records = dict(server.records)
@@ -185,7 +187,7 @@ def test_a_failing_look_keeps_what_was_found_and_is_told_once(world: World, serv
     world.until(lambda: balancer.metric('balance_discovery_last_success_timestamp_seconds{pool="api"}') > last)
 
 
-def test_the_balancer_starts_without_an_answer_and_takes_it_up_later(world: World, server: DnsServer) -> None:
+def test_starts_without_dns_answer(world: World, server: DnsServer) -> None:
     balancer = by_dns(world, server, world.origin().port)
     assert balancer.admin("/ready")[0] == 503
     assert balancer.get()[0].startswith(b"HTTP/1.1 503")
@@ -194,7 +196,7 @@ def test_the_balancer_starts_without_an_answer_and_takes_it_up_later(world: Worl
     assert balancer.get()[1] == b"ok"
 
 
-def test_an_answer_too_long_for_udp_is_asked_for_by_tcp(world: World, server: DnsServer) -> None:
+def test_truncated_answer_is_retried_over_tcp(world: World, server: DnsServer) -> None:
     server.truncating = True
     server.ttl = 60
     server.put(NAME, "A", *(f"127.0.{high}.{low}" for high in range(1, 5) for low in range(250)))
@@ -206,14 +208,14 @@ def test_an_answer_too_long_for_udp_is_asked_for_by_tcp(world: World, server: Dn
     assert balancer.event("backends_left_out", pool="api")["backends"] == ["api---1"]
 
 
-def test_an_address_instead_of_a_name_needs_no_server(world: World, server: DnsServer) -> None:
+def test_ip_address_needs_no_dns_server(world: World, server: DnsServer) -> None:
     origin = world.origin()
     balancer = discovering(world, discover={"dns": f"127.0.0.1:{origin.port}", "server": f"127.0.0.1:{server.port}"})
     assert names(balancer) == ["api-127.0.0.1"]
     assert server.questions == []
 
 
-def test_certificates_must_bear_the_name_that_was_asked_for(world: World, server: DnsServer, authority: Authority) -> None:
+def test_certificate_must_match_looked_up_name(world: World, server: DnsServer, authority: Authority) -> None:
     server.put(NAME, "A", "127.0.0.1")
     server.put("b.test", "A", "127.0.0.1")
     origin = world.origin(OK, authority.server(authority.issue("api", NAME)))
@@ -228,7 +230,8 @@ def test_certificates_must_bear_the_name_that_was_asked_for(world: World, server
 # --- DNS: services ---
 
 
-def test_srv_records_say_port_weight_and_who_is_a_backup(world: World, server: DnsServer) -> None:
+def test_srv_port_weight_and_priority(world: World, server: DnsServer) -> None:
+    """Targets of a later priority become backups."""
     server.put(SERVICE, "SRV", "5 0 81 b.test.", "1 0 82 a.test.", "1 20 83 a.test.", "1 1 84 gone.test.")
     server.put("a.test", "A", "127.0.0.2")
     server.put("b.test", "A", "127.0.0.1", "127.0.0.2")
@@ -243,7 +246,7 @@ def test_srv_records_say_port_weight_and_who_is_a_backup(world: World, server: D
     ]
 
 
-def test_a_target_that_cannot_be_asked_for_keeps_its_addresses(world: World, server: DnsServer) -> None:
+def test_failed_srv_target_keeps_its_addresses(world: World, server: DnsServer) -> None:
     server.put(SERVICE, "SRV", "1 1 81 a.test.", "1 1 82 b.test.")
     server.put("a.test", "A", "127.0.0.1")
     server.put("b.test", "A", "127.0.0.2")
@@ -253,7 +256,8 @@ def test_a_target_that_cannot_be_asked_for_keeps_its_addresses(world: World, ser
     becomes(world, balancer, "api-127.0.0.1-81", "api-127.0.0.3-82")
 
 
-def test_a_service_that_is_decidedly_not_there_has_no_backends(world: World, server: DnsServer) -> None:
+def test_srv_root_target_empties_pool(world: World, server: DnsServer) -> None:
+    """A target of "." says that the service does not exist (RFC 2782)."""
     server.put(SERVICE, "SRV", "1 1 81 a.test.")
     server.put("a.test", "A", "127.0.0.1")
     balancer = by_srv(world, server)
@@ -266,7 +270,7 @@ def test_a_service_that_is_decidedly_not_there_has_no_backends(world: World, ser
 
 
 class Load:
-    """Clients that ask without a pause; `answers` is what they got."""
+    """Clients that send requests without a pause; `answers` are the bodies that they got."""
 
     def __init__(self, balancer: Balancer, clients: int = 4) -> None:
         self.answers: list[bytes] = []
@@ -290,7 +294,7 @@ class Load:
             thread.join(PATIENCE)
 
 
-def test_growth_and_shrinkage_under_load_lose_no_request(world: World, server: DnsServer) -> None:
+def test_scaling_under_load_loses_no_request(world: World, server: DnsServer) -> None:
     origins = [world.origin(named(str(number))) for number in range(3)]
     server.put("a.test", "A", "127.0.0.1")
     rows = [f"1 1 {origin.port} a.test." for origin in origins]
@@ -303,7 +307,7 @@ def test_growth_and_shrinkage_under_load_lose_no_request(world: World, server: D
     assert set(load.answers) == {b"0", b"1", b"2"}
 
 
-def test_those_who_wait_get_a_backend_that_is_found_meanwhile(world: World, tmp_path: Path) -> None:
+def test_queued_request_takes_new_backend(world: World, tmp_path: Path) -> None:
     go_on = threading.Event()
 
     def stuck(stream: Any) -> None:
@@ -324,14 +328,14 @@ def test_those_who_wait_get_a_backend_that_is_found_meanwhile(world: World, tmp_
 
 
 def listing(folder: Path, *, extra: str = "weight: 1", **origins: Origin) -> Path:
-    """A file of these backends, put in place by a rename."""
+    """Write a file of these backends by a rename."""
     new, file = folder / "new", folder / "backends.yaml"
     new.write_text("".join(f"- {{name: {name}, address: '127.0.0.1:{origin.port}', {extra}}}\n" for name, origin in origins.items()))
     new.rename(file)
     return file
 
 
-def test_a_file_that_grows_and_shrinks_is_followed(world: World, tmp_path: Path) -> None:
+def test_file_changes_are_followed(world: World, tmp_path: Path) -> None:
     one, two = world.origin(named("1")), world.origin(named("2"))
     balancer = discovering(world, discover={"file": str(listing(tmp_path, one=one))})
     assert balancer.get()[1] == b"1"
@@ -342,8 +346,8 @@ def test_a_file_that_grows_and_shrinks_is_followed(world: World, tmp_path: Path)
     assert balancer.get()[1] == b"2"
 
 
-def test_a_link_that_is_pointed_elsewhere_is_followed(world: World, tmp_path: Path) -> None:
-    """As Kubernetes does it with the files of a ConfigMap."""
+def test_symlink_swap_is_followed(world: World, tmp_path: Path) -> None:
+    """Kubernetes swaps a symlink to update the files of a ConfigMap."""
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         listing(tmp_path / name).write_text(f"- {{name: {name}, address: '127.0.0.1:1'}}\n")
@@ -355,18 +359,19 @@ def test_a_link_that_is_pointed_elsewhere_is_followed(world: World, tmp_path: Pa
     becomes(world, balancer, "two")
 
 
-WRONG: dict[str, tuple[bytes | None, str]] = {
-    "no YAML": (b"- [", "backends.yaml:1: invalid YAML: "),
-    "a wrong entry": (b"- {name: a}\n", "backends.yaml:1: backends[0].address: is missing"),
-    "nothing": (b"", "must be a list with at least one entry"),
-    "no text": (b"\xff\n", "is not UTF-8 text"),
+BAD_FILES: dict[str, tuple[bytes | None, str]] = {
+    "invalid YAML": (b"- [", "backends.yaml:1: invalid YAML: "),
+    "invalid entry": (b"- {name: a}\n", "backends.yaml:1: backends[0].address: is missing"),
+    "empty": (b"", "must be a list with at least one entry"),
+    "not UTF-8": (b"\xff\n", "is not UTF-8 text"),
     "no file": (None, "cannot be read: no such file or directory"),
 }
 
 
-@pytest.mark.parametrize("case", WRONG)
-def test_wrong_content_keeps_what_was_read_and_is_told_once(world: World, tmp_path: Path, case: str) -> None:
-    content, cause = WRONG[case]
+@pytest.mark.parametrize("case", BAD_FILES)
+def test_bad_file_keeps_backends(world: World, tmp_path: Path, case: str) -> None:
+    """The failure is logged once."""
+    content, cause = BAD_FILES[case]
     file = listing(tmp_path, one=world.origin())
     balancer = discovering(world, discover={"file": str(file)})
     if content is None:
@@ -382,7 +387,7 @@ def test_wrong_content_keeps_what_was_read_and_is_told_once(world: World, tmp_pa
     becomes(world, balancer, "two")
 
 
-def test_a_name_that_is_taken_is_left_out(world: World, tmp_path: Path) -> None:
+def test_taken_name_is_left_out(world: World, tmp_path: Path) -> None:
     origin, other = world.origin(), world.origin()
     balancer = discovering(world, origin, discover={"file": str(listing(tmp_path, a=other, b=other))})
     assert found(balancer) == [("a", f"127.0.0.1:{origin.port}"), ("b", f"127.0.0.1:{other.port}")]
@@ -392,7 +397,7 @@ def test_a_name_that_is_taken_is_left_out(world: World, tmp_path: Path) -> None:
 # --- reload ---
 
 
-def test_a_reload_keeps_what_was_found_until_the_next_look(world: World, server: DnsServer) -> None:
+def test_reload_keeps_discovered_backends_until_next_lookup(world: World, server: DnsServer) -> None:
     server.put(NAME, "A", "127.0.0.1")
     origin = world.origin()
     balancer = by_dns(world, server, origin.port)
@@ -407,7 +412,7 @@ def test_a_reload_keeps_what_was_found_until_the_next_look(world: World, server:
     balancer.becomes(series, 2)
 
 
-def test_a_reload_to_another_source_loses_no_request_and_forgets_the_first(world: World, server: DnsServer, tmp_path: Path) -> None:
+def test_reload_to_another_source_loses_no_request(world: World, server: DnsServer, tmp_path: Path) -> None:
     server.put(NAME, "A", "127.0.0.1")
     old, new = world.origin(named("old")), world.origin(named("new"))
     balancer = by_dns(world, server, old.port)
@@ -426,7 +431,7 @@ def test_a_reload_to_another_source_loses_no_request_and_forgets_the_first(world
     assert len(server.questions) <= asked + 2
 
 
-def test_backends_that_are_found_are_checked(world: World, server: DnsServer) -> None:
+def test_discovered_backends_are_health_checked(world: World, server: DnsServer) -> None:
     server.put(NAME, "A", "127.0.0.1")
     origin = world.origin(answering(OK))
     pool: dict[str, Any] = {"discover": {"dns": f"{NAME}:{origin.port}", "server": f"127.0.0.1:{server.port}"}}
@@ -436,7 +441,8 @@ def test_backends_that_are_found_are_checked(world: World, server: DnsServer) ->
     balancer.event("backend_down", backend="api-127.0.0.9")
 
 
-def test_a_reload_to_as_many_other_backends_as_there_may_be_finds_room_for_their_series(world: World, tmp_path: Path) -> None:
+def test_reload_at_series_limit_finds_room(world: World, tmp_path: Path) -> None:
+    """A full set of other backends fits, because the series of the former ones are released."""
     port = world.origin().port
     balancer = discovering(world, discover={"file": str(many(tmp_path, port, *map(str, range(1000))))})
     many(tmp_path, port, *map(str, range(500, 1500)))
@@ -447,7 +453,7 @@ def test_a_reload_to_as_many_other_backends_as_there_may_be_finds_room_for_their
     assert balancer.get()[1] == b"ok"
 
 
-def test_those_who_were_left_out_come_in_when_there_is_room(world: World, tmp_path: Path) -> None:
+def test_left_out_backend_joins_when_name_is_free(world: World, tmp_path: Path) -> None:
     (tmp_path / "one").mkdir()
     (tmp_path / "two").mkdir()
     port = world.origin().port
@@ -461,11 +467,11 @@ def test_those_who_were_left_out_come_in_when_there_is_room(world: World, tmp_pa
     world.until(lambda: [pool["backends"]["discovered"] for pool in balancer.status()["pools"]] == [1, 2])
 
 
-# --- what backends are goes on ---
+# --- backend state survives changes ---
 
 
 def many(folder: Path, port: int, *names: str) -> Path:
-    """A file of backends of these names, all at one port, put in place by a rename."""
+    """Write a file of backends of these names, all at one port, by a rename."""
     new, file = folder / "new", folder / "backends.yaml"
     new.write_text("".join(f"- {{name: '{name}', address: '127.0.0.1:{port}'}}\n" for name in names))
     new.rename(file)
@@ -476,7 +482,8 @@ def hanging_up(stream: Any) -> None:
     stream.message()
 
 
-def test_breakers_ejections_and_health_of_those_who_stay_go_on(world: World, tmp_path: Path) -> None:
+def test_backend_state_survives_file_change(world: World, tmp_path: Path) -> None:
+    """Health, breaker and ejection of the backends that stay."""
     good, bad = world.origin(), world.origin(hanging_up)
     balancer = discovering(
         world, discover={"file": str(listing(tmp_path, good=good, bad=bad))}, circuit_breaker={"failure_threshold": 1, "open_for": "1h"},
@@ -492,7 +499,7 @@ def test_breakers_ejections_and_health_of_those_who_stay_go_on(world: World, tmp
     assert balancer.metric('balance_backend_ejections_total{backend="bad",reason="consecutive_failures"}') == 1
 
 
-def test_sticky_sessions_stay_where_they_are_as_long_as_their_backend_does(world: World, tmp_path: Path) -> None:
+def test_sticky_sessions_survive_file_change(world: World, tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_text("a secret of many bytes")
     a, b, c = (world.origin(named(name)) for name in "abc")
@@ -509,7 +516,7 @@ def test_sticky_sessions_stay_where_they_are_as_long_as_their_backend_does(world
     assert balancer.get("/", f"Cookie: home={cookie}")[1] == b"c"
 
 
-def test_who_comes_to_others_starts_slowly_and_who_was_there_from_the_start_does_not(world: World, tmp_path: Path) -> None:
+def test_only_later_backends_start_slowly(world: World, tmp_path: Path) -> None:
     a, b, c = (world.origin(named(name)) for name in "abc")
     balancer = discovering(world, discover={"file": str(listing(tmp_path, a=a, b=b))}, load_balancer={"slow_start": "1h"})
     assert sorted(balancer.get()[1] for _request in range(20)) == [b"a"] * 10 + [b"b"] * 10
@@ -523,7 +530,7 @@ def test_who_comes_to_others_starts_slowly_and_who_was_there_from_the_start_does
     assert answers.count(b"c") in range(9, 12)
 
 
-def test_the_status_says_where_backends_come_from(world: World, tmp_path: Path) -> None:
+def test_status_shows_discovery_source(world: World, tmp_path: Path) -> None:
     file = listing(tmp_path, found=world.origin())
     pools = [
         {"name": "stated", "backends": [{"name": "a", "address": "127.0.0.1:1"}]},
@@ -546,7 +553,7 @@ def test_the_status_says_where_backends_come_from(world: World, tmp_path: Path) 
 
 
 def labelled(balancer: Balancer, label: str) -> dict[str, set[str]]:
-    """The names of the series that have the label, by its value; no sample is left out."""
+    """Names of the series that have the label, by its value."""
     found: dict[str, set[str]] = {}
     for family in text_string_to_metric_families(balancer.admin("/metrics")[1]):
         for sample in family.samples:
@@ -555,14 +562,15 @@ def labelled(balancer: Balancer, label: str) -> dict[str, set[str]]:
     return found
 
 
-def test_series_do_not_grow_however_many_backends_come_and_go_and_workers_die(world: World, tmp_path: Path) -> None:
+def test_series_do_not_accumulate(world: World, tmp_path: Path) -> None:
+    """However many backends come and go, and workers die."""
     origin = world.origin()
     file = many(tmp_path, origin.port, "kept", "first")
     balancer = discovering(world, workers=2, discover={"file": str(file)})
     series, answered = 'balance_backend_requests_total{backend="kept",status_class="2xx"}', 0.0
 
     def generation(*members: str) -> None:
-        """This list is taken up, its backends are used by all workers, and a scrape shows them and no others."""
+        """Replace the list, send requests through all workers, and check that a scrape shows these backends only."""
         nonlocal answered
         many(tmp_path, origin.port, "kept", *members)
         becomes(world, balancer, "kept", *members)
@@ -591,7 +599,8 @@ def test_series_do_not_grow_however_many_backends_come_and_go_and_workers_die(wo
     assert labelled(balancer, "pool").keys() == {"api"}
 
 
-def test_series_of_discovery_go_with_it_also_those_of_workers_that_died(world: World, tmp_path: Path) -> None:
+def test_discovery_series_disappear_with_discovery(world: World, tmp_path: Path) -> None:
+    """Also those of workers that died."""
     origin = world.origin()
     balancer = discovering(world, origin, workers=2, discover={"file": str(many(tmp_path, origin.port, "x"))})
     looks = 'balance_discovery_updates_total{pool="api",result="changed"}'
@@ -606,7 +615,8 @@ def test_series_of_discovery_go_with_it_also_those_of_workers_that_died(world: W
     assert 'balance_backend_queue_depth{pool="api"} 0.0' in text
 
 
-def test_a_discovered_backend_stays_drained_through_changes_reloads_and_the_death_of_a_worker(world: World, tmp_path: Path) -> None:
+def test_discovered_backend_stays_drained(world: World, tmp_path: Path) -> None:
+    """Through file changes, reloads and the death of workers."""
     a, b, c = (world.origin(named(name)) for name in "abc")
     file = listing(tmp_path, a=a, b=b)
     balancer = discovering(world, workers=2, admin={"listen": f"unix:{tmp_path}/admin.sock"}, discover={"file": str(file)})
@@ -630,13 +640,13 @@ def test_a_discovered_backend_stays_drained_through_changes_reloads_and_the_deat
     world.until(lambda: state() == {"a": False, "b": False})
 
 
-def test_workers_share_the_connections_of_what_a_file_lists(world: World, tmp_path: Path) -> None:
+def test_workers_share_connection_limit(world: World, tmp_path: Path) -> None:
     file = listing(tmp_path, a=world.origin(), extra="max_connections: 7")
     balancer = discovering(world, workers=2, discover={"file": str(file)})
     assert balancer.status()["backends"][0]["connections"]["limit"] == 7
 
 
-def test_a_reload_that_one_worker_does_not_take_leaves_discovery_at_work_in_all(world: World, tmp_path: Path) -> None:
+def test_failed_reload_keeps_discovery_running(world: World, tmp_path: Path) -> None:
     origin = world.origin()
     balancer = discovering(world, workers=2, discover={"file": str(many(tmp_path, origin.port, "a"))})
     hung, _other = pids(balancer)
