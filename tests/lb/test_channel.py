@@ -14,7 +14,7 @@ from balance.lb.control.channel import Channel, Command
 from balance.lb.errors import StartError
 
 
-def between(commands: dict[str, Command], talk: Callable[[Channel, Channel], Awaitable[None]]) -> None:
+def run_with_channels(commands: dict[str, Command], talk: Callable[[Channel, Channel], Awaitable[None]]) -> None:
     """Run `talk` with both ends; the second one serves the commands."""
 
     async def run() -> None:
@@ -44,7 +44,7 @@ def test_arguments_arrive_unchanged(value: object) -> None:
     async def talk(ours: Channel, _theirs: Channel) -> None:
         assert await ours.ask("echo", value=value) == {"value": value}
 
-    between({"echo": echo}, talk)
+    run_with_channels({"echo": echo}, talk)
 
 
 def test_slow_command_does_not_block_others() -> None:
@@ -61,7 +61,7 @@ def test_slow_command_does_not_block_others() -> None:
         go_on.set()
         assert await late == "slow"
 
-    between({"slow": slow, "echo": echo}, talk)
+    run_with_channels({"slow": slow, "echo": echo}, talk)
 
 
 REFUSALS = {
@@ -80,7 +80,7 @@ def test_refusal_carries_reason(case: str) -> None:
             await ours.ask(command)
         assert str(caught.value) == words
 
-    between({"refuse": refuse, "fail": fail}, talk)
+    run_with_channels({"refuse": refuse, "fail": fail}, talk)
 
 
 def test_closing_wakes_waiting_requests() -> None:
@@ -99,7 +99,7 @@ def test_closing_wakes_waiting_requests() -> None:
         with pytest.raises(ConnectionError):
             await ours.ask("echo")
 
-    between({"never": never, "echo": echo}, talk)
+    run_with_channels({"never": never, "echo": echo}, talk)
 
 
 def test_cancelled_request_is_forgotten() -> None:
@@ -116,4 +116,4 @@ def test_cancelled_request_is_forgotten() -> None:
         go_on.set()
         assert await ours.ask("echo", number=2) == {"number": 2}
 
-    between({"slow": slow, "echo": echo}, talk)
+    run_with_channels({"slow": slow, "echo": echo}, talk)

@@ -53,7 +53,7 @@ def becomes(world: World, balancer: Balancer, *expected: str) -> None:
     world.until(lambda: names(balancer) == list(expected), f"backends {expected}")
 
 
-def discovering(world: World, *origins: Origin, workers: int = 1, admin: Any = None, **pool: Any) -> Balancer:
+def balancer_with_discovery(world: World, *origins: Origin, workers: int = 1, admin: Any = None, **pool: Any) -> Balancer:
     """A balancer with one pool called api: the configured backends a, b... and those that it discovers."""
     stated = [{"name": "abcdef"[index], "address": f"127.0.0.1:{origin.port}"} for index, origin in enumerate(origins)]
     pools = [{"name": "api", **({"backends": stated} if stated else {}), **pool}]
@@ -61,11 +61,11 @@ def discovering(world: World, *origins: Origin, workers: int = 1, admin: Any = N
 
 
 def by_dns(world: World, server: DnsServer, port: int, *origins: Origin, **more: Any) -> Balancer:
-    return discovering(world, *origins, discover={"dns": f"{NAME}:{port}", "server": f"127.0.0.1:{server.port}", **more})
+    return balancer_with_discovery(world, *origins, discover={"dns": f"{NAME}:{port}", "server": f"127.0.0.1:{server.port}", **more})
 
 
 def by_srv(world: World, server: DnsServer, **more: Any) -> Balancer:
-    return discovering(world, discover={"srv": SERVICE, "server": f"127.0.0.1:{server.port}", **more})
+    return balancer_with_discovery(world, discover={"srv": SERVICE, "server": f"127.0.0.1:{server.port}", **more})
 
 
 # --- decisions ---
@@ -210,7 +210,7 @@ def test_truncated_answer_is_retried_over_tcp(world: World, server: DnsServer) -
 
 def test_ip_address_needs_no_dns_server(world: World, server: DnsServer) -> None:
     origin = world.origin()
-    balancer = discovering(world, discover={"dns": f"127.0.0.1:{origin.port}", "server": f"127.0.0.1:{server.port}"})
+    balancer = balancer_with_discovery(world, discover={"dns": f"127.0.0.1:{origin.port}", "server": f"127.0.0.1:{server.port}"})
     assert names(balancer) == ["api-127.0.0.1"]
     assert server.questions == []
 
@@ -315,7 +315,7 @@ def test_queued_request_takes_new_backend(world: World, tmp_path: Path) -> None:
         go_on.wait(PATIENCE)
 
     file = listing(tmp_path, a=world.origin(stuck), extra="max_connections: 1")
-    balancer = discovering(world, discover={"file": str(file)})
+    balancer = balancer_with_discovery(world, discover={"file": str(file)})
     balancer.connect().send(GET)
     waiting = balancer.connect().send(GET)
     world.until(lambda: balancer.status()["requests"]["queued"] == 1)
@@ -337,7 +337,7 @@ def listing(folder: Path, *, extra: str = "weight: 1", **origins: Origin) -> Pat
 
 def test_file_changes_are_followed(world: World, tmp_path: Path) -> None:
     one, two = world.origin(named("1")), world.origin(named("2"))
-    balancer = discovering(world, discover={"file": str(listing(tmp_path, one=one))})
+    balancer = balancer_with_discovery(world, discover={"file": str(listing(tmp_path, one=one))})
     assert balancer.get()[1] == b"1"
     listing(tmp_path, one=one, two=two)
     becomes(world, balancer, "one", "two")
@@ -352,7 +352,7 @@ def test_symlink_swap_is_followed(world: World, tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         listing(tmp_path / name).write_text(f"- {{name: {name}, address: '127.0.0.1:1'}}\n")
     (tmp_path / "data").symlink_to("one")
-    balancer = discovering(world, discover={"file": str(tmp_path / "data" / "backends.yaml")})
+    balancer = balancer_with_discovery(world, discover={"file": str(tmp_path / "data" / "backends.yaml")})
     assert names(balancer) == ["one"]
     (tmp_path / "next").symlink_to("two")
     os.replace(tmp_path / "next", tmp_path / "data")
@@ -373,7 +373,7 @@ def test_bad_file_keeps_backends(world: World, tmp_path: Path, case: str) -> Non
     """The failure is logged once."""
     content, cause = BAD_FILES[case]
     file = listing(tmp_path, one=world.origin())
-    balancer = discovering(world, discover={"file": str(file)})
+    balancer = balancer_with_discovery(world, discover={"file": str(file)})
     if content is None:
         file.unlink()
     else:
@@ -389,7 +389,7 @@ def test_bad_file_keeps_backends(world: World, tmp_path: Path, case: str) -> Non
 
 def test_taken_name_is_left_out(world: World, tmp_path: Path) -> None:
     origin, other = world.origin(), world.origin()
-    balancer = discovering(world, origin, discover={"file": str(listing(tmp_path, a=other, b=other))})
+    balancer = balancer_with_discovery(world, origin, discover={"file": str(listing(tmp_path, a=other, b=other))})
     assert found(balancer) == [("a", f"127.0.0.1:{origin.port}"), ("b", f"127.0.0.1:{other.port}")]
     assert balancer.event("backends_left_out")["backends"] == ["a"]
 
@@ -435,7 +435,7 @@ def test_discovered_backends_are_health_checked(world: World, server: DnsServer)
     server.put(NAME, "A", "127.0.0.1")
     origin = world.origin(answering(OK))
     pool: dict[str, Any] = {"discover": {"dns": f"{NAME}:{origin.port}", "server": f"127.0.0.1:{server.port}"}}
-    balancer = discovering(world, health_check={"path": "/up", "interval": "100ms", "unhealthy_threshold": 1}, **pool)
+    balancer = balancer_with_discovery(world, health_check={"path": "/up", "interval": "100ms", "unhealthy_threshold": 1}, **pool)
     world.until(lambda: any(head.startswith(b"GET /up") for head in origin.heads))
     server.put(NAME, "A", "127.0.0.1", "127.0.0.9")
     balancer.event("backend_down", backend="api-127.0.0.9")
@@ -444,8 +444,8 @@ def test_discovered_backends_are_health_checked(world: World, server: DnsServer)
 def test_reload_at_series_limit_finds_room(world: World, tmp_path: Path) -> None:
     """A full set of other backends fits, because the series of the former ones are released."""
     port = world.origin().port
-    balancer = discovering(world, discover={"file": str(many(tmp_path, port, *map(str, range(1000))))})
-    many(tmp_path, port, *map(str, range(500, 1500)))
+    balancer = balancer_with_discovery(world, discover={"file": str(write_names(tmp_path, port, *map(str, range(1000))))})
+    write_names(tmp_path, port, *map(str, range(500, 1500)))
     balancer.event("backends_discovered", pool="api", backends=1000, removed=[str(number) for number in range(10)])
     rewrite(balancer, pools=None, backends=[{"name": f"x{number}", "address": f"127.0.0.1:{port}"} for number in range(1000)])
     reload(balancer)
@@ -457,12 +457,12 @@ def test_left_out_backend_joins_when_name_is_free(world: World, tmp_path: Path) 
     (tmp_path / "one").mkdir()
     (tmp_path / "two").mkdir()
     port = world.origin().port
-    first, second = many(tmp_path / "one", port, "x", "y"), many(tmp_path / "two", port, "y", "z")
+    first, second = write_names(tmp_path / "one", port, "x", "y"), write_names(tmp_path / "two", port, "y", "z")
     pools = [{"name": "one", "discover": {"file": str(first)}}, {"name": "two", "discover": {"file": str(second)}}]
     balancer = world.balancer(backends=None, pools=pools)
     assert names(balancer) == ["x", "y", "z"]
     assert balancer.event("backends_left_out", pool="two")["backends"] == ["y"]
-    many(tmp_path / "one", port, "x")
+    write_names(tmp_path / "one", port, "x")
     becomes(world, balancer, "x", "y", "z")
     world.until(lambda: [pool["backends"]["discovered"] for pool in balancer.status()["pools"]] == [1, 2])
 
@@ -470,7 +470,7 @@ def test_left_out_backend_joins_when_name_is_free(world: World, tmp_path: Path) 
 # --- backend state survives changes ---
 
 
-def many(folder: Path, port: int, *names: str) -> Path:
+def write_names(folder: Path, port: int, *names: str) -> Path:
     """Write a file of backends of these names, all at one port, by a rename."""
     new, file = folder / "new", folder / "backends.yaml"
     new.write_text("".join(f"- {{name: '{name}', address: '127.0.0.1:{port}'}}\n" for name in names))
@@ -485,7 +485,7 @@ def hanging_up(stream: Any) -> None:
 def test_backend_state_survives_file_change(world: World, tmp_path: Path) -> None:
     """Health, breaker and ejection of the backends that stay."""
     good, bad = world.origin(), world.origin(hanging_up)
-    balancer = discovering(
+    balancer = balancer_with_discovery(
         world, discover={"file": str(listing(tmp_path, good=good, bad=bad))}, circuit_breaker={"failure_threshold": 1, "open_for": "1h"},
         outlier_detection={"consecutive_failures": 1, "base_ejection": "1h", "max_ejection": "1h"},
     )  # fmt: skip
@@ -504,7 +504,7 @@ def test_sticky_sessions_survive_file_change(world: World, tmp_path: Path) -> No
     secret.write_text("a secret of many bytes")
     a, b, c = (world.origin(named(name)) for name in "abc")
     sticky = {"sticky": {"cookie": "home", "secret": str(secret)}}
-    balancer = discovering(world, discover={"file": str(listing(tmp_path, a=a, b=b))}, load_balancer=sticky)
+    balancer = balancer_with_discovery(world, discover={"file": str(listing(tmp_path, a=a, b=b))}, load_balancer=sticky)
     head, home = balancer.get()
     cookie = head.split(b"home=")[1].split(b";")[0].decode()
     both: dict[str, Any] = {"c": c, home.decode(): {b"a": a, b"b": b}[home]}
@@ -518,7 +518,7 @@ def test_sticky_sessions_survive_file_change(world: World, tmp_path: Path) -> No
 
 def test_only_later_backends_start_slowly(world: World, tmp_path: Path) -> None:
     a, b, c = (world.origin(named(name)) for name in "abc")
-    balancer = discovering(world, discover={"file": str(listing(tmp_path, a=a, b=b))}, load_balancer={"slow_start": "1h"})
+    balancer = balancer_with_discovery(world, discover={"file": str(listing(tmp_path, a=a, b=b))}, load_balancer={"slow_start": "1h"})
     assert sorted(balancer.get()[1] for _request in range(20)) == [b"a"] * 10 + [b"b"] * 10
     listing(tmp_path, a=a, b=b, c=c)
     becomes(world, balancer, "a", "b", "c")
@@ -565,14 +565,14 @@ def labelled(balancer: Balancer, label: str) -> dict[str, set[str]]:
 def test_series_do_not_accumulate(world: World, tmp_path: Path) -> None:
     """However many backends come and go, and workers die."""
     origin = world.origin()
-    file = many(tmp_path, origin.port, "kept", "first")
-    balancer = discovering(world, workers=2, discover={"file": str(file)})
+    file = write_names(tmp_path, origin.port, "kept", "first")
+    balancer = balancer_with_discovery(world, workers=2, discover={"file": str(file)})
     series, answered = 'balance_backend_requests_total{backend="kept",status_class="2xx"}', 0.0
 
     def generation(*members: str) -> None:
         """Replace the list, send requests through all workers, and check that a scrape shows these backends only."""
         nonlocal answered
-        many(tmp_path, origin.port, "kept", *members)
+        write_names(tmp_path, origin.port, "kept", *members)
         becomes(world, balancer, "kept", *members)
         streams = [balancer.connect() for _client in range(CLIENTS)]
         for stream in streams:
@@ -602,7 +602,7 @@ def test_series_do_not_accumulate(world: World, tmp_path: Path) -> None:
 def test_discovery_series_disappear_with_discovery(world: World, tmp_path: Path) -> None:
     """Also those of workers that died."""
     origin = world.origin()
-    balancer = discovering(world, origin, workers=2, discover={"file": str(many(tmp_path, origin.port, "x"))})
+    balancer = balancer_with_discovery(world, origin, workers=2, discover={"file": str(write_names(tmp_path, origin.port, "x"))})
     looks = 'balance_discovery_updates_total{pool="api",result="changed"}'
     assert balancer.metric(looks) == 2
     restart(world, balancer, 0)
@@ -619,7 +619,7 @@ def test_discovered_backend_stays_drained(world: World, tmp_path: Path) -> None:
     """Through file changes, reloads and the death of workers."""
     a, b, c = (world.origin(named(name)) for name in "abc")
     file = listing(tmp_path, a=a, b=b)
-    balancer = discovering(world, workers=2, admin={"listen": f"unix:{tmp_path}/admin.sock"}, discover={"file": str(file)})
+    balancer = balancer_with_discovery(world, workers=2, admin={"listen": f"unix:{tmp_path}/admin.sock"}, discover={"file": str(file)})
 
     def state() -> dict[str, bool]:
         return {backend["name"]: backend["drained"] for backend in unix(balancer, "GET", "/status")[1]["backends"]}
@@ -642,13 +642,13 @@ def test_discovered_backend_stays_drained(world: World, tmp_path: Path) -> None:
 
 def test_workers_share_connection_limit(world: World, tmp_path: Path) -> None:
     file = listing(tmp_path, a=world.origin(), extra="max_connections: 7")
-    balancer = discovering(world, workers=2, discover={"file": str(file)})
+    balancer = balancer_with_discovery(world, workers=2, discover={"file": str(file)})
     assert balancer.status()["backends"][0]["connections"]["limit"] == 7
 
 
 def test_failed_reload_keeps_discovery_running(world: World, tmp_path: Path) -> None:
     origin = world.origin()
-    balancer = discovering(world, workers=2, discover={"file": str(many(tmp_path, origin.port, "a"))})
+    balancer = balancer_with_discovery(world, workers=2, discover={"file": str(write_names(tmp_path, origin.port, "a"))})
     hung, _other = pids(balancer)
     rewrite(balancer, pools=[{"name": "other", "backends": [{"name": "z", "address": "127.0.0.1:1"}]}])
     balancer.allow("config_not_reloaded")
@@ -657,7 +657,7 @@ def test_failed_reload_keeps_discovery_running(world: World, tmp_path: Path) -> 
         reload(balancer)
     finally:
         os.kill(hung, signal.SIGCONT)
-    many(tmp_path, origin.port, "a", "b")
+    write_names(tmp_path, origin.port, "a", "b")
     world.until(lambda: labelled(balancer, "backend").keys() == {"a", "b"})
     becomes(world, balancer, "a", "b")
     assert labelled(balancer, "pool").keys() == {"api"}

@@ -112,7 +112,7 @@ def leaves(data: bytes, script: Script | None = None, *, after: bytes = b"", res
     return cause
 
 
-def at(address: str) -> Cause:
+def unreachable(address: str) -> Cause:
     """A backend that cannot be reached."""
     return sends(GET, backends=[{"name": "a", "address": address}])
 
@@ -132,14 +132,14 @@ def bad_chunk(world: World) -> tuple[Balancer, list[Stream]]:
     return balancer, streams
 
 
-def crowd(world: World) -> tuple[Balancer, list[Stream]]:
+def over_connection_limit(world: World) -> tuple[Balancer, list[Stream]]:
     balancer, streams = sends(b"", limits={"max_connections": 1})(world)
     balancer.becomes("balance_active_connections", 1)
     return balancer, [*streams, balancer.connect()]
 
 
-def full(world: World) -> tuple[Balancer, list[Stream]]:
-    """A second request while the backend's only connection is taken, by a tunnel, which is no failure."""
+def full_queue(world: World) -> tuple[Balancer, list[Stream]]:
+    """A second request while a tunnel, which is not a failure, holds the backend's only connection."""
     origin = world.origin(switch)
     backends = [{"name": "a", "address": f"127.0.0.1:{origin.port}", "max_connections": 1}]
     balancer = world.balancer(backends=backends, timeouts={"queue": "100ms"})
@@ -202,12 +202,12 @@ CAUSES: dict[str, tuple[str, str, Cause]] = {
     "leaves a tunnel": ("client", "client_abort", leaves(UPGRADE, switch, after=b"\r\n\r\n", reset=True)),
     "stops reading": ("client", "client_stalled", sends(GET, endless, timeouts={"body_idle": "100ms"})),
     "no healthy backend": ("balancer", "no_backend", unhealthy),
-    "queue timeout": ("balancer", "queue_timeout", full),
+    "queue timeout": ("balancer", "queue_timeout", full_queue),
     "no descriptors": ("balancer", "out_of_resources", no_descriptors),
-    "too many connections": ("balancer", "too_many_connections", crowd),
+    "too many connections": ("balancer", "too_many_connections", over_connection_limit),
     "idle tunnel": ("balancer", "tunnel_timeout", sends(UPGRADE, switch, timeouts={"tunnel": "100ms"})),
-    "refused": ("backend", "connect_refused", at("127.0.0.1:1")),
-    "unknown host": ("backend", "connect_failed", at("does-not-exist.invalid:80")),
+    "refused": ("backend", "connect_refused", unreachable("127.0.0.1:1")),
+    "unknown host": ("backend", "connect_failed", unreachable("does-not-exist.invalid:80")),
     "does not accept": ("backend", "connect_timeout", unaccepted),
     "closes": ("backend", "closed_early", sends(GET, closing)),
     "closes, retried": ("backend", "closed_early", sends(GET, closing, retry={"backoff_base": "1ms"})),

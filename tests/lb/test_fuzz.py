@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "0"))
 fuzz = settings(
     max_examples=EXAMPLES or 60, derandomize=not EXAMPLES, deadline=None, database=None, suppress_health_check=list(HealthCheck),
-    phases=list(Phase) if EXAMPLES else [Phase.generate],  # looking for the smallest example takes minutes if each of them hangs
+    phases=list(Phase) if EXAMPLES else [Phase.generate],  # shrinking takes minutes if every example hangs
 )  # fmt: skip
 IDS = itertools.count()
 
@@ -52,7 +52,7 @@ def chunks(draw: st.DrawFn, body: bytes) -> bytes:
 
 @st.composite
 def framed(draw: st.DrawFn, body: bytes) -> tuple[list[bytes], bytes]:
-    """The header lines that say where a body ends, and its bytes."""
+    """The header lines that frame a body, and its bytes."""
     if draw(st.booleans()):
         name = draw(st.sampled_from([b"Transfer-Encoding", b"transfer-encoding", b"TRANSFER-ENCODING"]))
         return [name + b":" + draw(BLANK) + draw(st.sampled_from([b"chunked", b"Chunked", b"chunked "]))], draw(chunks(body))
@@ -146,7 +146,7 @@ def balancer(shared: World, reader: Reader) -> Balancer:
 
 @pytest.fixture(scope="module")
 def impatient(shared: World, reader: Reader) -> Balancer:
-    """For streams that end in the middle of a request."""
+    """A balancer with short timeouts, for streams that end in the middle of a request."""
     return shared.balancer(
         shared.origin(reader), circuit_breaker=False, retry=False, log={"access": False}, timeouts={"request_header": "10ms", "body_idle": "10ms"}
     )
@@ -179,7 +179,7 @@ def test_requests_arrive_with_meaning_unchanged(balancer: Balancer, reader: Read
     stream = send(balancer, data.draw(cuts(raw)))
     for number, message in enumerate(meant):
         head, body = stream.message()
-        if not head and meant[number - 1].values(b"transfer-encoding"):  # what follows chunks in one read may be put off by closing
+        if not head and meant[number - 1].values(b"transfer-encoding"):  # a request behind chunks in the same read may be answered by closing
             del meant[number:]
             break
         assert head.startswith(b"HTTP/1.1 200 OK\r\nX-Id: ")
@@ -231,14 +231,18 @@ class ScriptedOrigin:
 
 
 @pytest.fixture(scope="module")
-def teller() -> ScriptedOrigin:
+def scripted_origin() -> ScriptedOrigin:
     return ScriptedOrigin()
 
 
 @pytest.fixture(scope="module")
-def front(shared: World, teller: ScriptedOrigin) -> Balancer:
+def front(shared: World, scripted_origin: ScriptedOrigin) -> Balancer:
     return shared.balancer(
-        shared.origin(teller), circuit_breaker=False, retry=False, log={"access": False}, timeouts={"first_byte": "10ms", "response_idle": "10ms"}
+        shared.origin(scripted_origin),
+        circuit_breaker=False,
+        retry=False,
+        log={"access": False},
+        timeouts={"first_byte": "10ms", "response_idle": "10ms"},
     )
 
 
@@ -253,9 +257,9 @@ def responses(draw: st.DrawFn) -> tuple[bytes, bool]:
     return b"\r\n".join([b"HTTP/1.1 " + status, *lines, b"", b""]) + body, ends and not none
 
 
-def seen(balancer: Balancer, teller: ScriptedOrigin, pieces: list[bytes], *, close: bool) -> bytes:
+def fetch(balancer: Balancer, scripted_origin: ScriptedOrigin, pieces: list[bytes], *, close: bool) -> bytes:
     """The whole answer to one request; checks that the next client gets its own answer."""
-    teller.pieces, teller.close = pieces, close
+    scripted_origin.pieces, scripted_origin.close = pieces, close
     stream = balancer.connect().send(b"GET /generated HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")
     answer = stream.rest()
     stream.close()
@@ -283,20 +287,20 @@ def plain(message: strict.Message) -> strict.Fields:
 
 @fuzz
 @given(data=st.data())
-def test_responses_arrive_with_meaning_unchanged(front: Balancer, teller: ScriptedOrigin, data: st.DataObject) -> None:
+def test_responses_arrive_with_meaning_unchanged(front: Balancer, scripted_origin: ScriptedOrigin, data: st.DataObject) -> None:
     raw, ends = data.draw(responses())
     message, _rest = strict.response(raw, head=False, ended=True)
-    answer = seen(front, teller, data.draw(cuts(raw)), close=ends)
+    answer = fetch(front, scripted_origin, data.draw(cuts(raw)), close=ends)
     assert understood(answer) == (message.start[1], plain(message), message.body)
     assert answer.split(b"\r\n")[0] == raw.split(b"\r\n")[0]
 
 
 @fuzz
 @given(data=st.data())
-def test_mutated_responses_become_correct_502_or_abort(front: Balancer, teller: ScriptedOrigin, data: st.DataObject) -> None:
+def test_mutated_responses_become_correct_502_or_abort(front: Balancer, scripted_origin: ScriptedOrigin, data: st.DataObject) -> None:
     good, ends = data.draw(responses())
     raw = data.draw(mutated(good))
-    answer = seen(front, teller, data.draw(cuts(raw)), close=ends)
+    answer = fetch(front, scripted_origin, data.draw(cuts(raw)), close=ends)
     outcome = understood(answer) if answer else None
     if outcome is None or outcome[0] in (b"502", b"504"):
         return

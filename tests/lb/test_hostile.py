@@ -188,7 +188,7 @@ def test_unread_log_never_blocks_writer() -> None:
     reading, writing = os.pipe()
     with open(reading, "rb") as reader, open(writing, "w") as stream:
         log = LineWriter(stream)
-        taken = [log.write("x" * 2**20) for _piece in range(20)]  # far more than the pipe holds, with nobody reading
+        taken = [log.write("x" * 2**20) for _piece in range(20)]  # far more than the unread pipe can hold
         assert taken[:16] == [True] * 16
         assert taken[-1] is False
         assert sum(len(reader.read(2**20)) for _piece in range(sum(taken))) == sum(taken) * 2**20

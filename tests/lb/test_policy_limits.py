@@ -12,7 +12,7 @@ LIMIT = RateLimit(rate=10, burst=5, per="client")
 
 
 def passed(limiter: RateLimiter, moments: list[float], client: str = "a") -> int:
-    """How many of the requests at these moments pass."""
+    """Number of requests that pass at these times (seconds)."""
     return sum(not limiter.ask(client, now) for now in moments)
 
 

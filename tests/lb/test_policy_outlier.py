@@ -16,7 +16,7 @@ POLICY = OutlierDetection(
 
 
 def run(steps: str, record: Record = CLEAN) -> Record:
-    """s a success, f a failure, e an ejection at 100, r the readmission when its time is over, i an interval without complaint."""
+    """Apply steps: s a success, f a failure, e an ejection at 100, r the readmission when its time is over, i an interval without suspicion."""
     for step in steps:
         match step:
             case "s":

@@ -26,7 +26,7 @@ def named(name: str) -> bytes:
 
 
 def pool(world: World, names: str, **changes: dict[str, Any]) -> list[dict[str, Any]]:
-    """Backends that answer with their name."""
+    """Backends with these one-letter names that answer with their name."""
     return [{"name": name, "address": f"127.0.0.1:{world.origin(named(name)).port}", **changes.get(name, {})} for name in names]
 
 
@@ -50,7 +50,7 @@ def test_hot_key_spreads_beyond_balance_factor(world: World) -> None:
     origins = world.origin(slow), world.origin(slow)
     balancer = world.balancer(*origins, load_balancer={"algorithm": "consistent-hash", "hash_key": "client", "balance_factor": 1.25})
     held: list[Stream] = []
-    for _request in range(3):  # at the third, the share is 1.5, and 1.25 times that less than what one backend would have
+    for _request in range(3):  # at the third, 1.25 times the mean of 1.5 is less than the load one backend would have
         held.append(balancer.connect().send(GET))
         world.until(lambda: sum(len(origin.heads) for origin in origins) == len(held))
     assert sorted(len(origin.heads) for origin in origins) == [1, 2]
@@ -69,7 +69,7 @@ def test_least_requests_avoids_busy_backend(world: World) -> None:
     busy, quick = world.origin(slow), world.origin(named("b"))
     balancer = world.balancer(busy, quick, load_balancer={"algorithm": "least-requests"})
     held: list[Stream] = []
-    while not busy.heads:  # one by one, until the slow one has got one
+    while not busy.heads:  # one by one, until the slow backend has one
         held.append(balancer.connect().send(GET))
         world.until(lambda: len(busy.heads) + len(quick.heads) == len(held))
         world.until(lambda: balancer.status()["requests"]["in_flight"] == len(busy.heads))
@@ -312,7 +312,7 @@ def test_drained_backends_do_not_count_as_healthy(world: World, tmp_path: Path) 
     balancer = world.balancer(world.origin(), world.origin(moody), health_check=check, admin={"listen": f"unix:{tmp_path}/admin.sock"})
     balancer.event("backend_down", backend="b")
     assert unix(balancer, "POST", "/-/backends/a/drain")[0] == 200
-    balancer.event("panic", pool="default")  # of those that may be asked, none is healthy
+    balancer.event("panic", pool="default")  # none of the enabled backends is healthy
     assert balancer.get()[1] == b"ok"
     assert unix(balancer, "POST", "/-/backends/a/enable")[0] == 200
     balancer.event("panic_over", pool="default")

@@ -237,7 +237,7 @@ def reloads(balancer: Balancer) -> list[tuple[str, str]]:
     return [(event["event"], event["by"]) for event in balancer.events if event["event"].startswith("config_")]
 
 
-def looked(balancer: Balancer, times: int) -> None:
+def wait_for_file_checks(balancer: Balancer, times: int) -> None:
     """Wait for `times` more checks of the watched files, counted by the discovery file that is checked as often as the configuration."""
     series = 'balance_discovery_updates_total{pool="clock",result="unchanged"}'
     before = balancer.metric(series)
@@ -245,7 +245,7 @@ def looked(balancer: Balancer, times: int) -> None:
 
 
 def watching(world: World, tmp_path: Path, *, workers: int = 1, watch: bool = True) -> Balancer:
-    """A balancer that watches its configuration, with a pool whose file never changes, for `looked`."""
+    """A balancer that watches its configuration, with a pool whose file never changes, for `wait_for_file_checks`."""
     listing = tmp_path / "clock.yaml"
     listing.write_text("- {name: clock, address: '127.0.0.1:1'}\n")
     pools = [{"name": "main", "backends": backends(a=world.origin(named("old")))}, {"name": "clock", "discover": {"file": str(listing)}}]
@@ -263,7 +263,7 @@ def test_changed_file_is_reloaded_once(world: World, tmp_path: Path, workers: in
     to(balancer, world.origin(named("new")))
     balancer.event("config_reloaded", by="file")
     assert {balancer.get()[1] for _request in range(20)} == {b"new"}
-    looked(balancer, 4)
+    wait_for_file_checks(balancer, 4)
     assert reloads(balancer) == [("config_reloaded", "file")]
 
 
@@ -273,7 +273,7 @@ def test_symlink_swap_is_noticed(world: World, tmp_path: Path) -> None:
     swap(mounted, 1, text)
     (mounted / "link").symlink_to("..data/balance.yaml")
     (mounted / "link").replace(balancer.config)
-    looked(balancer, 4)
+    wait_for_file_checks(balancer, 4)
     assert reloads(balancer) == [], "it says what it said before"
     swap(mounted, 2, text.replace("name: a\n", "name: renamed\n"))
     balancer.event("config_reloaded", by="file")
@@ -287,7 +287,7 @@ def test_bad_file_reported_once_and_fixed_file_loaded(world: World, tmp_path: Pa
     balancer.config.write_text("listen: nowhere\n")
     assert any("nowhere" in problem for problem in balancer.event("config_not_reloaded", by="file")["problems"])
     assert balancer.metric("balance_config_last_reload_successful") == 0
-    looked(balancer, 4)
+    wait_for_file_checks(balancer, 4)
     assert reloads(balancer) == [("config_not_reloaded", "file")]
     assert balancer.get()[1] == b"old"
     balancer.config.write_text(good)
@@ -299,14 +299,14 @@ def test_config_loaded_by_signal_is_not_reloaded(world: World, tmp_path: Path) -
     balancer = watching(world, tmp_path)
     to(balancer, world.origin(named("new")))
     reload(balancer)
-    looked(balancer, 4)
+    wait_for_file_checks(balancer, 4)
     assert len(reloads(balancer)) == 1
 
 
 def test_file_is_not_watched_by_default(world: World, tmp_path: Path) -> None:
     balancer = watching(world, tmp_path, watch=False)
     to(balancer, world.origin(named("new")))
-    looked(balancer, 4)
+    wait_for_file_checks(balancer, 4)
     assert reloads(balancer) == []
     assert balancer.get()[1] == b"old"
     rewrite(balancer, watch_config=True)

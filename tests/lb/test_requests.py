@@ -62,7 +62,7 @@ def refusal(balancer: Balancer, sendings: list[bytes]) -> bytes:
     stream = balancer.connect()
     stream.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     for number, data in enumerate(sendings):
-        with contextlib.suppress(OSError):  # refused before its end: fine
+        with contextlib.suppress(OSError):  # may be refused before all is sent
             stream.send(data)
         if number == 0 and data.startswith(GOOD):
             assert stream.message()[1] == b"ok"

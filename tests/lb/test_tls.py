@@ -33,7 +33,7 @@ def raw(balancer: Balancer) -> socket.socket:
 
 @pytest.fixture(scope="module")
 def balancer(shared: World, authority: Authority) -> Balancer:
-    """Four certificates; the origin answers with what it got."""
+    """A balancer with four certificates, whose origin sends back the head or the body of the request."""
 
     def echo(stream: Stream) -> None:
         while (got := stream.message())[0]:
@@ -256,7 +256,7 @@ def test_truncated_upload_is_never_passed_on_as_complete(world: World, authority
             stream = balancer.connect_tls(authority.client()).send(b"POST / HTTP/1.1\r\nHost: site.test\r\n" + rest)
             world.until(lambda: len(begun) > len(got))
             if politely and isinstance(stream.sock, ssl.SSLSocket):
-                with contextlib.suppress(OSError):  # it is reset
+                with contextlib.suppress(OSError):  # the connection is reset
                     stream.sock.unwrap()
             else:
                 stream.sock.shutdown(socket.SHUT_WR)

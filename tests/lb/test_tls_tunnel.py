@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from tests.conftest import Authority
     from tests.lb.conftest import Balancer, Stream, World
 
-Park = Callable[[], "tuple[Balancer, Stream, Stream]"]
+OpenTunnel = Callable[[], "tuple[Balancer, Stream, Stream]"]
 
 
 @pytest.fixture
-def park(world: World, authority: Authority) -> Iterator[Park]:
+def open_tunnel(world: World, authority: Authority) -> Iterator[OpenTunnel]:
     """A function that makes a tunnel with TLS on both sides: the balancer, the client's end, the backend's end."""
     over = threading.Event()
 
@@ -45,7 +45,7 @@ def park(world: World, authority: Authority) -> Iterator[Park]:
     over.set()
 
 
-def goodbye(stream: Stream) -> None:
+def send_close_notify(stream: Stream) -> None:
     """Send close_notify without waiting for the peer's."""
     assert isinstance(stream.sock, ssl.SSLSocket)
     stream.sock.settimeout(0)
@@ -56,11 +56,11 @@ def goodbye(stream: Stream) -> None:
 
 @pytest.mark.parametrize("first", ["client", "backend"])
 @pytest.mark.parametrize("fin", [False, True])
-def test_closing_one_direction_keeps_the_other(world: World, park: Park, first: str, fin: bool) -> None:
-    balancer, client, backend = park()
+def test_closing_one_direction_keeps_the_other(world: World, open_tunnel: OpenTunnel, first: str, fin: bool) -> None:
+    balancer, client, backend = open_tunnel()
     one, other = (client, backend) if first == "client" else (backend, client)
     one.send(b"last words")
-    goodbye(one)
+    send_close_notify(one)
     if fin:
         socket.socket.shutdown(one.sock, socket.SHUT_WR)
     assert other.rest() == b"last words"
@@ -76,8 +76,8 @@ def test_closing_one_direction_keeps_the_other(world: World, park: Park, first: 
 
 
 @pytest.mark.parametrize(("first", "word"), [("client", "client_abort"), ("backend", "response_truncated")])
-def test_end_without_close_notify_is_truncation(world: World, park: Park, first: str, word: str) -> None:
-    balancer, client, backend = park()
+def test_end_without_close_notify_is_truncation(world: World, open_tunnel: OpenTunnel, first: str, word: str) -> None:
+    balancer, client, backend = open_tunnel()
     one, other = (client, backend) if first == "client" else (backend, client)
     one.send(b"cut")
     assert other.exactly(3) == b"cut"
@@ -87,9 +87,9 @@ def test_end_without_close_notify_is_truncation(world: World, park: Park, first:
     assert world.until(balancer.access)[0]["reason"] == word
 
 
-def test_data_after_close_notify_is_ignored(park: Park) -> None:
-    _balancer, client, backend = park()
-    goodbye(client)
+def test_data_after_close_notify_is_ignored(open_tunnel: OpenTunnel) -> None:
+    _balancer, client, backend = open_tunnel()
+    send_close_notify(client)
     assert backend.rest() == b""
     socket.socket.send(client.sock, b"\x17\x03\x03\x00\x20" + b"x" * 32)
     backend.send(b"still here")

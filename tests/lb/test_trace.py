@@ -48,7 +48,7 @@ def test_new_traces_are_valid_and_unique() -> None:
 
 
 @pytest.fixture(scope="module")
-def keeper(shared: World) -> tuple[Balancer, Origin]:
+def default_balancer(shared: World) -> tuple[Balancer, Origin]:
     """A balancer with the usual settings, and its origin."""
     origin = shared.origin()
     return shared.balancer(origin), origin
@@ -67,8 +67,8 @@ def fields(head: bytes, *names: bytes) -> list[bytes]:
 
 @pytest.mark.parametrize("repeats", [1, 4], ids=["uncached", "cached"])
 @pytest.mark.parametrize("case", [case for case in VALUES if case != "empty"])
-def test_trace_headers_pass_unchanged(keeper: tuple[Balancer, Origin], world: World, case: str, repeats: int) -> None:
-    balancer, origin = keeper
+def test_trace_headers_pass_unchanged(default_balancer: tuple[Balancer, Origin], world: World, case: str, repeats: int) -> None:
+    balancer, origin = default_balancer
     values, found = VALUES[case]
     sent = [f"TraceParent: {value}" for value in values] + ["tracestate: a=1,b=2"]
     before = len(balancer.access())
@@ -78,9 +78,9 @@ def test_trace_headers_pass_unchanged(keeper: tuple[Balancer, Origin], world: Wo
     assert traces(balancer, world, before + repeats)[before:] == [found or None] * repeats
 
 
-def test_trace_id_of_unusual_head_is_logged(keeper: tuple[Balancer, Origin], world: World) -> None:
+def test_trace_id_of_unusual_head_is_logged(default_balancer: tuple[Balancer, Origin], world: World) -> None:
     """Also when the fast path does not apply."""
-    balancer, _origin = keeper
+    balancer, _origin = default_balancer
     before = len(balancer.access())
     balancer.get("/", f"traceparent: {PARENT}", "Connection: close")
     balancer.get("/", f"traceparent: {PARENT}", "Connection: close, traceparent")

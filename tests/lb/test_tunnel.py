@@ -58,11 +58,11 @@ def opened(balancer: Balancer) -> Stream:
     return stream
 
 
-Park = Callable[..., "tuple[Balancer, Stream, Stream]"]
+OpenTunnel = Callable[..., "tuple[Balancer, Stream, Stream]"]
 
 
 @pytest.fixture
-def park(world: World) -> Iterator[Park]:
+def open_tunnel(world: World) -> Iterator[OpenTunnel]:
     """A function that makes a tunnel: the balancer, the client's end, the backend's end, both held by the test."""
     over = threading.Event()
 
@@ -82,7 +82,7 @@ def park(world: World) -> Iterator[Park]:
     over.set()
 
 
-def pour(sock: socket.socket) -> int:
+def fill_buffers(sock: socket.socket) -> int:
     """Send until all buffers are full; the number of bytes sent."""
     sent = 0
     sock.setblocking(False)
@@ -132,10 +132,10 @@ def test_websocket_messages_pass_unchanged(world: World, chat: int) -> None:
 
 
 @pytest.mark.parametrize("way", ["in", "out"])
-def test_slow_reader_stops_writer(world: World, park: Park, way: str) -> None:
-    balancer, client, backend = park()
+def test_slow_reader_stops_writer(world: World, open_tunnel: OpenTunnel, way: str) -> None:
+    balancer, client, backend = open_tunnel()
     writer, reader = (client, backend) if way == "in" else (backend, client)
-    sent = pour(writer.sock)
+    sent = fill_buffers(writer.sock)
     assert sent < MUCH
     assert reader.skip(sent) == sent
     writer.send(b"more")
@@ -144,8 +144,8 @@ def test_slow_reader_stops_writer(world: World, park: Park, way: str) -> None:
 
 
 @pytest.mark.parametrize("first", ["client", "backend"])
-def test_closing_one_direction_keeps_the_other(world: World, park: Park, first: str) -> None:
-    balancer, client, backend = park()
+def test_closing_one_direction_keeps_the_other(world: World, open_tunnel: OpenTunnel, first: str) -> None:
+    balancer, client, backend = open_tunnel()
     one, other = (client, backend) if first == "client" else (backend, client)
     one.send(b"last words").sock.shutdown(socket.SHUT_WR)
     assert other.rest() == b"last words"
@@ -160,8 +160,8 @@ def test_closing_one_direction_keeps_the_other(world: World, park: Park, first: 
 
 
 @pytest.mark.parametrize(("breaker", "word"), [("client", "client_abort"), ("backend", "response_truncated")])
-def test_reset_is_passed_on(world: World, park: Park, breaker: str, word: str) -> None:
-    balancer, client, backend = park()
+def test_reset_is_passed_on(world: World, open_tunnel: OpenTunnel, breaker: str, word: str) -> None:
+    balancer, client, backend = open_tunnel()
     one, other = (client, backend) if breaker == "client" else (backend, client)
     one.reset()
     with pytest.raises(ConnectionResetError):
@@ -169,8 +169,8 @@ def test_reset_is_passed_on(world: World, park: Park, breaker: str, word: str) -
     assert reason(world, balancer) == word
 
 
-def test_idle_tunnel_is_aborted(world: World, park: Park) -> None:
-    balancer, client, backend = park(timeouts={"tunnel": "100ms"})
+def test_idle_tunnel_is_aborted(world: World, open_tunnel: OpenTunnel) -> None:
+    balancer, client, backend = open_tunnel(timeouts={"tunnel": "100ms"})
     for end in (client, backend):
         with pytest.raises(ConnectionResetError):
             end.sock.recv(1)
@@ -178,8 +178,8 @@ def test_idle_tunnel_is_aborted(world: World, park: Park) -> None:
 
 
 @pytest.mark.parametrize("way", ["in", "out"])
-def test_one_direction_keeps_tunnel_alive(world: World, park: Park, way: str) -> None:
-    _balancer, client, backend = park(timeouts={"tunnel": "1s", "body_idle": "100ms", "response_idle": "100ms", "keep_alive": "100ms"})
+def test_one_direction_keeps_tunnel_alive(world: World, open_tunnel: OpenTunnel, way: str) -> None:
+    _balancer, client, backend = open_tunnel(timeouts={"tunnel": "1s", "body_idle": "100ms", "response_idle": "100ms", "keep_alive": "100ms"})
     writer, reader = (client, backend) if way == "in" else (backend, client)
     pause = threading.Event()
     for _piece in range(45):  # longer than the timeout plus the resolution of the clock
@@ -188,9 +188,9 @@ def test_one_direction_keeps_tunnel_alive(world: World, park: Park, way: str) ->
         pause.wait(0.05)
 
 
-def test_tunnel_metrics_and_access_log(world: World, park: Park) -> None:
+def test_tunnel_metrics_and_access_log(world: World, open_tunnel: OpenTunnel) -> None:
     """A tunnel is not a request in flight, and its metrics move while it is open."""
-    balancer, client, backend = park()
+    balancer, client, backend = open_tunnel()
     client.send(b"hello")
     backend.send(backend.exactly(5) * 2)
     assert client.exactly(10) == b"hellohello"
@@ -284,8 +284,8 @@ def test_shutdown_waits_for_tunnels(world: World, case: str) -> None:
 
 
 @pytest.fixture
-def secure(world: World, authority: Authority) -> Iterator[Park]:
-    """Like `park`, with TLS on the client's side."""
+def open_tls_tunnel(world: World, authority: Authority) -> Iterator[OpenTunnel]:
+    """Like `open_tunnel`, with TLS on the client's side."""
     over = threading.Event()
 
     def parked(**settings: Any) -> tuple[Balancer, Stream, Stream]:
@@ -306,8 +306,8 @@ def secure(world: World, authority: Authority) -> Iterator[Park]:
     over.set()
 
 
-def test_backend_end_keeps_tls_client_direction(secure: Park) -> None:
-    _balancer, client, backend = secure()
+def test_backend_end_keeps_tls_client_direction(open_tls_tunnel: OpenTunnel) -> None:
+    _balancer, client, backend = open_tls_tunnel()
     backend.send(b"last words")
     backend.sock.shutdown(socket.SHUT_WR)
     assert client.rest() == b"last words"
@@ -315,8 +315,8 @@ def test_backend_end_keeps_tls_client_direction(secure: Park) -> None:
     assert backend.exactly(9) == b"an answer"
 
 
-def test_tls_client_end_keeps_backend_direction(world: World, secure: Park) -> None:
-    _balancer, client, backend = secure()
+def test_tls_client_end_keeps_backend_direction(world: World, open_tls_tunnel: OpenTunnel) -> None:
+    _balancer, client, backend = open_tls_tunnel()
     client.send(b"last words")
     assert isinstance(client.sock, ssl.SSLSocket)
     ending = threading.Thread(target=client.sock.unwrap)  # sends close_notify and waits for the peer's
@@ -328,8 +328,8 @@ def test_tls_client_end_keeps_backend_direction(world: World, secure: Park) -> N
     assert not ending.is_alive()
 
 
-def test_large_transfers_through_tls_tunnel(secure: Park) -> None:
-    _balancer, client, backend = secure()
+def test_large_transfers_through_tls_tunnel(open_tls_tunnel: OpenTunnel) -> None:
+    _balancer, client, backend = open_tls_tunnel()
     data = bytes(range(256)) * 2**14
     for sender, receiver in ((client, backend), (backend, client)):
         thread = threading.Thread(target=sender.send, args=(data,))
@@ -338,8 +338,8 @@ def test_large_transfers_through_tls_tunnel(secure: Park) -> None:
         thread.join(60)
 
 
-def test_tls_client_reset_aborts_tunnel(secure: Park) -> None:
-    balancer, client, backend = secure()
+def test_tls_client_reset_aborts_tunnel(open_tls_tunnel: OpenTunnel) -> None:
+    balancer, client, backend = open_tls_tunnel()
     client.reset()
     with pytest.raises(ConnectionResetError):
         backend.sock.recv(1)

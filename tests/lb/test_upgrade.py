@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from .conftest import Stream
-from .test_tunnel import ASK, MUCH, PLAIN, SWITCH, echo, pour, switching
+from .test_tunnel import ASK, MUCH, PLAIN, SWITCH, echo, fill_buffers, switching
 
 if TYPE_CHECKING:
     from tests.lb.conftest import Balancer, Origin, World
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="module")
-def listing(shared: World) -> tuple[Balancer, Origin]:
+def declining(shared: World) -> tuple[Balancer, Origin]:
     """A balancer whose backend answers every request with 200, and that backend."""
     origin = shared.origin()
     return shared.balancer(origin, circuit_breaker=False), origin
@@ -52,8 +52,8 @@ OFFERED = {
 
 
 @pytest.mark.parametrize("case", OFFERED)
-def test_upgrade_is_offered_exactly_or_not(listing: tuple[Balancer, Origin], case: str) -> None:
-    balancer, origin = listing
+def test_upgrade_is_offered_exactly_or_not(declining: tuple[Balancer, Origin], case: str) -> None:
+    balancer, origin = declining
     request, expected = OFFERED[case]
     assert balancer.ask(request)[1] == b"ok"
     lines = origin.heads[-1].split(b"\r\n")
@@ -64,9 +64,9 @@ def test_upgrade_is_offered_exactly_or_not(listing: tuple[Balancer, Origin], cas
 
 
 @pytest.mark.parametrize("case", [case for case, (_request, lines) in OFFERED.items() if lines])
-def test_bytes_behind_declined_upgrade_are_no_request(listing: tuple[Balancer, Origin], case: str) -> None:
+def test_bytes_behind_declined_upgrade_are_no_request(declining: tuple[Balancer, Origin], case: str) -> None:
     """The connection is closed instead."""
-    balancer, origin = listing
+    balancer, origin = declining
     before = len(origin.heads)
     stream = balancer.connect().send(OFFERED[case][0] + PLAIN + PLAIN)
     head, body = stream.message()
@@ -77,8 +77,8 @@ def test_bytes_behind_declined_upgrade_are_no_request(listing: tuple[Balancer, O
 
 
 @pytest.mark.parametrize("case", ["h2c", "H2C among others", "HTTP/2.0", "invalid protocol", "empty"])
-def test_connection_survives_unoffered_upgrade(listing: tuple[Balancer, Origin], case: str) -> None:
-    balancer, origin = listing
+def test_connection_survives_unoffered_upgrade(declining: tuple[Balancer, Origin], case: str) -> None:
+    balancer, origin = declining
     before = len(origin.heads)
     stream = balancer.connect().send(OFFERED[case][0] + PLAIN + PLAIN)
     assert [stream.message()[1] for _request in range(3)] == [b"ok"] * 3
@@ -182,7 +182,7 @@ def test_much_early_data_is_flow_controlled(world: World) -> None:
 
     balancer = world.balancer(world.origin(script))
     client = balancer.connect().send(ASK)
-    sent = pour(client.sock)
+    sent = fill_buffers(client.sock)
     assert sent < MUCH
     go_on.set()
     client.head()

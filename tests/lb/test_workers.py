@@ -139,7 +139,7 @@ def test_stopped_worker_loses_no_counts(world: World) -> None:
     assert balancer.event("worker_ended")["code"] == 0
 
 
-def held(world: World, go_on: threading.Event, shutdown: str) -> tuple[Balancer, list[Stream]]:
+def balancer_with_waiting_clients(world: World, go_on: threading.Event, shutdown: str) -> tuple[Balancer, list[Stream]]:
     """A balancer with two workers, and clients whose requests are answered once `go_on` is set."""
 
     def script(stream: Stream) -> None:
@@ -158,7 +158,7 @@ def held(world: World, go_on: threading.Event, shutdown: str) -> tuple[Balancer,
 @pytest.mark.parametrize("whom", ["the supervisor", "everybody"])
 def test_signal_stops_all_workers_gracefully(world: World, number: signal.Signals, whom: str) -> None:
     go_on = threading.Event()
-    balancer, streams = held(world, go_on, "15s")
+    balancer, streams = balancer_with_waiting_clients(world, go_on, "15s")
     idle = balancer.connect()
     for pid in pids(balancer) if whom == "everybody" else ():
         os.kill(pid, number)
@@ -180,7 +180,7 @@ def test_signal_stops_all_workers_gracefully(world: World, number: signal.Signal
 @pytest.mark.parametrize("how", ["timeout", "second signal"])
 def test_shutdown_aborts_remaining_requests(world: World, how: str) -> None:
     go_on = threading.Event()
-    balancer, streams = held(world, go_on, "100ms" if how == "timeout" else "1h")
+    balancer, streams = balancer_with_waiting_clients(world, go_on, "100ms" if how == "timeout" else "1h")
     balancer.signal()
     if how == "second signal":
         balancer.event("stopping", worker=1)
@@ -211,7 +211,7 @@ def test_hung_worker_is_killed_at_shutdown(world: World) -> None:
 
 def test_workers_stop_gracefully_without_supervisor(world: World) -> None:
     go_on = threading.Event()
-    balancer, streams = held(world, go_on, "15s")
+    balancer, streams = balancer_with_waiting_clients(world, go_on, "15s")
     left = pids(balancer)
     balancer.exit_code = -signal.SIGKILL
     balancer.signal(signal.SIGKILL)

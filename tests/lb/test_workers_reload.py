@@ -24,7 +24,7 @@ def answers(streams: list[Stream]) -> set[bytes]:
 
 
 def restart(world: World, balancer: Balancer, number: int) -> None:
-    """Kill one worker and wait for the next in its place."""
+    """Kill one worker and wait for its replacement."""
     started = len([event for event in balancer.events if event["event"] == "worker_started"])
     os.kill(pids(balancer)[number], signal.SIGKILL)
     world.until(lambda: len([event for event in balancer.events if event["event"] == "worker_started"]) > started)
