@@ -62,7 +62,7 @@ def test_health_checks_take_backend_out_and_back(world: World) -> None:
 FAILING = {
     "refused": (None, "http", "connection refused"),
     "status 404": (b"HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n", "http", "status 404"),
-    "no HTTP": (b"junk\r\n", "http", ""),
+    "not HTTP": (b"junk\r\n", "http", ""),
     "no answer": (b"", "http", "no answer within 0.05 s"),
     "refused, tcp": (None, "tcp", "connection refused"),
 }

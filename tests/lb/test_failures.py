@@ -185,7 +185,7 @@ CAUSES: dict[str, tuple[str, str, Cause]] = {
     "junk": ("client", "bad_request", sends(b"\xff\x00 junk\r\n\r\n")),
     "fragment": ("client", "bad_target", sends(GET.replace(b"/ ", b"/#a "))),
     "invalid host": ("client", "bad_host", sends(GET.replace(H, b"Host: a b\r\n"))),
-    "coding in HTTP/1.0": ("client", "bad_framing", sends(CHUNKED.replace(b"1.1", b"1.0"))),
+    "transfer-encoding in HTTP/1.0": ("client", "bad_framing", sends(CHUNKED.replace(b"1.1", b"1.0"))),
     "bad chunk": ("client", "bad_framing", bad_chunk),
     "HTTP/2.0": ("client", "bad_version", sends(GET.replace(b"1.1", b"2.0"))),
     "slow head": ("client", "header_timeout", sends(GET[:-3], timeouts={"request_header": "100ms"})),
@@ -193,7 +193,7 @@ CAUSES: dict[str, tuple[str, str, Cause]] = {
     "declared too large": ("client", "body_too_large", sends(POST, limits={"max_request_size": 10})),
     "target too long": ("client", "target_too_long", sends(b"GET /" + b"a" * 40000)),
     "head too large": ("client", "header_too_large", sends(GET[:-2] + b"X: " + b"a" * 40000)),
-    "other expectation": ("client", "bad_expectation", sends(GET.replace(H, H + b"Expect: cake\r\n"))),
+    "unknown expectation": ("client", "bad_expectation", sends(GET.replace(H, H + b"Expect: cake\r\n"))),
     "CONNECT": ("client", "not_implemented", sends(b"CONNECT test:80 HTTP/1.1\r\n" + H + b"\r\n")),
     "leaves within the head": ("client", "client_abort", leaves(GET[:-3])),
     "leaves within the body": ("client", "client_abort", leaves(POST + b"half")),
@@ -208,7 +208,7 @@ CAUSES: dict[str, tuple[str, str, Cause]] = {
     "idle tunnel": ("balancer", "tunnel_timeout", sends(UPGRADE, switch, timeouts={"tunnel": "100ms"})),
     "refused": ("backend", "connect_refused", unreachable("127.0.0.1:1")),
     "unknown host": ("backend", "connect_failed", unreachable("does-not-exist.invalid:80")),
-    "does not accept": ("backend", "connect_timeout", unaccepted),
+    "connect timeout": ("backend", "connect_timeout", unaccepted),
     "closes": ("backend", "closed_early", sends(GET, closing)),
     "closes, retried": ("backend", "closed_early", sends(GET, closing, retry={"backoff_base": "1ms"})),
     "not HTTP": ("backend", "invalid_response", sends(GET, answering(b"SSH-2.0-x\r\n"))),
@@ -223,7 +223,7 @@ PHASES = {
     "body": ("leaves within the response", "stops reading", "stalls", "cut off"),
     "tunnel": ("leaves a tunnel", "idle tunnel"),
     "queue": ("no healthy backend", "queue timeout"),
-    "connect": ("no descriptors", "refused", "unknown host", "does not accept"),
+    "connect": ("no descriptors", "refused", "unknown host", "connect timeout"),
 }
 """The phase in which a case ends, if not while the request is received."""
 

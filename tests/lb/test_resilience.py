@@ -63,7 +63,7 @@ def test_idempotent_request_is_retried_after_hangup(world: World, method: str) -
 NOT_REPEATED = {
     "POST without body": GET.replace(b"GET", b"POST"),
     "PATCH": GET.replace(b"GET", b"PATCH"),
-    "PUT with a body that was sent": post(b"hello").replace(b"POST", b"PUT"),
+    "PUT with a sent body": post(b"hello").replace(b"POST", b"PUT"),
 }
 
 

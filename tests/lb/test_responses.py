@@ -95,8 +95,8 @@ def test_late_bad_body_closes_backend_connection(shared: World, balancer: Balanc
 
 EARLY_ENDS = {
     "nothing": b"",
-    "half a status line": b"HTTP/1.1 2",
-    "half a head": START + b"Content-Le",
+    "part of a status line": b"HTTP/1.1 2",
+    "part of a head": START + b"Content-Le",
     "only an interim response": b"HTTP/1.1 103 Early Hints\r\n\r\n",
 }
 
@@ -150,7 +150,7 @@ PASSED_ON = {
     "bytes beyond ASCII": (
         b"HTTP/1.1 200 \xc3\xa9\xff\r\nX: \xff\r\nContent-Length: 0\r\n\r\n", b"HTTP/1.1 200 \xc3\xa9\xff\r\nX: \xff\r\nContent-Length: 0\r\n\r\n"),
     "no reason": (b"HTTP/1.1 200\r\nContent-Length: 0\r\n\r\n", b"HTTP/1.1 200 \r\nContent-Length: 0\r\n\r\n"),
-    "compressed body as it is": (
+    "compressed body unchanged": (
         START + b"Content-Encoding: gzip\r\nContent-Length: 3\r\n\r\n\x1f\x8b\x00", START + b"Content-Encoding: gzip\r\nContent-Length: 3\r\n\r\n\x1f\x8b\x00"),
     "redirect not followed": (
         b"HTTP/1.1 302 Found\r\nLocation: /x\r\nContent-Length: 0\r\n\r\n", b"HTTP/1.1 302 Found\r\nLocation: /x\r\nContent-Length: 0\r\n\r\n"),
@@ -166,7 +166,7 @@ PASSED_ON = {
     "folded header unfolded": (START + b"X: a\r\n b\r\nContent-Length: 2\r\n\r\nok", START + b"X: a b\r\nContent-Length: 2\r\n\r\nok"),
     "204 without length": (b"HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n", b"HTTP/1.1 204 No Content\r\n\r\n"),
     "304 keeps its length": (b"HTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\n\r\n", b"HTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\n\r\n"),
-    "status without a name": (b"HTTP/1.1 299 Odd\r\nContent-Length: 0\r\n\r\n", b"HTTP/1.1 299 Odd\r\nContent-Length: 0\r\n\r\n"),
+    "unknown status": (b"HTTP/1.1 299 Odd\r\nContent-Length: 0\r\n\r\n", b"HTTP/1.1 299 Odd\r\nContent-Length: 0\r\n\r\n"),
     "early hints": (
         b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" + START + b"Content-Length: 0\r\n\r\n",
         b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" + START + b"Content-Length: 0\r\n\r\n"),

@@ -33,7 +33,7 @@ def attempts(balancer: Balancer, outcome: str) -> float:
 VERIFIED: dict[str, tuple[tuple[str, ...], str, dict[str, str], bool]] = {
     "the address": (("127.0.0.1",), "127.0.0.1", {"ca": "ours"}, True),
     "the host": (("localhost",), "localhost", {"ca": "ours"}, True),
-    "a name that is given": (("a.internal",), "127.0.0.1", {"ca": "ours", "server_name": "a.internal"}, True),
+    "configured server name": (("a.internal",), "127.0.0.1", {"ca": "ours", "server_name": "a.internal"}, True),
     "a wildcard": (("*.b.internal",), "127.0.0.1", {"ca": "ours", "server_name": "a.b.internal"}, True),
     "another address": (("127.0.0.2",), "127.0.0.1", {"ca": "ours"}, False),
     "another name": (("b.internal",), "127.0.0.1", {"ca": "ours", "server_name": "a.internal"}, False),
@@ -42,8 +42,8 @@ VERIFIED: dict[str, tuple[tuple[str, ...], str, dict[str, str], bool]] = {
     "common name only": ((), "localhost", {"ca": "ours"}, False),
     "untrusted authority": (("127.0.0.1",), "127.0.0.1", {"ca": "a stranger's"}, False),
     "authority unknown to the system": (("127.0.0.1",), "127.0.0.1", {}, False),
-    "anything, unverified": (("b.internal",), "127.0.0.1", {"verify": "false"}, True),
-    "anything, unverified by name": (("b.internal",), "127.0.0.1", {"verify": "false", "server_name": "c.internal"}, True),
+    "any certificate, unverified": (("b.internal",), "127.0.0.1", {"verify": "false"}, True),
+    "any certificate, unverified, with server name": (("b.internal",), "127.0.0.1", {"verify": "false", "server_name": "c.internal"}, True),
 }
 
 
@@ -126,7 +126,7 @@ def test_closed_idle_connection_costs_nothing(world: World, authority: Authority
     assert attempts(balancer, "none") == 0
 
 
-SILENT = {"no TLS": b"HTTP/1.1 400 No\r\nContent-Length: 0\r\n\r\n", "a close": b"", "junk": b"\x15\x03\x03\x00\x02\x02\x28"}
+SILENT = {"plain HTTP": b"HTTP/1.1 400 No\r\nContent-Length: 0\r\n\r\n", "a close": b"", "junk": b"\x15\x03\x03\x00\x02\x02\x28"}
 
 
 @pytest.mark.parametrize("case", SILENT)

@@ -280,7 +280,7 @@ def test_shutdown_waits_for_tunnels(world: World, case: str) -> None:
     assert [line["reason"] for line in balancer.access()] == [word]
 
 
-# --- a client with TLS ---
+# --- TLS clients ---
 
 
 @pytest.fixture

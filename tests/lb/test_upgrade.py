@@ -33,7 +33,7 @@ OFFERED = {
     "value byte for byte": (ask(C, b"uPGRADE:  WebSocket , Foo/2.0 "), [b"Upgrade: WebSocket , Foo/2.0"]),
     "several lines": (ask(C, b"Upgrade: a", b"Upgrade: b/1"), [b"Upgrade: a", b"Upgrade: b/1"]),
     "with other options": (ask(b"Connection: keep-alive, X-Private", b"X-Private: 1", C, b"Upgrade: a"), [b"Upgrade: a"]),
-    "POST with an empty body": (ask(C, b"Upgrade: a", b"Content-Length: 0", start=b"POST / HTTP/1.1"), [b"Upgrade: a"]),
+    "POST with empty body": (ask(C, b"Upgrade: a", b"Content-Length: 0", start=b"POST / HTTP/1.1"), [b"Upgrade: a"]),
     "HTTP/1.0": (ask(C, b"Upgrade: a", start=b"GET / HTTP/1.0"), []),
     "HTTP/1.0 kept alive": (ask(b"Connection: keep-alive, upgrade", b"Upgrade: a", start=b"GET / HTTP/1.0"), []),
     "no connection option": (ask(b"Upgrade: websocket"), []),
