@@ -1,7 +1,7 @@
-"""The table of requests that are refused: raw bytes and the status of the answer.
+"""The table of requests that must be refused: raw bytes and the status of the answer.
 
-By class, after RFC 9110, RFC 9112 (section 11 above all) and the known tricks of request smuggling: two parties that disagree about
-where a message ends, or about what it asks for. Limits are those of `LIMITS`.
+By class, after RFC 9110, RFC 9112 (above all section 11) and known tricks of request smuggling, in which two parties disagree about
+where a message ends or what it asks for. The balancer under test has `LIMITS`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ REASONS = {
     400: {"bad_request", "bad_target", "bad_host", "bad_framing"}, 413: {"body_too_large"}, 414: {"target_too_long"},
     417: {"bad_expectation"}, 431: {"header_too_large"}, 501: {"not_implemented"}, 505: {"bad_version"},
 }  # fmt: skip
-"""What a refusal is counted and logged under. Which of those for 400 depends on who finds the fault first."""
+"""Reasons that a refusal may be counted and logged with; which one applies for 400 depends on the check that fails first."""
 
 
 def _rows(status: int, rows: dict[str, bytes]) -> dict[str, Row]:
@@ -35,7 +35,7 @@ LENGTHS = _rows(400, {
     "content-length as a list of one": POST + b"Content-Length: 2,\r\n\r\nok",
     "content-length with a plus": POST + b"Content-Length: +2\r\n\r\nok",
     "content-length with a minus": POST + b"Content-Length: -2\r\n\r\nok",
-    "content-length minus nought": POST + b"Content-Length: -0\r\n\r\n",
+    "content-length minus zero": POST + b"Content-Length: -0\r\n\r\n",
     "content-length empty": POST + b"Content-Length:\r\n\r\nok",
     "content-length of blanks": POST + b"Content-Length: \t \r\n\r\nok",
     "content-length beyond 64 bits": POST + b"Content-Length: 99999999999999999999\r\n\r\nok",
@@ -73,14 +73,14 @@ CODINGS = _rows(400, {
     "chunked with a comma": POST + b"Transfer-Encoding: chunked," + _LAST,
     "chunked with a parameter": POST + b"Transfer-Encoding: chunked;a=b" + _LAST,
     "chunked in quotes": POST + b'Transfer-Encoding: "chunked"' + _LAST,
-    "chunked misspelt": POST + b"Transfer-Encoding: xchunked" + _LAST,
+    "unknown coding xchunked": POST + b"Transfer-Encoding: xchunked" + _LAST,
     "chunked cut short": POST + b"Transfer-Encoding: chunke" + _LAST,
     "chunked and a word": POST + b"Transfer-Encoding: chunked x" + _LAST,
     "chunked after a word": POST + b"Transfer-Encoding: x chunked" + _LAST,
     "identity": POST + b"Transfer-Encoding: identity\r\n\r\n",
     "gzip alone": POST + b"Transfer-Encoding: gzip\r\n\r\n",
     "empty coding": POST + b"Transfer-Encoding:\r\n\r\n",
-    "chunked with a tab, which the parser takes for another coding": POST + b"Transfer-Encoding: chunked\t" + _LAST,
+    "chunked with a tab": POST + b"Transfer-Encoding: chunked\t" + _LAST,
     "chunked beyond ASCII": POST + b"Transfer-Encoding: chun\xe2\x84\xaaed" + _LAST,
     "transfer-encoding with a space before the colon": POST + b"Transfer-Encoding : chunked" + _LAST,
     "transfer-encoding with a tab before the colon": POST + b"Transfer-Encoding\t: chunked" + _LAST,
@@ -104,7 +104,7 @@ CODINGS = _rows(400, {
 })  # fmt: skip
 
 CHUNKS = _rows(400, {
-    "chunk size is no number": CHUNKED + b"x\r\nabc\r\n0\r\n\r\n",
+    "chunk size not a number": CHUNKED + b"x\r\nabc\r\n0\r\n\r\n",
     "chunk size with 0x": CHUNKED + b"0x3\r\nabc\r\n0\r\n\r\n",
     "chunk size negative": CHUNKED + b"-3\r\nabc\r\n0\r\n\r\n",
     "chunk size with a plus": CHUNKED + b"+3\r\nabc\r\n0\r\n\r\n",
@@ -136,7 +136,7 @@ CHUNKS = _rows(400, {
     "trailer with a NUL": CHUNKED + b"0\r\nX: \x00\r\n\r\n",
     "trailer ended by LF": CHUNKED + b"0\r\nX: a\n\r\n",
 })  # fmt: skip
-"""Heads that are good, and bodies that are not: an origin may have seen the former if they came before the latter."""
+"""Good heads with bad bodies: an origin may see the head if it arrives before the bad part of the body."""
 
 LINES = _rows(400, {
     "HTTP/1.2": b"GET / HTTP/1.2\r\n" + H + b"\r\n",
@@ -154,19 +154,19 @@ LINES = _rows(400, {
     "HTTP/1.1 and a tab": b"GET / HTTP/1.1\t\r\n" + H + b"\r\n",
     "HTTP/0.9": b"GET /\r\n" + H + b"\r\n",
     "HTTP/0.9 with a space": b"GET / \r\n" + H + b"\r\n",
-    "the preface of HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    "HTTP/2 preface": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
     "a response": b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
     "ICE": b"SOURCE / ICE/1.0\r\n" + H + b"\r\n",
     "RTSP": b"DESCRIBE /a RTSP/1.0\r\n" + H + b"\r\n",
     "RTSP with a method of both": b"OPTIONS * RTSP/1.0\r\n" + H + b"\r\n",
-    "a space first": b" GET / HTTP/1.1\r\n" + H + b"\r\n",
-    "a tab first": b"\tGET / HTTP/1.1\r\n" + H + b"\r\n",
-    "a NUL first": b"\x00GET / HTTP/1.1\r\n" + H + b"\r\n",
-    "a byte order mark first": b"\xef\xbb\xbfGET / HTTP/1.1\r\n" + H + b"\r\n",
-    "LF first": b"\nGET / HTTP/1.1\r\n" + H + b"\r\n",
-    "CR first": b"\rGET / HTTP/1.1\r\n" + H + b"\r\n",
-    "two empty lines first": b"\r\n\r\nGET / HTTP/1.1\r\n" + H + b"\r\n",
+    "leading space": b" GET / HTTP/1.1\r\n" + H + b"\r\n",
+    "leading tab": b"\tGET / HTTP/1.1\r\n" + H + b"\r\n",
+    "leading NUL": b"\x00GET / HTTP/1.1\r\n" + H + b"\r\n",
+    "leading byte order mark": b"\xef\xbb\xbfGET / HTTP/1.1\r\n" + H + b"\r\n",
+    "leading LF": b"\nGET / HTTP/1.1\r\n" + H + b"\r\n",
+    "leading CR": b"\rGET / HTTP/1.1\r\n" + H + b"\r\n",
+    "two leading empty lines": b"\r\n\r\nGET / HTTP/1.1\r\n" + H + b"\r\n",
     "two spaces before the target": b"GET  / HTTP/1.1\r\n" + H + b"\r\n",
     "two spaces after the target": b"GET /  HTTP/1.1\r\n" + H + b"\r\n",
     "tab after the method": b"GET\t/ HTTP/1.1\r\n" + H + b"\r\n",
@@ -177,7 +177,7 @@ LINES = _rows(400, {
     "space in the target": b"GET /a b HTTP/1.1\r\n" + H + b"\r\n",
     "no target": b"GET HTTP/1.1\r\n" + H + b"\r\n",
     "no method": b"/ HTTP/1.1\r\n" + H + b"\r\n",
-    "method that is no token": b"G@T / HTTP/1.1\r\n" + H + b"\r\n",
+    "method is not a token": b"G@T / HTTP/1.1\r\n" + H + b"\r\n",
     "method with a NUL": b"GE\x00T / HTTP/1.1\r\n" + H + b"\r\n",
     "method with a colon": b"GET: / HTTP/1.1\r\n" + H + b"\r\n",
     "request line ended by LF": b"GET / HTTP/1.1\n" + H + b"\r\n",
@@ -337,4 +337,4 @@ AFTER_CLOSE = _rows(400, {
     "a request after chunks and connection: close":
         POST + b"Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok" + _LAST[2:] + b"GET /smuggled HTTP/1.1\r\n" + H + b"\r\n",
 })  # fmt: skip
-"""Bytes that arrive in one read with a request after which there is to be none."""
+"""Bytes that arrive in one read with a request that must be the last of its connection."""

@@ -1,4 +1,4 @@
-"""The table of responses that become 502: raw bytes of an origin that is wrong, broken or malicious (RFC 9112 sections 4, 6 and 9)."""
+"""The table of responses that must become 502: raw bytes of a faulty or malicious origin (RFC 9112, sections 4, 6 and 9)."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ _CHUNKS = b"\r\n\r\n2\r\nok\r\n0\r\n\r\n"
 
 HEADS = {
     # status line
-    "no HTTP at all": b"SSH-2.0-x\r\n\r\n",
+    "not HTTP": b"SSH-2.0-x\r\n\r\n",
     "another protocol": b"ICY 200 OK\r\n\r\n",
     "RTSP": b"RTSP/1.0 200 OK\r\n" + _BODY,
     "a request": b"GET / HTTP/1.1\r\nHost: test\r\n\r\n",
     "a body without a head": b"ok\r\n\r\n",
     "TLS": b"\x15\x03\x01\x00\x02\x02\x16\r\n\r\n",
-    "frames of HTTP/2": b"\x00\x00\x12\x04\x00\x00\x00\x00\x00",
+    "HTTP/2 frames": b"\x00\x00\x12\x04\x00\x00\x00\x00\x00",
     "HTTP/2.0": b"HTTP/2.0 200 OK\r\n" + _BODY,
     "HTTP/0.9": b"HTTP/0.9 200 OK\r\n" + _BODY,
     "HTTP/1.2": b"HTTP/1.2 200 OK\r\n" + _BODY,
@@ -39,7 +39,7 @@ HEADS = {
     "NUL in the reason": b"HTTP/1.1 200 O\x00K\r\n" + _BODY,
     "bare CR in the reason": b"HTTP/1.1 200 O\rK\r\n" + _BODY,
     # interim responses
-    "101 that nobody asked for": b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
+    "unexpected 101": b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
     "101 without upgrade": b"HTTP/1.1 101 Switching Protocols\r\n\r\n",
     "101 and a final one": b"HTTP/1.1 101 Switching Protocols\r\n\r\n" + OK,
     "an interim one in HTTP/1.0": b"HTTP/1.0 103 Early Hints\r\n\r\n" + OK,
@@ -70,7 +70,7 @@ HEADS = {
     "coding after chunked": START + b"Transfer-Encoding: chunked, gzip" + _CHUNKS,
     "chunked with a comma": START + b"Transfer-Encoding: chunked," + _CHUNKS,
     "chunked with a parameter": START + b"Transfer-Encoding: chunked;a=b" + _CHUNKS,
-    "chunked with a tab, which the parser takes for no chunks": START + b"Transfer-Encoding: chunked\t" + _CHUNKS,
+    "chunked followed by a tab": START + b"Transfer-Encoding: chunked\t" + _CHUNKS,
     "chunked twice": START + b"Transfer-Encoding: chunked, chunked" + _CHUNKS,
     "transfer-encoding twice": START + b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked" + _CHUNKS,
     "transfer-encoding with a space before the colon": START + b"Transfer-Encoding : chunked" + _CHUNKS,
@@ -96,7 +96,7 @@ HEADS = {
     "reason without end": b"HTTP/1.1 200 " + b"a" * 9000,
     "too many headers": START + b"X: a\r\n" * 200 + _BODY,
 }  # fmt: skip
-"""Heads that are wrong, however they arrive."""
+"""Bad heads, however they are split into reads."""
 
 BODIES = {
     "junk after the body": OK + b"junk",
@@ -108,7 +108,7 @@ BODIES = {
     "a body of a 304": b"HTTP/1.1 304 Not Modified\r\nContent-Length: 4\r\n\r\nevil",
     "a body of an interim response": b"HTTP/1.1 103 Early Hints\r\nContent-Length: 4\r\n\r\nevil" + OK,
     "an interim response after the final one": OK + b"HTTP/1.1 103 Early Hints\r\n\r\n",
-    "chunk size is no number": START + b"Transfer-Encoding: chunked\r\n\r\nx\r\n",
+    "chunk size not a number": START + b"Transfer-Encoding: chunked\r\n\r\nx\r\n",
     "chunk size negative": START + b"Transfer-Encoding: chunked\r\n\r\n-2\r\nok\r\n0\r\n\r\n",
     "chunk size with 0x": START + b"Transfer-Encoding: chunked\r\n\r\n0x2\r\nok\r\n0\r\n\r\n",
     "chunk size beyond 64 bits": START + b"Transfer-Encoding: chunked\r\n\r\n11111111111111112\r\nok\r\n0\r\n\r\n",
@@ -117,5 +117,5 @@ BODIES = {
     "chunk data without an end": START + b"Transfer-Encoding: chunked\r\n\r\n2\r\nok0\r\n\r\n",
     "trailers without end": START + b"Transfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n" + b"X: a\r\n" * 9000,
 }  # fmt: skip
-"""Heads that are good and bodies that are not, or bytes that belong to no response: 502 if they are read together, else an abort, or
+"""Good heads with bad bodies, or with bytes that belong to no response: 502 if all is read at once, otherwise an abort or
 the end of the backend's connection."""

@@ -1,4 +1,4 @@
-"""Reading configurations in tests: the smallest one, what it means, and what is wrong with others."""
+"""Helpers for tests of the configuration: the smallest one, reading, and the problems of bad ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Real things with faults: an origin that does what a test tells it, the balancer as a process, and sockets to talk to both."""
+"""Fixtures for tests of the load balancer: scripted origins, the balancer as a process, and sockets to talk to both."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ import pytest
 import yaml
 
 PATIENCE = 15.0
-"""Seconds that anything may take on a busy machine before a test gives up."""
+"""Seconds to wait for anything on a busy machine before a test fails."""
 
 TRUNCATED = b"[cut off]"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
 class Stream:
-    """A socket with a buffer: reads to a mark, a length or the end."""
+    """A socket with a buffer that reads up to a mark, a length or the end."""
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
@@ -46,7 +46,7 @@ class Stream:
         return bool(data)
 
     def until(self, mark: bytes) -> bytes:
-        """Everything up to and including the mark; what there was if the peer closed before."""
+        """Everything up to and including the mark, or up to the end if the peer closes before."""
         while mark not in self.buffer:
             if not self._more():
                 found, self.buffer = self.buffer, b""
@@ -61,7 +61,7 @@ class Stream:
         return found
 
     def skip(self, count: int) -> int:
-        """Read so many bytes and forget them; how many there were."""
+        """Read and drop up to `count` bytes, without keeping them in memory; the number of bytes read."""
         left = count - len(self.exactly(min(count, len(self.buffer))))
         while left and (data := self.sock.recv(min(left, 2**20))):
             left -= len(data)
@@ -71,7 +71,7 @@ class Stream:
         return self.until(b"\r\n\r\n")
 
     def message(self, *, bodiless: bool = False) -> tuple[bytes, bytes]:
-        """Head and body, by Content-Length or chunked coding; a response without either to the end of the connection."""
+        """Head and body, delimited by Content-Length or chunked coding; a response with neither ends with the connection."""
         head = self.head()
         lower = head.lower()
         if bodiless or not head:
@@ -83,7 +83,7 @@ class Stream:
         return head, self.rest() if lower.startswith(b"http/") else b""
 
     def chunks(self) -> bytes:
-        """A chunked body; what there was of it, with a mark, if the peer closed before its end."""
+        """A chunked body; if the peer closes before its end, the part that arrived plus `TRUNCATED`."""
         body = b""
         while size := int(self.until(b"\r\n").partition(b";")[0] or b"-1", 16):
             if size < 0:
@@ -95,7 +95,7 @@ class Stream:
         return body
 
     def rest(self) -> bytes:
-        """Everything to the end; a reset connection ends it as well."""
+        """Everything up to the end; a reset also counts as the end."""
         with contextlib.suppress(ConnectionResetError):
             while self._more():
                 pass
@@ -103,11 +103,11 @@ class Stream:
         return found
 
     def closed(self) -> bool:
-        """Whether the peer closes (waits for it)."""
+        """True if the peer closes the connection without sending more; waits for it."""
         return self.rest() == b""
 
     def reset(self) -> None:
-        """Close with a reset; without a shutdown before, which would be an orderly end."""
+        """Close with a reset, without a shutdown before, which would be an orderly end."""
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.sock.close()
 
@@ -121,7 +121,7 @@ Script = Callable[[Stream], None]
 
 
 def answering(response: bytes) -> Script:
-    """A script that gives every request of a connection this response."""
+    """A script that answers every request of a connection with this response."""
 
     def script(stream: Stream) -> None:
         while True:
@@ -134,8 +134,8 @@ def answering(response: bytes) -> Script:
 
 
 class Origin:
-    """A backend on a free loopback port; each connection runs the script in a thread. `heads` and `bodies` are
-    what it read, in order; `taken` counts the bytes."""
+    """A backend on a free loopback port; each connection runs the script in a thread. `heads` and `bodies` are the
+    requests that it read, in order; `taken` counts all bytes read."""
 
     def __init__(self, script: Script, secure: ssl.SSLContext | None = None) -> None:
         self.script = script
@@ -172,7 +172,7 @@ class Origin:
         stream.close()
 
     def requests(self) -> list[tuple[bytes, bytes]]:
-        """Head and body of each request so far."""
+        """Heads and bodies of the requests so far."""
         return list(zip(self.heads, self.bodies, strict=False))
 
     def close(self) -> None:
@@ -187,7 +187,7 @@ class Origin:
 
 
 class _Recorder(Stream):
-    """The origin's end of a connection: notes every request that a script reads with `message`."""
+    """The origin's end of a connection; records every request that a script reads with `message`."""
 
     def __init__(self, sock: socket.socket, origin: Origin) -> None:
         super().__init__(sock)
@@ -208,14 +208,14 @@ class _Recorder(Stream):
 
 
 class Balancer:
-    """`balance serve` as a process. Anything that it logs as an error, other than what a test allows, fails the test."""
+    """`balance serve` as a process. An error in its log that is not passed to `allow` fails the test."""
 
     def __init__(self, directory: Path, settings: dict[str, Any], environment: dict[str, str], stdout: int = subprocess.PIPE) -> None:
         self.config = config = directory / "balance.yaml"
         self._allowed: set[str] = set()
         config.write_text(yaml.safe_dump(settings))
         self.exit_code = 0
-        """that a test expects at the end"""
+        """Exit code that `stop` expects."""
         self.events: list[dict[str, Any]] = []
         self.output: list[str] = []
         self._streams: list[Stream] = []
@@ -249,11 +249,11 @@ class Balancer:
                 self.output.extend(lines)
 
     def allow(self, event: str) -> None:
-        """An error that the test causes."""
+        """Accept this error event, which the test causes."""
         self._allowed.add(event)
 
     def event(self, name: str, **fields: Any) -> dict[str, Any]:
-        """Waits for an event with these fields."""
+        """Wait for an event with these fields and return it."""
 
         def found() -> list[dict[str, Any]]:
             return [event for event in self.events if event["event"] == name and fields.items() <= event.items()]
@@ -266,18 +266,18 @@ class Balancer:
         return [json.loads(line) for line in self.output]
 
     def connect(self) -> Stream:
-        """A connection of a client; closed at the end if the test does not."""
+        """A client's connection; closed at the end of the test at the latest."""
         self._streams.append(Stream(socket.create_connection(("127.0.0.1", self.port))))
         return self._streams[-1]
 
     def connect_tls(self, context: ssl.SSLContext, name: str | None = "site.test") -> Stream:
-        """The same with TLS, the server called by this name; raises `ssl.SSLError` where the stream ends without close_notify."""
+        """A client's connection with TLS and this SNI; reading raises `ssl.SSLError` if the stream ends without close_notify."""
         plain = socket.create_connection(("127.0.0.1", self.tls_port), PATIENCE)
         self._streams.append(Stream(context.wrap_socket(plain, server_hostname=name, suppress_ragged_eofs=False)))
         return self._streams[-1]
 
     def connect_plain_to_tls(self) -> Stream:
-        """A connection to where TLS is spoken, without TLS."""
+        """A connection to the TLS port, without TLS."""
         self._streams.append(Stream(socket.create_connection(("127.0.0.1", self.tls_port))))
         return self._streams[-1]
 
@@ -302,7 +302,7 @@ class Balancer:
         return int(head.split(b" ")[1]), body.decode()
 
     def metric(self, series: str) -> float:
-        """The value of a series as the scrape writes it; 0 if it is not there."""
+        """The value of a series, written as in the scrape; 0 if it is absent."""
         for line in self.admin("/metrics")[1].splitlines():
             name, _, value = line.rpartition(" ")
             if name == series:
@@ -315,7 +315,7 @@ class Balancer:
         return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(name + "{") and label in line)
 
     def becomes(self, series: str, value: float) -> None:
-        """Waits until a series has a value."""
+        """Wait until a series has this value."""
         until(lambda: self.metric(series) == value, f"{series} == {value}, is {self.metric(series)}")
 
     def status(self) -> dict[str, Any]:
@@ -326,14 +326,14 @@ class Balancer:
         self.process.send_signal(number)
 
     def wait(self) -> int:
-        """The exit code, when it has ended."""
+        """Wait for the end of the process; its exit code."""
         code = self.process.wait(PATIENCE)
         for reader in self._readers:
             reader.join(PATIENCE)
         return code
 
     def stop(self) -> None:
-        """Stop, with little patience for what is in flight."""
+        """Close the clients, stop the process, and check its exit code and its log for errors."""
         for stream in self._streams:
             stream.close()
         if self.process.poll() is None:
@@ -350,7 +350,7 @@ class Balancer:
 
 
 def until(condition: Callable[[], Any], what: str) -> Any:
-    """What the condition returns as soon as that is true."""
+    """Wait until the condition is true and return its value."""
     deadline = time.monotonic() + PATIENCE
     while not (found := condition()):
         assert time.monotonic() < deadline, f"never happened: {what}"
@@ -359,13 +359,13 @@ def until(condition: Callable[[], Any], what: str) -> Any:
 
 
 def unread(port: int) -> bool:
-    """Whether bytes wait at a connection of this local port (/proc/net/tcp: local address, state, tx_queue:rx_queue)."""
+    """True if unread bytes wait at a connection of this local port (/proc/net/tcp: local address, state, tx_queue:rx_queue)."""
     rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     return any(row[1].endswith(f":{port:04X}") and row[3] == "01" and int(row[4].partition(":")[2], 16) for row in rows)
 
 
 class World:
-    """Makes origins and balancers, and ends them all."""
+    """Starts origins and balancers, and stops all of them at the end."""
 
     def __init__(self, directory: Callable[[], Path]) -> None:
         self._directory = directory
@@ -378,7 +378,7 @@ class World:
         return origin
 
     def balancer(self, *origins: Origin | int, environment: dict[str, str] | None = None, stdout: int = subprocess.PIPE, **settings: Any) -> Balancer:
-        """A balancer in front of these origins (or ports), named a, b, c...; no active checks unless `health_check` says so."""
+        """A balancer in front of these origins (or ports), named a, b, c...; without active health checks unless `health_check` is given."""
         ports = [origin if isinstance(origin, int) else origin.port for origin in origins]
         base: dict[str, Any] = {
             "listen": "127.0.0.1:0",
@@ -401,7 +401,7 @@ class World:
 
     @staticmethod
     def free_port() -> int:
-        """A port at which nobody listens."""
+        """A loopback port without a listener."""
         with socket.create_server(("127.0.0.1", 0)) as listener:
             port: int = listener.getsockname()[1]
             return port
@@ -424,7 +424,7 @@ def world(processes: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 @pytest.fixture(scope="module")
 def shared(processes: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """A world that the tests of a module share."""
+    """Like `world`, shared by the tests of a module."""
     made = World(lambda: tmp_path_factory.mktemp("balancer"))
     yield made
     made.close()

@@ -1,4 +1,4 @@
-"""A DNS server on loopback that says what a test wants, by UDP and TCP on one port."""
+"""A scripted DNS server on loopback, UDP and TCP on one port."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from .conftest import PATIENCE
 
 
 class DnsServer:
-    """`records`: name and kind to rows; `rcodes`: what a name is answered with otherwise; a name in `mute` gets no answer. A name
-    with records of any kind exists; all others do not. `questions` is what was asked, in order; `by_tcp` how often on TCP."""
+    """`records`: name and record type to rows; `rcodes`: error codes by name; names in `mute` get no answer. A name exists if it has
+    records of any type. `questions`: the queries so far, in order; `by_tcp`: the number of queries over TCP."""
 
     def __init__(self) -> None:
         self.records: dict[tuple[str, str], list[str]] = {}
@@ -37,7 +37,7 @@ class DnsServer:
             thread.start()
 
     def put(self, name: str, kind: str, *rows: str) -> None:
-        """From now on the name has these records of the kind."""
+        """Replace the records of this type for the name."""
         self.records[name, kind] = list(rows)
 
     def _answer(self, data: bytes, *, truncating: bool = False) -> bytes | None:
@@ -79,7 +79,7 @@ class DnsServer:
                         stream.sendall(struct.pack("!H", len(answer)) + answer)
 
     def close(self) -> None:
-        """End; an empty packet wakes the thread that waits for one."""
+        """Stop; an empty packet wakes the UDP thread."""
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as waker:
             waker.sendto(b"", ("127.0.0.1", self.port))
         with suppress(OSError):

@@ -1,6 +1,6 @@
-"""A second opinion: HTTP/1.1 messages read from whole byte strings, in the plainest way and without any code of the balancer.
+"""A second, independent HTTP/1.1 parser: simple, for whole byte strings, without any code of the balancer.
 
-As an oracle it is as strict as the balancer has to be (RFC 9112), and applies the balancer's stated policies in `forwarded`.
+As the oracle of the fuzz tests it is as strict as the balancer must be (RFC 9112); `forwarded` applies the balancer's documented policies.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ Forwarded = tuple[bytes, bytes, Fields, bytes]
 
 
 class MalformedError(Exception):
-    """No HTTP/1.1 as it should be."""
+    """Not valid HTTP/1.1."""
 
 
 class IncompleteError(Exception):
@@ -21,7 +21,7 @@ class IncompleteError(Exception):
 
 
 class Message(NamedTuple):
-    """`start`: the words of the first line. `last`: nothing may follow it on the connection."""
+    """`start`: the three parts of the first line. `last`: nothing may follow the message on its connection."""
 
     start: tuple[bytes, bytes, bytes]
     fields: Fields
@@ -105,7 +105,7 @@ def _fields(data: bytes) -> tuple[Fields, bytes]:
 
 
 def _framing(message: Message, version: bytes) -> int | None:
-    """The length of the body; None: it comes in chunks."""
+    """The length of the body in bytes; None if it is chunked."""
     lengths, codings = message.values(b"content-length"), message.values(b"transfer-encoding")
     if codings:
         if lengths or len(codings) > 1 or codings[0].lower() != b"chunked" or version == b"HTTP/1.0":
@@ -145,26 +145,26 @@ _HOP = {
 
 
 def end_to_end(message: Message) -> Fields:
-    """The fields that are not for one connection only."""
+    """The fields that are not hop-by-hop (RFC 9110, section 7.6.1)."""
     nominated = {option.strip().lower() for value in message.values(b"connection") for option in value.split(b",")}
     return tuple((name, value) for name, value in message.fields if name.lower() not in _HOP | nominated)
 
 
 def forwarded(message: Message, local: bytes) -> Forwarded:
-    """Method, target, fields and body that an origin is to get, but for the framing of chunks and what tells of the client.
+    """Method, target, fields and body that an origin must get, apart from chunk framing and the forwarding headers.
 
-    `local`: the authority that the client connected to, which stands in for a Host that HTTP/1.0 need not have.
+    `local`: the address that the client connected to, used as Host if an HTTP/1.0 request has none.
     """
     method, target, _version = message.start
     host = b""
     if absolute := re.fullmatch(rb"(?i:https?)://([^/?]+)(.*)", target):
         host, target = absolute[1], absolute[2]
         target = target if target.startswith(b"/") else b"/" + target if target or method != b"OPTIONS" else b"*"
-    fields = tuple((name, host if host and name.lower() == b"host" else value) for name, value in end_to_end(message) if _believed(name))
+    fields = tuple((name, host if host and name.lower() == b"host" else value) for name, value in end_to_end(message) if _accepted(name))
     if not message.values(b"host"):
         fields += ((b"Host", host or local),)
     return method, target, fields, message.body
 
 
-def _believed(name: bytes) -> bool:
+def _accepted(name: bytes) -> bool:
     return b"_" not in name and not name.lower().startswith(b"x-forwarded-") and name.lower() not in (b"forwarded", b"x-real-ip")

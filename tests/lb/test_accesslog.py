@@ -1,4 +1,4 @@
-"""Lines of the access log, whatever bytes a client sends."""
+"""Access log lines stay well formed whatever bytes a client sends."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TARGETS = {
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=repr)
-def test_a_json_line_reads_back(target: bytes) -> None:
+def test_json_line_round_trips(target: bytes) -> None:
     line = render("2026-01-02T03:04:05.678Z", ENTRY._replace(target=target), "json")
     assert line.isascii()
     assert line.count("\n") == 1
@@ -30,8 +30,8 @@ def test_a_json_line_reads_back(target: bytes) -> None:
 
 
 PHASES = {
-    "nothing waited for": ((0.0, 0.0, 0.0, 0.25), (0, 0, 0, 0.25), "wait=0 queue=0 connect=0 first_byte=0.250000"),
-    "everything waited for": ((1.5, 0.5, 1e-7, 2.0), (1.5, 0.5, 0, 2), "wait=1.500000 queue=0.500000 connect=0.000000 first_byte=2.000000"),
+    "no waiting": ((0.0, 0.0, 0.0, 0.25), (0, 0, 0, 0.25), "wait=0 queue=0 connect=0 first_byte=0.250000"),
+    "waiting in every phase": ((1.5, 0.5, 1e-7, 2.0), (1.5, 0.5, 0, 2), "wait=1.500000 queue=0.500000 connect=0.000000 first_byte=2.000000"),
     "no connection": ((0.0, 0.5, None, None), (0, 0.5, None, None), "wait=0 queue=0.500000 connect=- first_byte=-"),
     "no backend": ((0.0, None, None, None), (0, None, None, None), "wait=0 queue=- connect=- first_byte=-"),
     "no head": ((None, None, None, None), (None, None, None, None), "wait=- queue=- connect=- first_byte=-"),
@@ -39,7 +39,8 @@ PHASES = {
 
 
 @pytest.mark.parametrize("case", PHASES)
-def test_a_phase_that_was_not_reached_is_absent_and_none_that_took_no_time(case: str) -> None:
+def test_unreached_phase_differs_from_instant_phase(case: str) -> None:
+    """A phase that was not reached is null or "-"; one that took no time is 0."""
     times, shown, text = PHASES[case]
     entry = ENTRY._replace(wait=times[0], queue=times[1], connect=times[2], first_byte=times[3])
     line = json.loads(render("now", entry, "json"))
@@ -47,14 +48,15 @@ def test_a_phase_that_was_not_reached_is_absent_and_none_that_took_no_time(case:
     assert f" {text} " in render("now", entry, "text")
 
 
-def test_without_a_trace_there_is_no_id() -> None:
+def test_no_trace_id_without_trace() -> None:
     entry = ENTRY._replace(trace_id="")
     assert json.loads(render("now", entry, "json"))["trace_id"] is None
     assert render("now", entry, "text").endswith(" trace_id=-\n")
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=repr)
-def test_a_text_line_cannot_be_forged(target: bytes) -> None:
+def test_text_line_cannot_be_forged(target: bytes) -> None:
+    """Nothing in the target adds a line or a second `status=` field."""
     line = render("2026-01-02T03:04:05.678Z", ENTRY._replace(target=target), "text")
     assert line.isascii()
     assert line[:-1].isprintable()

@@ -1,4 +1,4 @@
-"""The admin server is what its OpenAPI document says: every reply is valid by it, and whatever is asked wrongly is told in one form."""
+"""Every reply of the admin server is valid by its OpenAPI document, and every error has the same form."""
 
 from __future__ import annotations
 
@@ -59,15 +59,15 @@ def ask(balancer: Balancer, method: str, path: str, headers: dict[str, Any] | No
         return answer.status, answer.headers, answer.read()
 
 
-def described(balancer: Balancer) -> dict[str, Any]:
+def openapi_document(balancer: Balancer) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(ask(balancer, "GET", "/openapi.json")[2])
     return found
 
 
 def told(balancer: Balancer, method: str, path: str, headers: dict[str, Any] | None = None, *, template: str = "") -> tuple[int, Any]:
-    """Status and content of a reply that the document describes: its type, and the content by its schema."""
+    """Ask, validate the reply's content type and body against the OpenAPI document, and return status and body."""
     status, got, body = ask(balancer, method, path, headers)
-    book = described(balancer)
+    book = openapi_document(balancer)
     reply = book["paths"][template or path.partition("?")[0]][method.lower()]["responses"][str(status)]["content"]
     kind = got["Content-Type"].partition(";")[0]
     assert kind in reply
@@ -76,13 +76,13 @@ def told(balancer: Balancer, method: str, path: str, headers: dict[str, Any] | N
     return status, content
 
 
-def test_the_document_is_openapi(balancer: Balancer) -> None:
-    from openapi_spec_validator import OpenAPIV31SpecValidator, validate  # slow to import, and for one test
+def test_document_is_valid_openapi(balancer: Balancer) -> None:
+    from openapi_spec_validator import OpenAPIV31SpecValidator, validate  # slow to import, used by this test only
 
-    validate(described(balancer), cls=OpenAPIV31SpecValidator)
+    validate(openapi_document(balancer), cls=OpenAPIV31SpecValidator)
 
 
-def test_every_schema_is_used_and_every_operation_has_a_name_of_its_own() -> None:
+def test_schemas_used_and_operation_ids_unique() -> None:
     book = document(OPERATIONS)
     assert {name for name in SCHEMAS if f'"#/components/schemas/{name}"' not in json.dumps(book)} == set()
     names = [operation["operationId"] for path in book["paths"].values() for operation in path.values()]
@@ -93,13 +93,13 @@ READS = [operation.path for operation in OPERATIONS if operation.method == "GET"
 
 
 @pytest.mark.parametrize("path", READS)
-def test_every_reading_is_as_described(balancer: Balancer, path: str) -> None:
+def test_read_operations_match_document(balancer: Balancer, path: str) -> None:
     assert told(balancer, "GET", path)[0] == 200
     status, _headers, body = ask(balancer, "HEAD", path)
     assert (status, body) == (200, b"")
 
 
-def test_every_action_is_as_described(balancer: Balancer) -> None:
+def test_write_operations_match_document(balancer: Balancer) -> None:
     assert told(balancer, "POST", "/-/reload", KEYS) == (200, {"reloaded": True, "problems": []})
     right = balancer.config.read_text()
     balancer.allow("config_not_reloaded")
@@ -114,7 +114,8 @@ def test_every_action_is_as_described(balancer: Balancer) -> None:
             assert (status, answer["choices"]) == (404, ["a", "b"])
 
 
-def test_the_configuration_in_force_can_be_given_back_and_holds_no_secret(balancer: Balancer, token: Path) -> None:
+def test_config_round_trips_without_secrets(balancer: Balancer, token: Path) -> None:
+    """The configuration that `/config` shows can be parsed again and holds no secret."""
     content = told(balancer, "GET", "/config")[1]
     text = json.dumps(content)
     assert "SECRET" not in text
@@ -127,7 +128,7 @@ def test_the_configuration_in_force_can_be_given_back_and_holds_no_secret(balanc
     assert [route.name for route in given_back.routes] == ["keyed", "rest"]
 
 
-def test_a_failing_backend_is_shown_with_its_breaker_and_ejection(world: World, token: Path) -> None:
+def test_open_breaker_is_shown(world: World, token: Path) -> None:
     bad = world.origin(FAILING)
     balancer = world.balancer(world.origin(), bad, **settings(token))
     assert [backend["state"] for backend in told(balancer, "GET", "/backends")[1]] == ["available", "available"]
@@ -139,13 +140,13 @@ def test_a_failing_backend_is_shown_with_its_breaker_and_ejection(world: World, 
     assert 0 < failing["retry_in"] <= 3600
 
 
-def test_an_ejected_backend_is_shown_with_the_time_that_is_left(world: World, token: Path) -> None:
+def test_ejection_is_shown_with_time_left(world: World, token: Path) -> None:
     balancer = world.balancer(world.origin(), world.origin(FAILING), **{**settings(token), "circuit_breaker": False})
     until(lambda: (balancer.get(), balancer.status()["backends"][1]["state"] == "ejected")[1], "the ejection")
     assert 0 < told(balancer, "GET", "/backends")[1][1]["ejected_for"] <= 30
 
 
-def test_a_breaker_counts_failures_in_a_row(world: World, token: Path) -> None:
+def test_consecutive_failures_are_counted(world: World, token: Path) -> None:
     change = {"circuit_breaker": {"failure_threshold": 1000}, "outlier_detection": False}
     balancer = world.balancer(world.origin(FAILING), **{**settings(token), **change})
     before = told(balancer, "GET", "/backends")[1][0]["failures"]
@@ -153,19 +154,19 @@ def test_a_breaker_counts_failures_in_a_row(world: World, token: Path) -> None:
     assert told(balancer, "GET", "/backends")[1][0]["failures"] > before == 0
 
 
-WRONG = {
-    "a path that is not there": ("GET", "/statsu", 404, "did you mean '/status'?"),
-    "the top": ("GET", "/", 404, "choices: "),
-    "a method that reads not": ("POST", "/status", 405, "choices: GET, HEAD"),
-    "reading what acts": ("GET", "/-/reload", 405, "choices: POST"),
-    "a method of writing": ("PATCH", "/config", 405, "choices: GET, HEAD"),
-    "a preflight": ("OPTIONS", "/-/reload", 405, "choices: POST"),
+BAD_REQUESTS = {
+    "unknown path": ("GET", "/statsu", 404, "did you mean '/status'?"),
+    "root path": ("GET", "/", 404, "choices: "),
+    "POST to a read operation": ("POST", "/status", 405, "choices: GET, HEAD"),
+    "GET of an action": ("GET", "/-/reload", 405, "choices: POST"),
+    "PATCH": ("PATCH", "/config", 405, "choices: GET, HEAD"),
+    "CORS preflight": ("OPTIONS", "/-/reload", 405, "choices: POST"),
 }
 
 
-@pytest.mark.parametrize("case", WRONG)
-def test_what_is_asked_wrongly_is_told_with_a_cure(balancer: Balancer, case: str) -> None:
-    method, path, wanted, cure = WRONG[case]
+@pytest.mark.parametrize("case", BAD_REQUESTS)
+def test_wrong_request_gets_error_with_cure(balancer: Balancer, case: str) -> None:
+    method, path, wanted, cure = BAD_REQUESTS[case]
     status, headers, body = ask(balancer, method, path)
     answer = json.loads(body)
     jsonschema.validate(answer, SCHEMAS["Error"])
@@ -174,31 +175,31 @@ def test_what_is_asked_wrongly_is_told_with_a_cure(balancer: Balancer, case: str
     assert (headers["Allow"] is not None) == (status == 405)
 
 
-def test_an_accept_that_is_no_accept_is_told_with_a_cure(balancer: Balancer) -> None:
+def test_bad_accept_header_is_400(balancer: Balancer) -> None:
     assert told(balancer, "GET", "/metrics", {"Accept": "application/openmetrics-text;version=abc"})[0] == 400
 
 
 NOT_ALLOWED: dict[str, tuple[dict[str, Any], int]] = {
     "no token": ({}, 401),
-    "another": ({"Authorization": "Bearer 0123456789-token-abc"}, 401),
-    "a longer one": ({"Authorization": f"Bearer {TOKEN}x".encode()}, 401),
+    "wrong token": ({"Authorization": "Bearer 0123456789-token-abc"}, 401),
+    "token with a suffix": ({"Authorization": f"Bearer {TOKEN}x".encode()}, 401),
     "another scheme": ({"Authorization": f"Basic {TOKEN}".encode()}, 401),
-    "no text": ({"Authorization": b"Bearer \xff\xfe"}, 401),
-    "a page in a browser": ({**KEYS, "Origin": "http://127.0.0.1:9090"}, 403),
-    "a page without an origin": ({**KEYS, "Origin": "null"}, 403),
+    "not UTF-8": ({"Authorization": b"Bearer \xff\xfe"}, 401),
+    "cross-origin page": ({**KEYS, "Origin": "http://127.0.0.1:9090"}, 403),
+    "null origin": ({**KEYS, "Origin": "null"}, 403),
 }
 
 
 @pytest.mark.parametrize("case", NOT_ALLOWED)
-def test_nobody_without_the_token_changes_anything(balancer: Balancer, case: str) -> None:
+def test_actions_need_token(balancer: Balancer, case: str) -> None:
     headers, wanted = NOT_ALLOWED[case]
     status, _answer = told(balancer, "POST", "/-/backends/a/drain", headers, template="/-/backends/{name}/drain")
     assert status == wanted
     assert not told(balancer, "GET", "/backends")[1][0]["drained"]
 
 
-def test_a_page_in_a_browser_changes_nothing_by_the_socket_either(world: World, tmp_path: Path) -> None:
-    """Somebody may have put a proxy in front of it."""
+def test_cross_origin_request_refused_on_unix_socket(world: World, tmp_path: Path) -> None:
+    """A browser may reach the socket through a proxy in front of it."""
     balancer = world.balancer(world.origin(), admin={"listen": f"unix:{tmp_path}/admin.sock"})
     for origin, wanted in (("Origin: http://evil.test\r\n", b"403"), ("", b"200")):
         sock = socket.socket(socket.AF_UNIX)
@@ -208,8 +209,8 @@ def test_a_page_in_a_browser_changes_nothing_by_the_socket_either(world: World, 
         stream.close()
 
 
-def test_junk_is_refused_and_is_no_error_of_ours(world: World) -> None:
-    """The fixture fails for any error in the log."""
+def test_junk_is_refused_without_error_event(world: World) -> None:
+    """The fixture fails the test for any error in the log."""
     balancer = world.balancer(world.origin())
     for junk in (
         b"\x16\x03\x01junk\r\n\r\n",
@@ -223,16 +224,17 @@ def test_junk_is_refused_and_is_no_error_of_ours(world: World) -> None:
     assert balancer.admin("/health")[0] == 200
 
 
-def test_while_no_worker_runs_the_status_says_so_and_there_are_no_backends_to_tell(world: World) -> None:
+def test_status_without_running_workers(world: World) -> None:
+    """With all workers dead, `/backends` is 503 and `/status` still answers."""
     balancer = world.balancer(world.origin(OK), workers=2)
     pids = [worker["pid"] for worker in told(balancer, "GET", "/status")[1]["workers"]]
 
-    def alone() -> bool:
+    def no_worker_runs() -> bool:
         for worker in balancer.status()["workers"]:
             if worker["running"]:
                 os.kill(worker["pid"], signal.SIGKILL)
         return told(balancer, "GET", "/backends")[0] == 503
 
     assert len(pids) == 2
-    world.until(alone)
+    world.until(no_worker_runs)
     told(balancer, "GET", "/status")

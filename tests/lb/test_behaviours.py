@@ -1,4 +1,4 @@
-"""What Pingora's, Go's and Caddy's tests of proxies ask for beyond the form of single messages: who stops when, and what goes end to end."""
+"""Proxy behaviour beyond single messages, after the test suites of Pingora, Go and Caddy: cancellation, and what goes end to end."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 MEGABYTE = 2**20
 
 
-def wait(stream: Stream) -> None:
+def never_answer(stream: Stream) -> None:
     stream.rest()
 
 
@@ -42,22 +42,22 @@ def hint(stream: Stream) -> None:
     stream.rest()
 
 
-LEAVING: dict[str, tuple[bytes, Callable[[Stream], None]]] = {
-    "a GET that is not answered yet": (GET, wait),
-    "a POST without a body": (b"POST / HTTP/1.1\r\n" + H + b"Content-Length: 0\r\n\r\n", wait),
+CLIENT_LEAVES: dict[str, tuple[bytes, Callable[[Stream], None]]] = {
+    "unanswered GET": (GET, never_answer),
+    "unanswered POST": (b"POST / HTTP/1.1\r\n" + H + b"Content-Length: 0\r\n\r\n", never_answer),
     "after an interim response": (GET, hint),
-    "in the middle of an upload by length": (b"POST / HTTP/1.1\r\n" + H + b"Content-Length: 1000\r\n\r\nabc", wait),
-    "in the middle of an upload by chunks": (b"POST / HTTP/1.1\r\n" + H + b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n", wait),
-    "while a 100 is awaited": (EXPECTING, wait),
-    "in the middle of a download": (GET, download),
-    "between two pieces of a stream": (GET, stream_slowly),
+    "during upload by length": (b"POST / HTTP/1.1\r\n" + H + b"Content-Length: 1000\r\n\r\nabc", never_answer),
+    "during chunked upload": (b"POST / HTTP/1.1\r\n" + H + b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n", never_answer),
+    "waiting for 100": (EXPECTING, never_answer),
+    "during download": (GET, download),
+    "between chunks of a stream": (GET, stream_slowly),
 }
 
 
-@pytest.mark.parametrize("case", LEAVING)
+@pytest.mark.parametrize("case", CLIENT_LEAVES)
 @pytest.mark.parametrize("how", ["close", "reset"])
-def test_the_backends_work_ends_as_soon_as_the_client_has_left(world: World, case: str, how: str) -> None:
-    request, act = LEAVING[case]
+def test_backend_is_cancelled_when_client_leaves(world: World, case: str, how: str) -> None:
+    request, act = CLIENT_LEAVES[case]
     begun, ended = threading.Event(), threading.Event()
 
     def script(stream: Stream) -> None:
@@ -71,7 +71,7 @@ def test_the_backends_work_ends_as_soon_as_the_client_has_left(world: World, cas
     balancer = world.balancer(world.origin(script), circuit_breaker={"failure_threshold": 1}, timeouts={"body_idle": "1h", "first_byte": "1h"})
     client = balancer.connect().send(request)
     assert begun.wait(PATIENCE)
-    if act is not wait:
+    if act is not never_answer:
         client.head()
     getattr(client, how)()
     assert ended.wait(PATIENCE), "the backend was left to work"
@@ -81,20 +81,21 @@ def test_the_backends_work_ends_as_soon_as_the_client_has_left(world: World, cas
     assert balancer.sum("balance_circuit_breaker_failures_total", 'backend="a"') == 0
 
 
-DYING = {
+BACKEND_DIES = {
     "before the head": (b"", 502, False),
-    "in the middle of the head": (b"HTTP/1.1 200 OK\r\nX:", 502, False),
+    "within the head": (b"HTTP/1.1 200 OK\r\nX:", 502, False),
     "after an interim response": (b"HTTP/1.1 103 Early Hints\r\n\r\n", 502, False),
     "after the head": (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n", 200, True),
-    "after the head of chunks": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", 200, True),
+    "after a chunked head": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", 200, True),
 }
 
 
-@pytest.mark.parametrize("case", DYING)
-@pytest.mark.parametrize("upload", [b"", b"Content-Length: 100000000\r\n"], ids=["no body", "in the middle of the upload"])
+@pytest.mark.parametrize("case", BACKEND_DIES)
+@pytest.mark.parametrize("upload", [b"", b"Content-Length: 100000000\r\n"], ids=["no body", "during upload"])
 @pytest.mark.parametrize("how", ["close", "reset"])
-def test_a_backend_that_dies_becomes_502_before_the_head_and_an_abort_after_it(world: World, case: str, upload: bytes, how: str) -> None:
-    sent, status, aborted = DYING[case]
+def test_dying_backend_becomes_502_or_abort(world: World, case: str, upload: bytes, how: str) -> None:
+    """502 before the response head, an aborted connection after it."""
+    sent, status, aborted = BACKEND_DIES[case]
     noticed = threading.Event()
 
     def script(stream: Stream) -> None:
@@ -117,7 +118,9 @@ def test_a_backend_that_dies_becomes_502_before_the_head_and_an_abort_after_it(w
     world.until(lambda: balancer.status()["backends"][0]["connections"]["open"] == 0)
 
 
-def test_head_with_an_expectation_gets_one_head_and_the_connection_goes_on(world: World) -> None:
+def test_head_request_with_expect_keeps_connection(world: World) -> None:
+    """HEAD with `Expect: 100-continue` gets one head, and the connection stays usable."""
+
     def script(stream: Stream) -> None:
         while stream.message(bodiless=True)[0]:
             stream.send(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n")
@@ -128,8 +131,8 @@ def test_head_with_an_expectation_gets_one_head_and_the_connection_goes_on(world
         assert client.head() == b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"
 
 
-def test_a_refused_expectation_ends_the_connection_so_that_the_body_is_no_request(world: World) -> None:
-    """The client may send the body after the 417, the final answer, or not: nobody could tell it from a request."""
+def test_refused_expectation_closes_connection(world: World) -> None:
+    """Whether the body follows the final answer is unknown, so it must not be read as a request."""
 
     def script(stream: Stream) -> None:
         stream.head()
@@ -147,7 +150,7 @@ def test_a_refused_expectation_ends_the_connection_so_that_the_body_is_no_reques
     assert origin.connections == 1
 
 
-def test_a_client_that_does_not_wait_for_100_gets_it_all_the_same(world: World) -> None:
+def test_client_not_waiting_for_100_still_gets_it(world: World) -> None:
     def script(stream: Stream) -> None:
         stream.head()
         stream.send(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -159,7 +162,8 @@ def test_a_client_that_does_not_wait_for_100_gets_it_all_the_same(world: World) 
     assert client.message()[1] == b"ok"
 
 
-def test_events_pass_unbuffered_and_a_long_poll_may_take_its_time(world: World) -> None:
+def test_server_sent_events_pass_unbuffered(world: World) -> None:
+    """Each event is passed on as it comes, and a long poll is not cut off by the body timeout."""
     steps = [threading.Event() for _event in range(3)]
 
     def script(stream: Stream) -> None:
@@ -177,7 +181,8 @@ def test_events_pass_unbuffered_and_a_long_poll_may_take_its_time(world: World) 
     assert client.exactly(5) == b"0\r\n\r\n"
 
 
-def test_pipelined_requests_are_answered_in_order_though_the_first_takes_longest(world: World) -> None:
+def test_pipelined_responses_stay_in_order(world: World) -> None:
+    """The first request takes longest."""
     later = threading.Event()
 
     def script(stream: Stream) -> None:
@@ -196,11 +201,12 @@ def test_pipelined_requests_are_answered_in_order_though_the_first_takes_longest
 
 
 def resident(balancer: Balancer) -> int:
-    """Bytes, from the kernel: the balancer need not be able to answer."""
+    """Resident bytes according to the kernel, for a balancer that may be too busy to answer."""
     return int(Path(f"/proc/{balancer.process.pid}/statm").read_text().split()[1]) * 4096
 
 
-def test_two_hundred_megabytes_for_a_reader_who_stands_still_wait_at_the_origin(world: World) -> None:
+def test_stalled_download_waits_at_origin(world: World) -> None:
+    """200 MB for a client that stops reading stay at the origin instead of filling memory."""
     size = 200 * MEGABYTE
     sent = [0]
 

@@ -1,4 +1,4 @@
-"""Requests and answers between two processes, here between two ends in one loop."""
+"""The request channel between supervisor and workers; here both ends run in one event loop."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from balance.lb.control.channel import Channel, Command
 from balance.lb.errors import StartError
 
 
-def between(commands: dict[str, Command], talk: Callable[[Channel, Channel], Awaitable[None]]) -> None:
-    """Run `talk` with both ends; the second one obeys the commands."""
+def run_with_channels(commands: dict[str, Command], talk: Callable[[Channel, Channel], Awaitable[None]]) -> None:
+    """Run `talk` with both ends; the second one serves the commands."""
 
     async def run() -> None:
         first, second = socket.socketpair()
@@ -40,14 +40,14 @@ async def fail() -> None:
 
 
 @pytest.mark.parametrize("value", [{("GET", "200"): (1.0, 2.5), (): (0.0,)}, "a" * 3_000_000, None, [True, 1, -1.5]])
-def test_what_is_said_arrives_whole(value: object) -> None:
+def test_arguments_arrive_unchanged(value: object) -> None:
     async def talk(ours: Channel, _theirs: Channel) -> None:
         assert await ours.ask("echo", value=value) == {"value": value}
 
-    between({"echo": echo}, talk)
+    run_with_channels({"echo": echo}, talk)
 
 
-def test_a_slow_answer_holds_up_no_other() -> None:
+def test_slow_command_does_not_block_others() -> None:
     go_on = asyncio.Event()
 
     async def slow() -> str:
@@ -61,18 +61,18 @@ def test_a_slow_answer_holds_up_no_other() -> None:
         go_on.set()
         assert await late == "slow"
 
-    between({"slow": slow, "echo": echo}, talk)
+    run_with_channels({"slow": slow, "echo": echo}, talk)
 
 
 REFUSALS = {
     "problems": ("refuse", "here: is wrong (mend it)\nthere: as well"),
-    "a mistake": ("fail", "fail: ZeroDivisionError: by zero"),
-    "an unknown command": ("what", "what: KeyError: 'what'"),
+    "exception": ("fail", "fail: ZeroDivisionError: by zero"),
+    "unknown command": ("what", "what: KeyError: 'what'"),
 }
 
 
 @pytest.mark.parametrize("case", REFUSALS)
-def test_a_refusal_says_why(case: str) -> None:
+def test_refusal_carries_reason(case: str) -> None:
     command, words = REFUSALS[case]
 
     async def talk(ours: Channel, _theirs: Channel) -> None:
@@ -80,10 +80,12 @@ def test_a_refusal_says_why(case: str) -> None:
             await ours.ask(command)
         assert str(caught.value) == words
 
-    between({"refuse": refuse, "fail": fail}, talk)
+    run_with_channels({"refuse": refuse, "fail": fail}, talk)
 
 
-def test_whoever_waits_learns_that_the_other_end_has_gone() -> None:
+def test_closing_wakes_waiting_requests() -> None:
+    """Closing one end raises ConnectionError for pending and new requests at the other."""
+
     async def never() -> None:
         await asyncio.Event().wait()
 
@@ -97,10 +99,10 @@ def test_whoever_waits_learns_that_the_other_end_has_gone() -> None:
         with pytest.raises(ConnectionError):
             await ours.ask("echo")
 
-    between({"never": never, "echo": echo}, talk)
+    run_with_channels({"never": never, "echo": echo}, talk)
 
 
-def test_an_answer_that_nobody_waits_for_any_longer_is_forgotten() -> None:
+def test_cancelled_request_is_forgotten() -> None:
     go_on = asyncio.Event()
 
     async def slow() -> str:
@@ -114,4 +116,4 @@ def test_an_answer_that_nobody_waits_for_any_longer_is_forgotten() -> None:
         go_on.set()
         assert await ours.ask("echo", number=2) == {"number": 2}
 
-    between({"slow": slow, "echo": echo}, talk)
+    run_with_channels({"slow": slow, "echo": echo}, talk)

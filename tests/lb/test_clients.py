@@ -1,4 +1,4 @@
-"""Client connections: limits, deadlines, how they end."""
+"""Client connections: limits, timeouts, how they end."""
 
 from __future__ import annotations
 
@@ -17,13 +17,17 @@ H = b"Host: test\r\n"
 GET = b"GET / HTTP/1.1\r\n" + H + b"\r\n"
 
 
-SLOW = {"half a line": b"GET / HT", "half a head": b"GET / HTTP/1.1\r\nHost: te", "half a head after a whole request": GET + b"GET / HTTP/1.1\r\nHos"}
+INCOMPLETE_HEADS = {
+    "part of a line": b"GET / HT",
+    "part of a head": b"GET / HTTP/1.1\r\nHost: te",
+    "part of a second head": GET + b"GET / HTTP/1.1\r\nHos",
+}
 
 
-@pytest.mark.parametrize("case", SLOW)
-def test_a_head_that_does_not_arrive_in_time_gets_408(world: World, case: str) -> None:
+@pytest.mark.parametrize("case", INCOMPLETE_HEADS)
+def test_slow_head_gets_408(world: World, case: str) -> None:
     balancer = world.balancer(world.origin(), timeouts={"request_header": "100ms"})
-    stream = balancer.connect().send(SLOW[case])
+    stream = balancer.connect().send(INCOMPLETE_HEADS[case])
     head, body = stream.message()
     if body == b"ok":
         head, body = stream.message()
@@ -32,7 +36,7 @@ def test_a_head_that_does_not_arrive_in_time_gets_408(world: World, case: str) -
     assert stream.closed()
 
 
-def test_dripping_bytes_do_not_extend_the_deadline(world: World) -> None:
+def test_trickled_bytes_do_not_extend_deadline(world: World) -> None:
     balancer = world.balancer(world.origin(), timeouts={"request_header": "300ms"})
     stream = balancer.connect().send(b"GET / HTTP/1.1\r\nHost: test\r\n")
     stop = threading.Event()
@@ -51,13 +55,13 @@ def test_dripping_bytes_do_not_extend_the_deadline(world: World) -> None:
     dripping.join()
 
 
-def test_a_connection_without_any_request_is_closed_silently(world: World) -> None:
+def test_unused_connection_is_closed_silently(world: World) -> None:
     balancer = world.balancer(world.origin(), timeouts={"request_header": "100ms"})
     assert balancer.connect().rest() == b""
     assert balancer.metric('balance_http_requests_total{method="OTHER",status="408"}') == 0
 
 
-def test_an_idle_connection_is_closed_after_keep_alive(world: World) -> None:
+def test_idle_connection_closes_after_keep_alive(world: World) -> None:
     balancer = world.balancer(world.origin(), timeouts={"keep_alive": "100ms"})
     stream = balancer.connect().send(GET)
     assert stream.message()[1] == b"ok"
@@ -68,7 +72,7 @@ POST_AND_EMPTY_LINE = b"POST / HTTP/1.1\r\n" + H + b"Content-Length: 1\r\n\r\nx\
 
 
 @pytest.mark.parametrize("split", [0, 2])
-def test_an_empty_line_after_a_body_leaves_the_connection_idle(world: World, split: int) -> None:
+def test_empty_line_after_body_leaves_connection_idle(world: World, split: int) -> None:
     balancer = world.balancer(world.origin(), timeouts={"keep_alive": "300ms", "request_header": "60s"})
     stream = balancer.connect().send(POST_AND_EMPTY_LINE[: len(POST_AND_EMPTY_LINE) - split])
     assert stream.message()[1] == b"ok"
@@ -76,7 +80,7 @@ def test_an_empty_line_after_a_body_leaves_the_connection_idle(world: World, spl
     assert stream.rest() == b""
 
 
-def test_an_empty_line_after_a_request_does_not_hold_up_a_stop(world: World) -> None:
+def test_empty_line_does_not_delay_shutdown(world: World) -> None:
     go_on = threading.Event()
 
     def script(stream: Stream) -> None:
@@ -95,14 +99,15 @@ def test_an_empty_line_after_a_request_does_not_hold_up_a_stop(world: World) -> 
     assert balancer.wait() == 0
 
 
-def test_a_body_that_stops_gets_408_and_the_backend_is_not_to_blame(world: World) -> None:
+def test_stalled_upload_gets_408(world: World) -> None:
+    """The backend is not blamed for it."""
     balancer = world.balancer(world.origin(), timeouts={"body_idle": "100ms"}, circuit_breaker={"failure_threshold": 1})
     stream = balancer.connect().send(b"POST / HTTP/1.1\r\n" + H + b"Content-Length: 9\r\n\r\nhalf")
     assert stream.message()[1] == b"408 Request Timeout: the body of the request did not arrive in time\n"
     assert balancer.status()["backends"][0]["available"]
 
 
-def test_a_client_that_takes_nothing_is_cut_off(world: World) -> None:
+def test_client_that_stops_reading_is_cut_off(world: World) -> None:
     balancer = world.balancer(
         world.origin(b"HTTP/1.1 200 OK\r\nContent-Length: 30000000\r\n\r\n" + b"a" * 30_000_000), timeouts={"body_idle": "200ms"}
     )
@@ -111,7 +116,7 @@ def test_a_client_that_takes_nothing_is_cut_off(world: World) -> None:
     assert balancer.status()["connections"]["active"] == 0
 
 
-def test_connections_over_the_limit_get_503_and_are_counted(world: World) -> None:
+def test_connection_limit_gives_503(world: World) -> None:
     balancer = world.balancer(world.origin(), limits={"max_connections": 2})
     first, second = balancer.connect().send(GET), balancer.connect().send(GET)
     assert first.message()[1] == second.message()[1] == b"ok"
@@ -128,7 +133,7 @@ def test_connections_over_the_limit_get_503_and_are_counted(world: World) -> Non
     assert balancer.get()[1] == b"ok"
 
 
-def test_it_listens_on_several_addresses_of_all_kinds(world: World, tmp_path: Path) -> None:
+def test_listens_on_several_address_families(world: World, tmp_path: Path) -> None:
     path = f"{tmp_path}/front.sock"
     origin = world.origin()
     balancer = world.balancer(origin, listen=["127.0.0.1:0", "[::1]:0", f"unix:{path}"])
@@ -148,7 +153,8 @@ def test_it_listens_on_several_addresses_of_all_kinds(world: World, tmp_path: Pa
     assert b"X-Forwarded-For" not in origin.heads[2]
 
 
-def test_a_socket_file_of_a_process_that_has_ended_is_replaced_and_removed_at_the_end(world: World, tmp_path: Path) -> None:
+def test_stale_socket_file_is_replaced(world: World, tmp_path: Path) -> None:
+    """The socket file of a dead process is replaced, and the new one removed at the end."""
     path = tmp_path / "front.sock"
     with socket.socket(socket.AF_UNIX) as stale:
         stale.bind(str(path))
@@ -159,14 +165,14 @@ def test_a_socket_file_of_a_process_that_has_ended_is_replaced_and_removed_at_th
     assert not path.exists()
 
 
-def test_many_clients_at_once_are_all_let_in(world: World) -> None:
+def test_many_clients_connect_at_once(world: World) -> None:
     balancer = world.balancer(world.origin())
     streams = [balancer.connect().send(GET) for _client in range(300)]
     assert [stream.message()[1] for stream in streams] == [b"ok"] * 300
     assert balancer.metric("balance_connections_total") == 300
 
 
-def test_a_half_closed_connection_counts_as_gone(world: World) -> None:
+def test_half_closed_connection_counts_as_gone(world: World) -> None:
     gone = threading.Event()
 
     def script(stream: Stream) -> None:

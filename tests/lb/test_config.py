@@ -1,4 +1,4 @@
-"""The configuration: what a good one means, and everything that is wrong with a bad one, each with place and cure."""
+"""The configuration reader: values and defaults, and for every error its line and cure."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ log: {level: info, format: json, access: true}
 """
 
 
-def test_defaults_are_what_the_full_example_spells_out() -> None:
+def test_defaults_match_full_example() -> None:
     full, small = read(FULL), read(SMALL)
     for part in ("workers", "admin", "timeouts", "limits", "log", "routes"):
         assert getattr(small, part) == getattr(full, part), part
@@ -41,13 +41,13 @@ def test_defaults_are_what_the_full_example_spells_out() -> None:
     assert few == dataclasses.replace(many, backends=many.backends[:1], health_check=tcp)
 
 
-def test_addresses_are_read_in_all_their_forms() -> None:
+def test_address_forms() -> None:
     assert read(FULL).listen == (Address("127.0.0.1", 8080), Address("", 8081), Address("::1", 8082), Address(path="/tmp/x"))
     assert [str(address) for address in read(FULL).listen] == ["127.0.0.1:8080", ":8081", "[::1]:8082", "unix:/tmp/x"]
 
 
 @pytest.mark.parametrize("part", ["health_check", "circuit_breaker", "retry", "outlier_detection"])
-def test_a_part_can_be_switched_off(part: str) -> None:
+def test_section_can_be_switched_off(part: str) -> None:
     assert getattr(read(SMALL + f"{part}: off\n").pools[0], part) is None
 
 
@@ -71,7 +71,7 @@ VALUES: list[tuple[str, str, Any]] = [
 
 
 @pytest.mark.parametrize(("text", "key", "expected"), VALUES)
-def test_values_take_units(text: str, key: str, expected: Any) -> None:
+def test_values_with_units(text: str, key: str, expected: Any) -> None:
     found: Any = read(SMALL + text + "\n")
     for name in key.split("."):
         found = getattr(found, name)
@@ -111,7 +111,7 @@ WRONG: dict[str, tuple[str, str]] = {
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_a_wrong_key_is_refused_with_place_and_cure(case: str) -> None:
+def test_bad_key_reports_line_and_cure(case: str) -> None:
     text, expected = WRONG[case]
     assert problems(SMALL + text + "\n") == [f"balance.yaml:{expected}"]
 
@@ -158,12 +158,12 @@ BACKENDS: dict[str, tuple[str, str]] = {
 
 
 @pytest.mark.parametrize("case", BACKENDS)
-def test_a_wrong_backend_is_refused_with_place_and_cure(case: str) -> None:
+def test_bad_backend_reports_line_and_cure(case: str) -> None:
     text, expected = BACKENDS[case]
     assert problems(f"listen: :80\n{text}\n") == [f"balance.yaml:{expected}"]
 
 
-def test_all_problems_are_told_at_once() -> None:
+def test_all_problems_reported_at_once() -> None:
     found = problems("lisen: 80\nbackends:\n- {name: a, adress: b, weight: x}\nlog: {level: x, format: y}\n")
     assert [line.partition(" (")[0] for line in found] == [
         "balance.yaml:1: lisen: unknown setting",
@@ -176,18 +176,18 @@ def test_all_problems_are_told_at_once() -> None:
     ]
 
 
-def test_what_is_missing_is_told() -> None:
+def test_missing_keys_are_reported() -> None:
     assert problems("log: {}\n") == [
         "balance.yaml:1: listen: is missing (give listen or tls)",
         "balance.yaml:1: backends: is missing (give backends or pools)",
     ]
 
 
-def test_an_empty_file_says_what_is_needed() -> None:
+def test_empty_file_names_required_keys() -> None:
     assert problems("# nothing\n") == ["balance.yaml: is empty (add at least listen and backends)"]
 
 
-def test_too_deep_nesting_is_an_error_like_any_other() -> None:
+def test_deep_nesting_is_reported() -> None:
     assert problems("[" * 5000)[0].startswith("balance.yaml: is nested too deeply")
 
 
@@ -202,7 +202,7 @@ OVERRIDES = [
 
 
 @pytest.mark.parametrize(("name", "value", "key", "expected"), OVERRIDES)
-def test_the_environment_overrides_the_file(name: str, value: str, key: str, expected: Any) -> None:
+def test_environment_overrides_file(name: str, value: str, key: str, expected: Any) -> None:
     found: Any = read(SMALL, **{name: value})
     for part in key.split("."):
         found = getattr(found, part)
@@ -218,28 +218,29 @@ WRONG_ENVIRONMENT = [
 
 
 @pytest.mark.parametrize(("name", "value", "expected"), WRONG_ENVIRONMENT)
-def test_a_wrong_variable_is_refused(name: str, value: str, expected: str) -> None:
+def test_bad_variable_is_reported(name: str, value: str, expected: str) -> None:
     assert problems(SMALL, **{name: value}) == [expected]
 
 
-def test_a_variable_for_what_the_file_switches_off_is_refused() -> None:
+def test_variable_for_disabled_section_is_reported() -> None:
     assert problems(SMALL + "retry: off\n", BALANCE_RETRY_MAX_ATTEMPTS="2") == [
         "BALANCE_RETRY_MAX_ATTEMPTS: is set, but the file says retry: off (unset it, or remove the off)"
     ]
 
 
-def test_what_kubernetes_sets_for_a_service_called_balance_is_left_alone() -> None:
+def test_kubernetes_service_variables_are_ignored() -> None:
+    """Kubernetes sets BALANCE_SERVICE_HOST and the like for a service called balance."""
     read(SMALL, BALANCE_SERVICE_HOST="10.0.0.1", BALANCE_SERVICE_PORT_HTTP="80", BALANCE_PORT="tcp://10.0.0.1:80", BALANCE_PORT_80_TCP_ADDR="x")
 
 
 @pytest.mark.parametrize("text", [SMALL, FULL, SMALL + "health_check: off\n"])
-def test_the_json_schema_accepts_what_the_reader_accepts(text: str) -> None:
+def test_json_schema_accepts_valid_config(text: str) -> None:
     schema = json_schema()
     jsonschema.Draft202012Validator.check_schema(schema)
     jsonschema.validate(yaml.safe_load(text), schema)
 
 
 @pytest.mark.parametrize("case", ["unknown key", "no duration", "no choice", "number out of range", "list for a section", "too many workers"])
-def test_the_json_schema_refuses_what_the_reader_refuses(case: str) -> None:
+def test_json_schema_rejects_invalid_config(case: str) -> None:
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(yaml.safe_load(SMALL + WRONG[case][0]), json_schema())

@@ -1,4 +1,4 @@
-"""The commands about configurations: what is in force, or one line for each problem."""
+"""`check-config` and `schema`: the effective configuration, or one line per problem."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def balance(*arguments: str) -> tuple[int, str, str]:
 
 @pytest.fixture
 def large(tmp_path: Path) -> Path:
-    """The file of a configuration with a bit of everything."""
+    """A configuration file that uses a bit of everything."""
     file = tmp_path / "balance.yaml"
     file.write_text(LARGE)
     (tmp_path / "secret").write_text("0123456789abcdef\n")
@@ -79,16 +79,16 @@ def large(tmp_path: Path) -> Path:
 
 
 @pytest.mark.process
-def test_check_config_shows_what_is_in_force(large: Path) -> None:
+def test_check_config_shows_effective_config(large: Path) -> None:
     assert balance("check-config", str(large)) == (0, SHOWN.format(file=large), "")
 
 
-def test_the_json_schema_accepts_a_bit_of_everything() -> None:
+def test_json_schema_accepts_large_config() -> None:
     jsonschema.validate(yaml.safe_load(LARGE), json_schema())
 
 
 @pytest.mark.process
-def test_check_config_tells_everything_to_programs(large: Path) -> None:
+def test_check_config_json(large: Path) -> None:
     code, output, _errors = balance("check-config", str(large), "--format", "json")
     found = json.loads(output)
     app, api = found["pools"]
@@ -103,7 +103,7 @@ def test_check_config_tells_everything_to_programs(large: Path) -> None:
 
 
 @pytest.mark.process
-def test_the_short_form_is_shown_written_out(tmp_path: Path) -> None:
+def test_check_config_expands_short_form(tmp_path: Path) -> None:
     file = tmp_path / "balance.yaml"
     file.write_text(SMALL)
     _code, output, _errors = balance("check-config", str(file))
@@ -113,7 +113,8 @@ def test_the_short_form_is_shown_written_out(tmp_path: Path) -> None:
 
 @pytest.mark.process
 @pytest.mark.parametrize("command", [["check-config"], ["serve", "-c"]], ids=["check-config", "serve"])
-def test_a_bad_file_is_one_line_per_problem_and_exit_2(tmp_path: Path, command: list[str]) -> None:
+def test_bad_file_prints_problems_and_exits_2(tmp_path: Path, command: list[str]) -> None:
+    """One line per problem."""
     file = tmp_path / "balance.yaml"
     file.write_text("listen: 1\nbackends: 2\n")
     code, output, errors = balance(*command, str(file))
@@ -129,7 +130,7 @@ UNREADABLE = {"missing": "no such file or directory", "a directory": "is a direc
 
 @pytest.mark.process
 @pytest.mark.parametrize("case", UNREADABLE)
-def test_a_file_that_cannot_be_read_is_one_line_and_exit_2(tmp_path: Path, case: str) -> None:
+def test_unreadable_file_is_one_line_and_exit_2(tmp_path: Path, case: str) -> None:
     path = tmp_path / "balance.yaml"
     if case == "a directory":
         path.mkdir()
@@ -150,7 +151,7 @@ def test_schema_prints_json_schema() -> None:
 
 @pytest.mark.process
 @pytest.mark.parametrize("arguments", [[], ["serve"], ["unknown"], ["serve", "-c"]])
-def test_wrong_use_is_one_line_and_exit_2(arguments: list[str]) -> None:
+def test_wrong_usage_is_one_line_and_exit_2(arguments: list[str]) -> None:
     code, _output, errors = balance(*arguments)
     assert code == 2
     assert errors.startswith("balance")
@@ -158,14 +159,15 @@ def test_wrong_use_is_one_line_and_exit_2(arguments: list[str]) -> None:
 
 
 @pytest.mark.process
-def test_help_shows_an_example() -> None:
+def test_help_shows_example() -> None:
     code, output, _errors = balance("--help")
     assert code == 0
     assert "backends:" in output
 
 
 @pytest.mark.process
-def test_serving_loads_nothing_that_renders(tmp_path: Path) -> None:
+def test_serve_does_not_import_generators(tmp_path: Path) -> None:
+    """grafanalib, jsonnet and jinja2 stay out of the load balancer's process."""
     program = "import sys, balance.lb.app, balance.lb.cli; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
     output = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60, cwd=tmp_path).stdout
     assert not {"grafanalib", "_jsonnet", "jinja2"} & set(output.split())

@@ -1,4 +1,4 @@
-"""Pools in the configuration: what they share, what each has of its own, and everything that is wrong with bad ones."""
+"""Pools in the configuration: inherited and own settings, discovery, and for every error its line and cure."""
 
 from __future__ import annotations
 
@@ -22,32 +22,33 @@ A, B = "{name: a, address: 'a:80'}", "{name: b, address: 'b:80'}"
 
 
 def pools(*more: str) -> str:
-    """Two pools, the first with more of its own."""
+    """Two pools; `more` are extra lines of the first."""
     return "\n".join(
         ["listen: :80", "pools:", f"- name: one\n  backends: [{A}]", *(f"  {line}" for line in more), f"- name: two\n  backends: [{B}]\n"]
     )
 
 
 def only_pool(text: str) -> Any:
-    """The pool of the smallest configuration with something more."""
+    """The pool of the smallest configuration plus `text`."""
     (pool,) = read(SMALL + text + "\n").pools
     return pool
 
 
-def test_the_short_form_is_one_pool_named_default() -> None:
+def test_short_form_is_default_pool() -> None:
     config = read(SMALL)
     assert [(pool.name, [one.name for one in pool.backends]) for pool in config.pools] == [("default", ["a"])]
     assert [(route.name, route.pool) for route in config.routes] == [("default", "default")]
 
 
-def test_pools_keep_their_order_and_without_routes_the_first_gets_everything() -> None:
+def test_pools_keep_order_and_first_is_default() -> None:
+    """Without routes the first pool gets every request."""
     config = read(pools())
     assert [pool.name for pool in config.pools] == ["one", "two"]
     assert [one.name for one in config.backends] == ["a", "b"]
     assert [route.pool for route in config.routes] == ["one"]
 
 
-def test_what_a_pool_does_not_say_it_takes_from_the_top_level() -> None:
+def test_pools_inherit_top_level_sections() -> None:
     one, two = read(pools() + "health_check: {path: /up}\nretry: off\nload_balancer: {algorithm: first}\noutlier_detection: on\n").pools
     for pool in (one, two):
         assert pool.health_check
@@ -55,21 +56,22 @@ def test_what_a_pool_does_not_say_it_takes_from_the_top_level() -> None:
         assert pool.outlier_detection
 
 
-def test_a_section_of_a_pool_stands_as_a_whole_in_place_of_that_of_the_top_level() -> None:
+def test_pool_section_replaces_top_level_section() -> None:
+    """Sections are replaced as a whole, not merged."""
     one, two = read(pools("health_check: {interval: 1s}", "retry: off") + "health_check: {path: /up, timeout: 1s}\n").pools
     assert two.health_check
     assert one.health_check == replace(two.health_check, path="/health", interval=1.0, timeout=3.0)
     assert (one.retry, two.retry is None) == (None, False)
 
 
-def test_the_environment_overrides_the_top_level_and_so_the_pools_that_take_it() -> None:
+def test_environment_overrides_inherited_sections() -> None:
     one, two = read(pools("retry: {max_attempts: 9}"), BALANCE_RETRY_MAX_ATTEMPTS="2").pools
     assert one.retry
     assert two.retry
     assert (one.retry.max_attempts, two.retry.max_attempts) == (9, 2)
 
 
-def test_a_part_that_is_off_can_be_switched_on_by_a_variable() -> None:
+def test_variable_switches_section_on() -> None:
     (pool,) = read(SMALL, BALANCE_OUTLIER_DETECTION_ERROR_PERCENT="10").pools
     assert pool.outlier_detection == OutlierDetection(5, 10, 20, 10.0, 30.0, 300.0, 50)
 
@@ -94,7 +96,7 @@ VALUES: list[tuple[str, str, Any]] = [
 
 
 @pytest.mark.parametrize(("text", "key", "expected"), VALUES)
-def test_values_are_read(text: str, key: str, expected: Any) -> None:
+def test_pool_values(text: str, key: str, expected: Any) -> None:
     found = only_pool(text)
     for name in key.split("."):
         found = getattr(found, name)
@@ -117,12 +119,12 @@ DISCOVERIES: list[tuple[str, Discovery]] = [
 
 
 @pytest.mark.parametrize(("text", "expected"), DISCOVERIES)
-def test_backends_may_be_discovered(text: str, expected: Discovery) -> None:
+def test_discovery_values(text: str, expected: Discovery) -> None:
     pool = discovery(text)
     assert (pool.backends, pool.discover) == ((), expected)
 
 
-def test_files_are_named_from_the_folder_of_the_configuration(tmp_path: Path) -> None:
+def test_paths_are_relative_to_config_file(tmp_path: Path) -> None:
     (tmp_path / "backends.yaml").write_text(f"- {A}\n")
     (tmp_path / "secret").write_text("0123456789abcdef\n")
     text = "pools: [{name: one, discover: {file: backends.yaml}, load_balancer: {sticky: {cookie: lb, secret: secret, max_age: 1h}}}]\nlisten: :80\n"
@@ -131,7 +133,7 @@ def test_files_are_named_from_the_folder_of_the_configuration(tmp_path: Path) ->
     assert pool.load_balancer.sticky == Sticky("lb", str(tmp_path / "secret"), 3600.0)
 
 
-def test_a_discovered_file_lists_backends_as_the_configuration_does() -> None:
+def test_backends_file_has_config_syntax() -> None:
     expected = BackendConfig("a", Address("a", 80), 2, 1000, backup=True)
     assert parse_backends("- {name: a, address: 'a:80', weight: 2, backup: true}\n", "x.yaml") == (expected,)
     assert parse_backends('[{"name": "a", "address": "a:80", "weight": 2, "backup": true}]', "x.json") == (expected,)
@@ -146,7 +148,7 @@ def test_a_discovered_file_lists_backends_as_the_configuration_does() -> None:
         ("- [", "x.yaml:1: invalid YAML: expected the node content, but found '<stream end>' (fix the syntax)"),
     ],
 )
-def test_a_bad_discovered_file_is_refused_with_place_and_cure(text: str, expected: str) -> None:
+def test_bad_backends_file_reports_line_and_cure(text: str, expected: str) -> None:
     with pytest.raises(ConfigError) as caught:
         parse_backends(text, "x.yaml")
     assert str(caught.value) == expected
@@ -215,7 +217,7 @@ WRONG: dict[str, tuple[str, str]] = {
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_a_wrong_part_is_refused_with_place_and_cure(case: str) -> None:
+def test_bad_section_reports_line_and_cure(case: str) -> None:
     text, expected = WRONG[case]
     assert problems(SMALL + text + "\n") == [f"balance.yaml:{expected}"]
 
@@ -267,25 +269,25 @@ WRONG_POOLS: dict[str, tuple[str, str]] = {
 
 
 @pytest.mark.parametrize("case", WRONG_POOLS)
-def test_a_wrong_pool_is_refused_with_place_and_cure(case: str) -> None:
+def test_bad_pool_reports_line_and_cure(case: str) -> None:
     text, expected = WRONG_POOLS[case]
     assert problems(f"listen: :80\n{text}\n") == [f"balance.yaml:{expected}"]
 
 
 @pytest.mark.parametrize("case", ["empty", "no backends", "no name", "nothing to discover", "no service", "a key of the top level"])
-def test_the_json_schema_refuses_what_the_reader_refuses(case: str) -> None:
+def test_json_schema_rejects_invalid_pools(case: str) -> None:
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(yaml.safe_load(f"listen: ':80'\n{WRONG_POOLS[case][0]}"), json_schema())
 
 
-def test_the_json_schema_wants_backends_or_pools_and_not_both() -> None:
+def test_json_schema_wants_backends_or_pools() -> None:
     both, neither = SMALL + WRONG["both forms"][0], "listen: ':80'"
     for text in (both, neither):
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate(yaml.safe_load(text), json_schema())
 
 
-def test_a_secret_is_long_enough_to_be_one(tmp_path: Path) -> None:
+def test_short_secret_is_reported(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("0123456789abcde\n")
     with pytest.raises(ConfigError, match="is too short: 15 bytes"):
         parse(SMALL + "admin: {token: secret}\n", str(tmp_path / "balance.yaml"), {})
@@ -293,7 +295,7 @@ def test_a_secret_is_long_enough_to_be_one(tmp_path: Path) -> None:
     assert parse(SMALL + "admin: {token: secret}\n", str(tmp_path / "balance.yaml"), {}).admin.token == str(tmp_path / "secret")
 
 
-def test_problems_of_several_levels_are_told_at_once() -> None:
+def test_problems_of_all_levels_reported_together() -> None:
     found = problems(pools("load_balancer: {hash_key: path}", "retry: {max_attempts: 0}") + "routes: [{name: r, pool: nowhere}]\nworkers: x\n")
     assert [line.partition(" (")[0] for line in found] == [
         "balance.yaml:10: workers: invalid number of workers 'x'",
@@ -307,7 +309,7 @@ def test_problems_of_several_levels_are_told_at_once() -> None:
     ]
 
 
-def test_more_backends_than_there_may_be_series_are_refused() -> None:
+def test_too_many_backends_are_reported() -> None:
     rows = "".join(f"  - {{name: b{number}, address: 'a:80'}}\n" for number in range(1001))
     with pytest.raises(ConfigError, match="backends: has 1001 backends \\(at most 1000 in all\\)"):
         parse(f"listen: :80\nbackends:\n{rows}", "x.yaml", {})

@@ -1,4 +1,4 @@
-"""Routes in the configuration: what they say, and everything that is wrong with bad ones."""
+"""Routes in the configuration: their values, and for every error its line and cure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.lb.configs import SMALL, problems, read
 
 
 def routes(*texts: str) -> str:
-    """The smallest configuration with these routes to its pool, each as the inside of a flow mapping; the first stands in line 5."""
+    """The smallest configuration plus one route per text, the inside of a flow mapping; the first is in line 5."""
     return SMALL + "routes:\n" + "".join(f"- {{name: r{number}, pool: default, {text}}}\n" for number, text in enumerate(texts, 1))
 
 
@@ -43,7 +43,7 @@ VALUES: list[tuple[str, str, Any]] = [
 
 
 @pytest.mark.parametrize(("text", "key", "expected"), VALUES)
-def test_values_are_read(text: str, key: str, expected: Any) -> None:
+def test_route_values(text: str, key: str, expected: Any) -> None:
     found: Any = read(routes(text)).routes[0]
     for name in key.split("."):
         found = getattr(found, name)
@@ -51,7 +51,7 @@ def test_values_are_read(text: str, key: str, expected: Any) -> None:
     jsonschema.validate(yaml.safe_load(routes(text)), json_schema())
 
 
-def test_routes_keep_their_order_and_lead_to_pools() -> None:
+def test_routes_keep_order_and_name_pools() -> None:
     text = "listen: :80\npools:\n- {name: a, backends: [{name: x, address: 'x:80'}]}\n- {name: b, backends: [{name: y, address: 'y:80'}]}\n"
     found = read(text + "routes:\n- {name: api, match: {path: /api}, pool: b}\n- {name: rest, pool: a}\n").routes
     assert found == (RouteConfig("api", RouteMatch(path="/api"), "b"), RouteConfig("rest", RouteMatch(), "a"))
@@ -70,7 +70,7 @@ WRONG: dict[str, tuple[str, str]] = {
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_wrong_routes_are_refused_with_place_and_cure(case: str) -> None:
+def test_bad_route_list_reports_line_and_cure(case: str) -> None:
     text, expected = WRONG[case]
     assert problems(f"{SMALL}{text}\n") == [f"balance.yaml:{expected}"]
 
@@ -145,7 +145,7 @@ WRONG_VALUES: dict[str, tuple[str, str]] = {
 
 
 @pytest.mark.parametrize("case", WRONG_VALUES)
-def test_a_wrong_value_is_refused_with_place_and_cure(case: str) -> None:
+def test_bad_route_value_reports_line_and_cure(case: str) -> None:
     text, expected = WRONG_VALUES[case]
     assert problems(routes(text)) == [f"balance.yaml:5: routes[0].{expected}"]
 
@@ -153,14 +153,14 @@ def test_a_wrong_value_is_refused_with_place_and_cure(case: str) -> None:
 @pytest.mark.parametrize(
     "case", ["every host", "relative path", "method", "header list", "header name", "two rewrites", "no edits", "no rate", "rate of days"]
 )
-def test_the_json_schema_refuses_what_the_reader_refuses(case: str) -> None:
+def test_json_schema_rejects_invalid_routes(case: str) -> None:
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(yaml.safe_load(routes(WRONG_VALUES[case][0])), json_schema())
 
 
 UNREACHABLE: dict[str, tuple[list[str], str]] = {
-    "after one that takes everything": (["", "match: {path: /a}"], "r1"),
-    "the same": (["match: {host: a.test, path: /a}", "match: {host: a.test, path: /a}"], "r1"),
+    "after a catch-all": (["", "match: {path: /a}"], "r1"),
+    "identical": (["match: {host: a.test, path: /a}", "match: {host: a.test, path: /a}"], "r1"),
     "below a path": (["match: {path: /a}", "match: {path: /a/b, method: GET}"], "r1"),
     "below a wildcard": (["match: {host: '*.test'}", "match: {host: a.b.test}"], "r1"),
     "wildcard below a wildcard": (["match: {host: '*.test'}", "match: {host: '*.b.test'}"], "r1"),
@@ -173,7 +173,7 @@ UNREACHABLE: dict[str, tuple[list[str], str]] = {
 
 
 @pytest.mark.parametrize("case", UNREACHABLE)
-def test_a_route_that_is_never_reached_is_refused_with_the_names_of_those_before_it(case: str) -> None:
+def test_unreachable_route_names_earlier_ones(case: str) -> None:
     texts, names = UNREACHABLE[case]
     last = len(texts)
     assert problems(routes(*texts)) == [
@@ -185,15 +185,15 @@ REACHABLE: dict[str, list[str]] = {
     "other path": ["match: {path: /a}", "match: {path: /ab}"],
     "wider path": ["match: {path: /a/b}", "match: {path: /a}"],
     "any host": ["match: {host: a.test}", ""],
-    "the name itself is not below the wildcard": ["match: {host: '*.test'}", "match: {host: test}"],
+    "wildcard does not match its parent": ["match: {host: '*.test'}", "match: {host: test}"],
     "more methods": ["match: {method: GET}", "match: {method: [GET, HEAD]}"],
     "fewer headers": ["match: {header: {X-A: b}}", "match: {method: GET}"],
     "other value": ["match: {header: {X-A: b}}", "match: {header: {X-A: c}}"],
-    "a value, then any": ["match: {header: {X-A: b}}", "match: {header: {X-A: }}"],
-    "one host is left": ["match: {host: a.test}", "match: {host: [a.test, b.test]}"],
+    "value, then any value": ["match: {header: {X-A: b}}", "match: {header: {X-A: }}"],
+    "one host not covered": ["match: {host: a.test}", "match: {host: [a.test, b.test]}"],
 }
 
 
 @pytest.mark.parametrize("case", REACHABLE)
-def test_a_route_that_can_be_reached_is_accepted(case: str) -> None:
+def test_reachable_routes_are_accepted(case: str) -> None:
     assert len(read(routes(*REACHABLE[case])).routes) == len(REACHABLE[case])

@@ -1,4 +1,4 @@
-"""A configuration in the words of its file means the same again, and its masked form holds no secret."""
+"""Writing a configuration back as YAML values round-trips, and the masked form holds no secret."""
 
 from __future__ import annotations
 
@@ -71,18 +71,18 @@ def again(config: Config) -> Config:
     return parse(json.dumps(written(config), ensure_ascii=False), "elsewhere/balance.yaml", {})
 
 
-def test_it_means_the_same_again(full: Config) -> None:
+def test_config_round_trips(full: Config) -> None:
     assert again(full) == full
     small = parse(SMALL, "balance.yaml", {})
     assert again(small) == small
 
 
-def test_it_is_valid_by_the_schema_masked_or_not(full: Config) -> None:
+def test_written_config_matches_schema(full: Config) -> None:
     for masked in (False, True):
         jsonschema.validate(written(full, masked=masked), json_schema())
 
 
-def test_every_key_is_written_unless_it_says_nothing(full: Config) -> None:
+def test_written_values_use_file_syntax(full: Config) -> None:
     text = json.dumps(written(full))
     parts = (
         '"workers": "auto"',
@@ -97,7 +97,8 @@ def test_every_key_is_written_unless_it_says_nothing(full: Config) -> None:
         assert part in text
 
 
-def test_the_masked_form_shows_files_by_path_and_no_secret(full: Config, tmp_path: Path) -> None:
+def test_masked_config_holds_no_secret(full: Config, tmp_path: Path) -> None:
+    """Files are shown by path, secret values as `***`."""
     text = json.dumps(written(full, masked=True))
     assert "SECRET" in json.dumps(written(full))
     assert "SECRET" not in text
@@ -107,7 +108,7 @@ def test_the_masked_form_shows_files_by_path_and_no_secret(full: Config, tmp_pat
 
 
 @given(st.integers(1, 7 * 24 * 3600 * 1000) | st.sampled_from([604800000]))
-def test_durations_read_back_as_the_same(milliseconds: int) -> None:
+def test_durations_round_trip(milliseconds: int) -> None:
     kind = Duration(may_be_off=True)
     for value in (kind.parse(f"{milliseconds}ms"), kind.parse(f"{milliseconds / 1000:.3f}s")):
         assert kind.parse(kind.written(value)) == value
@@ -115,11 +116,11 @@ def test_durations_read_back_as_the_same(milliseconds: int) -> None:
 
 
 @given(st.integers(1, 9_999_999), st.sampled_from("smh"))
-def test_rates_read_back_as_the_same(events: int, unit: str) -> None:
+def test_rates_round_trip(events: int, unit: str) -> None:
     value = Rate().parse(f"{events}/{unit}")
     assert Rate().parse(Rate().written(value)) == value
 
 
 @given(st.integers(0, 2**50))
-def test_sizes_read_back_as_the_same(size: int) -> None:
+def test_sizes_round_trip(size: int) -> None:
     assert Size().parse(str(Size().written(size))) == size

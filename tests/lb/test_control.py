@@ -1,4 +1,4 @@
-"""Health checks, the admin server, the scrape, the access log, and an orderly stop."""
+"""Health checks, the admin server, the scrape, the access log, and graceful shutdown."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CHECKS = {"type": "http", "interval": "50ms", "timeout": "5s", "healthy_threshol
 
 
 def silent(stream: Stream) -> None:
-    """Reads a request and never answers."""
+    """Read a request and never answer."""
     stream.message()
     stream.rest()
 
@@ -35,7 +35,7 @@ def healthy(balancer: Balancer, backend: str) -> float:
     return balancer.metric(f'balance_backend_healthy{{backend="{backend}"}}')
 
 
-def test_a_backend_goes_down_and_comes_back_by_its_checks(world: World) -> None:
+def test_health_checks_take_backend_out_and_back(world: World) -> None:
     sick = threading.Event()
 
     def script(stream: Stream) -> None:
@@ -62,14 +62,15 @@ def test_a_backend_goes_down_and_comes_back_by_its_checks(world: World) -> None:
 FAILING = {
     "refused": (None, "http", "connection refused"),
     "status 404": (b"HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n", "http", "status 404"),
-    "no HTTP": (b"junk\r\n", "http", ""),
+    "not HTTP": (b"junk\r\n", "http", ""),
     "no answer": (b"", "http", "no answer within 0.05 s"),
     "refused, tcp": (None, "tcp", "connection refused"),
 }
 
 
 @pytest.mark.parametrize("case", FAILING)
-def test_the_first_check_decides_at_once_and_the_log_says_why(world: World, case: str) -> None:
+def test_first_failed_check_takes_backend_out(world: World, case: str) -> None:
+    """The log event names the cause."""
     answer, kind, cause = FAILING[case]
     backend = world.free_port() if answer is None else world.origin(answer)
     check = {**CHECKS, "interval": "1h", "type": kind, "timeout": "50ms" if answer == b"" else "5s"}
@@ -81,7 +82,7 @@ def test_the_first_check_decides_at_once_and_the_log_says_why(world: World, case
 
 
 @pytest.mark.parametrize("kind", ["tcp", "http"])
-def test_a_good_backend_passes_its_checks(world: World, kind: str) -> None:
+def test_good_backend_passes_checks(world: World, kind: str) -> None:
     origin = world.origin()
     balancer = world.balancer(origin, health_check={**CHECKS, "type": kind})
     world.until(lambda: origin.connections >= 3)
@@ -98,18 +99,19 @@ def plain(shared: World) -> Balancer:
 
 
 @pytest.mark.parametrize(("path", "status", "body"), ADMIN)
-def test_the_admin_server_answers(plain: Balancer, path: str, status: int, body: str) -> None:
+def test_admin_health_and_ready(plain: Balancer, path: str, status: int, body: str) -> None:
     assert plain.admin(path) == (status, body)
 
 
-def test_the_admin_server_says_its_version_and_state(plain: Balancer) -> None:
+def test_admin_version_and_status(plain: Balancer) -> None:
     assert json.loads(plain.admin("/version")[1])["version"] == balance.__version__
     status = plain.status()
     assert status["ready"]
     assert [backend["name"] for backend in status["backends"]] == ["a"]
 
 
-def test_a_fresh_scrape_shows_the_whole_catalog_and_nothing_else(world: World, authority: Authority) -> None:
+def test_fresh_scrape_shows_whole_catalog(world: World, authority: Authority) -> None:
+    """And nothing else."""
     pools = [{"name": "default", "discover": {"dns": f"127.0.0.1:{world.origin().port}"}}]
     tls = {"listen": "127.0.0.1:0", "certificates": [authority.issue("site", "site.test")]}
     balancer = world.balancer(backends=None, pools=pools, tls=tls)
@@ -131,7 +133,7 @@ def test_a_fresh_scrape_shows_the_whole_catalog_and_nothing_else(world: World, a
     assert "_created" not in text
 
 
-def test_a_scrape_counts_what_clients_saw(world: World) -> None:
+def test_scrape_counts_client_requests(world: World) -> None:
     balancer = world.balancer(world.origin(b"HTTP/1.1 404 No\r\nContent-Length: 2\r\n\r\nno"), world.free_port())
     for _request in range(4):
         balancer.get()
@@ -147,7 +149,7 @@ def test_a_scrape_counts_what_clients_saw(world: World) -> None:
     assert balancer.metric("balance_connections_total") == 6
 
 
-def test_the_access_log_has_one_line_a_request(world: World) -> None:
+def test_access_log_has_one_line_per_request(world: World) -> None:
     balancer = world.balancer(world.origin(), circuit_breaker=False)
     balancer.get('/a"b|c')
     balancer.ask(b"POST /b HTTP/1.1\r\n" + H + b"Content-Length: 3\r\n\r\nabc")
@@ -164,14 +166,14 @@ def test_the_access_log_has_one_line_a_request(world: World) -> None:
     assert all(0 <= line["duration"] < 60 and line["time"].endswith("Z") for line in balancer.access())
 
 
-def test_the_access_log_can_be_switched_off(world: World) -> None:
+def test_access_log_can_be_switched_off(world: World) -> None:
     balancer = world.balancer(world.origin(), log={"access": False})
     balancer.get()
     balancer.stop()
     assert balancer.output == []
 
 
-def test_a_reader_that_has_gone_does_not_stop_the_balancer(world: World) -> None:
+def test_closed_access_log_does_not_stop_balancer(world: World) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     balancer = world.balancer(world.origin(), stdout=writer)
@@ -182,7 +184,7 @@ def test_a_reader_that_has_gone_does_not_stop_the_balancer(world: World) -> None
     assert balancer.get()[1] == b"ok"
 
 
-def test_sigterm_lets_requests_in_flight_end_and_closes_the_idle(world: World) -> None:
+def test_sigterm_finishes_requests_and_closes_idle_connections(world: World) -> None:
     go_on = threading.Event()
 
     def script(stream: Stream) -> None:
@@ -212,10 +214,10 @@ def test_sigterm_lets_requests_in_flight_end_and_closes_the_idle(world: World) -
     assert balancer.event("stopped")["broken_connections"] == 0
 
 
-@pytest.mark.parametrize("how", ["time is up", "second signal"])
-def test_what_does_not_end_in_time_is_broken_off(world: World, how: str) -> None:
+@pytest.mark.parametrize("how", ["timeout", "second signal"])
+def test_shutdown_aborts_remaining_requests(world: World, how: str) -> None:
     origin = world.origin(silent)
-    balancer = world.balancer(origin, timeouts={"shutdown": "100ms" if how == "time is up" else "1h"})
+    balancer = world.balancer(origin, timeouts={"shutdown": "100ms" if how == "timeout" else "1h"})
     stream = balancer.connect().send(GET)
     world.until(lambda: origin.heads)
     balancer.signal(signal.SIGINT)
@@ -227,7 +229,7 @@ def test_what_does_not_end_in_time_is_broken_off(world: World, how: str) -> None
     assert balancer.event("stopped")["broken_connections"] == 1
 
 
-def test_a_request_that_meets_the_stop_on_its_way_is_answered(world: World) -> None:
+def test_request_arriving_at_shutdown_is_answered(world: World) -> None:
     balancer = world.balancer(world.origin(), timeouts={"shutdown": "60s"})
     stream = balancer.connect()
     assert stream.send(GET).message()[1] == b"ok"

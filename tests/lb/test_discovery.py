@@ -1,4 +1,4 @@
-"""Backends that are found: in DNS and in a watched file; they come and go without a lost request."""
+"""Discovery of backends by DNS and from a watched file; they come and go without a lost request."""
 
 from __future__ import annotations
 
@@ -53,19 +53,19 @@ def becomes(world: World, balancer: Balancer, *expected: str) -> None:
     world.until(lambda: names(balancer) == list(expected), f"backends {expected}")
 
 
-def discovering(world: World, *origins: Origin, workers: int = 1, admin: Any = None, **pool: Any) -> Balancer:
-    """A balancer with one pool called api; in it the stated backends a, b... and others that it discovers."""
+def balancer_with_discovery(world: World, *origins: Origin, workers: int = 1, admin: Any = None, **pool: Any) -> Balancer:
+    """A balancer with one pool called api: the configured backends a, b... and those that it discovers."""
     stated = [{"name": "abcdef"[index], "address": f"127.0.0.1:{origin.port}"} for index, origin in enumerate(origins)]
     pools = [{"name": "api", **({"backends": stated} if stated else {}), **pool}]
     return world.balancer(backends=None, pools=pools, workers=workers, admin=admin or {})
 
 
 def by_dns(world: World, server: DnsServer, port: int, *origins: Origin, **more: Any) -> Balancer:
-    return discovering(world, *origins, discover={"dns": f"{NAME}:{port}", "server": f"127.0.0.1:{server.port}", **more})
+    return balancer_with_discovery(world, *origins, discover={"dns": f"{NAME}:{port}", "server": f"127.0.0.1:{server.port}", **more})
 
 
 def by_srv(world: World, server: DnsServer, **more: Any) -> Balancer:
-    return discovering(world, discover={"srv": SERVICE, "server": f"127.0.0.1:{server.port}", **more})
+    return balancer_with_discovery(world, discover={"srv": SERVICE, "server": f"127.0.0.1:{server.port}", **more})
 
 
 # --- decisions ---
@@ -74,7 +74,7 @@ PAUSES = [(0.0, 30.0, 1.0), (5.0, 30.0, 5.0), (3600.0, 30.0, 30.0), (inf, 30.0, 
 
 
 @pytest.mark.parametrize(("ttl", "interval", "expected"), PAUSES)
-def test_the_pause_is_the_ttl_within_bounds(ttl: float, interval: float, expected: float) -> None:
+def test_pause_is_ttl_within_bounds(ttl: float, interval: float, expected: float) -> None:
     assert pause(ttl, interval) == expected
 
 
@@ -82,7 +82,7 @@ def config(name: str, port: int = 80) -> BackendConfig:
     return BackendConfig(name, Address("10.0.0.1", port), 1, 1000)
 
 
-def test_backends_are_admitted_as_far_as_there_are_names_and_room() -> None:
+def test_admission_needs_unique_name_and_room() -> None:
     many = [config(str(number)) for number in range(1001)]
     assert admitted(many, set()) == tuple(many[:1000])
     assert admitted(many, {"0", "x"}) == tuple(many[1:999])
@@ -93,7 +93,7 @@ TARGETS = [SrvTarget(1, 5, "10.0.0.10", 80), SrvTarget(2, 7, "10.0.0.2", 80), Sr
 
 
 @pytest.mark.parametrize("order", list(permutations(TARGETS))[::5])
-def test_the_order_of_records_is_of_no_account(order: tuple[SrvTarget, ...]) -> None:
+def test_order_of_srv_records_does_not_matter(order: tuple[SrvTarget, ...]) -> None:
     source = Discovery(None, "_http._tcp.api.test", "", 30.0, 1, 1000, None)
     assert [(one.name, one.weight, one.backup) for one in by_service("p", source, order)] == [
         ("p-10.0.0.2-80", 7, True), ("p-10.0.0.9-80", 1, False), ("p-10.0.0.10-80", 5, False),
@@ -103,7 +103,7 @@ def test_the_order_of_records_is_of_no_account(order: tuple[SrvTarget, ...]) -> 
 # --- DNS: addresses ---
 
 
-def test_each_address_of_a_name_is_a_backend(world: World, server: DnsServer) -> None:
+def test_each_address_becomes_a_backend(world: World, server: DnsServer) -> None:
     server.put(NAME, "A", "127.0.0.3", "127.0.0.1")
     server.put(NAME, "AAAA", "::1")
     port = world.origin().port
@@ -117,7 +117,7 @@ def test_each_address_of_a_name_is_a_backend(world: World, server: DnsServer) ->
     assert balancer.metric('balance_discovery_updates_total{pool="api",result="changed"}') == 1
 
 
-def test_stated_backends_stay_beside_those_that_are_found(world: World, server: DnsServer) -> None:
+def test_configured_backends_stay_beside_discovered_ones(world: World, server: DnsServer) -> None:
     server.put(NAME, "A", "127.0.0.1")
     balancer = by_dns(world, server, 1, world.origin())
     assert names(balancer) == ["a", "api-127.0.0.1"]
@@ -125,7 +125,7 @@ def test_stated_backends_stay_beside_those_that_are_found(world: World, server: 
     becomes(world, balancer, "a")
 
 
-def test_the_ttl_says_when_to_look_again_but_the_interval_is_the_longest(world: World, server: DnsServer) -> None:
+def test_interval_caps_ttl(world: World, server: DnsServer) -> None:
     server.ttl = 3600
     server.put(NAME, "A", "127.0.0.1")
     balancer = by_dns(world, server, 1, interval="1s")
@@ -133,7 +133,8 @@ def test_the_ttl_says_when_to_look_again_but_the_interval_is_the_longest(world: 
     becomes(world, balancer, "api-127.0.0.2")
 
 
-def test_series_of_backends_that_are_gone_disappear_and_kept_ones_go_on(world: World, server: DnsServer) -> None:
+def test_removed_backends_lose_their_series(world: World, server: DnsServer) -> None:
+    """Counters of the remaining backends continue."""
     server.put(NAME, "A", "127.0.0.1", "127.0.0.2")
     origin = world.origin()
     balancer = by_dns(world, server, origin.port)
@@ -148,7 +149,7 @@ def test_series_of_backends_that_are_gone_disappear_and_kept_ones_go_on(world: W
     assert balancer.event("backends_discovered", removed=["api-127.0.0.2"])["backends"] == 1
 
 
-def test_an_empty_answer_empties_the_pool(world: World, server: DnsServer) -> None:
+def test_empty_answer_empties_pool(world: World, server: DnsServer) -> None:
     server.put(NAME, "A", "127.0.0.1")
     balancer = by_dns(world, server, world.origin().port)
     assert balancer.admin("/ready")[0] == 200
@@ -166,7 +167,8 @@ FAILURES = {
 
 
 @pytest.mark.parametrize("cause", FAILURES)
-def test_a_failing_look_keeps_what_was_found_and_is_told_once(world: World, server: DnsServer, cause: str) -> None:
+def test_failed_lookup_keeps_backends(world: World, server: DnsServer, cause: str) -> None:
+    """The failure is logged once, and so is the recovery."""
     server.put(NAME, "A", "127.0.0.1")
     balancer = by_dns(world, server, world.origin().port, interval="1s")
     records = dict(server.records)
@@ -185,7 +187,7 @@ def test_a_failing_look_keeps_what_was_found_and_is_told_once(world: World, serv
     world.until(lambda: balancer.metric('balance_discovery_last_success_timestamp_seconds{pool="api"}') > last)
 
 
-def test_the_balancer_starts_without_an_answer_and_takes_it_up_later(world: World, server: DnsServer) -> None:
+def test_starts_without_dns_answer(world: World, server: DnsServer) -> None:
     balancer = by_dns(world, server, world.origin().port)
     assert balancer.admin("/ready")[0] == 503
     assert balancer.get()[0].startswith(b"HTTP/1.1 503")
@@ -194,7 +196,7 @@ def test_the_balancer_starts_without_an_answer_and_takes_it_up_later(world: Worl
     assert balancer.get()[1] == b"ok"
 
 
-def test_an_answer_too_long_for_udp_is_asked_for_by_tcp(world: World, server: DnsServer) -> None:
+def test_truncated_answer_is_retried_over_tcp(world: World, server: DnsServer) -> None:
     server.truncating = True
     server.ttl = 60
     server.put(NAME, "A", *(f"127.0.{high}.{low}" for high in range(1, 5) for low in range(250)))
@@ -206,14 +208,14 @@ def test_an_answer_too_long_for_udp_is_asked_for_by_tcp(world: World, server: Dn
     assert balancer.event("backends_left_out", pool="api")["backends"] == ["api---1"]
 
 
-def test_an_address_instead_of_a_name_needs_no_server(world: World, server: DnsServer) -> None:
+def test_ip_address_needs_no_dns_server(world: World, server: DnsServer) -> None:
     origin = world.origin()
-    balancer = discovering(world, discover={"dns": f"127.0.0.1:{origin.port}", "server": f"127.0.0.1:{server.port}"})
+    balancer = balancer_with_discovery(world, discover={"dns": f"127.0.0.1:{origin.port}", "server": f"127.0.0.1:{server.port}"})
     assert names(balancer) == ["api-127.0.0.1"]
     assert server.questions == []
 
 
-def test_certificates_must_bear_the_name_that_was_asked_for(world: World, server: DnsServer, authority: Authority) -> None:
+def test_certificate_must_match_looked_up_name(world: World, server: DnsServer, authority: Authority) -> None:
     server.put(NAME, "A", "127.0.0.1")
     server.put("b.test", "A", "127.0.0.1")
     origin = world.origin(OK, authority.server(authority.issue("api", NAME)))
@@ -228,7 +230,8 @@ def test_certificates_must_bear_the_name_that_was_asked_for(world: World, server
 # --- DNS: services ---
 
 
-def test_srv_records_say_port_weight_and_who_is_a_backup(world: World, server: DnsServer) -> None:
+def test_srv_port_weight_and_priority(world: World, server: DnsServer) -> None:
+    """Targets of a later priority become backups."""
     server.put(SERVICE, "SRV", "5 0 81 b.test.", "1 0 82 a.test.", "1 20 83 a.test.", "1 1 84 gone.test.")
     server.put("a.test", "A", "127.0.0.2")
     server.put("b.test", "A", "127.0.0.1", "127.0.0.2")
@@ -243,7 +246,7 @@ def test_srv_records_say_port_weight_and_who_is_a_backup(world: World, server: D
     ]
 
 
-def test_a_target_that_cannot_be_asked_for_keeps_its_addresses(world: World, server: DnsServer) -> None:
+def test_failed_srv_target_keeps_its_addresses(world: World, server: DnsServer) -> None:
     server.put(SERVICE, "SRV", "1 1 81 a.test.", "1 1 82 b.test.")
     server.put("a.test", "A", "127.0.0.1")
     server.put("b.test", "A", "127.0.0.2")
@@ -253,7 +256,8 @@ def test_a_target_that_cannot_be_asked_for_keeps_its_addresses(world: World, ser
     becomes(world, balancer, "api-127.0.0.1-81", "api-127.0.0.3-82")
 
 
-def test_a_service_that_is_decidedly_not_there_has_no_backends(world: World, server: DnsServer) -> None:
+def test_srv_root_target_empties_pool(world: World, server: DnsServer) -> None:
+    """A target of "." says that the service does not exist (RFC 2782)."""
     server.put(SERVICE, "SRV", "1 1 81 a.test.")
     server.put("a.test", "A", "127.0.0.1")
     balancer = by_srv(world, server)
@@ -266,7 +270,7 @@ def test_a_service_that_is_decidedly_not_there_has_no_backends(world: World, ser
 
 
 class Load:
-    """Clients that ask without a pause; `answers` is what they got."""
+    """Clients that send requests without a pause; `answers` are the bodies that they got."""
 
     def __init__(self, balancer: Balancer, clients: int = 4) -> None:
         self.answers: list[bytes] = []
@@ -290,7 +294,7 @@ class Load:
             thread.join(PATIENCE)
 
 
-def test_growth_and_shrinkage_under_load_lose_no_request(world: World, server: DnsServer) -> None:
+def test_scaling_under_load_loses_no_request(world: World, server: DnsServer) -> None:
     origins = [world.origin(named(str(number))) for number in range(3)]
     server.put("a.test", "A", "127.0.0.1")
     rows = [f"1 1 {origin.port} a.test." for origin in origins]
@@ -303,7 +307,7 @@ def test_growth_and_shrinkage_under_load_lose_no_request(world: World, server: D
     assert set(load.answers) == {b"0", b"1", b"2"}
 
 
-def test_those_who_wait_get_a_backend_that_is_found_meanwhile(world: World, tmp_path: Path) -> None:
+def test_queued_request_takes_new_backend(world: World, tmp_path: Path) -> None:
     go_on = threading.Event()
 
     def stuck(stream: Any) -> None:
@@ -311,7 +315,7 @@ def test_those_who_wait_get_a_backend_that_is_found_meanwhile(world: World, tmp_
         go_on.wait(PATIENCE)
 
     file = listing(tmp_path, a=world.origin(stuck), extra="max_connections: 1")
-    balancer = discovering(world, discover={"file": str(file)})
+    balancer = balancer_with_discovery(world, discover={"file": str(file)})
     balancer.connect().send(GET)
     waiting = balancer.connect().send(GET)
     world.until(lambda: balancer.status()["requests"]["queued"] == 1)
@@ -324,16 +328,16 @@ def test_those_who_wait_get_a_backend_that_is_found_meanwhile(world: World, tmp_
 
 
 def listing(folder: Path, *, extra: str = "weight: 1", **origins: Origin) -> Path:
-    """A file of these backends, put in place by a rename."""
+    """Write a file of these backends by a rename."""
     new, file = folder / "new", folder / "backends.yaml"
     new.write_text("".join(f"- {{name: {name}, address: '127.0.0.1:{origin.port}', {extra}}}\n" for name, origin in origins.items()))
     new.rename(file)
     return file
 
 
-def test_a_file_that_grows_and_shrinks_is_followed(world: World, tmp_path: Path) -> None:
+def test_file_changes_are_followed(world: World, tmp_path: Path) -> None:
     one, two = world.origin(named("1")), world.origin(named("2"))
-    balancer = discovering(world, discover={"file": str(listing(tmp_path, one=one))})
+    balancer = balancer_with_discovery(world, discover={"file": str(listing(tmp_path, one=one))})
     assert balancer.get()[1] == b"1"
     listing(tmp_path, one=one, two=two)
     becomes(world, balancer, "one", "two")
@@ -342,33 +346,34 @@ def test_a_file_that_grows_and_shrinks_is_followed(world: World, tmp_path: Path)
     assert balancer.get()[1] == b"2"
 
 
-def test_a_link_that_is_pointed_elsewhere_is_followed(world: World, tmp_path: Path) -> None:
-    """As Kubernetes does it with the files of a ConfigMap."""
+def test_symlink_swap_is_followed(world: World, tmp_path: Path) -> None:
+    """Kubernetes swaps a symlink to update the files of a ConfigMap."""
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         listing(tmp_path / name).write_text(f"- {{name: {name}, address: '127.0.0.1:1'}}\n")
     (tmp_path / "data").symlink_to("one")
-    balancer = discovering(world, discover={"file": str(tmp_path / "data" / "backends.yaml")})
+    balancer = balancer_with_discovery(world, discover={"file": str(tmp_path / "data" / "backends.yaml")})
     assert names(balancer) == ["one"]
     (tmp_path / "next").symlink_to("two")
     os.replace(tmp_path / "next", tmp_path / "data")
     becomes(world, balancer, "two")
 
 
-WRONG: dict[str, tuple[bytes | None, str]] = {
-    "no YAML": (b"- [", "backends.yaml:1: invalid YAML: "),
-    "a wrong entry": (b"- {name: a}\n", "backends.yaml:1: backends[0].address: is missing"),
-    "nothing": (b"", "must be a list with at least one entry"),
-    "no text": (b"\xff\n", "is not UTF-8 text"),
+BAD_FILES: dict[str, tuple[bytes | None, str]] = {
+    "invalid YAML": (b"- [", "backends.yaml:1: invalid YAML: "),
+    "invalid entry": (b"- {name: a}\n", "backends.yaml:1: backends[0].address: is missing"),
+    "empty": (b"", "must be a list with at least one entry"),
+    "not UTF-8": (b"\xff\n", "is not UTF-8 text"),
     "no file": (None, "cannot be read: no such file or directory"),
 }
 
 
-@pytest.mark.parametrize("case", WRONG)
-def test_wrong_content_keeps_what_was_read_and_is_told_once(world: World, tmp_path: Path, case: str) -> None:
-    content, cause = WRONG[case]
+@pytest.mark.parametrize("case", BAD_FILES)
+def test_bad_file_keeps_backends(world: World, tmp_path: Path, case: str) -> None:
+    """The failure is logged once."""
+    content, cause = BAD_FILES[case]
     file = listing(tmp_path, one=world.origin())
-    balancer = discovering(world, discover={"file": str(file)})
+    balancer = balancer_with_discovery(world, discover={"file": str(file)})
     if content is None:
         file.unlink()
     else:
@@ -382,9 +387,9 @@ def test_wrong_content_keeps_what_was_read_and_is_told_once(world: World, tmp_pa
     becomes(world, balancer, "two")
 
 
-def test_a_name_that_is_taken_is_left_out(world: World, tmp_path: Path) -> None:
+def test_taken_name_is_left_out(world: World, tmp_path: Path) -> None:
     origin, other = world.origin(), world.origin()
-    balancer = discovering(world, origin, discover={"file": str(listing(tmp_path, a=other, b=other))})
+    balancer = balancer_with_discovery(world, origin, discover={"file": str(listing(tmp_path, a=other, b=other))})
     assert found(balancer) == [("a", f"127.0.0.1:{origin.port}"), ("b", f"127.0.0.1:{other.port}")]
     assert balancer.event("backends_left_out")["backends"] == ["a"]
 
@@ -392,7 +397,7 @@ def test_a_name_that_is_taken_is_left_out(world: World, tmp_path: Path) -> None:
 # --- reload ---
 
 
-def test_a_reload_keeps_what_was_found_until_the_next_look(world: World, server: DnsServer) -> None:
+def test_reload_keeps_discovered_backends_until_next_lookup(world: World, server: DnsServer) -> None:
     server.put(NAME, "A", "127.0.0.1")
     origin = world.origin()
     balancer = by_dns(world, server, origin.port)
@@ -407,7 +412,7 @@ def test_a_reload_keeps_what_was_found_until_the_next_look(world: World, server:
     balancer.becomes(series, 2)
 
 
-def test_a_reload_to_another_source_loses_no_request_and_forgets_the_first(world: World, server: DnsServer, tmp_path: Path) -> None:
+def test_reload_to_another_source_loses_no_request(world: World, server: DnsServer, tmp_path: Path) -> None:
     server.put(NAME, "A", "127.0.0.1")
     old, new = world.origin(named("old")), world.origin(named("new"))
     balancer = by_dns(world, server, old.port)
@@ -426,20 +431,21 @@ def test_a_reload_to_another_source_loses_no_request_and_forgets_the_first(world
     assert len(server.questions) <= asked + 2
 
 
-def test_backends_that_are_found_are_checked(world: World, server: DnsServer) -> None:
+def test_discovered_backends_are_health_checked(world: World, server: DnsServer) -> None:
     server.put(NAME, "A", "127.0.0.1")
     origin = world.origin(answering(OK))
     pool: dict[str, Any] = {"discover": {"dns": f"{NAME}:{origin.port}", "server": f"127.0.0.1:{server.port}"}}
-    balancer = discovering(world, health_check={"path": "/up", "interval": "100ms", "unhealthy_threshold": 1}, **pool)
+    balancer = balancer_with_discovery(world, health_check={"path": "/up", "interval": "100ms", "unhealthy_threshold": 1}, **pool)
     world.until(lambda: any(head.startswith(b"GET /up") for head in origin.heads))
     server.put(NAME, "A", "127.0.0.1", "127.0.0.9")
     balancer.event("backend_down", backend="api-127.0.0.9")
 
 
-def test_a_reload_to_as_many_other_backends_as_there_may_be_finds_room_for_their_series(world: World, tmp_path: Path) -> None:
+def test_reload_at_series_limit_finds_room(world: World, tmp_path: Path) -> None:
+    """A full set of other backends fits, because the series of the former ones are released."""
     port = world.origin().port
-    balancer = discovering(world, discover={"file": str(many(tmp_path, port, *map(str, range(1000))))})
-    many(tmp_path, port, *map(str, range(500, 1500)))
+    balancer = balancer_with_discovery(world, discover={"file": str(write_names(tmp_path, port, *map(str, range(1000))))})
+    write_names(tmp_path, port, *map(str, range(500, 1500)))
     balancer.event("backends_discovered", pool="api", backends=1000, removed=[str(number) for number in range(10)])
     rewrite(balancer, pools=None, backends=[{"name": f"x{number}", "address": f"127.0.0.1:{port}"} for number in range(1000)])
     reload(balancer)
@@ -447,25 +453,25 @@ def test_a_reload_to_as_many_other_backends_as_there_may_be_finds_room_for_their
     assert balancer.get()[1] == b"ok"
 
 
-def test_those_who_were_left_out_come_in_when_there_is_room(world: World, tmp_path: Path) -> None:
+def test_left_out_backend_joins_when_name_is_free(world: World, tmp_path: Path) -> None:
     (tmp_path / "one").mkdir()
     (tmp_path / "two").mkdir()
     port = world.origin().port
-    first, second = many(tmp_path / "one", port, "x", "y"), many(tmp_path / "two", port, "y", "z")
+    first, second = write_names(tmp_path / "one", port, "x", "y"), write_names(tmp_path / "two", port, "y", "z")
     pools = [{"name": "one", "discover": {"file": str(first)}}, {"name": "two", "discover": {"file": str(second)}}]
     balancer = world.balancer(backends=None, pools=pools)
     assert names(balancer) == ["x", "y", "z"]
     assert balancer.event("backends_left_out", pool="two")["backends"] == ["y"]
-    many(tmp_path / "one", port, "x")
+    write_names(tmp_path / "one", port, "x")
     becomes(world, balancer, "x", "y", "z")
     world.until(lambda: [pool["backends"]["discovered"] for pool in balancer.status()["pools"]] == [1, 2])
 
 
-# --- what backends are goes on ---
+# --- backend state survives changes ---
 
 
-def many(folder: Path, port: int, *names: str) -> Path:
-    """A file of backends of these names, all at one port, put in place by a rename."""
+def write_names(folder: Path, port: int, *names: str) -> Path:
+    """Write a file of backends of these names, all at one port, by a rename."""
     new, file = folder / "new", folder / "backends.yaml"
     new.write_text("".join(f"- {{name: '{name}', address: '127.0.0.1:{port}'}}\n" for name in names))
     new.rename(file)
@@ -476,9 +482,10 @@ def hanging_up(stream: Any) -> None:
     stream.message()
 
 
-def test_breakers_ejections_and_health_of_those_who_stay_go_on(world: World, tmp_path: Path) -> None:
+def test_backend_state_survives_file_change(world: World, tmp_path: Path) -> None:
+    """Health, breaker and ejection of the backends that stay."""
     good, bad = world.origin(), world.origin(hanging_up)
-    balancer = discovering(
+    balancer = balancer_with_discovery(
         world, discover={"file": str(listing(tmp_path, good=good, bad=bad))}, circuit_breaker={"failure_threshold": 1, "open_for": "1h"},
         outlier_detection={"consecutive_failures": 1, "base_ejection": "1h", "max_ejection": "1h"},
     )  # fmt: skip
@@ -492,12 +499,12 @@ def test_breakers_ejections_and_health_of_those_who_stay_go_on(world: World, tmp
     assert balancer.metric('balance_backend_ejections_total{backend="bad",reason="consecutive_failures"}') == 1
 
 
-def test_sticky_sessions_stay_where_they_are_as_long_as_their_backend_does(world: World, tmp_path: Path) -> None:
+def test_sticky_sessions_survive_file_change(world: World, tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.write_text("a secret of many bytes")
     a, b, c = (world.origin(named(name)) for name in "abc")
     sticky = {"sticky": {"cookie": "home", "secret": str(secret)}}
-    balancer = discovering(world, discover={"file": str(listing(tmp_path, a=a, b=b))}, load_balancer=sticky)
+    balancer = balancer_with_discovery(world, discover={"file": str(listing(tmp_path, a=a, b=b))}, load_balancer=sticky)
     head, home = balancer.get()
     cookie = head.split(b"home=")[1].split(b";")[0].decode()
     both: dict[str, Any] = {"c": c, home.decode(): {b"a": a, b"b": b}[home]}
@@ -509,9 +516,9 @@ def test_sticky_sessions_stay_where_they_are_as_long_as_their_backend_does(world
     assert balancer.get("/", f"Cookie: home={cookie}")[1] == b"c"
 
 
-def test_who_comes_to_others_starts_slowly_and_who_was_there_from_the_start_does_not(world: World, tmp_path: Path) -> None:
+def test_only_later_backends_start_slowly(world: World, tmp_path: Path) -> None:
     a, b, c = (world.origin(named(name)) for name in "abc")
-    balancer = discovering(world, discover={"file": str(listing(tmp_path, a=a, b=b))}, load_balancer={"slow_start": "1h"})
+    balancer = balancer_with_discovery(world, discover={"file": str(listing(tmp_path, a=a, b=b))}, load_balancer={"slow_start": "1h"})
     assert sorted(balancer.get()[1] for _request in range(20)) == [b"a"] * 10 + [b"b"] * 10
     listing(tmp_path, a=a, b=b, c=c)
     becomes(world, balancer, "a", "b", "c")
@@ -523,7 +530,7 @@ def test_who_comes_to_others_starts_slowly_and_who_was_there_from_the_start_does
     assert answers.count(b"c") in range(9, 12)
 
 
-def test_the_status_says_where_backends_come_from(world: World, tmp_path: Path) -> None:
+def test_status_shows_discovery_source(world: World, tmp_path: Path) -> None:
     file = listing(tmp_path, found=world.origin())
     pools = [
         {"name": "stated", "backends": [{"name": "a", "address": "127.0.0.1:1"}]},
@@ -546,7 +553,7 @@ def test_the_status_says_where_backends_come_from(world: World, tmp_path: Path) 
 
 
 def labelled(balancer: Balancer, label: str) -> dict[str, set[str]]:
-    """The names of the series that have the label, by its value; no sample is left out."""
+    """Names of the series that have the label, by its value."""
     found: dict[str, set[str]] = {}
     for family in text_string_to_metric_families(balancer.admin("/metrics")[1]):
         for sample in family.samples:
@@ -555,16 +562,17 @@ def labelled(balancer: Balancer, label: str) -> dict[str, set[str]]:
     return found
 
 
-def test_series_do_not_grow_however_many_backends_come_and_go_and_workers_die(world: World, tmp_path: Path) -> None:
+def test_series_do_not_accumulate(world: World, tmp_path: Path) -> None:
+    """However many backends come and go, and workers die."""
     origin = world.origin()
-    file = many(tmp_path, origin.port, "kept", "first")
-    balancer = discovering(world, workers=2, discover={"file": str(file)})
+    file = write_names(tmp_path, origin.port, "kept", "first")
+    balancer = balancer_with_discovery(world, workers=2, discover={"file": str(file)})
     series, answered = 'balance_backend_requests_total{backend="kept",status_class="2xx"}', 0.0
 
     def generation(*members: str) -> None:
-        """This list is taken up, its backends are used by all workers, and a scrape shows them and no others."""
+        """Replace the list, send requests through all workers, and check that a scrape shows these backends only."""
         nonlocal answered
-        many(tmp_path, origin.port, "kept", *members)
+        write_names(tmp_path, origin.port, "kept", *members)
         becomes(world, balancer, "kept", *members)
         streams = [balancer.connect() for _client in range(CLIENTS)]
         for stream in streams:
@@ -591,9 +599,10 @@ def test_series_do_not_grow_however_many_backends_come_and_go_and_workers_die(wo
     assert labelled(balancer, "pool").keys() == {"api"}
 
 
-def test_series_of_discovery_go_with_it_also_those_of_workers_that_died(world: World, tmp_path: Path) -> None:
+def test_discovery_series_disappear_with_discovery(world: World, tmp_path: Path) -> None:
+    """Also those of workers that died."""
     origin = world.origin()
-    balancer = discovering(world, origin, workers=2, discover={"file": str(many(tmp_path, origin.port, "x"))})
+    balancer = balancer_with_discovery(world, origin, workers=2, discover={"file": str(write_names(tmp_path, origin.port, "x"))})
     looks = 'balance_discovery_updates_total{pool="api",result="changed"}'
     assert balancer.metric(looks) == 2
     restart(world, balancer, 0)
@@ -606,10 +615,11 @@ def test_series_of_discovery_go_with_it_also_those_of_workers_that_died(world: W
     assert 'balance_backend_queue_depth{pool="api"} 0.0' in text
 
 
-def test_a_discovered_backend_stays_drained_through_changes_reloads_and_the_death_of_a_worker(world: World, tmp_path: Path) -> None:
+def test_discovered_backend_stays_drained(world: World, tmp_path: Path) -> None:
+    """Through file changes, reloads and the death of workers."""
     a, b, c = (world.origin(named(name)) for name in "abc")
     file = listing(tmp_path, a=a, b=b)
-    balancer = discovering(world, workers=2, admin={"listen": f"unix:{tmp_path}/admin.sock"}, discover={"file": str(file)})
+    balancer = balancer_with_discovery(world, workers=2, admin={"listen": f"unix:{tmp_path}/admin.sock"}, discover={"file": str(file)})
 
     def state() -> dict[str, bool]:
         return {backend["name"]: backend["drained"] for backend in unix(balancer, "GET", "/status")[1]["backends"]}
@@ -630,15 +640,15 @@ def test_a_discovered_backend_stays_drained_through_changes_reloads_and_the_deat
     world.until(lambda: state() == {"a": False, "b": False})
 
 
-def test_workers_share_the_connections_of_what_a_file_lists(world: World, tmp_path: Path) -> None:
+def test_workers_share_connection_limit(world: World, tmp_path: Path) -> None:
     file = listing(tmp_path, a=world.origin(), extra="max_connections: 7")
-    balancer = discovering(world, workers=2, discover={"file": str(file)})
+    balancer = balancer_with_discovery(world, workers=2, discover={"file": str(file)})
     assert balancer.status()["backends"][0]["connections"]["limit"] == 7
 
 
-def test_a_reload_that_one_worker_does_not_take_leaves_discovery_at_work_in_all(world: World, tmp_path: Path) -> None:
+def test_failed_reload_keeps_discovery_running(world: World, tmp_path: Path) -> None:
     origin = world.origin()
-    balancer = discovering(world, workers=2, discover={"file": str(many(tmp_path, origin.port, "a"))})
+    balancer = balancer_with_discovery(world, workers=2, discover={"file": str(write_names(tmp_path, origin.port, "a"))})
     hung, _other = pids(balancer)
     rewrite(balancer, pools=[{"name": "other", "backends": [{"name": "z", "address": "127.0.0.1:1"}]}])
     balancer.allow("config_not_reloaded")
@@ -647,7 +657,7 @@ def test_a_reload_that_one_worker_does_not_take_leaves_discovery_at_work_in_all(
         reload(balancer)
     finally:
         os.kill(hung, signal.SIGCONT)
-    many(tmp_path, origin.port, "a", "b")
+    write_names(tmp_path, origin.port, "a", "b")
     world.until(lambda: labelled(balancer, "backend").keys() == {"a", "b"})
     becomes(world, balancer, "a", "b")
     assert labelled(balancer, "pool").keys() == {"api"}

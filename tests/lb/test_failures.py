@@ -1,4 +1,4 @@
-"""The metric of failures: each request that ends other than well counts exactly once, by whose doing it was and why."""
+"""The failure metric: each failed request counts exactly once, by source and reason."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ HALF = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf"
 Cause = Callable[["World"], "tuple[Balancer, list[Stream]]"]
 
 
-def test_reasons_of_the_catalog_are_the_faults_that_there_are() -> None:
+def test_catalog_reasons_match_faults() -> None:
     reasons = [reason for reasons in FAILURE_REASONS.values() for reason in reasons]
     assert sorted(reasons) == sorted(fault.value for fault in Fault if fault not in (Fault.OK, Fault.BAD_STATUS))
 
 
-def test_a_fresh_scrape_shows_every_failure_that_there_can_be_at_zero(world: World) -> None:
+def test_fresh_scrape_shows_all_failures_at_zero(world: World) -> None:
     balancer = world.balancer(world.origin())
     shown = {line for line in balancer.admin("/metrics")[1].splitlines() if line.startswith("balance_request_failures_total")}
     pairs = [(source, reason) for source, reasons in FAILURE_REASONS.items() for reason in reasons]
@@ -51,11 +51,11 @@ def total(balancer: Balancer, name: str) -> float:
     return sum(float(line.rpartition(" ")[2]) for line in lines)
 
 
-# --- what clients and backends may do ---
+# --- behaviour of clients and backends ---
 
 
 def once(stream: Stream, *answers: bytes) -> None:
-    """Reads a request, answers, and reads to the end."""
+    """Read a request, send the answers, and read to the end."""
     stream.message()
     for answer in answers:
         stream.send(answer)
@@ -88,7 +88,7 @@ def endless(stream: Stream) -> None:
 
 
 def sends(data: bytes, script: Script | None = None, **settings: Any) -> Cause:
-    """A client that sends this and waits for what comes."""
+    """A client that sends `data` and waits for the answer."""
 
     def cause(world: World) -> tuple[Balancer, list[Stream]]:
         origin = world.origin(script or answering(OK))
@@ -99,7 +99,7 @@ def sends(data: bytes, script: Script | None = None, **settings: Any) -> Cause:
 
 
 def leaves(data: bytes, script: Script | None = None, *, after: bytes = b"", reset: bool = False, **settings: Any) -> Cause:
-    """A client that sends this and hangs up, once it has read `after`, or once what it sent has been read."""
+    """A client that sends `data` and hangs up once it has read `after`, or once the balancer has read the data."""
 
     def cause(world: World) -> tuple[Balancer, list[Stream]]:
         balancer, [stream] = sends(data, script, **settings)(world)
@@ -112,13 +112,13 @@ def leaves(data: bytes, script: Script | None = None, *, after: bytes = b"", res
     return cause
 
 
-def at(address: str) -> Cause:
+def unreachable(address: str) -> Cause:
     """A backend that cannot be reached."""
     return sends(GET, backends=[{"name": "a", "address": address}])
 
 
 def bad_chunk(world: World) -> tuple[Balancer, list[Stream]]:
-    """What breaks is not in the read that brought the head."""
+    """The broken chunk arrives in a later read than the head."""
     opened = threading.Event()
 
     def script(stream: Stream) -> None:
@@ -132,14 +132,14 @@ def bad_chunk(world: World) -> tuple[Balancer, list[Stream]]:
     return balancer, streams
 
 
-def crowd(world: World) -> tuple[Balancer, list[Stream]]:
+def over_connection_limit(world: World) -> tuple[Balancer, list[Stream]]:
     balancer, streams = sends(b"", limits={"max_connections": 1})(world)
     balancer.becomes("balance_active_connections", 1)
     return balancer, [*streams, balancer.connect()]
 
 
-def full(world: World) -> tuple[Balancer, list[Stream]]:
-    """A second request while the backend's only connection is taken, by a tunnel, which is no failure."""
+def full_queue(world: World) -> tuple[Balancer, list[Stream]]:
+    """A second request while a tunnel, which is not a failure, holds the backend's only connection."""
     origin = world.origin(switch)
     backends = [{"name": "a", "address": f"127.0.0.1:{origin.port}", "max_connections": 1}]
     balancer = world.balancer(backends=backends, timeouts={"queue": "100ms"})
@@ -184,8 +184,8 @@ def unhealthy(world: World) -> tuple[Balancer, list[Stream]]:
 CAUSES: dict[str, tuple[str, str, Cause]] = {
     "junk": ("client", "bad_request", sends(b"\xff\x00 junk\r\n\r\n")),
     "fragment": ("client", "bad_target", sends(GET.replace(b"/ ", b"/#a "))),
-    "odd host": ("client", "bad_host", sends(GET.replace(H, b"Host: a b\r\n"))),
-    "coding in HTTP/1.0": ("client", "bad_framing", sends(CHUNKED.replace(b"1.1", b"1.0"))),
+    "invalid host": ("client", "bad_host", sends(GET.replace(H, b"Host: a b\r\n"))),
+    "transfer-encoding in HTTP/1.0": ("client", "bad_framing", sends(CHUNKED.replace(b"1.1", b"1.0"))),
     "bad chunk": ("client", "bad_framing", bad_chunk),
     "HTTP/2.0": ("client", "bad_version", sends(GET.replace(b"1.1", b"2.0"))),
     "slow head": ("client", "header_timeout", sends(GET[:-3], timeouts={"request_header": "100ms"})),
@@ -193,43 +193,43 @@ CAUSES: dict[str, tuple[str, str, Cause]] = {
     "declared too large": ("client", "body_too_large", sends(POST, limits={"max_request_size": 10})),
     "target too long": ("client", "target_too_long", sends(b"GET /" + b"a" * 40000)),
     "head too large": ("client", "header_too_large", sends(GET[:-2] + b"X: " + b"a" * 40000)),
-    "other expectation": ("client", "bad_expectation", sends(GET.replace(H, H + b"Expect: cake\r\n"))),
+    "unknown expectation": ("client", "bad_expectation", sends(GET.replace(H, H + b"Expect: cake\r\n"))),
     "CONNECT": ("client", "not_implemented", sends(b"CONNECT test:80 HTTP/1.1\r\n" + H + b"\r\n")),
-    "leaves with half a head": ("client", "client_abort", leaves(GET[:-3])),
-    "leaves with half a body": ("client", "client_abort", leaves(POST + b"half")),
-    "leaves before the answer": ("client", "client_abort", leaves(GET, silent)),
-    "leaves within the answer": ("client", "client_abort", leaves(GET, half, after=b"half")),
+    "leaves within the head": ("client", "client_abort", leaves(GET[:-3])),
+    "leaves within the body": ("client", "client_abort", leaves(POST + b"half")),
+    "leaves before the response": ("client", "client_abort", leaves(GET, silent)),
+    "leaves within the response": ("client", "client_abort", leaves(GET, half, after=b"half")),
     "leaves a tunnel": ("client", "client_abort", leaves(UPGRADE, switch, after=b"\r\n\r\n", reset=True)),
-    "takes nothing": ("client", "client_stalled", sends(GET, endless, timeouts={"body_idle": "100ms"})),
+    "stops reading": ("client", "client_stalled", sends(GET, endless, timeouts={"body_idle": "100ms"})),
     "no healthy backend": ("balancer", "no_backend", unhealthy),
-    "no room": ("balancer", "queue_timeout", full),
+    "queue timeout": ("balancer", "queue_timeout", full_queue),
     "no descriptors": ("balancer", "out_of_resources", no_descriptors),
-    "one too many": ("balancer", "too_many_connections", crowd),
+    "too many connections": ("balancer", "too_many_connections", over_connection_limit),
     "idle tunnel": ("balancer", "tunnel_timeout", sends(UPGRADE, switch, timeouts={"tunnel": "100ms"})),
-    "refused": ("backend", "connect_refused", at("127.0.0.1:1")),
-    "unknown": ("backend", "connect_failed", at("does-not-exist.invalid:80")),
-    "does not accept": ("backend", "connect_timeout", unaccepted),
+    "refused": ("backend", "connect_refused", unreachable("127.0.0.1:1")),
+    "unknown host": ("backend", "connect_failed", unreachable("does-not-exist.invalid:80")),
+    "connect timeout": ("backend", "connect_timeout", unaccepted),
     "closes": ("backend", "closed_early", sends(GET, closing)),
     "closes, retried": ("backend", "closed_early", sends(GET, closing, retry={"backoff_base": "1ms"})),
-    "no HTTP": ("backend", "invalid_response", sends(GET, answering(b"SSH-2.0-x\r\n"))),
-    "101 unasked": ("backend", "invalid_response", sends(GET, switch)),
+    "not HTTP": ("backend", "invalid_response", sends(GET, answering(b"SSH-2.0-x\r\n"))),
+    "unexpected 101": ("backend", "invalid_response", sends(GET, switch)),
     "silent": ("backend", "first_byte_timeout", sends(GET, silent, timeouts={"first_byte": "100ms"})),
-    "stands still": ("backend", "response_timeout", sends(GET, half, timeouts={"response_idle": "100ms"})),
+    "stalls": ("backend", "response_timeout", sends(GET, half, timeouts={"response_idle": "100ms"})),
     "cut off": ("backend", "response_truncated", sends(GET, cut)),
 }  # fmt: skip
 
 PHASES = {
-    "response": ("leaves before the answer", "closes", "closes, retried", "no HTTP", "101 unasked", "silent"),
-    "body": ("leaves within the answer", "takes nothing", "stands still", "cut off"),
+    "response": ("leaves before the response", "closes", "closes, retried", "not HTTP", "unexpected 101", "silent"),
+    "body": ("leaves within the response", "stops reading", "stalls", "cut off"),
     "tunnel": ("leaves a tunnel", "idle tunnel"),
-    "queue": ("no healthy backend", "no room"),
-    "connect": ("no descriptors", "refused", "unknown", "does not accept"),
+    "queue": ("no healthy backend", "queue timeout"),
+    "connect": ("no descriptors", "refused", "unknown host", "connect timeout"),
 }
-"""Where those end that do not end while the request is received."""
+"""The phase in which a case ends, if not while the request is received."""
 
 
 @pytest.mark.parametrize("case", CAUSES)
-def test_a_failure_counts_once_by_source_and_reason(world: World, case: str) -> None:
+def test_failure_counts_once_by_source_and_reason(world: World, case: str) -> None:
     source, reason, cause = CAUSES[case]
     balancer, streams = cause(world)
     balancer.becomes(series(source, reason), 1)
@@ -243,7 +243,7 @@ def test_a_failure_counts_once_by_source_and_reason(world: World, case: str) -> 
     assert ends == [(reason, f"{source}_{phase}")]
 
 
-FINE: dict[str, tuple[Cause, int]] = {
+SUCCESSES: dict[str, tuple[Cause, int]] = {
     "nothing sent": (leaves(b""), 0),
     "an empty line": (leaves(b"\r\n"), 0),
     "an answer": (leaves(GET, after=b"ok"), 1),
@@ -253,9 +253,9 @@ FINE: dict[str, tuple[Cause, int]] = {
 }
 
 
-@pytest.mark.parametrize("case", FINE)
-def test_what_ends_well_is_no_failure(world: World, case: str) -> None:
-    cause, requests = FINE[case]
+@pytest.mark.parametrize("case", SUCCESSES)
+def test_success_is_not_a_failure(world: World, case: str) -> None:
+    cause, requests = SUCCESSES[case]
     balancer, _streams = cause(world)
     balancer.becomes("balance_active_connections", 0)
     world.until(lambda: len(balancer.access()) == requests)
@@ -263,7 +263,7 @@ def test_what_ends_well_is_no_failure(world: World, case: str) -> None:
     assert {line["termination"] for line in balancer.access()} <= {"complete"}
 
 
-def test_a_stop_ends_every_unfinished_request_with_one_line(world: World) -> None:
+def test_shutdown_logs_each_unfinished_request_once(world: World) -> None:
     origin = world.origin(silent)
     balancer = world.balancer(origin)
     for data in (GET, GET[:-3]):

@@ -1,4 +1,4 @@
-"""What backends are told about clients, by configuration; what clients say of themselves counts only from trusted proxies."""
+"""Forwarding headers: what backends learn about clients, and which proxies are trusted to say it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def forwarding(text: str) -> ForwardingFields:
     return ForwardingFields(parse(f"listen: ':0'\nbackends: [{{name: a, address: 'a:1'}}]\nforwarding: {{{text}}}", "balance.yaml", {}).forwarding)
 
 
-SAID = {
+FORWARDED = {
     "by default": ("", "192.0.2.1", b"X-Forwarded-Host: shop\r\nX-Forwarded-For: 192.0.2.1\r\nX-Forwarded-Proto: http\r\n\r\n"),
     "nothing": ("x_forwarded: false", "192.0.2.1", b"\r\n"),
     "by a Unix socket": ("", "unix", b"X-Forwarded-Host: shop\r\nX-Forwarded-Proto: http\r\n\r\n"),
@@ -33,9 +33,9 @@ SAID = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("case", SAID)
-def test_a_backend_is_told_about_the_client(case: str) -> None:
-    text, address, expected = SAID[case]
+@pytest.mark.parametrize("case", FORWARDED)
+def test_forwarding_headers_name_client(case: str) -> None:
+    text, address, expected = FORWARDED[case]
     made = forwarding(text)
     assert made.begin(b"shop", http10=False) + made.peer(address, b"local").suffix == expected
 
@@ -55,7 +55,7 @@ APPENDED = {
 
 
 @pytest.mark.parametrize("case", APPENDED)
-def test_what_a_trusted_proxy_says_goes_on_with_ours_behind_it(case: str) -> None:
+def test_headers_of_trusted_proxy_are_extended(case: str) -> None:
     text, expected = APPENDED[case]
     made = forwarding(text)
     peer = made.peer("10.0.0.1", b"local")
@@ -63,22 +63,22 @@ def test_what_a_trusted_proxy_says_goes_on_with_ours_behind_it(case: str) -> Non
     assert made.append(b"shop", peer, RECEIVED, http10=False) == expected
 
 
-BEHIND = {
+X_FORWARDED_FOR = {
     "one hop": ("198.51.100.7", "198.51.100.7"),
-    "the last that is not trusted": ("6.6.6.6, 198.51.100.7, 10.0.0.9", "198.51.100.7"),
+    "last untrusted address": ("6.6.6.6, 198.51.100.7, 10.0.0.9", "198.51.100.7"),
     "IPv6": ("2001:db8::1", "2001:db8::1"),
     "all trusted": ("10.0.0.3, 10.0.0.2", "10.0.0.3"),
-    "nobody": ("", "10.0.0.1"),
-    "no address": ("unknown", "10.0.0.1"),
-    "a zone, which may be any text": ('2001:db8::1%","reason":"ok', "10.0.0.1"),
-    "a zone without a comma": ('2001:db8::1%" reason=ok', "2001:db8::1"),
-    "no address before a trusted one": ("_hidden, 10.0.0.2", "10.0.0.2"),
+    "no header value": ("", "10.0.0.1"),
+    "not an address": ("unknown", "10.0.0.1"),
+    "zone with a comma": ('2001:db8::1%","reason":"ok', "10.0.0.1"),
+    "zone without a comma": ('2001:db8::1%" reason=ok', "2001:db8::1"),
+    "not an address before a trusted one": ("_hidden, 10.0.0.2", "10.0.0.2"),
 }
 
 
-@pytest.mark.parametrize("case", BEHIND)
-def test_the_client_behind_trusted_proxies_is_the_last_that_is_none(case: str) -> None:
-    value, expected = BEHIND[case]
+@pytest.mark.parametrize("case", X_FORWARDED_FOR)
+def test_client_is_last_untrusted_address(case: str) -> None:
+    value, expected = X_FORWARDED_FOR[case]
     made = forwarding("trusted_proxies: 10.0.0.0/8")
     assert made.client(made.peer("10.0.0.1", b"local"), [line(b"X-Forwarded-For", value.encode())]) == expected
 
@@ -99,7 +99,7 @@ TRUST = {
 
 
 @pytest.mark.parametrize(("text", "address"), TRUST)
-def test_only_the_configured_networks_are_trusted(text: str, address: str) -> None:
+def test_only_configured_networks_are_trusted(text: str, address: str) -> None:
     assert forwarding(text).peer(address, b"local").trusted is TRUST[text, address]
 
 
@@ -110,7 +110,8 @@ def chained(world: World) -> Any:
     return world.balancer(origin, forwarding={"trusted_proxies": "127.0.0.0/8", "via": "edge"}), origin
 
 
-def test_behind_a_trusted_proxy_the_log_names_the_client_and_requests_of_two_clients_do_not_mix(world: World, chained: Any) -> None:
+def test_access_log_names_client_behind_proxy(world: World, chained: Any) -> None:
+    """Requests of two clients on one connection of the proxy are kept apart."""
     balancer, origin = chained
     stream = balancer.connect()
     for client in ("198.51.100.1", "198.51.100.2", "198.51.100.1"):
@@ -122,7 +123,7 @@ def test_behind_a_trusted_proxy_the_log_names_the_client_and_requests_of_two_cli
     world.until(lambda: [entry["client"] for entry in balancer.access()] == ["198.51.100.1", "198.51.100.2", "198.51.100.1"])
 
 
-def test_who_has_left_before_being_accepted_is_not_taken_for_somebody_at_a_unix_socket(world: World) -> None:
+def test_client_gone_before_accept_is_not_unix_peer(world: World) -> None:
     origin = world.origin()
     balancer = world.balancer(origin, forwarding={"trusted_proxies": "unix"})
     balancer.signal(signal.SIGSTOP)
@@ -133,7 +134,7 @@ def test_who_has_left_before_being_accepted_is_not_taken_for_somebody_at_a_unix_
     assert all(b"198.51.100.1" not in head for head in origin.heads)
 
 
-def test_an_http_1_0_request_is_named_so_in_via(chained: Any) -> None:
+def test_http_1_0_is_named_in_via(chained: Any) -> None:
     balancer, origin = chained
     balancer.ask(b"GET / HTTP/1.0\r\nHost: shop\r\n\r\n")
     assert b"\r\nVia: 1.0 edge\r\n" in origin.heads[-1]
@@ -151,12 +152,12 @@ LIMITS = {
     "request line, not plain": (b"GET /" + b"a" * 100 + b" HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", 414),
     "headers": (b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X: a\r\n" * 5 + b"\r\n", 431),
     "headers, not plain": (b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n" + b"X: a\r\n" * 4 + b"\r\n", 431),
-    "as many headers as may be": (b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X: a\r\n" * 4 + b"\r\n", 200),
+    "maximum number of headers": (b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X: a\r\n" * 4 + b"\r\n", 200),
 }
 
 
 @pytest.mark.parametrize("case", LIMITS)
-def test_a_head_is_limited_by_its_first_line_and_the_number_of_fields(world: World, case: str) -> None:
+def test_request_line_and_header_count_are_limited(world: World, case: str) -> None:
     request, expected = LIMITS[case]
     balancer = world.balancer(world.origin(), limits={"max_headers": 5, "max_request_line": "100"})
     for _again in range(3):

@@ -1,6 +1,6 @@
-"""Generated messages through real sockets on both sides: what arrives is what was meant, or nothing.
+"""Generated messages through real sockets on both sides: a message arrives with its meaning unchanged, or not at all.
 
-FUZZ_EXAMPLES sets how many examples of each kind are tried, at random then; without it there are few, and the same each time.
+FUZZ_EXAMPLES sets the number of random examples of each kind; without it there are few, always the same.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "0"))
 fuzz = settings(
     max_examples=EXAMPLES or 60, derandomize=not EXAMPLES, deadline=None, database=None, suppress_health_check=list(HealthCheck),
-    phases=list(Phase) if EXAMPLES else [Phase.generate],  # looking for the smallest example takes minutes if each of them hangs
+    phases=list(Phase) if EXAMPLES else [Phase.generate],  # shrinking takes minutes if every example hangs
 )  # fmt: skip
 IDS = itertools.count()
 
@@ -41,7 +41,7 @@ BODY = st.binary(max_size=40) | st.sampled_from([b"0\r\n\r\n", b"GET /smuggled H
 
 @st.composite
 def chunks(draw: st.DrawFn, body: bytes) -> bytes:
-    """A body in chunks of any size, spelt in odd ways."""
+    """A body in chunks of any size, with unusual spellings of the size."""
     found = b""
     while body:
         size = draw(st.integers(1, len(body)))
@@ -52,7 +52,7 @@ def chunks(draw: st.DrawFn, body: bytes) -> bytes:
 
 @st.composite
 def framed(draw: st.DrawFn, body: bytes) -> tuple[list[bytes], bytes]:
-    """The header lines that say where a body ends, and its bytes."""
+    """The header lines that frame a body, and its bytes."""
     if draw(st.booleans()):
         name = draw(st.sampled_from([b"Transfer-Encoding", b"transfer-encoding", b"TRANSFER-ENCODING"]))
         return [name + b":" + draw(BLANK) + draw(st.sampled_from([b"chunked", b"Chunked", b"chunked "]))], draw(chunks(body))
@@ -62,7 +62,7 @@ def framed(draw: st.DrawFn, body: bytes) -> tuple[list[bytes], bytes]:
 
 @st.composite
 def fields(draw: st.DrawFn) -> list[bytes]:
-    """Header lines of any kind but framing."""
+    """Header lines other than framing."""
     plain = st.tuples(TOKEN, BLANK, VALUE, BLANK).map(lambda parts: parts[0] + b":" + parts[1] + parts[2] + parts[3])
     special = st.sampled_from(
         [b"Connection: keep-alive", b"Connection: xa, XB", b"xa: nominated", b"TE: trailers", b"X_Y: 1", b"Forwarded: for=x", b"Upgrade: h2c"]
@@ -72,7 +72,7 @@ def fields(draw: st.DrawFn) -> list[bytes]:
 
 @st.composite
 def requests(draw: st.DrawFn) -> bytes:
-    """One good request; its `X-Id` is its own."""
+    """One valid request with a unique `X-Id`."""
     method, target = draw(st.sampled_from([b"GET", b"POST", b"PUT", b"DELETE", b"PROPFIND"])), draw(TARGET)
     if target == b"*":
         method = b"OPTIONS"
@@ -99,7 +99,7 @@ NASTY = [
 
 @st.composite
 def mutated(draw: st.DrawFn, data: bytes) -> bytes:
-    """The bytes with a few things gone, doubled, moved or put in."""
+    """The bytes with up to three deletions, duplications or insertions."""
     for _change in range(draw(st.integers(1, 3))):
         at = draw(st.integers(0, len(data)))
         end = min(len(data), at + draw(st.integers(0, 12)))
@@ -112,7 +112,7 @@ def mutated(draw: st.DrawFn, data: bytes) -> bytes:
 
 
 class Reader:
-    """An origin's script that reads with the second opinion, notes what it got, and answers with the request's id."""
+    """An origin's script that reads with the independent parser `strict`, records the requests, and answers with their ids."""
 
     def __init__(self) -> None:
         self.got: list[strict.Message] = []
@@ -146,14 +146,14 @@ def balancer(shared: World, reader: Reader) -> Balancer:
 
 @pytest.fixture(scope="module")
 def impatient(shared: World, reader: Reader) -> Balancer:
-    """For streams that end in the middle of a request."""
+    """A balancer with short timeouts, for streams that end in the middle of a request."""
     return shared.balancer(
         shared.origin(reader), circuit_breaker=False, retry=False, log={"access": False}, timeouts={"request_header": "10ms", "body_idle": "10ms"}
     )
 
 
 def received(message: strict.Message) -> strict.Forwarded:
-    """What an origin got, after a look at what the balancer says of the client."""
+    """The request that an origin got, after checking the forwarding headers of the balancer."""
     tail = [(b"X-Forwarded-Host", message.values(b"host")[0]), (b"X-Forwarded-For", b"127.0.0.1"), (b"X-Forwarded-Proto", b"http")]
     end = [(name, value) for name, value in message.fields if name != b"Transfer-Encoding"][-3:]
     assert end == tail
@@ -171,14 +171,15 @@ def send(balancer: Balancer, pieces: list[bytes]) -> Stream:
 
 @fuzz
 @given(data=st.data())
-def test_what_was_meant_arrives_request_by_request_and_each_gets_its_answer(balancer: Balancer, reader: Reader, data: st.DataObject) -> None:
+def test_requests_arrive_with_meaning_unchanged(balancer: Balancer, reader: Reader, data: st.DataObject) -> None:
+    """Each of the pipelined requests gets its own answer."""
     raw = b"".join(data.draw(st.lists(requests(), min_size=1, max_size=5)))
     meant = strict.requests(raw)
     reader.got.clear()
     stream = send(balancer, data.draw(cuts(raw)))
     for number, message in enumerate(meant):
         head, body = stream.message()
-        if not head and meant[number - 1].values(b"transfer-encoding"):  # what follows chunks in one read may be put off by closing
+        if not head and meant[number - 1].values(b"transfer-encoding"):  # a request behind chunks in the same read may be answered by closing
             del meant[number:]
             break
         assert head.startswith(b"HTTP/1.1 200 OK\r\nX-Id: ")
@@ -193,7 +194,7 @@ LAST = b"GET /last HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"
 
 @fuzz
 @given(data=st.data())
-def test_of_broken_requests_arrives_what_was_meant_or_nothing(impatient: Balancer, reader: Reader, data: st.DataObject) -> None:
+def test_mutated_requests_arrive_correctly_or_not_at_all(impatient: Balancer, reader: Reader, data: st.DataObject) -> None:
     good = b"".join(data.draw(st.lists(requests(), min_size=1, max_size=3)))
     raw = data.draw(mutated(good)) + LAST
     reader.got.clear()
@@ -209,8 +210,8 @@ def test_of_broken_requests_arrives_what_was_meant_or_nothing(impatient: Balance
 # --- towards the client ---
 
 
-class Teller:
-    """An origin's script that answers with what has been put down for the target, and with the target itself otherwise."""
+class ScriptedOrigin:
+    """An origin's script that answers /generated with `pieces`, and every other target with the target itself."""
 
     def __init__(self) -> None:
         self.pieces: list[bytes] = []
@@ -230,20 +231,24 @@ class Teller:
 
 
 @pytest.fixture(scope="module")
-def teller() -> Teller:
-    return Teller()
+def scripted_origin() -> ScriptedOrigin:
+    return ScriptedOrigin()
 
 
 @pytest.fixture(scope="module")
-def front(shared: World, teller: Teller) -> Balancer:
+def front(shared: World, scripted_origin: ScriptedOrigin) -> Balancer:
     return shared.balancer(
-        shared.origin(teller), circuit_breaker=False, retry=False, log={"access": False}, timeouts={"first_byte": "10ms", "response_idle": "10ms"}
+        shared.origin(scripted_origin),
+        circuit_breaker=False,
+        retry=False,
+        log={"access": False},
+        timeouts={"first_byte": "10ms", "response_idle": "10ms"},
     )
 
 
 @st.composite
 def responses(draw: st.DrawFn) -> tuple[bytes, bool]:
-    """One good response, and whether the end of the connection is its end."""
+    """One valid response, and whether it ends with the connection."""
     status = draw(st.sampled_from([b"200 OK", b"204 No Content", b"304 Not Modified", b"404 \xff\t!", b"599 "]))
     ends = draw(st.booleans())
     none = status[:3] in (b"204", b"304")
@@ -252,9 +257,9 @@ def responses(draw: st.DrawFn) -> tuple[bytes, bool]:
     return b"\r\n".join([b"HTTP/1.1 " + status, *lines, b"", b""]) + body, ends and not none
 
 
-def seen(balancer: Balancer, teller: Teller, pieces: list[bytes], *, close: bool) -> bytes:
-    """All that a client gets which asks once, and that the next one gets its own answer."""
-    teller.pieces, teller.close = pieces, close
+def fetch(balancer: Balancer, scripted_origin: ScriptedOrigin, pieces: list[bytes], *, close: bool) -> bytes:
+    """The whole answer to one request; checks that the next client gets its own answer."""
+    scripted_origin.pieces, scripted_origin.close = pieces, close
     stream = balancer.connect().send(b"GET /generated HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")
     answer = stream.rest()
     stream.close()
@@ -266,7 +271,7 @@ def seen(balancer: Balancer, teller: Teller, pieces: list[bytes], *, close: bool
 
 
 def understood(answer: bytes) -> tuple[bytes, strict.Fields, bytes] | None:
-    """Status, fields and body, if a client takes it for whole."""
+    """Status, fields and body; None if the client can tell that the answer is incomplete."""
     try:
         message, rest = strict.response(answer, head=False, ended=False)
     except strict.IncompleteError:
@@ -276,26 +281,26 @@ def understood(answer: bytes) -> tuple[bytes, strict.Fields, bytes] | None:
 
 
 def plain(message: strict.Message) -> strict.Fields:
-    """The fields that are for the client, any number of blanks in their values as one: a folded line may be joined by whatever was there."""
+    """The end-to-end fields, each run of blanks in a value as one, because folded lines may be joined by any blanks."""
     return tuple((name, BLANKS.sub(b" ", value)) for name, value in strict.end_to_end(message))
 
 
 @fuzz
 @given(data=st.data())
-def test_a_client_sees_what_the_backend_meant(front: Balancer, teller: Teller, data: st.DataObject) -> None:
+def test_responses_arrive_with_meaning_unchanged(front: Balancer, scripted_origin: ScriptedOrigin, data: st.DataObject) -> None:
     raw, ends = data.draw(responses())
     message, _rest = strict.response(raw, head=False, ended=True)
-    answer = seen(front, teller, data.draw(cuts(raw)), close=ends)
+    answer = fetch(front, scripted_origin, data.draw(cuts(raw)), close=ends)
     assert understood(answer) == (message.start[1], plain(message), message.body)
     assert answer.split(b"\r\n")[0] == raw.split(b"\r\n")[0]
 
 
 @fuzz
 @given(data=st.data())
-def test_of_a_broken_response_a_client_sees_what_was_meant_or_502_or_an_abort(front: Balancer, teller: Teller, data: st.DataObject) -> None:
+def test_mutated_responses_become_correct_502_or_abort(front: Balancer, scripted_origin: ScriptedOrigin, data: st.DataObject) -> None:
     good, ends = data.draw(responses())
     raw = data.draw(mutated(good))
-    answer = seen(front, teller, data.draw(cuts(raw)), close=ends)
+    answer = fetch(front, scripted_origin, data.draw(cuts(raw)), close=ends)
     outcome = understood(answer) if answer else None
     if outcome is None or outcome[0] in (b"502", b"504"):
         return
@@ -308,7 +313,7 @@ FOLD = re.compile(rb"[ \t]*\r?\n[ \t]+")
 
 
 def meant(raw: bytes, *, ended: bool) -> tuple[bytes, strict.Fields, bytes] | None:
-    """What a response says to somebody who forgives heads with lines that end in LF or are folded; interim ones aside."""
+    """The meaning of a response to a lenient reader, who accepts bare LF and folded lines; without interim responses."""
     head, end, rest = raw, END_OF_HEAD.search(raw), b""
     if end is not None:
         head, rest = raw[: end.start()], raw[end.end() :]

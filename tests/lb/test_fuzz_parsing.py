@@ -1,4 +1,4 @@
-"""The harnesses of `tools.fuzz`: over what once broke them and over the tables of bad messages, and a short run of the fuzzer itself."""
+"""The harnesses of `tools.fuzz`: regressions, the tables of bad messages, and a short run of the fuzzer itself."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ CUTS = [b"\x00", b"\x00\x00", b"\x03\x05\x10\x20", b"\x00\x02\x0a\x16", b"\x02\x
 
 
 @pytest.mark.parametrize("path", sorted(CORPUS.iterdir()), ids=lambda path: str(path.name))
-def test_what_once_broke_a_claim_does_so_no_more(path: Path) -> None:
+def test_fuzz_regressions(path: Path) -> None:
     HARNESSES[path.name.partition("-")[0]](path.read_bytes())
 
 
 @pytest.mark.parametrize("name", HARNESSES)
-def test_the_claims_hold_for_all_rows_of_the_tables_however_cut(name: str) -> None:
+def test_harnesses_hold_for_table_rows(name: str) -> None:
+    """Every row of the tables, cut into reads in several ways."""
     for raw in ROWS.values():
         for cut in CUTS:
             HARNESSES[name](cut + raw)
@@ -33,7 +34,7 @@ def test_the_claims_hold_for_all_rows_of_the_tables_however_cut(name: str) -> No
 
 @pytest.mark.process
 @pytest.mark.skipif(find_spec("atheris") is None, reason="atheris has no wheel for this platform")
-def test_a_short_run_of_the_fuzzer_breaks_no_claim(repository: Path) -> None:
+def test_short_fuzzer_run(repository: Path) -> None:
     run = subprocess.run([sys.executable, "-m", "tools.fuzz", "20000"], cwd=repository, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stdout + run.stderr
     assert run.stdout.count(" 20000 executions") == len(HARNESSES)

@@ -1,4 +1,4 @@
-"""What a review found by attacking the balancer: each claim was once false."""
+"""Regressions that a review found by attacking the balancer."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from .test_policy import BREAKER
 GET = b"GET / HTTP/1.1\r\nHost: test\r\n\r\n"
 
 
-def test_a_body_that_arrives_while_the_response_before_it_goes_out_is_the_body_of_its_request(world: World) -> None:
-    """The answer to the first request and the body of the pipelined second one are read in one turn of the event loop."""
+def test_pipelined_body_is_not_smuggled_request(world: World) -> None:
+    """The first response and the body of the pipelined second request are read in one turn of the event loop."""
     go_on = threading.Event()
 
     def script(stream: Stream) -> None:
@@ -53,13 +53,13 @@ def test_a_body_that_arrives_while_the_response_before_it_goes_out_is_the_body_o
 
 
 def _unread(sender: tuple[str, int]) -> bool:
-    """Whether bytes from this local port wait in a receive queue (/proc/net/tcp: remote address, tx_queue:rx_queue)."""
+    """True if bytes from this local port wait in a receive queue (/proc/net/tcp: remote address, tx_queue:rx_queue)."""
     port = f":{sender[1]:04X}"
     rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     return any(row[2].endswith(port) and int(row[4].partition(":")[2], 16) for row in rows)
 
 
-def test_those_who_wait_are_served_by_a_backend_that_recovers(world: World) -> None:
+def test_recovered_backend_serves_queue(world: World) -> None:
     sick = threading.Event()
     sick.set()
 
@@ -93,7 +93,7 @@ def test_those_who_wait_are_served_by_a_backend_that_recovers(world: World) -> N
     assert waiting.message()[1] == b"ok"
 
 
-def test_a_reader_that_is_slow_but_never_stops_gets_all_of_it(world: World) -> None:
+def test_slow_reader_gets_whole_response(world: World) -> None:
     size = 12_000_000
 
     def script(stream: Stream) -> None:
@@ -109,13 +109,13 @@ def test_a_reader_that_is_slow_but_never_stops_gets_all_of_it(world: World) -> N
     pause = threading.Event()
     got = len(client.buffer)
     client.buffer = b""
-    while got < 1_500_000:  # about three seconds, in which every piece is small and none is missing
+    while got < 1_500_000:  # for about three seconds, in small pieces
         got += len(client.sock.recv(25_000))
         pause.wait(0.05)
     assert got + client.skip(size - got) == size
 
 
-def test_an_early_answer_of_a_backend_that_then_closes_reaches_the_client(world: World) -> None:
+def test_early_response_of_closing_backend_reaches_client(world: World) -> None:
     def script(stream: Stream) -> None:
         stream.head()
         stream.send(b"HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\nConnection: close\r\n\r\nbig")
@@ -143,7 +143,7 @@ def _upload(client: Stream) -> None:
 
 @pytest.mark.process
 @pytest.mark.parametrize("addresses", ["listen: unix:{0}\nadmin: {{listen: 127.0.0.1:0}}", "listen: 127.0.0.1:0\nadmin: {{listen: unix:{0}}}"])
-def test_a_regular_file_in_the_place_of_a_socket_stays(tmp_path: Path, addresses: str) -> None:
+def test_regular_file_at_socket_path_is_kept(tmp_path: Path, addresses: str) -> None:
     precious, config = tmp_path / "precious.txt", tmp_path / "balance.yaml"
     precious.write_text("precious")
     config.write_text(addresses.format(precious) + "\nbackends: [{name: a, address: 127.0.0.1:1}]\n")
@@ -159,7 +159,7 @@ def _serve(config: Path) -> tuple[int, str]:
 
 
 @pytest.mark.process
-def test_an_admin_socket_is_not_taken_from_one_that_lives(tmp_path: Path) -> None:
+def test_live_admin_socket_is_not_taken(tmp_path: Path) -> None:
     path, config = tmp_path / "admin.sock", tmp_path / "balance.yaml"
     config.write_text(f"listen: 127.0.0.1:0\nadmin: {{listen: unix:{path}}}\nbackends: [{{name: a, address: 127.0.0.1:1}}]\n")
     with socket.socket(socket.AF_UNIX) as living:
@@ -169,7 +169,7 @@ def test_an_admin_socket_is_not_taken_from_one_that_lives(tmp_path: Path) -> Non
         assert path.exists()
 
 
-def test_clients_that_leave_before_an_answer_are_counted(world: World) -> None:
+def test_client_aborts_are_counted(world: World) -> None:
     def script(stream: Stream) -> None:
         stream.message()
         stream.rest()
@@ -184,18 +184,18 @@ def test_clients_that_leave_before_an_answer_are_counted(world: World) -> None:
     assert balancer.metric('balance_circuit_breaker_failures_total{backend="a"}') == 0
 
 
-def test_a_log_that_nobody_reads_never_holds_up_the_writer() -> None:
+def test_unread_log_never_blocks_writer() -> None:
     reading, writing = os.pipe()
     with open(reading, "rb") as reader, open(writing, "w") as stream:
         log = LineWriter(stream)
-        taken = [log.write("x" * 2**20) for _piece in range(20)]  # far more than the pipe holds, with nobody reading
+        taken = [log.write("x" * 2**20) for _piece in range(20)]  # far more than the unread pipe can hold
         assert taken[:16] == [True] * 16
         assert taken[-1] is False
         assert sum(len(reader.read(2**20)) for _piece in range(sum(taken))) == sum(taken) * 2**20
         log.close()
 
 
-def test_a_log_whose_reader_has_gone_says_so() -> None:
+def test_closed_log_reports_failure() -> None:
     reading, writing = os.pipe()
     os.close(reading)
     with open(writing, "w") as stream:
@@ -206,7 +206,7 @@ def test_a_log_whose_reader_has_gone_says_so() -> None:
     assert not log.write("x")
 
 
-def test_interim_responses_wait_for_a_client_that_does_not_read(world: World) -> None:
+def test_interim_responses_are_flow_controlled(world: World) -> None:
     flooded = threading.Event()
     hint = b"HTTP/1.1 103 Early Hints\r\nLink: " + b"x" * 8000 + b"\r\n\r\n"
 
@@ -227,7 +227,8 @@ def test_interim_responses_wait_for_a_client_that_does_not_read(world: World) ->
 
 
 @pytest.mark.parametrize("splits", [1, 20])
-def test_a_response_head_over_the_limit_is_refused_however_it_arrives(world: World, splits: int) -> None:
+def test_oversized_response_head_is_refused(world: World, splits: int) -> None:
+    """However it is split into reads."""
     head = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n" + b"".join(b"X-%d: %b\r\n" % (number, b"y" * 900) for number in range(50)) + b"\r\nok"
 
     def script(stream: Stream) -> None:
@@ -241,7 +242,8 @@ def test_a_response_head_over_the_limit_is_refused_however_it_arrives(world: Wor
         assert balancer.get()[0].startswith(b"HTTP/1.1 502 ")
 
 
-def test_the_end_of_a_probe_says_nothing_about_a_later_period() -> None:
+def test_late_probe_result_does_not_change_breaker() -> None:
+    """The result of a probe counts only in the half-open period that it began in."""
     opened = breakers.failure(breakers.failure(Breaker(), BREAKER, 0, probe=0), BREAKER, 0, probe=0)
     first = breakers.begin(breakers.begin(opened))
     late = first.period
@@ -252,11 +254,11 @@ def test_the_end_of_a_probe_says_nothing_about_a_later_period() -> None:
 
 
 @pytest.mark.parametrize("start", [b"\n", b"\n\n\n", b"\r\r", b"\r\n\n", b"\r\n\r\n"])
-def test_only_one_empty_line_is_tolerated_before_a_request(balancer_of_one: Balancer, start: bytes) -> None:
+def test_only_one_empty_line_before_request(balancer_of_one: Balancer, start: bytes) -> None:
     assert balancer_of_one.ask(start + GET)[0].startswith(b"HTTP/1.1 400 ")
 
 
-def test_the_admin_server_answers_odd_scrapes(balancer_of_one: Balancer) -> None:
+def test_admin_handles_unusual_scrapes(balancer_of_one: Balancer) -> None:
     status, body = balancer_of_one.admin("/metrics?name[]=balance_active_connections")
     assert (status, body.count("# TYPE")) == (200, 1)
     assert balancer_of_one.admin("/metrics", "Accept: application/openmetrics-text;version=abc")[0] == 400

@@ -1,4 +1,4 @@
-"""Every series of the catalog moves, and a scrape shows nothing else; times are those of the phases that they are named after."""
+"""Every metric of the catalog moves, a scrape shows nothing else, and durations measure the phases that they are named after."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ STILL = {
     metrics.CONFIG_SUCCESSFUL, metrics.CONFIG_TIMESTAMP, metrics.CONFIG_INFO, *standard.PYTHON_RUNTIME,
     metrics.CONNECTIONS_REJECTED, metrics.POOL_PANICKING, metrics.EJECTIONS, metrics.WORKERS, metrics.WORKERS_CONFIGURED, metrics.WORKER_RESTARTS,
 }  # fmt: skip
-"""What this workload does not move: facts of the configuration and of the process, and what `test_pools` and `test_workers` move."""
+"""Metrics that this workload does not move: facts about configuration and process, and those that `test_pools` and `test_workers` move."""
 
 Scrape = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
@@ -46,7 +46,7 @@ def scrape(balancer: Balancer) -> Scrape:
 
 
 class Gate:
-    """An origin's script: answers, but for /hold only once it is opened; switches protocols if asked to."""
+    """An origin's script: answers requests, those for /hold only once `open` is set; switches protocols if asked to."""
 
     def __init__(self) -> None:
         self.open = threading.Event()
@@ -67,14 +67,14 @@ def hanging_up(stream: Stream) -> None:
 
 @pytest.fixture(scope="module")
 def scrapes(shared: World, authority: Authority, tmp_path_factory: pytest.TempPathFactory) -> list[Scrape]:
-    """Scrapes of one balancer, the first before a workload that meets everything there is, the others while it goes on."""
+    """Scrapes of one balancer, the first before a workload that exercises every metric, the others during it."""
     gate = Gate()
     good, bad = shared.origin(gate), shared.origin(hanging_up)
     listing = tmp_path_factory.mktemp("discovered") / "backends.yaml"
     found_there = [f"- {{name: {name}, address: '127.0.0.1:{good.port}'}}\n" for name in ("stays", "goes")]
     listing.write_text("".join(found_there))
     reader, writer = os.pipe()
-    os.close(reader)  # nobody takes the access log
+    os.close(reader)  # nobody reads the access log
     balancer = shared.balancer(
         stdout=writer,
         backends=None,
@@ -133,7 +133,7 @@ def scrapes(shared: World, authority: Authority, tmp_path_factory: pytest.TempPa
     return found
 
 
-def test_a_workload_moves_every_metric(scrapes: list[Scrape]) -> None:
+def test_workload_moves_every_metric(scrapes: list[Scrape]) -> None:
     values: dict[str, set[tuple[Any, float]]] = defaultdict(set)
     for one in scrapes:
         for (name, labels), value in one.items():
@@ -143,7 +143,7 @@ def test_a_workload_moves_every_metric(scrapes: list[Scrape]) -> None:
     assert still <= {metric.name for metric in STILL}
 
 
-def test_a_scrape_shows_what_the_catalog_declares_and_nothing_else(scrapes: list[Scrape]) -> None:
+def test_scrape_matches_catalog(scrapes: list[Scrape]) -> None:
     declared = {sample: metric for metric in CATALOG for sample in metric.samples}
     for one in scrapes:
         assert {name for name, _labels in one} == set(declared)
@@ -154,15 +154,15 @@ def test_a_scrape_shows_what_the_catalog_declares_and_nothing_else(scrapes: list
         assert all(metric.label(label).allows(value) for label, value in labels if label != "le")
 
 
-def test_series_are_there_before_anything_happens(scrapes: list[Scrape]) -> None:
-    """All but those of clients' methods and statuses, of responses' classes, and of moves between two states that keep requests away."""
+def test_series_exist_before_first_event(scrapes: list[Scrape]) -> None:
+    """Except by method and status of clients, by class of responses, and of transitions between two unavailable states."""
     first, last = scrapes[0], scrapes[-1]
     free = {"balance_http_requests_total", "balance_backend_requests_total", "balance_backend_state_transitions_total"}
     new = {name for name, _labels in last.keys() - first.keys()}
     assert {name for name in new if not name.startswith("balance_http_request_duration_seconds")} <= free
 
 
-def test_what_is_counted_twice_agrees(scrapes: list[Scrape]) -> None:
+def test_related_counters_agree(scrapes: list[Scrape]) -> None:
     last = scrapes[-1]
 
     def total(name: str, **wanted: str) -> float:
@@ -186,12 +186,12 @@ def test_what_is_counted_twice_agrees(scrapes: list[Scrape]) -> None:
     assert total("balance_request_failures_total", reason="queue_timeout") == 5
 
 
-def test_reasons_to_give_up_are_the_decisions_that_there_are() -> None:
+def test_give_up_reasons_match_decisions() -> None:
     assert set(metrics.RETRY_END_REASONS) == {decision.value for decision in Decision} - {"retry"}
 
 
-def test_phases_take_their_time(world: World) -> None:
-    """The client is slow with its head, then the only connection is taken, then the backend is slow, then the response is."""
+def test_phase_durations(world: World) -> None:
+    """A slow head, then a wait for the only connection, then a slow backend, then a slow body."""
     gate, seen, step = Gate(), threading.Event(), 0.06
 
     def slow(stream: Stream) -> None:

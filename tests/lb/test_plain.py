@@ -1,4 +1,4 @@
-"""FastHeadParser heads and what is remembered of them change no outcome: the parser would have made the same of the same bytes."""
+"""The fast path for plain heads and its cache give the same result as the parser for the same bytes."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def facts(made: Request | Response) -> dict[str, object]:
 
 
 def parsed_request(loop: asyncio.AbstractEventLoop, data: bytes) -> tuple[Request, bytes | None, bool] | Fault | None:
-    """What the parser makes of bytes: the request, what is left, whether its body has arrived; a fault; None if there is more to come."""
+    """Parse `data`: the request, the remaining bytes and whether the body is complete; or the fault; or None if incomplete."""
     reader = RequestReader(loop, CONFIG.limits)
     try:
         head = reader.feed(data)
@@ -92,7 +92,7 @@ STATUS = [
 
 
 def message(chance: random.Random, first: list[bytes]) -> bytes:
-    """A head: one of the usual kind or a wild one, sometimes with a byte changed."""
+    """A random head, usual or unusual, sometimes with one byte changed."""
     usual = chance.random() < 0.5
     lines = [chance.choice(first[:3] if usual else first)]
     lines += [b"Host: a"] * (first is FIRST) + chance.sample(PIECES, chance.randint(0, 2)) if usual else chance.sample(PIECES, chance.randint(0, 4))
@@ -102,7 +102,8 @@ def message(chance: random.Random, first: list[bytes]) -> bytes:
     return bytes(head)
 
 
-def test_a_plain_request_is_what_the_parser_would_have_made_of_it_cold_and_warm(loop: asyncio.AbstractEventLoop) -> None:
+def test_plain_request_matches_parser(loop: asyncio.AbstractEventLoop) -> None:
+    """Uncached and cached."""
     chance, recogniser, found = random.Random(1), plain(), set()
     for _case in range(CASES):
         data = message(chance, FIRST) + chance.choice(BEHIND)
@@ -131,7 +132,8 @@ def recognised_response(recogniser: FastHeadParser, head: bytes) -> Response | N
     return None if response and response.body is Body.CLOSE else response
 
 
-def test_a_plain_response_is_what_the_parser_would_have_made_of_it_cold_and_warm(loop: asyncio.AbstractEventLoop) -> None:
+def test_plain_response_matches_parser(loop: asyncio.AbstractEventLoop) -> None:
+    """Uncached and cached."""
     chance, recogniser, found = random.Random(2), plain(), set()
     for _case in range(CASES):
         data = message(chance, STATUS)
@@ -156,7 +158,7 @@ def test_usual_heads_are_plain() -> None:
     assert recogniser.response(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: keep-alive\r\n\r\n")
 
 
-def test_a_head_is_remembered_when_it_comes_again_and_forgotten_on_demand() -> None:
+def test_head_is_cached_on_second_use() -> None:
     memo: HeadCache[int] = HeadCache()
     memo.keep(b"a", 1)
     assert memo.get(b"a") is None
@@ -166,7 +168,7 @@ def test_a_head_is_remembered_when_it_comes_again_and_forgotten_on_demand() -> N
     assert memo.get(b"a") is None
 
 
-def test_a_memory_is_bounded_in_number_and_size() -> None:
+def test_cache_is_bounded_in_number_and_size() -> None:
     memo: HeadCache[int] = HeadCache(heads=3)
     large = b"a" * 5000
     for head in (*[b"%d" % number for number in range(10)], large):
@@ -181,14 +183,14 @@ def test_a_memory_is_bounded_in_number_and_size() -> None:
     assert len(FIELDS) <= 1024
 
 
-def test_nothing_is_remembered_for_nobody() -> None:
+def test_cache_of_size_zero_keeps_nothing() -> None:
     memo: HeadCache[int] = HeadCache(heads=0)
     for _time in range(3):
         memo.keep(b"a", 1)
     assert memo.get(b"a") is None
 
 
-def test_a_configuration_that_is_no_longer_in_force_forgets_as_well() -> None:
+def test_replaced_config_drops_its_cache() -> None:
     head = b"GET / HTTP/1.1\r\nHost: a\r\nCookie: secret\r\n\r\n"
     message = plain().request(head)
     assert message

@@ -1,4 +1,4 @@
-"""The decisions of the balancer: pure functions, time is an argument."""
+"""The decisions of the balancer, as pure functions of state and time."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ BREAKER = CircuitBreaker(failure_threshold=2, success_threshold=2, open_for=10.0
 
 
 def run(breaker: Breaker, steps: str) -> Breaker:
-    """Applies steps: f a failure at 100, s a success, F and S those of a probe, b a beginning, x a probe without verdict."""
+    """Apply steps: f a failure at 100, s a success, F and S those of a probe, b the start of a probe, x a probe without a result."""
     for step in steps:
         if step in "fF":
             breaker = breakers.failure(breaker, BREAKER, 100.0, probe=step == "F")
@@ -46,7 +46,7 @@ STEPS = {
 
 
 @pytest.mark.parametrize("steps", STEPS)
-def test_the_breaker_goes_through_its_states(steps: str) -> None:
+def test_breaker_states(steps: str) -> None:
     assert run(breakers.CLOSED, steps).state is STEPS[steps]
 
 
@@ -62,11 +62,11 @@ ADMISSIONS = [
 
 
 @pytest.mark.parametrize(("steps", "now", "expected"), ADMISSIONS)
-def test_the_breaker_admits_only_a_few_probes_and_only_in_time(steps: str, now: float, expected: bool) -> None:
+def test_breaker_admits_few_probes_after_open_period(steps: str, now: float, expected: bool) -> None:
     assert breakers.admits(run(breakers.CLOSED, steps), BREAKER, now) is expected
 
 
-def test_success_in_a_closed_breaker_changes_nothing() -> None:
+def test_success_leaves_closed_breaker_alone() -> None:
     assert run(breakers.CLOSED, "bs") is breakers.CLOSED
 
 
@@ -75,7 +75,8 @@ CHECKS = {"": True, "+": True, "-": False, "+--": True, "+---": False, "+--+--":
 
 
 @pytest.mark.parametrize("checks", CHECKS)
-def test_health_follows_streaks_and_the_first_check_decides(checks: str) -> None:
+def test_health_follows_streaks(checks: str) -> None:
+    """The first check decides at once."""
     health = Health()
     for check in checks:
         health = healths.checked(health, HEALTH, passed=check == "+")
@@ -96,7 +97,7 @@ ANSWERS: list[tuple[dict[str, object], int, bytes, CheckOutcome]] = [
 
 
 @pytest.mark.parametrize(("change", "status", "body", "expected"), ANSWERS)
-def test_an_http_check_is_judged_by_status_and_body(change: dict[str, object], status: int, body: bytes, expected: CheckOutcome) -> None:
+def test_http_check_judges_status_and_body(change: dict[str, object], status: int, body: bytes, expected: CheckOutcome) -> None:
     assert healths.judge(replace(HEALTH, **change), status, body) is expected  # type: ignore[arg-type]
 
 
@@ -117,20 +118,20 @@ PANICS = [
 
 
 @pytest.mark.parametrize(("threshold", "tiers", "expected"), PANICS)
-def test_health_is_ignored_when_no_tier_has_enough_left(threshold: int, tiers: list[tuple[int, int]], expected: bool) -> None:
+def test_panic_when_no_tier_is_healthy_enough(threshold: int, tiers: list[tuple[int, int]], expected: bool) -> None:
     assert panics(threshold, tiers) is expected
 
 
 @pytest.mark.parametrize(("seconds", "expected"), [(0, 1.0), (1, 1.0), (2, 2.0), (5, 5.0), (9.5, 9.5), (10, 10.0), (99, 10.0)])
-def test_slow_start_is_linear_with_a_floor(seconds: float, expected: float) -> None:
+def test_slow_start_is_linear_with_minimum(seconds: float, expected: float) -> None:
     assert effective(10, 100.0, 100.0 + seconds, 10.0) == pytest.approx(expected)
 
 
-def test_without_slow_start_the_weight_is_the_weight() -> None:
+def test_weight_without_slow_start() -> None:
     assert effective(10, 100.0, 100.0, 0.0) == 10
 
 
-def test_latency_peaks_at_once_and_falls_slowly() -> None:
+def test_latency_rises_at_once_and_decays_slowly() -> None:
     peak = observed(observed(UNKNOWN, 0.1, 1.0), 2.0, 1.0)
     assert peak == Peak(2.0, 1.0)
     soon, later = observed(peak, 0.1, 1.1), observed(peak, 0.1, 21.0)
@@ -138,11 +139,11 @@ def test_latency_peaks_at_once_and_falls_slowly() -> None:
     assert later.seconds == pytest.approx(2.0 * 0.1353 + 0.1 * 0.8647, abs=0.001)
 
 
-def test_latency_fades_without_samples() -> None:
+def test_latency_decays_without_samples() -> None:
     assert Peak(2.0, 0.0).at(10.0) == pytest.approx(2.0 / 2.71828, abs=0.001)
 
 
-def test_who_fails_fast_does_not_look_fast() -> None:
+def test_fast_failure_does_not_lower_latency() -> None:
     assert observed(Peak(0.1, 0.0), 0.001, 0.0, failed=True).seconds >= 1.0
 
 
@@ -165,11 +166,11 @@ DECISIONS: list[tuple[dict[str, object], Decision]] = [
 
 
 @pytest.mark.parametrize(("change", "expected"), DECISIONS)
-def test_only_safe_attempts_are_repeated(change: dict[str, object], expected: Decision) -> None:
+def test_only_safe_attempts_are_retried(change: dict[str, object], expected: Decision) -> None:
     assert retries.permit(RETRY, **{**SAFE, **change}) is expected  # type: ignore[arg-type]
 
 
-def test_without_a_policy_nothing_is_repeated() -> None:
+def test_retry_off() -> None:
     assert retries.permit(None, **SAFE) is Decision.OFF  # type: ignore[arg-type]
 
 
@@ -187,13 +188,13 @@ PERMISSIONS: list[tuple[Retry, dict[str, object], Decision]] = [
 
 
 @pytest.mark.parametrize(("policy", "change", "expected"), PERMISSIONS)
-def test_what_may_be_repeated_leaving_the_budget_aside(policy: Retry, change: dict[str, object], expected: Decision) -> None:
+def test_retry_permission_without_budget(policy: Retry, change: dict[str, object], expected: Decision) -> None:
     case: dict[str, object] = {"fault": Fault.CONNECT_REFUSED, "method": "GET", "replayable": True, "attempts": 1}
     assert retries.permit(policy, **{**case, **change}) is expected  # type: ignore[arg-type]
 
 
 def afforded(moments: list[float], per_second: int = 3, **load: int) -> list[bool]:
-    """Whether the budget lets a retry pass at each of these moments."""
+    """For each of these times, whether the budget permits a retry."""
     next_free_at, found = 0.0, []
     for now in moments:
         next_free_at, decision = retries.afford(next_free_at, replace(RETRY, budget_per_second=per_second), now, **load)
@@ -201,39 +202,40 @@ def afforded(moments: list[float], per_second: int = 3, **load: int) -> list[boo
     return found
 
 
-def test_the_budget_is_a_share_of_the_requests_in_flight() -> None:
+def test_retry_budget_is_share_of_requests_in_flight() -> None:
     assert afforded([100.0] * 9, retrying=19, in_flight=100) == [True] * 9
     assert afforded([100.0], per_second=0, retrying=20, in_flight=100) == [False]
 
 
-def test_beyond_the_share_some_retries_per_second_are_allowed() -> None:
+def test_retry_budget_per_second_beyond_share() -> None:
     assert afforded([100.0] * 4, retrying=20, in_flight=100) == [True, True, True, False]
     assert afforded([100.0] * 3 + [100.3, 100.34, 100.35, 101.34, 101.34, 101.34, 101.34], retrying=0, in_flight=1) == (
         [True] * 3 + [False, True, False] + [True] * 3 + [False]
     )
 
 
-def test_retries_within_the_share_leave_the_floor_alone() -> None:
+def test_retries_within_share_cost_no_budget() -> None:
     assert retries.afford(7.0, RETRY, 100.0, retrying=0, in_flight=100) == (7.0, Decision.RETRY)
 
 
 @pytest.mark.parametrize(("attempts", "longest"), [(1, 0.1), (2, 0.2), (3, 0.3), (9, 0.3)])
-def test_backoff_doubles_up_to_a_limit_with_full_jitter(attempts: int, longest: float) -> None:
+def test_backoff_doubles_up_to_limit(attempts: int, longest: float) -> None:
+    """With full jitter."""
     assert retries.backoff(RETRY, attempts, 0.0) == 0
     assert retries.backoff(RETRY, attempts, 1.0) == pytest.approx(longest)
 
 
 PAUSES = {
     "the first time": ([5.0], [0.1]),
-    "again and again": ([0.0] * 11, [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 30, 30]),
-    "after a good life": ([0.0, 0.0, 0.0, 60.0, 0.0], [0.1, 0.2, 0.4, 0.1, 0.2]),
-    "after less than that": ([0.0, 59.9], [0.1, 0.2]),
-    "for ever": ([0.0] * 5000, [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, *[30] * 4991]),
+    "repeatedly": ([0.0] * 11, [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 30, 30]),
+    "after a long run": ([0.0, 0.0, 0.0, 60.0, 0.0], [0.1, 0.2, 0.4, 0.1, 0.2]),
+    "after a shorter run": ([0.0, 59.9], [0.1, 0.2]),
+    "endlessly": ([0.0] * 5000, [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, *[30] * 4991]),
 }
 
 
 @pytest.mark.parametrize("case", PAUSES)
-def test_a_worker_that_keeps_ending_is_started_ever_later(case: str) -> None:
+def test_failing_worker_restarts_ever_later(case: str) -> None:
     lives, expected = PAUSES[case]
     failures, pauses = 0, []
     for lived in lives:
@@ -245,11 +247,11 @@ def test_a_worker_that_keeps_ending_is_started_ever_later(case: str) -> None:
 @pytest.mark.parametrize(
     ("total", "count", "expected"), [(10, 3, [4, 3, 3]), (9, 3, [3, 3, 3]), (1, 3, [1, 1, 1]), (10_000, 1, [10_000]), (0, 3, [0, 0, 0])]
 )
-def test_workers_share_what_is_allowed_in_all(total: int, count: int, expected: list[int]) -> None:
+def test_limits_are_split_among_workers(total: int, count: int, expected: list[int]) -> None:
     assert [shares.share(total, index, count) for index in range(count)] == expected
 
 
-def test_every_limit_is_divided_among_the_workers_and_nothing_else() -> None:
+def test_every_limit_is_split_and_nothing_else() -> None:
     text = """\
 listen: 127.0.0.1:8080
 limits: {max_connections: 100, max_queue: 10, max_connections_per_client: 3}
@@ -268,7 +270,7 @@ routes: [{name: r, match: {path: /}, pool: default, rate_limit: {rate: 6/s, burs
     assert shares.for_worker(whole, 0, 1) == whole
 
 
-def test_every_ending_has_a_word_that_the_page_explains(repository: Path) -> None:
+def test_every_termination_is_documented(repository: Path) -> None:
     page = (repository / "docs" / "load-balancer.md").read_text()
     words = {termination(fault, phase) for fault in Fault for phase in RequestPhase}
     assert all(f"`..._{word.partition('_')[2]}`" in page for word in words - {"complete"})
@@ -277,6 +279,7 @@ def test_every_ending_has_a_word_that_the_page_explains(repository: Path) -> Non
 
 
 @pytest.mark.parametrize("phase", RequestPhase)
-def test_a_fault_in_the_request_itself_ends_it_where_it_is_received(phase: RequestPhase) -> None:
+def test_request_fault_ends_in_request_phase(phase: RequestPhase) -> None:
+    """Whatever the phase of the exchange."""
     assert termination(Fault.BODY_TOO_LARGE, phase) == "client_request"
     assert termination(Fault.CLIENT_ABORT, phase) == f"client_{phase.value}"

@@ -1,4 +1,4 @@
-"""Rate limits and counts for each client: fair, and bounded whatever clients do."""
+"""Rate limits and counts per client: fair, and bounded in memory whatever clients do."""
 
 from __future__ import annotations
 
@@ -12,21 +12,22 @@ LIMIT = RateLimit(rate=10, burst=5, per="client")
 
 
 def passed(limiter: RateLimiter, moments: list[float], client: str = "a") -> int:
-    """How many of the requests at these moments pass."""
+    """Number of requests that pass at these times (seconds)."""
     return sum(not limiter.ask(client, now) for now in moments)
 
 
-def test_a_burst_passes_and_then_the_rate() -> None:
+def test_burst_then_rate() -> None:
     limiter = RateLimiter(LIMIT)
     assert passed(limiter, [1000.0] * 9) == 5
     assert passed(limiter, [1000 + number / 1000 for number in range(1, 10_001)]) == 100
 
 
-def test_a_client_that_keeps_to_the_rate_is_never_refused() -> None:
+def test_client_within_rate_is_never_refused() -> None:
     assert passed(RateLimiter(RateLimit(10, 1, "client")), [1_000_000 + number / 10 for number in range(10_000)]) == 10_000
 
 
-def test_who_waits_as_long_as_told_passes_and_who_waits_less_does_not() -> None:
+def test_waiting_as_told_is_enough() -> None:
+    """Waiting half as long is not."""
     limiter = RateLimiter(LIMIT)
     passed(limiter, [1000.0] * 5)
     wait = limiter.ask("a", 1000.02)
@@ -42,19 +43,20 @@ def test_refused_requests_cost_nothing() -> None:
 
 
 @pytest.mark.parametrize(("per", "expected"), [("client", 15), ("route", 5)])
-def test_clients_have_a_bucket_each_or_share_the_routes(per: str, expected: int) -> None:
+def test_buckets_per_client_or_per_route(per: str, expected: int) -> None:
     limiter = RateLimiter(RateLimit(10, 5, per))
     assert sum(passed(limiter, [1000.0] * 9, client) for client in "abc") == expected
 
 
-def test_memory_is_bounded_and_no_innocent_is_refused() -> None:
+def test_memory_is_bounded() -> None:
+    """No client within its rate is refused."""
     limiter = RateLimiter(LIMIT, max_clients=100)
     for number in range(10_000):
         assert limiter.ask(f"client {number}", 1000 + number / 1e6) == 0
         assert len(limiter) <= 100
 
 
-def test_cycling_through_addresses_does_not_empty_ones_record() -> None:
+def test_address_cycling_does_not_reset_a_limit() -> None:
     limiter = RateLimiter(LIMIT, max_clients=100)
     assert passed(limiter, [1000.0] * 9, "attacker") == 5
     for number in range(10_000):
@@ -62,7 +64,7 @@ def test_cycling_through_addresses_does_not_empty_ones_record() -> None:
     assert limiter.ask("attacker", 1000.0) > 0
 
 
-def test_full_buckets_are_forgotten_first() -> None:
+def test_full_buckets_are_dropped_first() -> None:
     limiter = RateLimiter(LIMIT, max_clients=100)
     for number in range(100):
         limiter.ask(str(number), 1000.0)
@@ -83,11 +85,12 @@ CLIENTS = {
 
 
 @pytest.mark.parametrize("address", CLIENTS)
-def test_a_client_is_an_address_or_the_network_that_a_host_has_to_itself(address: str) -> None:
+def test_client_key_is_address_or_ipv6_network(address: str) -> None:
     assert client_of(address) == CLIENTS[address]
 
 
-def test_a_tally_limits_each_client_and_forgets_who_has_none() -> None:
+def test_tally_limits_each_client() -> None:
+    """It forgets clients that have nothing in flight."""
     tally = Tally(2)
     assert [tally.enter("a"), tally.enter("a"), tally.enter("a"), tally.enter("b")] == [True, True, False, True]
     tally.leave("a")
@@ -97,6 +100,6 @@ def test_a_tally_limits_each_client_and_forgets_who_has_none() -> None:
     assert len(tally) == 0
 
 
-def test_a_tally_without_a_limit_only_counts() -> None:
+def test_tally_without_limit_only_counts() -> None:
     tally = Tally(0)
     assert all(tally.enter("a") for _connection in range(1000))

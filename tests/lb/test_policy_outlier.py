@@ -1,4 +1,4 @@
-"""Outlier detection: who is suspected, whether it may be ejected, for how long."""
+"""Outlier detection: which backends are suspect, whether they may be ejected, and for how long."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ POLICY = OutlierDetection(
 
 
 def run(steps: str, record: OutlierState = CLEAN) -> OutlierState:
-    """s a success, f a failure, e an ejection at 100, r the readmission when its time is over, i an interval without complaint."""
+    """Apply steps: s a success, f a failure, e an ejection at 100, r the readmission when its time is over, i an interval without suspicion."""
     for step in steps:
         match step:
             case "s":
@@ -36,16 +36,16 @@ STREAKS = {"": False, "ff": False, "fff": True, "ffsf": False, "ffsfff": True, "
 
 
 @pytest.mark.parametrize("steps", STREAKS)
-def test_failures_in_a_row_are_suspect(steps: str) -> None:
+def test_consecutive_failures_are_suspect(steps: str) -> None:
     expected = EjectionReason.CONSECUTIVE_FAILURES if STREAKS[steps] else None
     assert outlier.suspicion(run(steps), POLICY) is expected
 
 
-def test_zero_failures_in_a_row_means_never() -> None:
+def test_zero_disables_consecutive_failures() -> None:
     assert outlier.suspicion(run("f" * 100), replace(POLICY, consecutive_failures=0)) is None
 
 
-def test_success_changes_nothing_where_there_is_nothing_to_change() -> None:
+def test_success_leaves_clean_state_alone() -> None:
     assert run("s") is CLEAN
 
 
@@ -63,7 +63,7 @@ RATIOS = [
 
 
 @pytest.mark.parametrize(("change", "requests", "failures", "expected"), RATIOS)
-def test_a_share_of_failures_is_suspect_if_there_are_enough_requests(change: dict[str, int], requests: int, failures: int, expected: bool) -> None:
+def test_error_ratio_needs_minimum_requests(change: dict[str, int], requests: int, failures: int, expected: bool) -> None:
     verdict = outlier.judge(replace(POLICY, **change), requests, failures)
     assert verdict is (EjectionReason.ERROR_RATIO if expected else None)
 
@@ -82,16 +82,16 @@ LENGTHS = {
 
 
 @pytest.mark.parametrize("steps", LENGTHS)
-def test_ejections_grow_to_a_limit_and_are_forgiven(steps: str) -> None:
+def test_ejection_time_grows_and_recovers(steps: str) -> None:
     assert run(steps).until == 100 + LENGTHS[steps]
 
 
-def test_an_interval_spent_outside_forgives_nothing() -> None:
+def test_interval_in_ejection_forgives_nothing() -> None:
     assert run("eii") == run("e")
     assert run("ii") is CLEAN
 
 
-def test_an_ejection_ends_when_its_time_is_over_and_not_before() -> None:
+def test_ejection_ends_on_time() -> None:
     out = run("fffe")
     assert out.ejected
     assert outlier.readmit(out, 129.9) is out
@@ -104,11 +104,12 @@ CAPS = [(0, 1, True), (0, 2, True), (1, 3, False), (1, 6, False), (1, 7, True), 
 
 
 @pytest.mark.parametrize(("ejected", "total", "expected"), CAPS)
-def test_the_ejected_share_is_capped_but_one_may_always_go(ejected: int, total: int, expected: bool) -> None:
+def test_ejected_share_is_capped(ejected: int, total: int, expected: bool) -> None:
+    """One backend may always be ejected."""
     assert outlier.may_eject(POLICY, ejected, total) is expected
 
 
-def test_none_but_one_goes_at_zero_percent() -> None:
+def test_zero_percent_still_allows_one() -> None:
     policy = replace(POLICY, max_ejected_percent=0)
     assert outlier.may_eject(policy, 0, 5)
     assert not outlier.may_eject(policy, 1, 5)

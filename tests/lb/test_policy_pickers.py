@@ -1,4 +1,4 @@
-"""Who gets a request: shares, order, what happens to those passed over, which keys move."""
+"""Load-balancing algorithms: shares, order, backends that were skipped, and which keys move."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from balance.lb.policy.pickers.algorithms import ALGORITHMS
 from balance.lb.policy.pickers.table import digest
 
 PICKS = 30_000
-"""Random picks of one test. The share of a backend then deviates by at most 0.003 (one sigma, at a share of a half)."""
+"""Random picks per test. The standard deviation of a backend's share is then at most 0.003 (at a share of one half)."""
 SPREAD = 0x9E3779B97F4A7C15
-"""Multiples of it (2**64 / golden ratio) are spread evenly, so that keys add no chance of their own."""
+"""2**64 / golden ratio: its multiples are evenly spread, so that keys add no randomness of their own."""
 OFF = 0.007
-"""A share that is off by more fails. One that is really off by 0.013 does so 98 times in 100, as with 100,000 picks and 0.01."""
+"""Tolerance for a share. One that is really off by 0.013 is detected 98 times in 100, as with 100,000 picks and 0.01."""
 
 
 @dataclass
 class Backend:
-    """What a picker sees of one."""
+    """What a picker sees of a backend."""
 
     config: BackendConfig
     weight: float
@@ -67,7 +67,7 @@ WEIGHTS = {"equal": (1, 1, 1, 1), "smooth": (5, 1, 1), "mixed": (3, 2, 10, 1, 7)
 
 @pytest.mark.parametrize("algorithm", sorted(set(ALGORITHMS) - {"first"}))
 @pytest.mark.parametrize("weights", WEIGHTS.values(), ids=WEIGHTS)
-def test_shares_are_within_a_percent_of_the_weights(algorithm: str, weights: tuple[int, ...]) -> None:
+def test_shares_match_weights(algorithm: str, weights: tuple[int, ...]) -> None:
     candidates = backends(weights)
     found = shares(picker(algorithm, candidates))
     for backend in candidates:
@@ -75,7 +75,7 @@ def test_shares_are_within_a_percent_of_the_weights(algorithm: str, weights: tup
 
 
 @pytest.mark.parametrize("weights", WEIGHTS.values(), ids=WEIGHTS)
-def test_round_robin_is_exact_over_many_picks(weights: tuple[int, ...]) -> None:
+def test_round_robin_is_exact_over_whole_cycles(weights: tuple[int, ...]) -> None:
     rounds = PICKS // sum(weights)
     found = shares(picker("round-robin", backends(weights)), count=rounds * sum(weights))
     assert list(dict(sorted(found.items())).values()) == [weight * rounds for weight in weights]
@@ -83,7 +83,7 @@ def test_round_robin_is_exact_over_many_picks(weights: tuple[int, ...]) -> None:
 
 @pytest.mark.parametrize("weights", WEIGHTS.values(), ids=WEIGHTS)
 @pytest.mark.parametrize("down", ["", "a", "b"])
-def test_round_robin_is_exact_at_every_moment_and_so_never_blocks(weights: tuple[int, ...], down: str) -> None:
+def test_round_robin_is_exact_at_every_pick(weights: tuple[int, ...], down: str) -> None:
     candidates = backends(weights)
     up = [backend for backend in candidates if backend.name != down]
     if not up:
@@ -95,19 +95,19 @@ def test_round_robin_is_exact_at_every_moment_and_so_never_blocks(weights: tuple
             assert abs(found[backend.name] - number * backend.weight / total) < 2, (number, found)
 
 
-def test_round_robin_puts_others_in_between() -> None:
+def test_round_robin_interleaves() -> None:
     chooser = picker("round-robin", backends((5, 1, 1)))
     line = "".join(pick(chooser).name for _request in range(700))
     assert "aaaa" not in line
     assert "bc" not in line
 
 
-def test_round_robin_begins_anywhere_in_the_cycle() -> None:
+def test_round_robin_starts_anywhere_in_cycle() -> None:
     assert {pick(picker("round-robin", backends((1, 1, 1, 1)), seed)).name for seed in range(50)} == set("abcd")
 
 
 @pytest.mark.parametrize("weights", [(1, 1, 1), (1, 10, 1), (10, 1, 10)])
-def test_who_was_passed_over_gets_no_burst_when_it_is_back(weights: tuple[int, ...]) -> None:
+def test_returning_backend_gets_no_burst(weights: tuple[int, ...]) -> None:
     chooser, total = picker("round-robin", backends(weights)), sum(weights)
     for _request in range(1000):
         pick(chooser, lambda backend: backend.name != "b")
@@ -116,8 +116,8 @@ def test_who_was_passed_over_gets_no_burst_when_it_is_back(weights: tuple[int, .
     assert Counter(found)["b"] == pytest.approx(100 * weights[1], abs=1)
 
 
-def test_who_is_often_passed_over_does_not_starve() -> None:
-    """Nine of ten times a has no room: the tenth time it is still asked in its turn."""
+def test_often_skipped_backend_does_not_starve() -> None:
+    """Nine of ten times a has no room: it is still asked in its turn."""
     chooser, asked = picker("round-robin", backends((1, 1))), Counter[str]()
     for number in range(1000):
 
@@ -130,7 +130,7 @@ def test_who_is_often_passed_over_does_not_starve() -> None:
 
 
 @pytest.mark.parametrize("algorithm", ["round-robin", "least-requests", "peak-ewma"])
-def test_a_changed_weight_counts_at_once(algorithm: str) -> None:
+def test_changed_weight_counts_at_once(algorithm: str) -> None:
     candidates = backends((1, 1, 1))
     chooser = picker(algorithm, candidates)
     for weight, count in ((0.1, 21_000), (1.0, 30_000)):
@@ -142,7 +142,8 @@ def test_a_changed_weight_counts_at_once(algorithm: str) -> None:
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 @pytest.mark.parametrize("count", [0, 1, 2, 7, 200])
-def test_an_order_names_everyone_once_and_backups_last(algorithm: str, count: int) -> None:
+def test_order_lists_each_backend_once(algorithm: str, count: int) -> None:
+    """Backups come last."""
     backups = count // 3
     candidates = backends([1 + number % 5 for number in range(count)], backups)
     chooser = picker(algorithm, candidates)
@@ -152,23 +153,23 @@ def test_an_order_names_everyone_once_and_backups_last(algorithm: str, count: in
         assert [backend.config.backup for backend in order] == [False] * (count - backups) + [True] * backups
 
 
-def test_one_too_light_for_a_slot_of_its_own_is_the_last_choice() -> None:
+def test_lightest_backend_without_slot_comes_last() -> None:
     candidates = backends([1000] * 40 + [1])
     assert [backend.weight for backend in picker("consistent-hash", candidates).candidates(5, 0.0, inf)] == [1000] * 40 + [1]
 
 
-def test_a_pool_of_backups_alone_is_a_pool() -> None:
+def test_pool_of_backups_only() -> None:
     assert set(shares(picker("round-robin", backends((1, 1), 2)), count=10)) == {"a", "b"}
 
 
-def test_first_goes_by_the_configured_order() -> None:
+def test_first_uses_configured_order() -> None:
     chooser = picker("first", backends((1, 5, 5)))
     assert pick(chooser).name == "a"
     assert pick(chooser, lambda backend: backend.name != "a").name == "b"
 
 
 @pytest.mark.parametrize("algorithm", ["least-requests", "peak-ewma"])
-def test_of_two_the_less_loaded_is_better(algorithm: str) -> None:
+def test_less_loaded_of_two_is_chosen(algorithm: str) -> None:
     candidates = backends((1, 1))
     candidates[0].active = 1
     for backend in candidates:
@@ -176,7 +177,7 @@ def test_of_two_the_less_loaded_is_better(algorithm: str) -> None:
     assert set(shares(picker(algorithm, candidates), count=100)) == {"b"}
 
 
-def test_those_that_take_over_from_a_loaded_one_share_by_weight() -> None:
+def test_takeover_from_loaded_backend_follows_weights() -> None:
     candidates = backends((2, 1, 3))
     candidates[0].active = 100
     found = shares(picker("least-requests", candidates))
@@ -186,14 +187,14 @@ def test_those_that_take_over_from_a_loaded_one_share_by_weight() -> None:
 
 @pytest.mark.parametrize("algorithm", ["round-robin", "least-requests", "peak-ewma"])
 @pytest.mark.parametrize("up", ["acei", "ej"])
-def test_equals_share_equally_while_others_are_down(algorithm: str, up: str) -> None:
+def test_equal_shares_while_others_are_down(algorithm: str, up: str) -> None:
     found = shares(picker(algorithm, backends((1,) * 10)), lambda backend: backend.name in up)
     assert all(found[name] / PICKS == pytest.approx(1 / len(up), abs=OFF) for name in up)
 
 
 @pytest.mark.parametrize("algorithm", ["least-requests", "peak-ewma"])
-def test_requests_under_way_spread_by_weight(algorithm: str) -> None:
-    """Each backend finishes as many as it has, by chance: weights 3 to 1 stay 3 to 1 under load."""
+def test_requests_in_flight_follow_weights(algorithm: str) -> None:
+    """Backends finish requests at random in proportion to their load: weights 3 to 1 stay 3 to 1."""
     candidates, random = backends((3, 1, 3, 1)), Random(7)
     for backend in candidates:
         backend.latency = Peak(0.1, 0.0)
@@ -208,7 +209,7 @@ def test_requests_under_way_spread_by_weight(algorithm: str) -> None:
         assert backend.active == pytest.approx(80 * backend.weight / 8, abs=4)
 
 
-def test_peak_ewma_avoids_the_slow_but_tries_it_again_later() -> None:
+def test_peak_ewma_retries_slow_backend_later() -> None:
     candidates = backends((1, 1))
     chooser = picker("peak-ewma", candidates)
     for now, better in ((10.0, "b"), (100.0, "a")):
@@ -216,7 +217,8 @@ def test_peak_ewma_avoids_the_slow_but_tries_it_again_later() -> None:
         assert next(chooser.candidates(0, now, inf)).name == better
 
 
-def test_peak_ewma_sends_one_request_to_the_unknown_and_waits_for_the_answer() -> None:
+def test_peak_ewma_probes_unknown_backend_once() -> None:
+    """No second request is sent to it before the first is answered."""
     candidates = backends((1, 1))
     candidates[0].latency = Peak(0.01, 0.0)
     chooser = picker("peak-ewma", candidates)
@@ -227,7 +229,7 @@ def test_peak_ewma_sends_one_request_to_the_unknown_and_waits_for_the_answer() -
 
 
 def moved(weights: Sequence[int], leaves: int) -> float:
-    """Share of the keys whose backend changes when one leaves, the order of the others turned round."""
+    """Share of the keys whose backend changes when one leaves and the order of the others is reversed."""
     before = backends(weights)
     after = [backend for index, backend in enumerate(before) if index != leaves][::-1]
     old, new = picker("consistent-hash", before), picker("consistent-hash", after)
@@ -236,23 +238,23 @@ def moved(weights: Sequence[int], leaves: int) -> float:
 
 
 @pytest.mark.parametrize(("weights", "leaves"), [((1,) * 2, 0), ((1,) * 4, 1), ((1,) * 10, 9), ((5, 1, 2, 2), 0), ((1,) * 100, 50), ((1, 3) * 50, 7)])
-def test_few_keys_move_when_a_backend_leaves(weights: tuple[int, ...], leaves: int) -> None:
+def test_few_keys_move_when_backend_leaves(weights: tuple[int, ...], leaves: int) -> None:
     assert moved(weights, leaves) <= weights[leaves] / sum(weights) + 0.05
 
 
-def test_the_order_of_the_configuration_does_not_matter_to_keys() -> None:
+def test_keys_do_not_depend_on_config_order() -> None:
     candidates = backends((1, 2, 1, 5, 1))
     one, other = picker("consistent-hash", candidates), picker("consistent-hash", candidates[::-1])
     assert all(pick(one, key=key) is pick(other, key=key) for key in range(20_000))
 
 
-def test_a_key_stays_and_its_second_choice_too() -> None:
+def test_key_order_is_stable() -> None:
     chooser = picker("consistent-hash", backends((1,) * 8))
     orders = {tuple(backend.name for backend in chooser.candidates(digest(b"me"), 0.0, inf)) for _again in range(5)}
     assert len(orders) == 1
 
 
-def test_the_keys_of_one_that_is_down_spread_over_all_others() -> None:
+def test_keys_of_down_backend_spread_over_others() -> None:
     candidates = backends((1,) * 5)
     chooser = picker("consistent-hash", candidates)
     keys = [key for number in range(20_000) if pick(chooser, key=(key := digest(b"%d" % number))).name == "a"]
@@ -260,7 +262,7 @@ def test_the_keys_of_one_that_is_down_spread_over_all_others() -> None:
     assert all(0.15 < found[name] / len(keys) < 0.35 for name in "bcde")
 
 
-def test_one_popular_key_loads_nobody_above_the_factor() -> None:
+def test_popular_key_respects_balance_factor() -> None:
     candidates = backends((1, 1, 1, 2))
     chooser = picker("consistent-hash", candidates, balance_factor=1.25)
     for number in range(1, 1001):
@@ -268,11 +270,11 @@ def test_one_popular_key_loads_nobody_above_the_factor() -> None:
         assert all(backend.active < 1.25 * number / 5 * backend.weight + 1 for backend in candidates)
 
 
-def test_with_little_under_way_a_key_stays_with_its_own() -> None:
+def test_key_keeps_its_backend_at_low_load() -> None:
     candidates = backends((1,) * 10)
     chooser = picker("consistent-hash", candidates)
     assert all(pick(chooser, key=digest(b"%d" % number), average=1 / 10) is pick(chooser, key=digest(b"%d" % number)) for number in range(100))
 
 
-def test_a_secret_makes_other_keys() -> None:
+def test_digest_depends_on_secret() -> None:
     assert digest(b"a", b"one") != digest(b"a", b"two") != digest(b"a")

@@ -1,4 +1,4 @@
-"""Sticky sessions: what a cookie's value is worth, and how it is found and set."""
+"""Sticky sessions: signing and checking of cookie values, and reading and setting of cookies."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ SESSIONS = Sessions(b"a secret of some length", NAMES, 3600)
 @pytest.mark.parametrize(
     ("age", "verdict"), [(0, CookieVerdict.VALID), (3600, CookieVerdict.VALID), (3601, CookieVerdict.EXPIRED), (-5, CookieVerdict.VALID)]
 )
-def test_a_value_leads_back_to_its_backend_while_it_is_young(name: str, age: float, verdict: CookieVerdict) -> None:
+def test_value_is_valid_until_max_age(name: str, age: float, verdict: CookieVerdict) -> None:
     assert SESSIONS.check(SESSIONS.issue(name, NOW), NOW + age) == (verdict, name if verdict is CookieVerdict.VALID else "")
 
 
-def test_without_an_age_it_does_not_expire() -> None:
+def test_value_without_max_age_never_expires() -> None:
     sessions = Sessions(b"s", NAMES, 0)
     assert sessions.check(sessions.issue("beta", NOW), NOW * 2) == (CookieVerdict.VALID, "beta")
 
 
-def test_a_backend_that_has_left_is_gone_and_the_others_stay() -> None:
+def test_value_of_removed_backend_is_gone() -> None:
     fewer = Sessions(b"a secret of some length", NAMES[1:], 3600)
     assert fewer.check(SESSIONS.issue("alpha", NOW), NOW) == (CookieVerdict.GONE, "")
     assert fewer.check(SESSIONS.issue("beta", NOW), NOW) == (CookieVerdict.VALID, "beta")
 
 
-def test_a_value_of_another_secret_is_forged() -> None:
+def test_value_of_another_secret_is_forged() -> None:
     assert Sessions(b"another secret", NAMES, 3600).check(SESSIONS.issue("beta", NOW), NOW) == (CookieVerdict.FORGED, "")
 
 
-def test_every_changed_bit_is_noticed() -> None:
+def test_every_flipped_bit_is_forged() -> None:
     raw = urlsafe_b64decode(SESSIONS.issue("beta", NOW))
     for bit in range(len(raw) * 8):
         changed = (int.from_bytes(raw) ^ 1 << bit).to_bytes(len(raw))
@@ -46,11 +46,12 @@ def test_every_changed_bit_is_noticed() -> None:
 
 
 @given(st.text(max_size=60) | st.text(min_size=LENGTH, max_size=LENGTH) | st.text("AZaz09-_+/=", min_size=LENGTH, max_size=LENGTH))
-def test_anything_else_is_forged_and_nothing_worse(text: str) -> None:
+def test_arbitrary_text_is_forged(text: str) -> None:
     assert SESSIONS.check(text, NOW) == (CookieVerdict.FORGED, "")
 
 
-def test_a_value_tells_nothing_of_the_name_and_needs_no_quoting() -> None:
+def test_value_is_opaque_and_cookie_safe() -> None:
+    """It reveals neither name nor secret, and needs no quoting."""
     for name in NAMES:
         value = SESSIONS.issue(name, NOW)
         assert len(value) == LENGTH
@@ -80,7 +81,7 @@ COOKIES: list[tuple[list[bytes], str | None]] = [
 
 
 @pytest.mark.parametrize(("headers", "expected"), COOKIES)
-def test_a_cookie_is_found_by_its_whole_name(headers: list[bytes], expected: str | None) -> None:
+def test_cookie_is_found_by_whole_name(headers: list[bytes], expected: str | None) -> None:
     assert cookie(headers, "lb") == expected
 
 
@@ -92,5 +93,5 @@ def test_a_cookie_is_found_by_its_whole_name(headers: list[bytes], expected: str
         (90.5, True, b"lb=x; Path=/; Max-Age=90; HttpOnly; SameSite=Lax; Secure"),
     ],
 )
-def test_a_cookie_is_kept_from_scripts_and_other_sites(max_age: float, secure: bool, expected: bytes) -> None:
+def test_cookie_attributes(max_age: float, secure: bool, expected: bytes) -> None:
     assert set_cookie("lb", "x", max_age, secure=secure) == expected

@@ -1,4 +1,4 @@
-"""Pools at work: who is chosen, who is left out for a while, who is kept out."""
+"""Pools in operation: choice of the backend, ejection, panic mode, and limits per client."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def named(name: str) -> bytes:
 
 
 def pool(world: World, names: str, **changes: dict[str, Any]) -> list[dict[str, Any]]:
-    """Backends that answer with their name."""
+    """Backends with these one-letter names that answer with their name."""
     return [{"name": name, "address": f"127.0.0.1:{world.origin(named(name)).port}", **changes.get(name, {})} for name in names]
 
 
@@ -34,12 +34,12 @@ def answers(balancer: Balancer, count: int, *headers: str) -> Counter[bytes]:
     return Counter(balancer.get("/", *headers)[1] for _request in range(count))
 
 
-def test_round_robin_goes_by_weight(world: World) -> None:
+def test_round_robin_follows_weights(world: World) -> None:
     balancer = world.balancer(backends=pool(world, "abc", a={"weight": 2}))
     assert answers(balancer, 40) == {b"a": 20, b"b": 10, b"c": 10}
 
 
-def test_a_key_spreads_once_its_backend_has_more_than_its_share(world: World) -> None:
+def test_hot_key_spreads_beyond_balance_factor(world: World) -> None:
     go_on = threading.Event()
 
     def slow(stream: Stream) -> None:
@@ -50,7 +50,7 @@ def test_a_key_spreads_once_its_backend_has_more_than_its_share(world: World) ->
     origins = world.origin(slow), world.origin(slow)
     balancer = world.balancer(*origins, load_balancer={"algorithm": "consistent-hash", "hash_key": "client", "balance_factor": 1.25})
     held: list[Stream] = []
-    for _request in range(3):  # at the third, the share is 1.5, and 1.25 times that less than what one backend would have
+    for _request in range(3):  # at the third, 1.25 times the mean of 1.5 is less than the load one backend would have
         held.append(balancer.connect().send(GET))
         world.until(lambda: sum(len(origin.heads) for origin in origins) == len(held))
     assert sorted(len(origin.heads) for origin in origins) == [1, 2]
@@ -58,7 +58,7 @@ def test_a_key_spreads_once_its_backend_has_more_than_its_share(world: World) ->
     assert [stream.message()[1] for stream in held] == [b"ok"] * 3
 
 
-def test_least_requests_avoids_the_busy(world: World) -> None:
+def test_least_requests_avoids_busy_backend(world: World) -> None:
     go_on = threading.Event()
 
     def slow(stream: Stream) -> None:
@@ -69,7 +69,7 @@ def test_least_requests_avoids_the_busy(world: World) -> None:
     busy, quick = world.origin(slow), world.origin(named("b"))
     balancer = world.balancer(busy, quick, load_balancer={"algorithm": "least-requests"})
     held: list[Stream] = []
-    while not busy.heads:  # one by one, until the slow one has got one
+    while not busy.heads:  # one by one, until the slow backend has one
         held.append(balancer.connect().send(GET))
         world.until(lambda: len(busy.heads) + len(quick.heads) == len(held))
         world.until(lambda: balancer.status()["requests"]["in_flight"] == len(busy.heads))
@@ -79,7 +79,7 @@ def test_least_requests_avoids_the_busy(world: World) -> None:
         assert stream.message()[1] in (b"slow", b"b")
 
 
-def test_peak_ewma_avoids_the_slow(world: World) -> None:
+def test_peak_ewma_avoids_slow_backend(world: World) -> None:
     pause = threading.Event()
 
     def slow(stream: Stream) -> None:
@@ -94,14 +94,14 @@ def test_peak_ewma_avoids_the_slow(world: World) -> None:
 
 
 @pytest.mark.parametrize(("key", "header"), [("header:X-User", "X-User: {}"), ("cookie:user", "Cookie: a=b; user={}")])
-def test_consistent_hash_keeps_a_key_at_its_backend(world: World, key: str, header: str) -> None:
+def test_consistent_hash_keeps_key_at_backend(world: World, key: str, header: str) -> None:
     balancer = world.balancer(backends=pool(world, "abc"), load_balancer={"algorithm": "consistent-hash", "hash_key": key})
     homes = {user: answers(balancer, 3, header.format(user)) for user in range(12)}
     assert all(len(found) == 1 for found in homes.values())
     assert len({next(iter(found)) for found in homes.values()}) == 3
 
 
-def test_consistent_hash_by_client_and_by_path(world: World) -> None:
+def test_consistent_hash_by_client_and_path(world: World) -> None:
     by_client = world.balancer(backends=pool(world, "abc"), load_balancer={"algorithm": "consistent-hash"})
     assert len(answers(by_client, 10)) == 1
     by_path = world.balancer(backends=pool(world, "abc"), load_balancer={"algorithm": "consistent-hash", "hash_key": "path"})
@@ -109,14 +109,15 @@ def test_consistent_hash_by_client_and_by_path(world: World) -> None:
     assert len({by_path.get(f"/same?a={number}")[1] for number in range(10)}) == 1
 
 
-def test_backups_get_requests_only_when_nobody_else_can(world: World) -> None:
+def test_backups_only_when_no_other_is_available(world: World) -> None:
     balancer = world.balancer(backends=[*pool(world, "b", b={"backup": True}), {"name": "a", "address": f"127.0.0.1:{world.free_port()}"}])
     assert answers(balancer, 10) == {b"b": 10}
     both = world.balancer(backends=pool(world, "ab", b={"backup": True}))
     assert answers(both, 10) == {b"a": 10}
 
 
-def test_a_sticky_client_comes_back_to_its_backend_and_no_other_is_believed(world: World, tmp_path: Path) -> None:
+def test_sticky_client_returns_to_its_backend(world: World, tmp_path: Path) -> None:
+    """A forged cookie is ignored and replaced."""
     secret = tmp_path / "secret"
     secret.write_bytes(b"0123456789abcdef")
     balancer = world.balancer(backends=pool(world, "abc"), load_balancer={"sticky": {"cookie": "home", "secret": str(secret)}})
@@ -131,7 +132,7 @@ def test_a_sticky_client_comes_back_to_its_backend_and_no_other_is_believed(worl
     assert b"Set-Cookie" in balancer.get("/", f"Cookie: {forged}")[0]
 
 
-def test_an_outlier_is_ejected_and_comes_back(world: World) -> None:
+def test_outlier_is_ejected_and_readmitted(world: World) -> None:
     bad = [True]
 
     def flapping(stream: Stream) -> None:
@@ -153,7 +154,7 @@ def test_an_outlier_is_ejected_and_comes_back(world: World) -> None:
     balancer.becomes('balance_backend_requests_total{backend="a",status_class="2xx"}', 2)
 
 
-def test_an_outlier_by_its_share_of_errors_is_ejected(world: World) -> None:
+def test_outlier_is_ejected_by_error_ratio(world: World) -> None:
     def half(stream: Stream) -> None:
         while stream.message()[0]:
             stream.send(ERROR)
@@ -170,7 +171,7 @@ def test_an_outlier_by_its_share_of_errors_is_ejected(world: World) -> None:
     world.until(ejected)
 
 
-def test_health_is_ignored_when_most_are_out(world: World) -> None:
+def test_panic_mode_when_most_are_down(world: World) -> None:
     origins: list[Origin] = [world.origin() for _origin in range(2)]
     check = {"type": "http", "path": "/up", "interval": "100ms", "unhealthy_threshold": 1, "expected_status": ["418"]}
     balancer = world.balancer(*origins, health_check=check)
@@ -183,7 +184,8 @@ def test_health_is_ignored_when_most_are_out(world: World) -> None:
     assert strict.get()[0].startswith(b"HTTP/1.1 503 ")
 
 
-def test_health_is_ignored_at_once_when_the_last_one_goes(world: World) -> None:
+def test_panic_mode_begins_at_once(world: World) -> None:
+    """Requests succeed as soon as the last backend goes down."""
     well = threading.Event()
 
     def script(stream: Stream) -> None:
@@ -201,14 +203,14 @@ def test_health_is_ignored_at_once_when_the_last_one_goes(world: World) -> None:
         world.until(lambda turn=turn: [event["event"] for event in balancer.events].count("backend_up") == turn)  # type: ignore[misc]
 
 
-def test_a_check_looks_at_status_and_body(world: World) -> None:
+def test_health_check_judges_status_and_body(world: World) -> None:
     check = {"type": "http", "path": "/up", "interval": "100ms", "unhealthy_threshold": 1, "expected_body": "fine"}
     balancer = world.balancer(world.origin(named("so fine")), world.origin(named("poor")), health_check=check)
     balancer.event("backend_down", backend="b")
     assert answers(balancer, 6) == {b"so fine": 6}
 
 
-def test_a_try_may_take_only_so_long_if_there_is_another(world: World) -> None:
+def test_per_try_timeout_moves_to_other_backend(world: World) -> None:
     def silent(stream: Stream) -> None:
         stream.message()
         stream.rest()
@@ -218,7 +220,7 @@ def test_a_try_may_take_only_so_long_if_there_is_another(world: World) -> None:
         assert balancer.get()[1] == b"ok"
 
 
-def test_a_client_may_have_only_so_many_connections(world: World) -> None:
+def test_connections_per_client_are_limited(world: World) -> None:
     balancer = world.balancer(world.origin(), limits={"max_connections_per_client": 2})
     held = [balancer.connect() for _client in range(2)]
     for stream in held:
@@ -230,7 +232,7 @@ def test_a_client_may_have_only_so_many_connections(world: World) -> None:
     assert balancer.get()[1] == b"ok"
 
 
-def test_a_client_may_have_only_so_many_requests_under_way(world: World) -> None:
+def test_requests_per_client_are_limited(world: World) -> None:
     go_on = threading.Event()
 
     def slow(stream: Stream) -> None:
@@ -249,13 +251,13 @@ def test_a_client_may_have_only_so_many_requests_under_way(world: World) -> None
     assert balancer.get()[1] == b"ok"
 
 
-def test_denied_networks_are_not_let_in(world: World) -> None:
+def test_denied_networks_are_rejected(world: World) -> None:
     balancer = world.balancer(world.origin(), limits={"deny": "127.0.0.0/8"})
     assert balancer.connect().closed()
     balancer.becomes('balance_connections_rejected_total{reason="denied"}', 1)
 
 
-def test_a_route_is_limited_by_rate_and_says_when_to_come_back(world: World) -> None:
+def test_route_rate_limit_sends_retry_after(world: World) -> None:
     routes = [{"name": "slow", "match": {"path": "/"}, "pool": "default", "rate_limit": {"rate": "2/m", "burst": 2, "per": "client"}}]
     balancer = world.balancer(world.origin(), routes=routes)
     assert [balancer.get()[0].split(b" ")[1] for _request in range(3)] == [b"200", b"200", b"429"]
@@ -266,7 +268,7 @@ def test_a_route_is_limited_by_rate_and_says_when_to_come_back(world: World) -> 
     balancer.becomes('balance_request_failures_total{reason="rate_limited",source="balancer"}', 2)
 
 
-def test_the_queue_is_bounded(world: World) -> None:
+def test_queue_is_bounded(world: World) -> None:
     go_on = threading.Event()
 
     def slow(stream: Stream) -> None:
@@ -287,7 +289,8 @@ def test_the_queue_is_bounded(world: World) -> None:
     assert [stream.message()[1] for stream in held] == [b"ok", b"ok"]
 
 
-def test_a_client_that_keeps_to_the_rate_is_not_refused_for_a_small_burst(world: World) -> None:
+def test_client_within_rate_is_not_refused(world: World) -> None:
+    """A burst smaller than usual scheduling delays does not matter."""
     routes = [{"name": "all", "pool": "default", "rate_limit": {"rate": "200/s", "burst": 4}}]
     balancer = world.balancer(world.origin(), routes=routes)
     stream = balancer.connect()
@@ -299,7 +302,7 @@ def test_a_client_that_keeps_to_the_rate_is_not_refused_for_a_small_burst(world:
     assert codes == {b"200": 60}
 
 
-def test_backends_out_of_rotation_by_wish_do_not_count_as_healthy(world: World, tmp_path: Path) -> None:
+def test_drained_backends_do_not_count_as_healthy(world: World, tmp_path: Path) -> None:
     check = {"type": "http", "path": "/up", "interval": "100ms", "unhealthy_threshold": 1, "healthy_threshold": 1}
 
     def moody(stream: Stream) -> None:
@@ -309,13 +312,13 @@ def test_backends_out_of_rotation_by_wish_do_not_count_as_healthy(world: World, 
     balancer = world.balancer(world.origin(), world.origin(moody), health_check=check, admin={"listen": f"unix:{tmp_path}/admin.sock"})
     balancer.event("backend_down", backend="b")
     assert unix(balancer, "POST", "/-/backends/a/drain")[0] == 200
-    balancer.event("panic", pool="default")  # of those that may be asked, none is healthy
+    balancer.event("panic", pool="default")  # none of the enabled backends is healthy
     assert balancer.get()[1] == b"ok"
     assert unix(balancer, "POST", "/-/backends/a/enable")[0] == 200
     balancer.event("panic_over", pool="default")
 
 
-def test_a_backend_may_take_an_upload_slower_than_a_try_may_wait_for_its_answer(world: World) -> None:
+def test_slow_upload_outlives_per_try_timeout(world: World) -> None:
     size, go_on = 2**23, threading.Event()
 
     def slow(stream: Stream) -> None:

@@ -1,4 +1,4 @@
-"""Another configuration without a restart: all of it or nothing, and nobody notices."""
+"""Reload of the configuration: all or nothing, without a lost request."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ def backends(**origins: Origin) -> list[dict[str, Any]]:
 
 
 def reload(balancer: Balancer) -> None:
-    """By SIGHUP, until it is in force."""
+    """Send SIGHUP and wait until the reload has succeeded or failed."""
     count = len([event for event in balancer.events if event["event"].startswith("config_")])
     balancer.signal(signal.SIGHUP)
     until(lambda: len([event for event in balancer.events if event["event"].startswith("config_")]) > count, "the reload")
 
 
 def unix(balancer: Balancer, method: str, path: str, *headers: str) -> tuple[int, Any]:
-    """Ask the admin server on its Unix socket."""
+    """Status and JSON body of a request to the admin server on its Unix socket."""
     sock = socket.socket(socket.AF_UNIX)
     sock.connect(balancer.admin_path)
     stream = Stream(sock).send("\r\n".join([f"{method} {path} HTTP/1.1", "Host: x", "Connection: close", *headers, "", ""]).encode())
@@ -53,7 +53,7 @@ def unix(balancer: Balancer, method: str, path: str, *headers: str) -> tuple[int
     return int(head.split(b" ")[1]), json.loads(body)
 
 
-def test_a_reload_sends_requests_to_the_backends_of_the_new_configuration(world: World) -> None:
+def test_reload_switches_backends(world: World) -> None:
     old, new = world.origin(named("old")), world.origin(named("new"))
     balancer = world.balancer(old)
     stream = balancer.connect()
@@ -65,7 +65,8 @@ def test_a_reload_sends_requests_to_the_backends_of_the_new_configuration(world:
     assert [backend["name"] for backend in balancer.status()["backends"]] == ["b"]
 
 
-def test_series_of_removed_backends_disappear_and_counters_of_kept_ones_go_on(world: World) -> None:
+def test_removed_backends_lose_their_series(world: World) -> None:
+    """Counters of the remaining backends continue."""
     kept, removed = world.origin(), world.origin()
     balancer = world.balancer(kept, removed)
     for _request in range(4):
@@ -82,13 +83,13 @@ def test_series_of_removed_backends_disappear_and_counters_of_kept_ones_go_on(wo
 
 
 WRONG = {
-    "no YAML": ("{", "invalid YAML: expected the node content, but found '<stream end>'"),
-    "an unknown key": ("listen: ':0'\nbackendz: []\n", "backendz: unknown setting (did you mean 'backends'?)"),
+    "invalid YAML": ("{", "invalid YAML: expected the node content, but found '<stream end>'"),
+    "unknown key": ("listen: ':0'\nbackendz: []\n", "backendz: unknown setting (did you mean 'backends'?)"),
 }
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_a_wrong_configuration_changes_nothing_and_is_told(world: World, case: str) -> None:
+def test_bad_config_changes_nothing_and_is_reported(world: World, case: str) -> None:
     text, cause = WRONG[case]
     balancer = world.balancer(world.origin())
     good = balancer.config.read_text()
@@ -103,7 +104,7 @@ def test_a_wrong_configuration_changes_nothing_and_is_told(world: World, case: s
     assert balancer.metric("balance_config_last_reload_successful") == 1
 
 
-def test_an_address_that_is_taken_changes_nothing(world: World) -> None:
+def test_taken_address_changes_nothing(world: World) -> None:
     balancer = world.balancer(world.origin())
     with socket.create_server(("127.0.0.1", 0)) as taken:
         rewrite(balancer, listen=[balancer.listen[0], f"127.0.0.1:{taken.getsockname()[1]}"], backends=backends(z=world.origin()))
@@ -113,7 +114,7 @@ def test_an_address_that_is_taken_changes_nothing(world: World) -> None:
     assert [backend["name"] for backend in balancer.status()["backends"]] == ["a"]
 
 
-def test_listening_moves_to_another_address_and_open_connections_stay(world: World) -> None:
+def test_listen_address_moves_and_connections_stay(world: World) -> None:
     balancer = world.balancer(world.origin())
     stream = balancer.connect()
     assert stream.send(GET).message()[1] == b"ok"
@@ -127,7 +128,7 @@ def test_listening_moves_to_another_address_and_open_connections_stay(world: Wor
     assert balancer.get()[1] == b"ok"
 
 
-def test_a_request_under_way_ends_as_it_began(world: World) -> None:
+def test_request_in_flight_keeps_its_backend(world: World) -> None:
     asked, go_on = threading.Event(), threading.Event()
 
     def slow(stream: Stream) -> None:
@@ -147,7 +148,7 @@ def test_a_request_under_way_ends_as_it_began(world: World) -> None:
     assert stream.send(GET).message()[1] == b"new"
 
 
-def test_those_who_wait_for_a_backend_get_one_of_the_new_configuration(world: World) -> None:
+def test_queued_request_takes_new_backend(world: World) -> None:
     go_on = threading.Event()
 
     def stuck(stream: Stream) -> None:
@@ -192,7 +193,7 @@ def socketed(world: World, tmp_path: Path) -> Balancer:
     return world.balancer(world.origin(named("a")), world.origin(named("b")), admin={"listen": f"unix:{tmp_path}/admin.sock"})
 
 
-def test_the_admin_server_reloads_and_tells_what_is_wrong(socketed: Balancer) -> None:
+def test_admin_reload_reports_problems(socketed: Balancer) -> None:
     assert unix(socketed, "POST", "/-/reload") == (200, {"reloaded": True, "problems": []})
     socketed.config.write_text("listen: nowhere\n")
     socketed.allow("config_not_reloaded")
@@ -201,7 +202,7 @@ def test_the_admin_server_reloads_and_tells_what_is_wrong(socketed: Balancer) ->
     assert any("nowhere" in problem for problem in answer["problems"])
 
 
-def test_a_drained_backend_gets_no_requests_until_it_is_enabled(socketed: Balancer) -> None:
+def test_drained_backend_gets_no_requests(socketed: Balancer) -> None:
     assert unix(socketed, "POST", "/-/backends/a/drain") == (200, {"backend": "a", "drained": True})
     assert {socketed.get()[1] for _request in range(10)} == {b"b"}
     assert unix(socketed, "POST", "/-/backends/a/enable")[0] == 200
@@ -209,7 +210,7 @@ def test_a_drained_backend_gets_no_requests_until_it_is_enabled(socketed: Balanc
     assert unix(socketed, "POST", "/-/backends/z/drain") == (404, {"error": "unknown backend 'z'", "cure": "choices: a, b", "choices": ["a", "b"]})
 
 
-def test_nobody_changes_anything_without_a_token_or_the_socket(world: World) -> None:
+def test_admin_actions_need_token_or_socket(world: World) -> None:
     balancer = world.balancer(world.origin())
     for path in ("/-/reload", "/-/backends/a/drain"):
         stream = Stream(socket.create_connection(("127.0.0.1", balancer.admin_port)))
@@ -224,7 +225,7 @@ def test_nobody_changes_anything_without_a_token_or_the_socket(world: World) -> 
 
 
 def swap(folder: Path, number: int, text: str) -> None:
-    """Put in place what is mounted, as Kubernetes does it with a ConfigMap: a new folder, and a link that is pointed to it."""
+    """Replace the mounted file as Kubernetes does for a ConfigMap: write a new folder and move the symlink to it."""
     new, link = folder / f"..{number}", folder / "..new"
     new.mkdir()
     (new / "balance.yaml").write_text(text)
@@ -236,15 +237,15 @@ def reloads(balancer: Balancer) -> list[tuple[str, str]]:
     return [(event["event"], event["by"]) for event in balancer.events if event["event"].startswith("config_")]
 
 
-def looked(balancer: Balancer, times: int) -> None:
-    """Wait until files have been looked at so many times more, by what watches a file beside the configuration: as often as that is."""
+def wait_for_file_checks(balancer: Balancer, times: int) -> None:
+    """Wait for `times` more checks of the watched files, counted by the discovery file that is checked as often as the configuration."""
     series = 'balance_discovery_updates_total{pool="clock",result="unchanged"}'
     before = balancer.metric(series)
     until(lambda: balancer.metric(series) >= before + times, "looks at files")
 
 
 def watching(world: World, tmp_path: Path, *, workers: int = 1, watch: bool = True) -> Balancer:
-    """A balancer with a pool whose file nobody changes, for `looked`."""
+    """A balancer that watches its configuration, with a pool whose file never changes, for `wait_for_file_checks`."""
     listing = tmp_path / "clock.yaml"
     listing.write_text("- {name: clock, address: '127.0.0.1:1'}\n")
     pools = [{"name": "main", "backends": backends(a=world.origin(named("old")))}, {"name": "clock", "discover": {"file": str(listing)}}]
@@ -257,36 +258,36 @@ def to(balancer: Balancer, origin: Origin) -> None:
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_changed_file_is_reloaded_once(world: World, tmp_path: Path, workers: int) -> None:
+def test_changed_file_is_reloaded_once(world: World, tmp_path: Path, workers: int) -> None:
     balancer = watching(world, tmp_path, workers=workers)
     to(balancer, world.origin(named("new")))
     balancer.event("config_reloaded", by="file")
     assert {balancer.get()[1] for _request in range(20)} == {b"new"}
-    looked(balancer, 4)
+    wait_for_file_checks(balancer, 4)
     assert reloads(balancer) == [("config_reloaded", "file")]
 
 
-def test_a_link_that_is_pointed_elsewhere_is_noticed(world: World, tmp_path: Path) -> None:
+def test_symlink_swap_is_noticed(world: World, tmp_path: Path) -> None:
     balancer = watching(world, tmp_path)
     mounted, text = balancer.config.parent, balancer.config.read_text()
     swap(mounted, 1, text)
     (mounted / "link").symlink_to("..data/balance.yaml")
     (mounted / "link").replace(balancer.config)
-    looked(balancer, 4)
+    wait_for_file_checks(balancer, 4)
     assert reloads(balancer) == [], "it says what it said before"
     swap(mounted, 2, text.replace("name: a\n", "name: renamed\n"))
     balancer.event("config_reloaded", by="file")
     assert balancer.status()["backends"][0]["name"] == "renamed"
 
 
-def test_a_wrong_file_is_told_once_and_the_mended_one_taken(world: World, tmp_path: Path) -> None:
+def test_bad_file_reported_once_and_fixed_file_loaded(world: World, tmp_path: Path) -> None:
     balancer = watching(world, tmp_path)
     good = balancer.config.read_text()
     balancer.allow("config_not_reloaded")
     balancer.config.write_text("listen: nowhere\n")
     assert any("nowhere" in problem for problem in balancer.event("config_not_reloaded", by="file")["problems"])
     assert balancer.metric("balance_config_last_reload_successful") == 0
-    looked(balancer, 4)
+    wait_for_file_checks(balancer, 4)
     assert reloads(balancer) == [("config_not_reloaded", "file")]
     assert balancer.get()[1] == b"old"
     balancer.config.write_text(good)
@@ -294,18 +295,18 @@ def test_a_wrong_file_is_told_once_and_the_mended_one_taken(world: World, tmp_pa
     assert balancer.metric("balance_config_last_reload_successful") == 1
 
 
-def test_what_a_signal_has_taken_up_is_not_taken_up_again(world: World, tmp_path: Path) -> None:
+def test_config_loaded_by_signal_is_not_reloaded(world: World, tmp_path: Path) -> None:
     balancer = watching(world, tmp_path)
     to(balancer, world.origin(named("new")))
     reload(balancer)
-    looked(balancer, 4)
+    wait_for_file_checks(balancer, 4)
     assert len(reloads(balancer)) == 1
 
 
-def test_nobody_looks_at_the_file_unless_told_to(world: World, tmp_path: Path) -> None:
+def test_file_is_not_watched_by_default(world: World, tmp_path: Path) -> None:
     balancer = watching(world, tmp_path, watch=False)
     to(balancer, world.origin(named("new")))
-    looked(balancer, 4)
+    wait_for_file_checks(balancer, 4)
     assert reloads(balancer) == []
     assert balancer.get()[1] == b"old"
     rewrite(balancer, watch_config=True)
@@ -315,7 +316,7 @@ def test_nobody_looks_at_the_file_unless_told_to(world: World, tmp_path: Path) -
     assert balancer.get()[1] == b"newer"
 
 
-def test_a_change_counts_once_it_has_settled(tmp_path: Path) -> None:
+def test_change_counts_once_settled(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_text("1")
     watch, new = FileWatch([str(file)]), FileWatch([str(file)], new=True)

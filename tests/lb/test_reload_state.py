@@ -1,4 +1,4 @@
-"""What a reload leaves behind: verdicts, figures and requests that outlive the configuration they came from."""
+"""State across a reload: health, breakers, counters and requests that outlive their configuration."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def answers(balancer: Balancer, count: int) -> Counter[bytes]:
     return Counter(balancer.get()[1] for _request in range(count))
 
 
-def test_without_checks_nobody_is_kept_out_by_the_last_of_them(world: World) -> None:
+def test_disabled_checks_forget_last_result(world: World) -> None:
     balancer = world.balancer(world.origin(), health_check=CHECK, load_balancer={"panic_threshold": 0})
     balancer.event("backend_down", backend="a")
     assert balancer.get()[0].startswith(b"HTTP/1.1 503 ")
@@ -46,7 +46,7 @@ def test_without_checks_nobody_is_kept_out_by_the_last_of_them(world: World) -> 
     assert balancer.metric('balance_backend_healthy{backend="a"}') == 1
 
 
-def test_without_outlier_detection_an_ejection_ends(world: World) -> None:
+def test_disabled_outlier_detection_ends_ejection(world: World) -> None:
     origin = world.origin(ERROR)
     detection = {"consecutive_failures": 1, "base_ejection": "1h", "max_ejection": "1h"}
     balancer = world.balancer(
@@ -63,7 +63,7 @@ def test_without_outlier_detection_an_ejection_ends(world: World) -> None:
 
 
 @pytest.mark.parametrize("algorithm", ["round-robin", "least-requests", "consistent-hash", "first"])
-def test_a_backend_that_becomes_a_backup_gets_nothing_more(world: World, algorithm: str) -> None:
+def test_backend_turned_backup_gets_no_more_requests(world: World, algorithm: str) -> None:
     a, b = world.origin(named("a")), world.origin(named("b"))
     balancer = world.balancer(a, b, load_balancer={"algorithm": algorithm})
     answers(balancer, 4)
@@ -74,7 +74,7 @@ def test_a_backend_that_becomes_a_backup_gets_nothing_more(world: World, algorit
 
 
 @pytest.mark.parametrize("key", ["least-requests", "consistent-hash"])
-def test_new_weights_hold_for_every_algorithm(world: World, key: str) -> None:
+def test_new_weights_apply_to_every_algorithm(world: World, key: str) -> None:
     a, b = world.origin(named("a")), world.origin(named("b"))
     balancer = world.balancer(a, b, load_balancer={"algorithm": key, **({"hash_key": "path"} if key == "consistent-hash" else {})})
     one, two = backends(a=a, b=b)
@@ -85,7 +85,7 @@ def test_new_weights_hold_for_every_algorithm(world: World, key: str) -> None:
     assert found[b"a"] >= 95  # of equal weights, 95 of 100 would be a matter of 10 to the -20
 
 
-def test_a_backend_at_another_address_has_a_state_of_its_own(world: World) -> None:
+def test_backend_at_new_address_starts_fresh(world: World) -> None:
     balancer = world.balancer(world.origin(hanging_up), circuit_breaker={"failure_threshold": 1}, retry=False)
     balancer.get()
     balancer.becomes('balance_circuit_breaker_state{backend="a",state="open"}', 1)
@@ -95,7 +95,7 @@ def test_a_backend_at_another_address_has_a_state_of_its_own(world: World) -> No
     assert balancer.metric('balance_circuit_breaker_state{backend="a",state="open"}') == 0
 
 
-def test_what_becomes_of_a_former_backend_is_not_told_of_its_successor(world: World) -> None:
+def test_failure_of_former_backend_spares_its_successor(world: World) -> None:
     asked, go_on = threading.Event(), threading.Event()
 
     def slow(stream: Stream) -> None:
@@ -114,7 +114,7 @@ def test_what_becomes_of_a_former_backend_is_not_told_of_its_successor(world: Wo
     assert balancer.metric('balance_circuit_breaker_state{backend="a",state="closed"}') == 1
 
 
-def test_series_of_a_removed_backend_do_not_come_back_with_its_last_answer(world: World) -> None:
+def test_late_response_does_not_revive_removed_series(world: World) -> None:
     asked, go_on = threading.Event(), threading.Event()
 
     def slow(stream: Stream) -> None:
@@ -134,7 +134,7 @@ def test_series_of_a_removed_backend_do_not_come_back_with_its_last_answer(world
     assert 'backend="a"' not in balancer.admin("/metrics")[1]
 
 
-def test_repetitions_that_wait_through_a_reload_are_counted_once(world: World) -> None:
+def test_queued_retry_is_counted_once_across_reload(world: World) -> None:
     die, go_on = threading.Event(), threading.Event()
 
     def script(stream: Stream) -> None:
@@ -152,7 +152,7 @@ def test_repetitions_that_wait_through_a_reload_are_counted_once(world: World) -
     world.until(lambda: origin.heads, "the first attempt")
     other = balancer.connect().send(GET)
     world.until(lambda: balancer.status()["requests"]["queued"] == 1)
-    die.set()  # now the other gets the place, and the repetition has to wait for it
+    die.set()  # now the other request gets the connection, and the retry has to wait for it
     world.until(lambda: len(origin.heads) == 2 and balancer.status()["requests"]["queued"] == 1)
     assert balancer.status()["requests"]["retrying"] == 1
     reload(balancer)
@@ -163,7 +163,7 @@ def test_repetitions_that_wait_through_a_reload_are_counted_once(world: World) -
     assert balancer.status()["requests"]["retrying"] == 0
 
 
-def test_a_request_is_repeated_at_the_backends_that_are_configured_by_then(world: World) -> None:
+def test_retry_uses_backends_of_new_config(world: World) -> None:
     asked, go_on = threading.Event(), threading.Event()
 
     def dying(stream: Stream) -> None:
@@ -183,7 +183,7 @@ def test_a_request_is_repeated_at_the_backends_that_are_configured_by_then(world
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_who_stops_lets_nobody_in_by_a_reload(world: World, workers: int) -> None:
+def test_reload_during_shutdown_is_refused(world: World, workers: int) -> None:
     asked, go_on = threading.Event(), threading.Event()
 
     def slow(stream: Stream) -> None:
@@ -208,7 +208,7 @@ def test_who_stops_lets_nobody_in_by_a_reload(world: World, workers: int) -> Non
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_reload_that_is_asked_for_during_the_start_waits_for_its_end(world: World, tmp_path: Path, workers: int) -> None:
+def test_reload_during_start_waits(world: World, tmp_path: Path, workers: int) -> None:
     config = tmp_path / "balance.yaml"
     settings = {"listen": "127.0.0.1:0", "admin": {"listen": "127.0.0.1:0"}, "workers": workers, "backends": backends(a=world.origin())}
     config.write_text(yaml.safe_dump(settings))
@@ -228,7 +228,8 @@ def test_a_reload_that_is_asked_for_during_the_start_waits_for_its_end(world: Wo
     assert [event["event"] for event in events if event["event"] != "worker_started"] == ["started", "config_reloaded"]
 
 
-def test_what_needs_a_restart_is_told_and_nothing_else(world: World) -> None:
+def test_reload_names_settings_that_need_restart(world: World) -> None:
+    """And no others."""
     balancer = world.balancer(world.origin())
     rewrite(balancer, log={"traceparent": "make"}, limits={"max_queue": 5})
     reload(balancer)
@@ -238,7 +239,7 @@ def test_what_needs_a_restart_is_told_and_nothing_else(world: World) -> None:
     assert balancer.events[-1]["needs_restart"] == ["workers", "admin", "metrics", "log"]
 
 
-def test_a_worker_that_ends_keeps_no_other_from_a_reload(world: World) -> None:
+def test_stopping_worker_does_not_block_reload(world: World) -> None:
     asked, go_on = threading.Event(), threading.Event()
 
     def slow(stream: Stream) -> None:

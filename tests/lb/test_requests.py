@@ -1,4 +1,4 @@
-"""What clients may send: refused requests never reach an origin, accepted ones reach it unchanged but for what is ours."""
+"""Requests of clients: bad ones never reach an origin, good ones reach it unchanged except for the balancer's own headers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def balancer(shared: World, origin: Origin) -> Balancer:
 
 @pytest.fixture(scope="module")
 def second_origin(shared: World) -> Origin:
-    """For requests that reach an origin in part: it notes them when it sees their end, which may be after the test's."""
+    """For requests that reach an origin in part: it records them at their end, which may be after the end of the test."""
     return shared.origin()
 
 
@@ -42,27 +42,27 @@ GOOD = b"GET /good HTTP/1.1\r\n" + H + b"\r\n"
 
 
 def pieces(raw: bytes) -> list[bytes]:
-    """Byte by byte, if that does not take too long."""
+    """The bytes one by one, or in some twenty pieces if there are many."""
     size = 1 if len(raw) < 400 else 1 + len(raw) // 20
     return [raw[at : at + size] for at in range(0, len(raw), size)]
 
 
 WAYS: dict[str, Callable[[bytes], list[bytes]]] = {
-    "alone": lambda raw: [raw],
-    "once more, when its like has been seen": lambda raw: [raw],
-    "behind a good request": lambda raw: [GOOD + raw],
-    "behind a good request, after a pause": lambda raw: [GOOD, raw],
+    "new": lambda raw: [raw],
+    "repeated": lambda raw: [raw],
+    "after a good request": lambda raw: [GOOD + raw],
+    "after a good request, after a pause": lambda raw: [GOOD, raw],
     "in pieces": pieces,
 }
-"""How a row is sent: nothing that the balancer remembers of one request may change what becomes of another."""
+"""How a row is sent: no cache and no earlier request may change the outcome."""
 
 
 def refusal(balancer: Balancer, sendings: list[bytes]) -> bytes:
-    """The head of the answer to a bad request, a good one before it answered first; the connection must end after it."""
+    """The head of the answer to a bad request; checks that a good request before it is answered, and that the connection is closed."""
     stream = balancer.connect()
     stream.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     for number, data in enumerate(sendings):
-        with contextlib.suppress(OSError):  # refused before its end: fine
+        with contextlib.suppress(OSError):  # may be refused before all is sent
             stream.send(data)
         if number == 0 and data.startswith(GOOD):
             assert stream.message()[1] == b"ok"
@@ -75,12 +75,13 @@ def refusal(balancer: Balancer, sendings: list[bytes]) -> bytes:
 
 
 def answered(balancer: Balancer, status: int) -> float:
-    """How many answers of this status have been counted, whatever the method."""
+    """Number of responses counted with this status, over all methods."""
     return balancer.sum("balance_http_requests_total", f'status="{status}"')
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_a_bad_request_is_refused_and_the_connection_closed_and_no_origin_sees_a_byte(balancer: Balancer, origin: Origin, case: str) -> None:
+def test_bad_request_is_refused(balancer: Balancer, origin: Origin, case: str) -> None:
+    """The connection is closed, and no origin sees a byte."""
     raw, status = REFUSED[case]
     before, seen, taken = answered(balancer, status), len(origin.heads), origin.taken
     for way in WAYS.values():
@@ -92,7 +93,8 @@ def test_a_bad_request_is_refused_and_the_connection_closed_and_no_origin_sees_a
 
 
 @pytest.mark.parametrize("case", CHUNKS)
-def test_a_broken_chunk_is_refused_and_no_origin_sees_a_whole_request(second: Balancer, second_origin: Origin, case: str) -> None:
+def test_bad_chunk_is_refused(second: Balancer, second_origin: Origin, case: str) -> None:
+    """No origin sees a whole request."""
     raw, status = CHUNKS[case]
     before = answered(second, status)
     for way in WAYS.values():
@@ -105,7 +107,7 @@ def test_a_broken_chunk_is_refused_and_no_origin_sees_a_whole_request(second: Ba
     assert {head.split(b" ")[0] for head, body in second_origin.requests() if not body.endswith(TRUNCATED)} == {b"GET"}
 
 
-def test_each_refusal_is_logged_once_under_a_reason_that_fits(shared: World) -> None:
+def test_refusal_is_logged_once_with_reason(shared: World) -> None:
     balancer = shared.balancer(shared.origin(), limits=LIMITS)
     rows = (REFUSED | CHUNKS).values()
     for raw, _status in rows:
@@ -117,7 +119,8 @@ def test_each_refusal_is_logged_once_under_a_reason_that_fits(shared: World) -> 
 
 
 @pytest.mark.parametrize("case", AFTER_CLOSE)
-def test_bytes_in_one_read_with_the_last_request_are_refused_with_it(balancer: Balancer, origin: Origin, case: str) -> None:
+def test_bytes_behind_last_request_refuse_it(balancer: Balancer, origin: Origin, case: str) -> None:
+    """Bytes that arrive in one read with a request that closes the connection."""
     raw, status = AFTER_CLOSE[case]
     for _twice in range(2):
         before = len(origin.heads)
@@ -125,7 +128,7 @@ def test_bytes_in_one_read_with_the_last_request_are_refused_with_it(balancer: B
         assert len(origin.heads) == before
 
 
-def test_bytes_that_come_after_the_last_request_was_read_are_ignored(shared: World) -> None:
+def test_bytes_after_last_request_are_ignored(shared: World) -> None:
     asked, go_on = threading.Event(), threading.Event()
 
     def script(stream: Stream) -> None:
@@ -154,7 +157,8 @@ ENDLESS = {
 
 
 @pytest.mark.parametrize("case", ENDLESS)
-def test_framing_without_end_gets_431_and_fills_no_memory(second: Balancer, case: str) -> None:
+def test_endless_framing_gets_431(second: Balancer, case: str) -> None:
+    """Memory stays bounded."""
     before = second.metric("process_resident_memory_bytes")
     stream = second.connect()
     with contextlib.suppress(OSError):
@@ -164,7 +168,7 @@ def test_framing_without_end_gets_431_and_fills_no_memory(second: Balancer, case
     assert second.metric("process_resident_memory_bytes") - before < 16 * 2**20
 
 
-def test_a_chunked_body_beyond_the_limit_gets_413(second: Balancer) -> None:
+def test_oversized_chunked_body_gets_413(second: Balancer) -> None:
     head, _body = second.ask(
         b"POST / HTTP/1.1\r\n" + H + b"Transfer-Encoding: chunked\r\n\r\n" + b"100\r\n" + b"a" * 256 + b"\r\n" * 1 + b"400\r\n" + b"a" * 1024
     )
@@ -174,7 +178,7 @@ def test_a_chunked_body_beyond_the_limit_gets_413(second: Balancer) -> None:
 ACCEPTED = {
     "target byte for byte": (b"GET //a/../%41%2f?x=%zz&&+? HTTP/1.1\r\n" + H + b"\r\n", b"GET //a/../%41%2f?x=%zz&&+? HTTP/1.1\r\n"),
     "trailing question mark": (b"GET /a? HTTP/1.1\r\n" + H + b"\r\n", b"GET /a? HTTP/1.1\r\n"),
-    "odd but allowed characters": (b'GET /a|b"<>^`{} HTTP/1.1\r\n' + H + b"\r\n", b'GET /a|b"<>^`{} HTTP/1.1\r\n'),
+    "unusual but allowed characters": (b'GET /a|b"<>^`{} HTTP/1.1\r\n' + H + b"\r\n", b'GET /a|b"<>^`{} HTTP/1.1\r\n'),
     "absolute-form becomes origin-form": (b"GET http://other:81/a?b HTTP/1.1\r\n" + H + b"\r\n", b"GET /a?b HTTP/1.1\r\nHost: other:81\r\n"),
     "absolute-form without a path": (b"GET http://other HTTP/1.1\r\n" + H + b"\r\n", b"GET / HTTP/1.1\r\nHost: other\r\n"),
     "absolute-form with only a query": (b"GET http://other?a HTTP/1.1\r\n" + H + b"\r\n", b"GET /?a HTTP/1.1\r\nHost: other\r\n"),
@@ -186,34 +190,34 @@ ACCEPTED = {
     "bytes beyond ASCII": (b"GET / HTTP/1.1\r\n" + H + b"X: \xff\xc3\xa9\r\n\r\n", b"\r\nX: \xff\xc3\xa9\r\n"),
     "empty value": (b"GET / HTTP/1.1\r\n" + H + b"X:\r\n\r\n", b"\r\nX: \r\n"),
     "IPv6 host": (b"GET / HTTP/1.1\r\nHost: [::1]:80\r\n\r\n", b"\r\nHost: [::1]:80\r\n"),
-    "method of another standard": (b"PROPFIND / HTTP/1.1\r\n" + H + b"\r\n", b"PROPFIND / HTTP/1.1\r\n"),
+    "WebDAV method": (b"PROPFIND / HTTP/1.1\r\n" + H + b"\r\n", b"PROPFIND / HTTP/1.1\r\n"),
     "body by length": (b"POST / HTTP/1.1\r\n" + H + b"content-length: 3\r\n\r\nabc", b"\r\ncontent-length: 3\r\n"),
     "blanks around values": (b"GET / HTTP/1.1\r\nHost:\ttest \t\r\nX: \t a\tb \r\n\r\n", b"Host: test\r\nX: a\tb\r\n"),
-    "names of all characters of a token": (b"GET / HTTP/1.1\r\n" + H + b"!#$%&'*+-.^`|~09aZ: a\r\n\r\n", b"\r\n!#$%&'*+-.^`|~09aZ: a\r\n"),
-    "names with an underscore dropped": (
+    "name of every token character": (b"GET / HTTP/1.1\r\n" + H + b"!#$%&'*+-.^`|~09aZ: a\r\n\r\n", b"\r\n!#$%&'*+-.^`|~09aZ: a\r\n"),
+    "names with underscores dropped": (
         b"POST / HTTP/1.1\r\n" + H + b"Content_Length: 9\r\nTransfer_Encoding: chunked\r\nContent-Length: 3\r\n\r\nabc", b"\r\nHost: test\r\nContent-Length: 3\r\n"),
-    "a scheme in capitals": (b"GET HTTPS://other/a HTTP/1.1\r\n" + H + b"\r\n", b"GET /a HTTP/1.1\r\nHost: other\r\n"),
+    "uppercase scheme": (b"GET HTTPS://other/a HTTP/1.1\r\n" + H + b"\r\n", b"GET /a HTTP/1.1\r\nHost: other\r\n"),
     "absolute-form from HTTP/1.0 without a host": (b"GET http://other/a HTTP/1.0\r\n\r\n", b"GET /a HTTP/1.1\r\nHost: other\r\n"),
     "a URL as path": (b"GET /http://other/a HTTP/1.1\r\n" + H + b"\r\n", b"GET /http://other/a HTTP/1.1\r\nHost: test\r\n"),
     "host with an empty port": (b"GET / HTTP/1.1\r\nHost: test:\r\n\r\n", b"\r\nHost: test:\r\n"),
-    "nominated headers about the client stay ours": (
+    "nominated forwarding headers are kept": (
         b"GET / HTTP/1.1\r\n" + H + b"Connection: X-Forwarded-For, X-Forwarded-Host, X-Forwarded-Proto\r\n\r\n",
         b"Host: test\r\nX-Forwarded-Host: test\r\nX-Forwarded-For: 127.0.0.1\r\nX-Forwarded-Proto: http\r\n\r\n"),
     "nominated headers of any case removed": (b"GET / HTTP/1.1\r\n" + H + b"X-a: 1\r\ncOnnection: ,x-A ,\r\nY: 2\r\n\r\n", b"\r\nHost: test\r\nY: 2\r\n"),
-    "body by length with leading noughts": (b"POST / HTTP/1.1\r\n" + H + b"Content-Length: 0003\r\n\r\nabc", b"\r\nContent-Length: 0003\r\n"),
+    "body by length with leading zeros": (b"POST / HTTP/1.1\r\n" + H + b"Content-Length: 0003\r\n\r\nabc", b"\r\nContent-Length: 0003\r\n"),
     "body of a GET": (b"GET / HTTP/1.1\r\n" + H + b"Content-Length: 3\r\n\r\nabc", b"GET / HTTP/1.1\r\nHost: test\r\nContent-Length: 3\r\n"),
     "empty body by length": (b"POST / HTTP/1.1\r\n" + H + b"Content-Length: 0\r\n\r\n", b"\r\nContent-Length: 0\r\n"),
-    "chunk sizes with noughts and in hexadecimal": (
+    "chunk sizes with leading zeros and extensions": (
         b"POST / HTTP/1.1\r\n" + H + b"Transfer-Encoding:\tchunked \r\n\r\n0003;x=\"y;z\"\r\nabc\r\n000\r\n\r\n", b"\r\nTransfer-Encoding: chunked\r\n"),
-    "expectation in capitals": (b"POST / HTTP/1.1\r\n" + H + b"Expect: 100-Continue\r\nContent-Length: 3\r\n\r\nabc", b"\r\nExpect: 100-Continue\r\n"),
-    "a head as long as it may be": (GET + b"X: " + b"a" * (4096 - len(GET) - len(b"X: \r\n\r\n")) + b"\r\n\r\n", b"GET / HTTP/1.1\r\n"),
-    "as many headers as there may be": (GET + b"X:\r\n" * 127 + b"\r\n", b"X: \r\n" * 127),
+    "mixed-case expectation": (b"POST / HTTP/1.1\r\n" + H + b"Expect: 100-Continue\r\nContent-Length: 3\r\n\r\nabc", b"\r\nExpect: 100-Continue\r\n"),
+    "head of maximum size": (GET + b"X: " + b"a" * (4096 - len(GET) - len(b"X: \r\n\r\n")) + b"\r\n\r\n", b"GET / HTTP/1.1\r\n"),
+    "maximum number of headers": (GET + b"X:\r\n" * 127 + b"\r\n", b"X: \r\n" * 127),
     "body by chunks": (b"POST / HTTP/1.1\r\n" + H + b"transfer-encoding: CHUNKED\r\n\r\n3;x=y\r\nabc\r\n0\r\n\r\n", b"\r\nTransfer-Encoding: chunked\r\n"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("case", ACCEPTED)
-def test_a_good_request_reaches_the_origin_as_it_was(balancer: Balancer, origin: Origin, case: str) -> None:
+def test_good_request_reaches_origin_unchanged(balancer: Balancer, origin: Origin, case: str) -> None:
     request, expected = ACCEPTED[case]
     for way in ([request], [request], pieces(request)):
         before = len(origin.heads)
@@ -227,7 +231,7 @@ def test_a_good_request_reaches_the_origin_as_it_was(balancer: Balancer, origin:
         assert body == (b"abc" if b"abc" in request else b"")
 
 
-def test_the_origin_gets_no_header_that_the_client_did_not_send_but_those_about_the_client(balancer: Balancer, origin: Origin) -> None:
+def test_only_forwarding_headers_are_added(balancer: Balancer, origin: Origin) -> None:
     balancer.ask(b"GET / HTTP/1.1\r\nHost: test\r\n\r\n")
     assert origin.heads[-1] == (
         b"GET / HTTP/1.1\r\nHost: test\r\nX-Forwarded-Host: test\r\nX-Forwarded-For: 127.0.0.1\r\nX-Forwarded-Proto: http\r\n\r\n"
@@ -241,14 +245,14 @@ REMOVED = [
 ]  # fmt: skip
 
 
-def test_hop_by_hop_headers_end_here_and_claims_about_the_client_are_not_believed(balancer: Balancer, origin: Origin) -> None:
+def test_hop_by_hop_and_untrusted_headers_are_removed(balancer: Balancer, origin: Origin) -> None:
     balancer.ask(b"GET / HTTP/1.1\r\nHost: test\r\nX-Public: 1\r\n" + b"".join(line + b"\r\n" for line in REMOVED) + b"\r\n")
     assert origin.heads[-1] == (
         b"GET / HTTP/1.1\r\nHost: test\r\nX-Public: 1\r\nX-Forwarded-Host: test\r\nX-Forwarded-For: 127.0.0.1\r\nX-Forwarded-Proto: http\r\n\r\n"
     )
 
 
-def test_an_http_1_0_request_without_host_gets_the_address_that_it_was_sent_to(balancer: Balancer, origin: Origin) -> None:
+def test_http_1_0_without_host_gets_local_address(balancer: Balancer, origin: Origin) -> None:
     balancer.ask(b"GET / HTTP/1.0\r\n\r\n")
     assert b"\r\nHost: 127.0.0.1:%d\r\n" % balancer.port in origin.heads[-1]
 
@@ -257,7 +261,8 @@ TRAILERS = b"POST /a HTTP/1.1\r\n" + H + b"Transfer-Encoding: chunked\r\n\r\n3\r
 
 
 @pytest.mark.parametrize("next_request", [b"", b"GET /b HTTP/1.1\r\n" + H + b"\r\n"], ids=["alone", "with a request behind it"])
-def test_trailers_are_dropped_and_never_become_headers_of_the_next_request(balancer: Balancer, origin: Origin, next_request: bytes) -> None:
+def test_trailers_are_dropped(balancer: Balancer, origin: Origin, next_request: bytes) -> None:
+    """They never become headers of the next request."""
     before = len(origin.heads)
     stream = balancer.connect().send(TRAILERS + next_request)
     assert stream.message()[0].startswith(b"HTTP/1.1 200 ")
@@ -268,7 +273,7 @@ def test_trailers_are_dropped_and_never_become_headers_of_the_next_request(balan
     assert b"leaked" not in origin.heads[-1]
 
 
-def test_a_connection_goes_on_after_a_chunked_request_without_trailers(balancer: Balancer) -> None:
+def test_connection_survives_chunked_request(balancer: Balancer) -> None:
     stream = balancer.connect()
     for _again in range(3):
         stream.send(b"POST / HTTP/1.1\r\n" + H + b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n").send(b"\r\n")
@@ -276,27 +281,29 @@ def test_a_connection_goes_on_after_a_chunked_request_without_trailers(balancer:
     stream.close()
 
 
-def test_error_pages_never_echo_the_request(balancer: Balancer) -> None:
+def test_error_pages_never_echo_request(balancer: Balancer) -> None:
     head, body = balancer.ask(b"GET /<script> HTTP/1.1\r\n" + H + b"X: <script>\x01\r\n\r\n")
     assert b"script" not in head + body
     assert b"\r\nContent-Type: text/plain; charset=utf-8\r\n" in head
 
 
-def test_a_refused_head_request_gets_headers_only(balancer: Balancer) -> None:
+def test_refused_head_request_gets_no_body(balancer: Balancer) -> None:
     stream = balancer.connect().send(b"HEAD / HTTP/1.1\r\n" + H + b"Expect: cake\r\n\r\n")
     assert stream.head().startswith(b"HTTP/1.1 417 ")
     assert stream.closed()
     stream.close()
 
 
-def test_what_could_not_be_parsed_counts_as_method_other(balancer: Balancer) -> None:
+def test_unparsable_request_counts_as_other(balancer: Balancer) -> None:
     series = 'balance_http_requests_total{method="OTHER",status="400"}'
     before = balancer.metric(series)
     balancer.ask(b"junk\r\n\r\n")
     balancer.becomes(series, before + 1)
 
 
-def test_pipelined_requests_are_answered_in_order_even_if_cut_anywhere(shared: World) -> None:
+def test_pipelined_requests_are_answered_in_order(shared: World) -> None:
+    """However the bytes are cut."""
+
     def echo(stream: Stream) -> None:
         while head := stream.message()[0]:
             target = head.split(b" ")[1]

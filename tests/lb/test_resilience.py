@@ -1,4 +1,4 @@
-"""Failing backends: retries elsewhere, the circuit breaker, the queue, timeouts, and what the metrics say of each."""
+"""Failing backends: retries, the circuit breaker, the queue, timeouts, and their metrics."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def post(body: bytes) -> bytes:
 
 
 def closing(stream: Stream) -> None:
-    """Reads a request and closes without an answer."""
+    """Read a request and close without an answer."""
     stream.message()
 
 
 def silent(stream: Stream) -> None:
-    """Reads a request and never answers."""
+    """Read a request and never answer."""
     stream.message()
     stream.rest()
 
@@ -37,7 +37,8 @@ def attempts(balancer: Balancer, backend: str, outcome: str) -> float:
     return balancer.metric(f'balance_backend_requests_total{{backend="{backend}",status_class="{outcome}"}}')
 
 
-def test_a_request_that_no_backend_got_is_repeated_elsewhere_whatever_its_method(world: World) -> None:
+def test_failed_connection_is_retried_for_any_method(world: World) -> None:
+    """The request never reached a backend."""
     good = world.origin()
     balancer = world.balancer(world.free_port(), good)
     for _request in range(4):
@@ -51,7 +52,7 @@ REPEATED = {"GET": GET, "HEAD": GET.replace(b"GET", b"HEAD"), "DELETE": GET.repl
 
 
 @pytest.mark.parametrize("method", REPEATED)
-def test_an_idempotent_request_without_body_is_repeated_elsewhere_if_the_backend_hangs_up(world: World, method: str) -> None:
+def test_idempotent_request_is_retried_after_hangup(world: World, method: str) -> None:
     bad, good = world.origin(closing), world.origin(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
     balancer = world.balancer(bad, good)
     for _request in range(4):
@@ -62,12 +63,12 @@ def test_an_idempotent_request_without_body_is_repeated_elsewhere_if_the_backend
 NOT_REPEATED = {
     "POST without body": GET.replace(b"GET", b"POST"),
     "PATCH": GET.replace(b"GET", b"PATCH"),
-    "PUT with a body that was sent": post(b"hello").replace(b"POST", b"PUT"),
+    "PUT with a sent body": post(b"hello").replace(b"POST", b"PUT"),
 }
 
 
 @pytest.mark.parametrize("case", NOT_REPEATED)
-def test_a_request_that_may_have_been_acted_on_is_not_repeated(world: World, case: str) -> None:
+def test_possibly_executed_request_is_not_retried(world: World, case: str) -> None:
     bad = world.origin(closing)
     balancer = world.balancer(bad, circuit_breaker=False)
     head, body = balancer.ask(NOT_REPEATED[case])
@@ -94,7 +95,7 @@ def test_retry_off_means_one_attempt(world: World) -> None:
     assert len(bad.heads) == 1
 
 
-def test_the_budget_limits_retries(world: World) -> None:
+def test_budget_limits_retries(world: World) -> None:
     retry = {"max_attempts": 2, "budget_percent": 0, "budget_per_second": 3, "backoff_base": "1m", "backoff_max": "1m"}
     balancer = world.balancer(world.free_port(), circuit_breaker=False, retry=retry)
     streams = [balancer.connect().send(GET) for _client in range(8)]
@@ -105,8 +106,8 @@ def test_the_budget_limits_retries(world: World) -> None:
     world.until(lambda: balancer.status()["requests"] == {"in_flight": 0, "retrying": 0, "queued": 0})
 
 
-def test_the_budget_has_room_for_the_failures_that_open_a_breaker(world: World) -> None:
-    """Five in flight end at once, and are answered elsewhere only when all of them have come there."""
+def test_budget_covers_failures_that_open_breaker(world: World) -> None:
+    """Five requests in flight fail at once; the retries are answered only once all of them have arrived."""
     dropped, arrived = threading.Barrier(5), threading.Barrier(10)
 
     def dropping(stream: Stream) -> None:
@@ -124,17 +125,17 @@ def test_the_budget_has_room_for_the_failures_that_open_a_breaker(world: World) 
     assert [stream.message()[1] for stream in streams] == [b"ok"] * 10
 
 
-SAD = {
+ERROR_500 = {
     "whole": b"HTTP/1.1 500 Sad\r\nContent-Length: 3\r\n\r\nsad",
     "chunked": b"HTTP/1.1 500 Sad\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nsad\r\n0\r\n\r\n",
-    "its body never ends": b"HTTP/1.1 500 Sad\r\nContent-Length: 9\r\n\r\nsad",
-    "until the end": b"HTTP/1.0 500 Sad\r\n\r\nsad",
+    "unfinished body": b"HTTP/1.1 500 Sad\r\nContent-Length: 9\r\n\r\nsad",
+    "ends with the connection": b"HTTP/1.0 500 Sad\r\n\r\nsad",
 }
 
 
-@pytest.mark.parametrize("form", SAD)
-def test_an_idempotent_request_is_repeated_elsewhere_after_a_status_of_the_list(world: World, form: str) -> None:
-    bad, good = world.origin(SAD[form]), world.origin()
+@pytest.mark.parametrize("form", ERROR_500)
+def test_idempotent_request_is_retried_after_listed_status(world: World, form: str) -> None:
+    bad, good = world.origin(ERROR_500[form]), world.origin()
     balancer = world.balancer(bad, good, retry={"on_status": [500, 502], "backoff_base": "1ms"})
     for _request in range(4):
         assert balancer.get()[1] == b"ok"
@@ -144,8 +145,8 @@ def test_an_idempotent_request_is_repeated_elsewhere_after_a_status_of_the_list(
     world.until(lambda: [(line["status"], line["backend"]) for line in balancer.access()] == [(200, "b")] * 4)
 
 
-def test_the_response_of_the_last_attempt_is_passed_on_whatever_its_status(world: World) -> None:
-    bad = world.origin(SAD["whole"])
+def test_last_response_is_passed_on(world: World) -> None:
+    bad = world.origin(ERROR_500["whole"])
     balancer = world.balancer(bad, retry={"on_status": 500, "max_attempts": 2, "backoff_base": "1ms"})
     assert balancer.get()[1] == b"sad"
     assert len(bad.heads) == 2
@@ -155,16 +156,16 @@ def test_the_response_of_the_last_attempt_is_passed_on_whatever_its_status(world
     assert balancer.metric('balance_retries_exhausted_total{reason="unsafe"}') == 1
 
 
-def test_a_response_is_passed_on_if_its_status_has_taken_the_last_backend_out(world: World) -> None:
+def test_response_that_opens_last_breaker_is_passed_on(world: World) -> None:
     breaker = {"failure_threshold": 1, "open_for": "1h"}
-    balancer = world.balancer(world.origin(SAD["whole"]), failing_status="500", circuit_breaker=breaker, retry={"on_status": 500})
+    balancer = world.balancer(world.origin(ERROR_500["whole"]), failing_status="500", circuit_breaker=breaker, retry={"on_status": 500})
     assert balancer.get()[1] == b"sad"
     assert balancer.metric('balance_retries_exhausted_total{reason="no_backend"}') == 1
 
 
 @pytest.mark.parametrize(("failing", "expected"), [("502-504", "closed"), ([500, "502-504"], "open")])
-def test_a_500_counts_against_its_backend_if_the_configuration_says_so(world: World, failing: object, expected: str) -> None:
-    bad = world.origin(SAD["whole"])
+def test_failing_status_decides_what_counts(world: World, failing: object, expected: str) -> None:
+    bad = world.origin(ERROR_500["whole"])
     balancer = world.balancer(bad, failing_status=failing, circuit_breaker={"failure_threshold": 1}, outlier_detection={"consecutive_failures": 1})
     assert balancer.get()[1] == b"sad"
     assert balancer.status()["backends"][0]["circuit_breaker"] == expected
@@ -172,8 +173,8 @@ def test_a_500_counts_against_its_backend_if_the_configuration_says_so(world: Wo
     assert bool(ejections) is (expected == "open")
 
 
-def test_an_idle_connection_that_the_origin_closed_meanwhile_costs_nobody_anything(world: World) -> None:
-    """The origin closes after having read the second request, as if its idle timeout had struck at that moment."""
+def test_closed_idle_connection_costs_nothing(world: World) -> None:
+    """The origin closes after having read the second request, as if its idle timeout had expired just then."""
 
     def script(stream: Stream) -> None:
         stream.message()
@@ -193,7 +194,7 @@ def test_an_idle_connection_that_the_origin_closed_meanwhile_costs_nobody_anythi
     assert balancer.status()["backends"][0]["circuit_breaker"] == "closed"
 
 
-def test_the_breaker_opens_probes_and_closes(world: World) -> None:
+def test_breaker_opens_probes_and_closes(world: World) -> None:
     healthy = threading.Event()
 
     def script(stream: Stream) -> None:
@@ -217,7 +218,7 @@ def test_the_breaker_opens_probes_and_closes(world: World) -> None:
     assert attempts(balancer, "a", "5xx") == 3
 
 
-def test_an_open_breaker_keeps_requests_from_the_backend(world: World) -> None:
+def test_open_breaker_blocks_requests(world: World) -> None:
     origin = world.origin(b"HTTP/1.1 503 Busy\r\nContent-Length: 4\r\n\r\nbusy")
     balancer = world.balancer(origin, circuit_breaker={"failure_threshold": 1, "open_for": "1h"})
     assert balancer.get()[1] == b"busy"
@@ -228,7 +229,8 @@ def test_an_open_breaker_keeps_requests_from_the_backend(world: World) -> None:
     assert len(origin.heads) == 1
 
 
-def test_an_open_breaker_makes_the_balancer_unready_and_sends_requests_elsewhere(world: World) -> None:
+def test_open_breaker_affects_readiness(world: World) -> None:
+    """Requests go to the other backend; without one, the balancer is not ready."""
     balancer = world.balancer(world.free_port(), world.origin(), circuit_breaker={"failure_threshold": 1, "open_for": "1h"})
     for _request in range(4):
         assert balancer.get()[1] == b"ok"
@@ -239,7 +241,7 @@ def test_an_open_breaker_makes_the_balancer_unready_and_sends_requests_elsewhere
     assert alone.admin("/ready") == (503, "no backend is available\n")
 
 
-def test_requests_beyond_a_backends_limit_wait_their_turn(world: World) -> None:
+def test_requests_beyond_connection_limit_queue(world: World) -> None:
     go_on = threading.Event()
 
     def script(stream: Stream) -> None:
@@ -258,7 +260,7 @@ def test_requests_beyond_a_backends_limit_wait_their_turn(world: World) -> None:
     assert balancer.status()["requests"] == {"in_flight": 0, "retrying": 0, "queued": 0}
 
 
-def test_an_upload_that_waits_is_given_up_when_its_client_leaves(world: World) -> None:
+def test_queued_upload_ends_when_client_leaves(world: World) -> None:
     origin = world.origin(silent)
     balancer = world.balancer(
         origin, backends=[{"name": "a", "address": f"127.0.0.1:{origin.port}", "max_connections": 1}], timeouts={"queue": "60s"}
@@ -273,7 +275,7 @@ def test_an_upload_that_waits_is_given_up_when_its_client_leaves(world: World) -
     assert len(origin.heads) == 1
 
 
-def test_an_upload_that_waits_keeps_no_more_of_its_body_than_a_bound(world: World) -> None:
+def test_queued_upload_is_buffered_up_to_a_limit(world: World) -> None:
     go_on = threading.Event()
 
     def script(stream: Stream) -> None:
@@ -301,7 +303,7 @@ def test_an_upload_that_waits_keeps_no_more_of_its_body_than_a_bound(world: Worl
     assert len(origin.bodies[1]) == size
 
 
-def test_a_request_does_not_wait_for_a_backend_for_ever(world: World) -> None:
+def test_queue_wait_is_limited(world: World) -> None:
     origin = world.origin(silent)
     balancer = world.balancer(
         origin, backends=[{"name": "a", "address": f"127.0.0.1:{origin.port}", "max_connections": 1}], timeouts={"queue": "100ms"}
@@ -317,7 +319,7 @@ def test_a_request_does_not_wait_for_a_backend_for_ever(world: World) -> None:
     assert body == b"503 Service Unavailable: all backends are at their connection limit\n"
 
 
-def test_a_backend_that_does_not_answer_in_time_becomes_504(world: World) -> None:
+def test_silent_backend_becomes_504(world: World) -> None:
     origin = world.origin(silent)
     balancer = world.balancer(origin, timeouts={"first_byte": "100ms"})
     assert balancer.get()[1] == b"504 Gateway Timeout: the backend did not respond in time\n"
@@ -325,7 +327,7 @@ def test_a_backend_that_does_not_answer_in_time_becomes_504(world: World) -> Non
     assert balancer.metric('balance_circuit_breaker_failures_total{backend="a"}') == 1
 
 
-def test_a_backend_that_does_not_accept_in_time_becomes_504(world: World) -> None:
+def test_connect_timeout_becomes_504(world: World) -> None:
     with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:  # never accepts; the backlog fills up
         fill = [socket.socket() for _connection in range(4)]
         for one in fill:
@@ -337,7 +339,7 @@ def test_a_backend_that_does_not_accept_in_time_becomes_504(world: World) -> Non
             one.close()
 
 
-def test_a_response_that_stands_still_is_cut_off(world: World) -> None:
+def test_stalled_response_is_cut_off(world: World) -> None:
     def script(stream: Stream) -> None:
         stream.message()
         stream.send(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf")
@@ -348,14 +350,14 @@ def test_a_response_that_stands_still_is_cut_off(world: World) -> None:
     world.until(lambda: [line["reason"] for line in balancer.access()] == ["response_timeout"])
 
 
-def test_a_backend_that_is_no_port_becomes_502(world: World) -> None:
+def test_unreachable_backend_becomes_502(world: World) -> None:
     balancer = world.balancer(world.free_port(), circuit_breaker=False)
     assert balancer.get()[1] == b"502 Bad Gateway: connection to the backend was refused\n"
     nowhere = world.balancer(backends=[{"name": "a", "address": "does-not-exist.invalid:80"}], circuit_breaker=False)
     assert nowhere.get()[1] == b"502 Bad Gateway: connection to the backend failed\n"
 
 
-def test_shares_follow_the_weights(world: World) -> None:
+def test_shares_follow_weights(world: World) -> None:
     origins = [world.origin() for _backend in range(3)]
     balancer = world.balancer(
         backends=[
@@ -367,7 +369,7 @@ def test_shares_follow_the_weights(world: World) -> None:
     assert [len(origin.heads) for origin in origins] == [10, 4, 2]
 
 
-def test_a_backend_may_be_a_unix_socket(world: World, tmp_path: object) -> None:
+def test_backend_at_unix_socket(world: World, tmp_path: object) -> None:
     path = f"{tmp_path}/origin.sock"
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(path)

@@ -1,4 +1,4 @@
-"""What backends may answer: malformed responses become 502 and are never passed on in part, good ones arrive unchanged."""
+"""Responses of backends: malformed ones become 502 and are never passed on in part, good ones arrive unchanged."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ BAD = b"GET /bad HTTP/1.1\r\nHost: test\r\n\r\n"
 
 
 class Answers:
-    """A script that gives what the test has put down to the targets that begin so, and something good to all others."""
+    """A script that sends the answer set by the test for targets with its prefix, and a good response for all others."""
 
     def __init__(self) -> None:
         self.set(OK)
 
     def set(self, data: bytes, *, target: bytes = b"/", pieces: int = 1, close: bool = False) -> None:
-        """`pieces`: how many at most it is sent in; `close`: the connection afterwards."""
+        """Answer targets that start with `target` with `data`, in at most so many `pieces`; `close` the connection afterwards."""
         self.data, self.target, self.pieces, self.close = data, target, pieces, close
 
     def __call__(self, stream: Stream) -> None:
@@ -54,7 +54,7 @@ def balancer(shared: World, origin: Origin) -> Balancer:
 
 
 def refused(stream: Stream) -> bool:
-    """Whether the answer is our 502, after interim responses at most, with nothing of the backend's in it."""
+    """True if the answer is the balancer's own 502, after interim responses at most, with nothing from the backend."""
     page = b"502 Bad Gateway: the backend's response was invalid\n"
     while (head := stream.head()).startswith(b"HTTP/1.1 103 "):
         pass
@@ -62,9 +62,10 @@ def refused(stream: Stream) -> bool:
 
 
 @pytest.mark.parametrize("case", HEADS)
-def test_a_malformed_head_becomes_502_however_it_arrives_and_its_connection_is_closed(balancer: Balancer, answers: Answers, case: str) -> None:
+def test_malformed_head_becomes_502(balancer: Balancer, answers: Answers, case: str) -> None:
+    """Its connection is closed."""
     before = balancer.sum("balance_http_requests_total", 'status="502"')
-    for pieces in (1, 1, 400):  # cold, warm, in pieces
+    for pieces in (1, 1, 400):  # uncached, cached, in pieces
         answers.set(HEADS[case], target=b"/bad", pieces=pieces)
         assert refused(balancer.connect().send(BAD))
         assert balancer.status()["backends"][0]["connections"]["open"] == 0
@@ -73,7 +74,7 @@ def test_a_malformed_head_becomes_502_however_it_arrives_and_its_connection_is_c
 
 
 @pytest.mark.parametrize("case", BODIES)
-def test_what_does_not_fit_a_good_head_becomes_502_and_never_reaches_anybody(balancer: Balancer, answers: Answers, case: str) -> None:
+def test_bad_body_becomes_502(balancer: Balancer, answers: Answers, case: str) -> None:
     answers.set(BODIES[case], target=b"/bad")
     for _cold_and_warm in range(2):
         assert refused(balancer.connect().send(BAD))
@@ -81,7 +82,7 @@ def test_what_does_not_fit_a_good_head_becomes_502_and_never_reaches_anybody(bal
 
 
 @pytest.mark.parametrize("case", BODIES)
-def test_what_does_not_fit_and_comes_late_ends_the_backends_connection(shared: World, balancer: Balancer, answers: Answers, case: str) -> None:
+def test_late_bad_body_closes_backend_connection(shared: World, balancer: Balancer, answers: Answers, case: str) -> None:
     answers.set(BODIES[case], target=b"/bad", pieces=400)
     for _cold_and_warm in range(2):
         received = balancer.connect().send(BAD.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")).rest()
@@ -94,14 +95,14 @@ def test_what_does_not_fit_and_comes_late_ends_the_backends_connection(shared: W
 
 EARLY_ENDS = {
     "nothing": b"",
-    "half a status line": b"HTTP/1.1 2",
-    "half a head": START + b"Content-Le",
+    "part of a status line": b"HTTP/1.1 2",
+    "part of a head": START + b"Content-Le",
     "only an interim response": b"HTTP/1.1 103 Early Hints\r\n\r\n",
 }
 
 
 @pytest.mark.parametrize("case", EARLY_ENDS)
-def test_a_connection_closed_before_the_end_of_the_head_becomes_502(balancer: Balancer, answers: Answers, case: str) -> None:
+def test_early_close_becomes_502(balancer: Balancer, answers: Answers, case: str) -> None:
     answers.set(EARLY_ENDS[case], close=True)
     stream = balancer.connect().send(GET)
     head = stream.head()
@@ -111,23 +112,23 @@ def test_a_connection_closed_before_the_end_of_the_head_becomes_502(balancer: Ba
     assert stream.exactly(70).startswith(b"502 Bad Gateway: the backend closed the connection before it responded")
 
 
-CUT_OFF = {
+TRUNCATED = {
     "by length": START + b"Content-Length: 15\r\n\r\nhello",
     "in a chunk": START + b"Transfer-Encoding: chunked\r\n\r\na\r\nhello",
     "between chunks": START + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n",
 }
 
 
-@pytest.mark.parametrize("case", CUT_OFF)
-def test_a_body_that_is_cut_off_breaks_the_clients_connection_without_a_clean_end(balancer: Balancer, answers: Answers, case: str) -> None:
-    answers.set(CUT_OFF[case], close=True)
+@pytest.mark.parametrize("case", TRUNCATED)
+def test_truncated_body_aborts_client_connection(balancer: Balancer, answers: Answers, case: str) -> None:
+    answers.set(TRUNCATED[case], close=True)
     stream = balancer.connect().send(GET)
     received = stream.rest()
     assert b"0\r\n\r\n" not in received
     assert not received.endswith(b"helloworld")
 
 
-def test_a_broken_chunk_after_the_head_breaks_the_clients_connection(shared: World) -> None:
+def test_late_bad_chunk_aborts_client_connection(shared: World) -> None:
     go_on = threading.Event()
 
     def script(stream: Stream) -> None:
@@ -149,7 +150,7 @@ PASSED_ON = {
     "bytes beyond ASCII": (
         b"HTTP/1.1 200 \xc3\xa9\xff\r\nX: \xff\r\nContent-Length: 0\r\n\r\n", b"HTTP/1.1 200 \xc3\xa9\xff\r\nX: \xff\r\nContent-Length: 0\r\n\r\n"),
     "no reason": (b"HTTP/1.1 200\r\nContent-Length: 0\r\n\r\n", b"HTTP/1.1 200 \r\nContent-Length: 0\r\n\r\n"),
-    "compressed body as it is": (
+    "compressed body unchanged": (
         START + b"Content-Encoding: gzip\r\nContent-Length: 3\r\n\r\n\x1f\x8b\x00", START + b"Content-Encoding: gzip\r\nContent-Length: 3\r\n\r\n\x1f\x8b\x00"),
     "redirect not followed": (
         b"HTTP/1.1 302 Found\r\nLocation: /x\r\nContent-Length: 0\r\n\r\n", b"HTTP/1.1 302 Found\r\nLocation: /x\r\nContent-Length: 0\r\n\r\n"),
@@ -161,32 +162,32 @@ PASSED_ON = {
     "trailers dropped": (
         START + b"Transfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nSet-Cookie: leaked\r\n\r\n", START + b"Transfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"),
     "HTTP/1.0 becomes HTTP/1.1": (b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok", START + b"Content-Length: 2\r\n\r\nok"),
-    "bare LF written anew": (b"HTTP/1.1 200 OK\nContent-Length: 2\n\nok", START + b"Content-Length: 2\r\n\r\nok"),
-    "folded header written anew": (START + b"X: a\r\n b\r\nContent-Length: 2\r\n\r\nok", START + b"X: a b\r\nContent-Length: 2\r\n\r\nok"),
+    "bare LF normalised": (b"HTTP/1.1 200 OK\nContent-Length: 2\n\nok", START + b"Content-Length: 2\r\n\r\nok"),
+    "folded header unfolded": (START + b"X: a\r\n b\r\nContent-Length: 2\r\n\r\nok", START + b"X: a b\r\nContent-Length: 2\r\n\r\nok"),
     "204 without length": (b"HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n", b"HTTP/1.1 204 No Content\r\n\r\n"),
     "304 keeps its length": (b"HTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\n\r\n", b"HTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\n\r\n"),
-    "status without a name": (b"HTTP/1.1 299 Odd\r\nContent-Length: 0\r\n\r\n", b"HTTP/1.1 299 Odd\r\nContent-Length: 0\r\n\r\n"),
+    "unknown status": (b"HTTP/1.1 299 Odd\r\nContent-Length: 0\r\n\r\n", b"HTTP/1.1 299 Odd\r\nContent-Length: 0\r\n\r\n"),
     "early hints": (
         b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" + START + b"Content-Length: 0\r\n\r\n",
         b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" + START + b"Content-Length: 0\r\n\r\n"),
     "several interim responses": (
         b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n" + b"HTTP/1.1 103 Early Hints\r\nX: 1\r\nx: 2\r\n\r\n" * 2 + OK,
         b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n" + b"HTTP/1.1 103 Early Hints\r\nX: 1\r\nx: 2\r\n\r\n" * 2 + OK),
-    "an interim response loses what is hop-by-hop": (
+    "hop-by-hop headers of an interim response removed": (
         b"HTTP/1.1 103 Early Hints\r\nConnection: X-Private\r\nX-Private: 1\r\nKeep-Alive: a\r\nContent-Length: 9\r\nX: 1\r\n\r\n" + OK,
         b"HTTP/1.1 103 Early Hints\r\nX: 1\r\n\r\n" + OK),
     "nominated headers of any case removed": (
         START + b"X-a: 1\r\nCONNECTION: ,x-A\r\n" + OK[len(START) :], OK),
-    "a body of a status that usually has none": (
+    "body of a 205": (
         b"HTTP/1.1 205 Reset Content\r\nContent-Length: 2\r\n\r\nok", b"HTTP/1.1 205 Reset Content\r\nContent-Length: 2\r\n\r\nok"),
-    "what looks like a trick in a value": (
+    "status line in a value": (
         START + b"X: HTTP/1.1 200 OK Content-Length: 9\r\n" + OK[len(START) :], START + b"X: HTTP/1.1 200 OK Content-Length: 9\r\n" + OK[len(START) :]),
     "a response as a body": (START + b"Content-Length: %d\r\n\r\n" % len(OK) + OK, START + b"Content-Length: %d\r\n\r\n" % len(OK) + OK),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("case", PASSED_ON)
-def test_a_good_response_arrives_as_it_was(balancer: Balancer, answers: Answers, case: str) -> None:
+def test_good_response_arrives_unchanged(balancer: Balancer, answers: Answers, case: str) -> None:
     sent, expected = PASSED_ON[case]
     answers.set(sent)
     stream = balancer.connect().send(GET)
@@ -195,8 +196,8 @@ def test_a_good_response_arrives_as_it_was(balancer: Balancer, answers: Answers,
     assert stream.exactly(len(expected)) == expected  # and the connection goes on, with nothing left over
 
 
-@pytest.mark.parametrize("case", ["early hints", "204 without length", "chunks", "bare LF written anew"])
-def test_a_response_may_arrive_byte_by_byte(shared: World, case: str) -> None:
+@pytest.mark.parametrize("case", ["early hints", "204 without length", "chunks", "bare LF normalised"])
+def test_response_may_arrive_byte_by_byte(shared: World, case: str) -> None:
     sent, expected = PASSED_ON[case]
 
     def script(stream: Stream) -> None:
@@ -211,7 +212,7 @@ def test_a_response_may_arrive_byte_by_byte(shared: World, case: str) -> None:
         assert stream.exactly(len(expected)) == expected
 
 
-def test_the_end_of_a_connection_ends_a_body_without_length(balancer: Balancer, answers: Answers) -> None:
+def test_body_without_length_ends_with_connection(balancer: Balancer, answers: Answers) -> None:
     answers.set(START + b"\r\nhello", close=True)
     stream = balancer.connect().send(GET)
     head, body = stream.message()
@@ -229,7 +230,8 @@ HEAD_ANSWERS = {
 
 
 @pytest.mark.parametrize("case", HEAD_ANSWERS)
-def test_a_response_to_head_has_no_body_whatever_its_headers_say(balancer: Balancer, answers: Answers, case: str) -> None:
+def test_response_to_head_has_no_body(balancer: Balancer, answers: Answers, case: str) -> None:
+    """Whatever its headers say."""
     sent, expected = HEAD_ANSWERS[case]
     answers.set(sent)
     stream = balancer.connect()
@@ -238,7 +240,7 @@ def test_a_response_to_head_has_no_body_whatever_its_headers_say(balancer: Balan
         assert stream.exactly(len(expected)) == expected
 
 
-OLD = {
+HTTP_1_0_CLIENTS = {
     "length": (START + b"Content-Length: 2\r\n\r\nok", b"", b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok", True),
     "chunks": (START + b"Transfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n", b"", b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nok", True),
     "chunks, keep-alive asked for": (
@@ -250,9 +252,10 @@ OLD = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("case", OLD)
-def test_an_http_1_0_client_gets_neither_chunks_nor_interim_responses(balancer: Balancer, answers: Answers, case: str) -> None:
-    sent, asked, expected, closes = OLD[case]
+@pytest.mark.parametrize("case", HTTP_1_0_CLIENTS)
+def test_http_1_0_client_gets_plain_response(balancer: Balancer, answers: Answers, case: str) -> None:
+    """Neither chunks nor interim responses."""
+    sent, asked, expected, closes = HTTP_1_0_CLIENTS[case]
     answers.set(sent)
     stream = balancer.connect().send(b"GET / HTTP/1.0\r\nHost: old\r\n" + asked + b"\r\n")
     assert stream.exactly(len(expected)) == expected
@@ -260,14 +263,14 @@ def test_an_http_1_0_client_gets_neither_chunks_nor_interim_responses(balancer: 
         assert stream.closed()
 
 
-def test_an_http_1_0_client_can_tell_a_response_that_was_cut_off(balancer: Balancer, answers: Answers) -> None:
-    answers.set(CUT_OFF["in a chunk"], close=True)
+def test_http_1_0_client_notices_truncation(balancer: Balancer, answers: Answers) -> None:
+    answers.set(TRUNCATED["in a chunk"], close=True)
     stream = balancer.connect().send(b"GET / HTTP/1.0\r\nHost: old\r\n\r\n")
     with pytest.raises(ConnectionResetError):
         b"".join(iter(lambda: stream.sock.recv(1000), b""))
 
 
-def test_junk_on_an_idle_connection_drops_it(shared: World) -> None:
+def test_junk_on_idle_connection_drops_it(shared: World) -> None:
     def script(stream: Stream) -> None:
         stream.message()
         stream.send(START + b"Content-Length: 2\r\n\r\nok")
@@ -283,7 +286,7 @@ def test_junk_on_an_idle_connection_drops_it(shared: World) -> None:
     assert origin.connections == 2
 
 
-def test_connection_close_of_a_backend_is_for_its_own_connection_only(balancer: Balancer, answers: Answers, origin: Origin) -> None:
+def test_backend_connection_close_stays_local(balancer: Balancer, answers: Answers, origin: Origin) -> None:
     answers.set(START + b"Connection: close\r\nContent-Length: 2\r\n\r\nok")
     stream = balancer.connect().send(GET)
     assert b"onnection" not in stream.message()[0]
@@ -294,7 +297,8 @@ def test_connection_close_of_a_backend_is_for_its_own_connection_only(balancer: 
 
 
 @pytest.mark.parametrize("connection", [b"", b"Connection: x\r\n"], ids=["plain", "parsed"])
-def test_empty_lines_behind_a_response_are_ignored_however_it_was_cut(world: World, connection: bytes) -> None:
+def test_empty_lines_after_response_are_ignored(world: World, connection: bytes) -> None:
+    """However the response was cut into reads."""
     go_on = threading.Event()
 
     def script(stream: Stream) -> None:

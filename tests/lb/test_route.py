@@ -1,4 +1,4 @@
-"""Routing and edits: which route a request takes, and what it and its response look like afterwards."""
+"""Routing, path rewrites and header edits."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ROUTES = (
 
 
 def found(router: Router, method: str, host: str, target: str, *headers: str) -> str:
-    """The name of the route, or the word for why there is none."""
+    """The name of the route, or the reason why there is none."""
     route = router.find(method, host.encode(), target.encode(), [header.encode("latin-1") for header in headers])
     return route.value if isinstance(route, Fault) else route.name
 
@@ -68,7 +68,7 @@ CASES: list[tuple[str, str, str, str, str]] = [
     ("traced", "GET", "any.test", "/", "x-trace: ü"),
     ("traced", "GET", "example.org", "/", "X-Trace: a"),
     ("no_route", "GET", "any.test", "/", "X-Traces: a"),
-    # paths are what was sent
+    # paths are not decoded or normalised
     ("no_route", "GET", "example.org", "//api", ""),
     ("no_route", "GET", "example.org", "/%61pi", ""),
     ("no_route", "GET", "example.org", "/api%2Fv1", ""),
@@ -80,11 +80,11 @@ CASES: list[tuple[str, str, str, str, str]] = [
 
 
 @pytest.mark.parametrize(("expected", "method", "host", "target", "header"), CASES)
-def test_the_first_route_that_matches_wins(expected: str, method: str, host: str, target: str, header: str) -> None:
+def test_first_matching_route_wins(expected: str, method: str, host: str, target: str, header: str) -> None:
     assert found(Router(ROUTES), method, host, target, *([header] if header else [])) == expected
 
 
-def test_one_route_for_everything_takes_everything() -> None:
+def test_catch_all_route() -> None:
     router = Router([RouteConfig("all", RouteMatch(), "p")])
     for target in ("/", "/a/b", "//", "*", "/../a", "/?"):
         assert found(router, "GET", "a.test", target) == "all", target
@@ -94,13 +94,13 @@ NEIGHBOURS = [("/api", "r2"), ("/api/x", "r2"), ("/apiary", "r3"), ("/api-x", "r
 
 
 @pytest.mark.parametrize(("target", "expected"), NEIGHBOURS)
-def test_paths_are_compared_by_whole_segments(target: str, expected: str) -> None:
+def test_paths_match_by_whole_segments(target: str, expected: str) -> None:
     paths = ["/api/v1", "/api", "/apiary", "/api-x"]
     router = Router([RouteConfig(f"r{min(number, 3)}", RouteMatch(path=path), "p") for number, path in enumerate(paths, 1)])
     assert found(router, "GET", "a.test", target) == expected
 
 
-def test_a_longer_segment_is_not_below_the_only_prefix() -> None:
+def test_longer_segment_is_not_a_prefix_match() -> None:
     router = Router([RouteConfig("api", RouteMatch(path="/api"), "p")])
     assert [found(router, "GET", "a.test", target) for target in ("/api", "/api/", "/api?", "/apiary")] == ["api", "api", "api", "no_route"]
 
@@ -111,7 +111,7 @@ HERE = ["/", "/...", "/a..", "/..a", "/a.b/c", "/.well-known/x", "/.%2e.", "/?/.
 
 
 @pytest.mark.parametrize(("targets", "expected"), [(ELSEWHERE, True), (HERE, False)], ids=["elsewhere", "here"])
-def test_paths_that_lead_elsewhere_are_known_in_every_spelling(targets: list[str], expected: bool) -> None:
+def test_dot_segments_in_every_spelling(targets: list[str], expected: bool) -> None:
     assert [target for target in targets if has_dot_segment(target.encode()) is not expected] == []
 
 
@@ -119,7 +119,7 @@ def test_paths_that_lead_elsewhere_are_known_in_every_spelling(targets: list[str
     "route", [RouteConfig("r", RouteMatch(path="/a"), "p"), RouteConfig("r", RouteMatch(), "p", replace_prefix="/t")], ids=["by path", "rewritten"]
 )
 @pytest.mark.parametrize("target", ELSEWHERE)
-def test_they_are_refused_where_a_route_looks_at_paths(route: RouteConfig, target: str) -> None:
+def test_dot_segments_refused_if_route_uses_path(route: RouteConfig, target: str) -> None:
     assert found(Router([route, RouteConfig("rest", RouteMatch(), "p")]), "GET", "a.test", target) == "bad_target"
 
 
@@ -141,16 +141,16 @@ REWRITES: list[tuple[str, str, str, str]] = [
 
 
 @pytest.mark.parametrize(("path", "replacement", "target", "expected"), REWRITES)
-def test_a_prefix_is_replaced_and_the_rest_kept_byte_for_byte(path: str, replacement: str, target: str, expected: str) -> None:
+def test_prefix_is_replaced_and_rest_kept(path: str, replacement: str, target: str, expected: str) -> None:
     route = RouteConfig("r", RouteMatch(path=path), "p", replace_prefix=replacement)
     assert rewrite(target.encode(), route) == expected.encode()
 
 
-def test_without_a_rewrite_the_target_stays() -> None:
+def test_target_without_rewrite_is_unchanged() -> None:
     assert rewrite(b"/a//b?", RouteConfig("r", RouteMatch(path="/a"), "p")) == b"/a//b?"
 
 
-# --- against the definition, word for word ---
+# --- against the definition ---
 
 _hosts = st.sampled_from(["a.test", "b.a.test", "c.b.a.test", "test", "*.test", "*.a.test", "*.b.a.test"])
 _paths = st.lists(st.sampled_from(["a", "b", "ab"]), max_size=3).map(lambda parts: "/" + "/".join(parts))
@@ -182,15 +182,13 @@ def _matches_by_definition(match: RouteMatch, method: str, host: str, path: str,
     st.lists(st.tuples(st.sampled_from(["x-a", "x-b"]), st.sampled_from(["1", "2"])), max_size=2),
     st.sampled_from(["", "/", "?", "?x=/a"]),
 )
-def test_the_tables_say_what_the_definition_says(
-    matches: list[RouteMatch], method: str, host: str, path: str, headers: list[tuple[str, str]], tail: str
-) -> None:
+def test_router_matches_definition(matches: list[RouteMatch], method: str, host: str, path: str, headers: list[tuple[str, str]], tail: str) -> None:
     routes = [RouteConfig(f"r{number}", match, "p") for number, match in enumerate(matches)]
     expected = next((route.name for route in routes if _matches_by_definition(route.match, method, host, path, headers)), "no_route")
     assert found(Router(routes), method, host, path + tail, *(f"{name.title()}: {value}" for name, value in headers)) == expected
 
 
-def test_time_does_not_grow_with_the_square_of_what_a_client_sends() -> None:
+def test_matching_time_is_not_quadratic() -> None:
     router = Router(ROUTES)
     looked_at = router.find("GET", b"a." * 1_000_000 + b"test", b"/" * 1_000_000, [])  # takes minutes if it does
     assert looked_at is Fault.NO_ROUTE
@@ -210,7 +208,7 @@ EDITS: list[tuple[Edits, list[bytes]]] = [
 
 
 @pytest.mark.parametrize(("edits", "expected"), EDITS)
-def test_fields_are_removed_then_set_then_added(edits: Edits, expected: list[bytes]) -> None:
+def test_edits_remove_then_set_then_add(edits: Edits, expected: list[bytes]) -> None:
     edit = editor(edits)
     assert edit
     before = list(LINES)
@@ -227,7 +225,7 @@ def test_no_edits_need_no_editor() -> None:
     ["Connection", "Host", "Content-Length", "Transfer-Encoding", "Expect", "Keep-Alive", "Proxy-Connection", "TE", "Trailer", "Upgrade",
      "Proxy-Authenticate", "Proxy-Authorization", "HTTP2-Settings", "Forwarded", "X-Real-IP", "X-Forwarded-For"],
 )  # fmt: skip
-def test_no_route_can_edit_what_the_data_plane_treats_as_its_own(name: str) -> None:
+def test_routes_cannot_edit_reserved_headers(name: str) -> None:
     assert FIELDS[name.encode()] not in (FieldKind.PLAIN, FieldKind.UNDERSCORED)
     with pytest.raises(KindError) as caught:
         FieldName().parse(name)

@@ -1,4 +1,4 @@
-"""Routes at work: which pool answers, what backends and clients see of edits."""
+"""Routes in operation: which pool answers, and which header edits backends and clients see."""
 
 from __future__ import annotations
 
@@ -42,16 +42,17 @@ ROUTED = {
     "by wildcard and with a port": ("GET / HTTP/1.1", "Host: A.Web.Test:8080", b"web"),
     "by path": ("GET /api/items?x=/api HTTP/1.1", "Host: web.test", b"api"),
     "by path alone": ("GET /api HTTP/1.1", "Host: anything", b"api"),
-    "by a whole segment only": ("GET /apiary HTTP/1.1", "Host: web.test", b"web"),
+    "by whole segments only": ("GET /apiary HTTP/1.1", "Host: web.test", b"web"),
     "by method": ("DELETE /api HTTP/1.1", "Host: web.test", b"web"),
     "by header": ("GET / HTTP/1.1", "Host: admin.test\r\nX-Key: k", b"admin"),
-    "to nobody": ("GET / HTTP/1.1", "Host: admin.test", b""),
-    "to nobody who knows the host": ("GET / HTTP/1.1", "Host: other.test", b""),
+    "no route": ("GET / HTTP/1.1", "Host: admin.test", b""),
+    "no route for the host": ("GET / HTTP/1.1", "Host: other.test", b""),
 }
 
 
 @pytest.mark.parametrize("case", ROUTED)
-def test_the_first_route_that_matches_wins_cold_and_warm(balancer: Balancer, case: str) -> None:
+def test_first_matching_route_wins(balancer: Balancer, case: str) -> None:
+    """Uncached and cached."""
     line, headers, expected = ROUTED[case]
     for _again in range(4):
         head, body = balancer.ask(f"{line}\r\n{headers}\r\n\r\n".encode())
@@ -59,7 +60,7 @@ def test_the_first_route_that_matches_wins_cold_and_warm(balancer: Balancer, cas
         assert expected or head.startswith(b"HTTP/1.1 404 ")
 
 
-def test_the_path_is_rewritten_and_headers_are_edited_both_ways(balancer: Balancer) -> None:
+def test_path_and_headers_are_rewritten(balancer: Balancer) -> None:
     for _again in range(3):
         head, body = balancer.ask(b"GET /api/a%2Fb?q=/api HTTP/1.1\r\nHost: web.test\r\nCookie: a=b\r\nx-tier: tin\r\nAccept: x\r\n\r\n")
         seen = body.partition(b"\n")[2]
@@ -69,18 +70,18 @@ def test_the_path_is_rewritten_and_headers_are_edited_both_ways(balancer: Balanc
         assert b"Server" not in head
 
 
-def test_responses_of_one_route_are_not_edited_by_another(balancer: Balancer) -> None:
+def test_response_edits_stay_with_their_route(balancer: Balancer) -> None:
     for _again in range(3):
         assert b"\r\nServer: secret\r\n" in balancer.ask(b"GET / HTTP/1.1\r\nHost: web.test\r\n\r\n")[0]
         assert b"Server" not in balancer.ask(b"GET /api HTTP/1.1\r\nHost: web.test\r\n\r\n")[0]
 
 
 @pytest.mark.parametrize("target", ["/api/../admin", "/api/%2e%2e/admin", "/./api"])
-def test_a_path_that_leads_elsewhere_is_refused(balancer: Balancer, target: str) -> None:
+def test_dot_segments_are_refused(balancer: Balancer, target: str) -> None:
     assert balancer.get(target)[0].startswith(b"HTTP/1.1 400 ")
 
 
-def test_a_request_that_no_route_takes_is_counted_once(balancer: Balancer) -> None:
+def test_unrouted_request_counts_once(balancer: Balancer) -> None:
     series = 'balance_request_failures_total{reason="no_route",source="client"}'
     before = balancer.metric(series)
     balancer.ask(b"GET / HTTP/1.1\r\nHost: other.test\r\n\r\n")

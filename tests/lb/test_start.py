@@ -1,4 +1,4 @@
-"""What the machine may refuse at start: one line, exit 2, and nothing is left listening."""
+"""Failures of the operating system at start: one line, exit 2, and nothing is left listening."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def serve(directory: Path, **settings: object) -> tuple[int, list[str]]:
-    """Exit code and error lines of a start that is to fail."""
+    """Exit code and error lines of a start that must fail."""
     file = directory / "balance.yaml"
     base = {"listen": "127.0.0.1:0", "admin": {"listen": "127.0.0.1:0"}, "backends": [{"name": "a", "address": "127.0.0.1:1"}]}
     file.write_text(yaml.safe_dump({**base, **settings}))
@@ -26,7 +26,7 @@ def serve(directory: Path, **settings: object) -> tuple[int, list[str]]:
 
 
 @pytest.mark.parametrize("where", ["listen", "admin"])
-def test_an_address_in_use_is_one_line_that_names_the_key(tmp_path: Path, where: str) -> None:
+def test_address_in_use_names_setting(tmp_path: Path, where: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         code, lines = serve(tmp_path, **({"listen": address} if where == "listen" else {"admin": {"listen": address}}))
@@ -34,20 +34,20 @@ def test_an_address_in_use_is_one_line_that_names_the_key(tmp_path: Path, where:
     assert (code, lines) == (2, [f"{address}: cannot listen: address already in use (choose another address: {key})"])
 
 
-CANNOT = {
-    "an address of another machine": ("192.0.2.1:8080", "cannot assign requested address"),
-    "a directory that is not there": ("unix:/does/not/exist.sock", "no such file or directory"),
+IMPOSSIBLE_ADDRESSES = {
+    "address of another machine": ("192.0.2.1:8080", "cannot assign requested address"),
+    "missing directory": ("unix:/does/not/exist.sock", "no such file or directory"),
 }
 
 
-@pytest.mark.parametrize("case", CANNOT)
-def test_an_impossible_address_is_one_line(tmp_path: Path, case: str) -> None:
-    address, reason = CANNOT[case]
+@pytest.mark.parametrize("case", IMPOSSIBLE_ADDRESSES)
+def test_impossible_address_is_one_line(tmp_path: Path, case: str) -> None:
+    address, reason = IMPOSSIBLE_ADDRESSES[case]
     code, lines = serve(tmp_path, listen=address)
     assert (code, lines) == (2, [f"{address}: cannot listen: {reason} (choose another address: listen, or BALANCE_LISTEN)"])
 
 
-def test_a_socket_that_is_in_use_is_left_to_its_owner(tmp_path: Path) -> None:
+def test_live_socket_is_left_to_its_owner(tmp_path: Path) -> None:
     path = tmp_path / "front.sock"
     with socket.socket(socket.AF_UNIX) as owner:
         owner.bind(str(path))
@@ -57,7 +57,7 @@ def test_a_socket_that_is_in_use_is_left_to_its_owner(tmp_path: Path) -> None:
     assert path.exists()
 
 
-def test_a_name_that_does_not_resolve_is_one_line(tmp_path: Path) -> None:
+def test_unresolvable_name_is_one_line(tmp_path: Path) -> None:
     code, lines = serve(tmp_path, listen="does-not-exist.invalid:80")
     assert code == 2
     assert len(lines) == 1

@@ -1,4 +1,4 @@
-"""Bodies flow through, both ways, in bounded memory; connections are kept and ended as they should be."""
+"""Streaming of bodies both ways in bounded memory, and reuse and closing of connections."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def resident(balancer: Balancer) -> float:
     return balancer.metric("process_resident_memory_bytes")
 
 
-def test_a_piece_of_a_response_is_passed_on_when_it_comes(world: World) -> None:
+def test_response_chunks_are_passed_on_at_once(world: World) -> None:
     pieces = [threading.Event() for _piece in range(3)]
 
     def script(stream: Stream) -> None:
@@ -40,7 +40,7 @@ def test_a_piece_of_a_response_is_passed_on_when_it_comes(world: World) -> None:
     assert stream.exactly(5) == b"0\r\n\r\n"
 
 
-def test_a_piece_of_a_request_is_passed_on_when_it_comes(world: World) -> None:
+def test_request_chunks_are_passed_on_at_once(world: World) -> None:
     seen: list[bytes] = []
 
     def script(stream: Stream) -> None:
@@ -60,7 +60,8 @@ def test_a_piece_of_a_request_is_passed_on_when_it_comes(world: World) -> None:
 
 
 @pytest.mark.parametrize("coding", [b"Content-Length: %d\r\n" % (64 * MEGABYTE), b""], ids=["by length", "until the end"])
-def test_a_slow_client_holds_the_backend_back_instead_of_filling_memory(world: World, coding: bytes) -> None:
+def test_slow_client_holds_backend_back(world: World, coding: bytes) -> None:
+    """The response waits in the origin instead of filling memory."""
     sent = [0]
 
     def script(stream: Stream) -> None:
@@ -88,7 +89,8 @@ def test_a_slow_client_holds_the_backend_back_instead_of_filling_memory(world: W
     assert resident(balancer) - before < 16 * MEGABYTE
 
 
-def test_a_slow_backend_holds_the_client_back_instead_of_filling_memory(world: World) -> None:
+def test_slow_backend_holds_client_back(world: World) -> None:
+    """The upload waits at the client instead of filling memory."""
     go_on = threading.Event()
     total = 64 * MEGABYTE
 
@@ -120,7 +122,7 @@ def test_a_slow_backend_holds_the_client_back_instead_of_filling_memory(world: W
 
 
 def steady(world: World, value: Callable[[], int]) -> None:
-    """Waits until a number has stopped growing for twenty looks."""
+    """Wait until a number has not changed for twenty samples."""
     looks: list[int] = []
 
     def still() -> bool:
@@ -130,7 +132,7 @@ def steady(world: World, value: Callable[[], int]) -> None:
     world.until(still, "a standstill")
 
 
-def test_pipelining_without_reading_does_not_fill_memory(world: World) -> None:
+def test_unread_pipelining_is_bounded_in_memory(world: World) -> None:
     balancer = world.balancer(world.origin(b"HTTP/1.1 200 OK\r\nContent-Length: 200000\r\n\r\n" + b"a" * 200_000))
     before = resident(balancer)
     stream = balancer.connect().send(GET * 200)
@@ -142,7 +144,8 @@ def test_pipelining_without_reading_does_not_fill_memory(world: World) -> None:
         assert len(stream.message()[1]) == 200_000
 
 
-def test_a_client_that_goes_away_stops_the_backends_work_and_is_not_held_against_it(world: World) -> None:
+def test_client_abort_cancels_backend_request(world: World) -> None:
+    """The backend is not blamed for it."""
     gone = threading.Event()
 
     def script(stream: Stream) -> None:
@@ -162,8 +165,8 @@ def test_a_client_that_goes_away_stops_the_backends_work_and_is_not_held_against
     world.until(lambda: [line["reason"] for line in balancer.access()] == ["client_abort"])
 
 
-@pytest.mark.parametrize("moment", ["while it connects or waits", "in the body of the response", "in the body of the request"])
-def test_a_client_may_go_away_at_any_moment(world: World, moment: str) -> None:
+@pytest.mark.parametrize("moment", ["while connecting or waiting", "during the response body", "during the request body"])
+def test_client_may_abort_at_any_time(world: World, moment: str) -> None:
     def script(stream: Stream) -> None:
         stream.message()
         if "response" in moment:
@@ -188,7 +191,7 @@ def test_a_client_may_go_away_at_any_moment(world: World, moment: str) -> None:
     assert balancer.status()["backends"][0]["available"]
 
 
-def test_connections_are_kept_on_both_sides(world: World) -> None:
+def test_connections_are_reused_on_both_sides(world: World) -> None:
     origin = world.origin()
     balancer = world.balancer(origin)
     stream = balancer.connect()
@@ -200,7 +203,7 @@ def test_connections_are_kept_on_both_sides(world: World) -> None:
     assert balancer.metric('balance_backend_connections{backend="a"}') == 1
 
 
-def test_expect_100_continue_goes_end_to_end(world: World) -> None:
+def test_expect_100_continue_is_end_to_end(world: World) -> None:
     def script(stream: Stream) -> None:
         head = stream.head()
         assert b"\r\nExpect: 100-continue\r\n" in head
@@ -214,7 +217,7 @@ def test_expect_100_continue_goes_end_to_end(world: World) -> None:
     assert stream.send(b"hello").message()[1] == b"hello"
 
 
-def test_a_final_answer_before_the_body_ends_the_connection(world: World) -> None:
+def test_early_final_response_closes_connection(world: World) -> None:
     def script(stream: Stream) -> None:
         stream.head()
         stream.send(b"HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\nno")
@@ -230,7 +233,7 @@ def test_a_final_answer_before_the_body_ends_the_connection(world: World) -> Non
     world.until(lambda: balancer.status()["backends"][0]["connections"]["open"] == 0)
 
 
-def test_full_duplex_works(world: World) -> None:
+def test_full_duplex(world: World) -> None:
     def script(stream: Stream) -> None:
         stream.head()
         stream.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
@@ -251,7 +254,7 @@ def test_full_duplex_works(world: World) -> None:
     assert stream.exactly(5) == b"0\r\n\r\n"
 
 
-def test_a_long_response_outlives_the_deadline_of_the_upload_that_it_overlapped(world: World) -> None:
+def test_response_outlives_deadline_of_finished_upload(world: World) -> None:
     go_on = threading.Event()
 
     def script(stream: Stream) -> None:
@@ -270,14 +273,15 @@ def test_a_long_response_outlives_the_deadline_of_the_upload_that_it_overlapped(
     assert other.exactly(2) == b"ok"
 
 
-def test_a_response_that_flows_is_not_cut_off_because_the_backend_takes_nothing_of_the_upload(world: World) -> None:
+def test_flowing_response_survives_stalled_upload(world: World) -> None:
+    """`response_idle` does not apply to an upload that the backend does not read."""
     ticks = threading.Semaphore(0)
 
     def script(stream: Stream) -> None:
         stream.head()
         stream.send(b"HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\n")
         for _piece in range(20):
-            ticks.acquire(timeout=0.2)  # nobody releases it: the pieces are to come at intervals, for longer than the timeout
+            ticks.acquire(timeout=0.2)  # never released: a pause between pieces; together they take longer than the timeout
             stream.send(b"x")
 
     balancer = world.balancer(world.origin(script), timeouts={"response_idle": "1s"})
@@ -296,7 +300,7 @@ def _endlessly(stream: Stream) -> None:
             stream.sock.sendall(b"a" * MEGABYTE)
 
 
-def test_an_upload_of_many_sizes_arrives_whole(world: World) -> None:
+def test_uploads_of_many_sizes(world: World) -> None:
     origin = world.origin()
     balancer = world.balancer(origin)
     stream = balancer.connect()

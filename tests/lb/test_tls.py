@@ -1,4 +1,4 @@
-"""TLS for clients: who is shown which certificate, who is let in, and how a connection ends."""
+"""TLS for clients: choice of the certificate, client authentication, and how a connection ends."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def failures(balancer: Balancer, reason: str) -> float:
 
 
 def raw(balancer: Balancer) -> socket.socket:
-    """A connection without TLS to where TLS is spoken."""
+    """A TCP connection to the TLS port, without TLS."""
     return socket.create_connection(("127.0.0.1", balancer.tls_port), 15)
 
 
 @pytest.fixture(scope="module")
 def balancer(shared: World, authority: Authority) -> Balancer:
-    """Four certificates; the origin answers with what it got."""
+    """A balancer with four certificates, whose origin sends back the head or the body of the request."""
 
     def echo(stream: Stream) -> None:
         while (got := stream.message())[0]:
@@ -57,7 +57,7 @@ SHOWN = {
 
 
 @pytest.mark.parametrize("name", SHOWN)
-def test_the_certificate_is_chosen_by_the_name_that_the_client_asks_for(balancer: Balancer, authority: Authority, name: str) -> None:
+def test_certificate_is_chosen_by_sni(balancer: Balancer, authority: Authority, name: str) -> None:
     context = authority.client()
     context.check_hostname = False
     stream = balancer.connect_tls(context, name or None)
@@ -68,7 +68,7 @@ def test_the_certificate_is_chosen_by_the_name_that_the_client_asks_for(balancer
     assert stream.send(GET).message()[0].startswith(b"HTTP/1.1 200 ")
 
 
-def test_the_backend_learns_that_the_client_spoke_tls(balancer: Balancer, authority: Authority) -> None:
+def test_x_forwarded_proto_is_https(balancer: Balancer, authority: Authority) -> None:
     stream = balancer.connect_tls(authority.client())
     _head, seen = stream.send(b"GET / HTTP/1.1\r\nHost: site.test\r\nX-Forwarded-Proto: gopher\r\n\r\n").message()
     assert b"\r\nX-Forwarded-Proto: https\r\n" in seen
@@ -76,14 +76,14 @@ def test_the_backend_learns_that_the_client_spoke_tls(balancer: Balancer, author
     assert b"\r\nX-Forwarded-Proto: http\r\n" in balancer.get()[1]
 
 
-def test_requests_follow_each_other_on_one_connection_and_may_come_early(balancer: Balancer, authority: Authority) -> None:
+def test_requests_share_a_connection_and_may_pipeline(balancer: Balancer, authority: Authority) -> None:
     stream = balancer.connect_tls(authority.client())
     stream.send(b"".join(GET.replace(b" / ", b" /%d " % number) for number in range(50)))
     assert [stream.message()[1].split(b" ")[1] for _number in range(50)] == [b"/%d" % number for number in range(50)]
     assert stream.send(GET).message()[0].startswith(b"HTTP/1.1 200 ")
 
 
-def test_http_1_1_is_agreed_on_and_nothing_else(balancer: Balancer, authority: Authority) -> None:
+def test_alpn_selects_http_1_1(balancer: Balancer, authority: Authority) -> None:
     context = authority.client()
     context.set_alpn_protocols(["h2", "http/1.1"])
     stream = balancer.connect_tls(context)
@@ -92,7 +92,7 @@ def test_http_1_1_is_agreed_on_and_nothing_else(balancer: Balancer, authority: A
     assert stream.sock.compression() is None
 
 
-def test_a_connection_in_crumbs_is_understood(balancer: Balancer, authority: Authority) -> None:
+def test_tiny_packets_are_understood(balancer: Balancer, authority: Authority) -> None:
     """Handshake, request and response with a few bytes in each packet."""
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     client = authority.client().wrap_bio(incoming, outgoing, server_hostname="site.test")
@@ -116,14 +116,14 @@ def test_a_connection_in_crumbs_is_understood(balancer: Balancer, authority: Aut
 
 BAD = {
     "plain HTTP": (GET, "plain_http"),
-    "no TLS at all": (b"\x00" * 300, "no_tls"),
+    "not TLS": (b"\x00" * 300, "no_tls"),
     "SSH": (b"SSH-2.0-OpenSSH_9.9\r\n", "no_tls"),
-    "a broken hello": (b"\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00", "other"),
+    "broken ClientHello": (b"\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00", "other"),
 }
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_what_is_no_handshake_is_closed_and_counted(balancer: Balancer, case: str) -> None:
+def test_bad_handshake_is_closed_and_counted(balancer: Balancer, case: str) -> None:
     data, reason = BAD[case]
     before = failures(balancer, reason)
     with raw(balancer) as sock:
@@ -134,11 +134,11 @@ def test_what_is_no_handshake_is_closed_and_counted(balancer: Balancer, case: st
     assert balancer.event("tls_handshake_failed", reason=reason)["level"] == "debug"
 
 
-@pytest.mark.parametrize("how", ["close", "reset", "half a hello"])
-def test_a_client_that_leaves_during_the_handshake_is_counted(balancer: Balancer, how: str) -> None:
+@pytest.mark.parametrize("how", ["close", "reset", "part of a ClientHello"])
+def test_client_leaving_handshake_is_counted(balancer: Balancer, how: str) -> None:
     before = failures(balancer, "closed_by_client")
     sock = raw(balancer)
-    if how == "half a hello":
+    if how == "part of a ClientHello":
         sock.sendall(b"\x16\x03\x01\x02\x00\x01")
     if how == "reset":
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -146,13 +146,13 @@ def test_a_client_that_leaves_during_the_handshake_is_counted(balancer: Balancer
     balancer.becomes('balance_tls_handshake_failures_total{reason="closed_by_client"}', before + 1)
 
 
-def test_a_client_that_does_not_trust_the_certificate_is_counted(balancer: Balancer, stranger: Authority) -> None:
+def test_client_rejecting_certificate_is_counted(balancer: Balancer, stranger: Authority) -> None:
     with pytest.raises(ssl.SSLCertVerificationError):
         balancer.connect_tls(stranger.client())
     balancer.becomes('balance_tls_handshake_failures_total{reason="refused_by_client"}', 1)
 
 
-def test_a_name_that_is_no_ascii_is_no_noise(balancer: Balancer, authority: Authority) -> None:
+def test_non_ascii_sni_logs_no_warning(balancer: Balancer, authority: Authority) -> None:
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     client = authority.client().wrap_bio(incoming, outgoing, server_hostname="site.test")
     with pytest.raises(ssl.SSLWantReadError):
@@ -165,7 +165,7 @@ def test_a_name_that_is_no_ascii_is_no_noise(balancer: Balancer, authority: Auth
 
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")
 @pytest.mark.parametrize("least", ["1.2", "1.3"])
-def test_an_older_version_than_the_configured_is_refused(world: World, authority: Authority, least: str) -> None:
+def test_older_tls_version_is_refused(world: World, authority: Authority, least: str) -> None:
     balancer = world.balancer(world.origin(), tls={**LISTEN, "certificates": [authority.issue("site", "site.test")], "min_version": least})
     old = authority.client()
     old.set_ciphers("DEFAULT:@SECLEVEL=0")
@@ -185,7 +185,7 @@ ADMITTED = {
 
 
 def admitted(balancer: Balancer, context: ssl.SSLContext, name: str) -> bool:
-    """Whether a request is answered; in TLS 1.3 only the first answer tells."""
+    """True if a request is answered; with TLS 1.3, a rejected client certificate shows only then."""
     try:
         return balancer.connect_tls(context, name).send(GET).message()[1] == b"ok"
     except (ssl.SSLError, ConnectionError):
@@ -194,9 +194,7 @@ def admitted(balancer: Balancer, context: ssl.SSLContext, name: str) -> bool:
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 @pytest.mark.parametrize("mode", ["none", "optional", "required"])
-def test_clients_show_certificates_as_the_configuration_asks(
-    world: World, authority: Authority, stranger: Authority, mode: str, version: ssl.TLSVersion
-) -> None:
+def test_client_authentication_modes(world: World, authority: Authority, stranger: Authority, mode: str, version: ssl.TLSVersion) -> None:
     auth = {"mode": mode} if mode == "none" else {"mode": mode, "ca": str(authority.ca)}
     certificates = [authority.issue("site", "site.test"), authority.issue("other", "other.test")]
     origin = world.origin()
@@ -214,7 +212,8 @@ def test_clients_show_certificates_as_the_configuration_asks(
     assert len(origin.heads) == 6 - refused
 
 
-def test_a_handshake_takes_no_longer_than_a_head_and_keeps_its_place_meanwhile(world: World, authority: Authority) -> None:
+def test_handshake_timeout_and_connection_limit(world: World, authority: Authority) -> None:
+    """A handshake must end within `request_header`, and counts as a connection meanwhile."""
     tls = {**LISTEN, "certificates": [authority.issue("site", "site.test")]}
     balancer = world.balancer(world.origin(), tls=tls, limits={"max_connections": 3}, timeouts={"request_header": "1s"})
     silent = [raw(balancer) for _connection in range(3)]
@@ -231,7 +230,7 @@ def test_a_handshake_takes_no_longer_than_a_head_and_keeps_its_place_meanwhile(w
     assert balancer.connect_tls(authority.client()).send(GET).message()[1] == b"ok"
 
 
-def test_a_flood_of_broken_handshakes_leaves_nothing_behind(world: World, authority: Authority) -> None:
+def test_broken_handshakes_leak_nothing(world: World, authority: Authority) -> None:
     balancer = world.balancer(world.origin(), tls={**LISTEN, "certificates": [authority.issue("site", "site.test")]})
     open_files = f"/proc/{balancer.process.pid}/fd"
     before = len(os.listdir(open_files))
@@ -244,7 +243,7 @@ def test_a_flood_of_broken_handshakes_leaves_nothing_behind(world: World, author
     assert balancer.connect_tls(authority.client()).send(GET).message()[1] == b"ok"
 
 
-def test_a_body_that_was_cut_off_is_never_passed_on_as_whole(world: World, authority: Authority) -> None:
+def test_truncated_upload_is_never_passed_on_as_complete(world: World, authority: Authority) -> None:
     """The stream ends without close_notify, or with it, before the body does; chunked and by length."""
     heads = {b"Content-Length: 100\r\n\r\nabc": b"abc", b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n": b"3\r\nabc\r\n"}
     begun: list[bytes] = []
@@ -261,7 +260,7 @@ def test_a_body_that_was_cut_off_is_never_passed_on_as_whole(world: World, autho
             stream = balancer.connect_tls(authority.client()).send(b"POST / HTTP/1.1\r\nHost: site.test\r\n" + rest)
             world.until(lambda: len(begun) > len(got))
             if politely and isinstance(stream.sock, ssl.SSLSocket):
-                with contextlib.suppress(OSError):  # it is reset
+                with contextlib.suppress(OSError):  # the connection is reset
                     stream.sock.unwrap()
             else:
                 stream.sock.shutdown(socket.SHUT_WR)
@@ -271,7 +270,9 @@ def test_a_body_that_was_cut_off_is_never_passed_on_as_whole(world: World, autho
     world.until(lambda: [line["reason"] for line in balancer.access()] == ["client_abort"] * 4)
 
 
-def test_a_response_that_was_cut_off_ends_without_a_goodbye_and_a_whole_one_with_it(world: World, authority: Authority) -> None:
+def test_truncated_response_ends_without_close_notify(world: World, authority: Authority) -> None:
+    """A complete one ends with it."""
+
     def script(stream: Stream) -> None:
         head, _body = stream.message()
         stream.send(b"HTTP/1.1 200 OK\r\n" + (b"Content-Length: 100\r\n\r\nabc" if b" /cut " in head else b"\r\nabc"))
@@ -285,7 +286,8 @@ def test_a_response_that_was_cut_off_ends_without_a_goodbye_and_a_whole_one_with
         cut.sock.recv(100)
 
 
-def test_a_client_that_is_refused_while_it_sends_gets_its_answer_and_a_proper_end(balancer: Balancer, authority: Authority) -> None:
+def test_client_refused_while_sending_gets_answer(balancer: Balancer, authority: Authority) -> None:
+    """And then a close_notify."""
     stream = balancer.connect_tls(authority.client())
     stream.send(b"POST / HTTP/1.1\r\nHost: site.test\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n" + b"x" * 1000)
     assert stream.message()[0].startswith(b"HTTP/1.1 400 ")
@@ -295,7 +297,7 @@ def test_a_client_that_is_refused_while_it_sends_gets_its_answer_and_a_proper_en
     assert stream.rest().startswith(b"HTTP/1.1 431 ")
 
 
-def test_an_idle_connection_is_ended_properly(world: World, authority: Authority) -> None:
+def test_idle_connection_gets_close_notify(world: World, authority: Authority) -> None:
     tls = {**LISTEN, "certificates": [authority.issue("site", "site.test")]}
     balancer = world.balancer(world.origin(), tls=tls, timeouts={"keep_alive": "200ms", "request_header": "200ms", "shutdown": "5s"})
     used, unused = balancer.connect_tls(authority.client()).send(GET), balancer.connect_tls(authority.client())
@@ -312,7 +314,7 @@ def test_an_idle_connection_is_ended_properly(world: World, authority: Authority
     assert busy.wait() == 0
 
 
-def test_bodies_stream_both_ways_and_a_slow_side_stops_the_other(world: World, authority: Authority) -> None:
+def test_bodies_stream_with_backpressure(world: World, authority: Authority) -> None:
     size = 5 * MIB
     take, taken = threading.Event(), threading.Event()
 
@@ -354,7 +356,7 @@ def test_bodies_stream_both_ways_and_a_slow_side_stops_the_other(world: World, a
 
 
 @pytest.mark.parametrize("way", ["in", "out"])
-def test_an_idle_connection_keeps_no_memory_of_what_went_through(world: World, authority: Authority, way: str) -> None:
+def test_idle_connection_keeps_no_buffers(world: World, authority: Authority, way: str) -> None:
     def script(stream: Stream) -> None:
         while stream.message()[0]:
             stream.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + bytes(size))
@@ -379,7 +381,7 @@ def memory(balancer: Balancer) -> float:
     return balancer.metric("process_resident_memory_bytes")
 
 
-def test_tls_alone_is_enough_to_listen(world: World, authority: Authority, tmp_path: object) -> None:
+def test_tls_without_plain_listener(world: World, authority: Authority, tmp_path: object) -> None:
     path = f"{tmp_path}/tls.sock"
     tls = {"listen": ["127.0.0.1:0", f"unix:{path}"], "certificates": [authority.issue("site", "site.test")]}
     balancer = world.balancer(world.origin(), listen=None, tls=tls)

@@ -1,4 +1,4 @@
-"""TLS to backends: who is believed, what we show, and where a response ends."""
+"""TLS to backends: verification, client certificates, and where a response ends."""
 
 from __future__ import annotations
 
@@ -29,26 +29,26 @@ def attempts(balancer: Balancer, outcome: str) -> float:
     return balancer.metric(f'balance_backend_requests_total{{backend="a",status_class="{outcome}"}}')
 
 
-# names in the certificate, host of the address, settings, whether it is believed
+# names in the certificate, host of the address, settings, whether it is trusted
 VERIFIED: dict[str, tuple[tuple[str, ...], str, dict[str, str], bool]] = {
     "the address": (("127.0.0.1",), "127.0.0.1", {"ca": "ours"}, True),
     "the host": (("localhost",), "localhost", {"ca": "ours"}, True),
-    "a name that is given": (("a.internal",), "127.0.0.1", {"ca": "ours", "server_name": "a.internal"}, True),
+    "configured server name": (("a.internal",), "127.0.0.1", {"ca": "ours", "server_name": "a.internal"}, True),
     "a wildcard": (("*.b.internal",), "127.0.0.1", {"ca": "ours", "server_name": "a.b.internal"}, True),
     "another address": (("127.0.0.2",), "127.0.0.1", {"ca": "ours"}, False),
     "another name": (("b.internal",), "127.0.0.1", {"ca": "ours", "server_name": "a.internal"}, False),
-    "a name where the address is connected to": (("localhost",), "127.0.0.1", {"ca": "ours"}, False),
+    "a name instead of the address": (("localhost",), "127.0.0.1", {"ca": "ours"}, False),
     "a wildcard for two labels": (("*.b.internal",), "127.0.0.1", {"ca": "ours", "server_name": "x.a.b.internal"}, False),
-    "no name but the common one": ((), "localhost", {"ca": "ours"}, False),
-    "an authority that we do not trust": (("127.0.0.1",), "127.0.0.1", {"ca": "a stranger's"}, False),
-    "an authority that the system does not know": (("127.0.0.1",), "127.0.0.1", {}, False),
-    "anything, unverified": (("b.internal",), "127.0.0.1", {"verify": "false"}, True),
-    "anything, unverified by name": (("b.internal",), "127.0.0.1", {"verify": "false", "server_name": "c.internal"}, True),
+    "common name only": ((), "localhost", {"ca": "ours"}, False),
+    "untrusted authority": (("127.0.0.1",), "127.0.0.1", {"ca": "a stranger's"}, False),
+    "authority unknown to the system": (("127.0.0.1",), "127.0.0.1", {}, False),
+    "any certificate, unverified": (("b.internal",), "127.0.0.1", {"verify": "false"}, True),
+    "any certificate, unverified, with server name": (("b.internal",), "127.0.0.1", {"verify": "false", "server_name": "c.internal"}, True),
 }
 
 
 @pytest.mark.parametrize("case", VERIFIED)
-def test_a_backend_is_believed_by_its_certificate(world: World, authority: Authority, stranger: Authority, case: str) -> None:
+def test_backend_certificate_is_verified(world: World, authority: Authority, stranger: Authority, case: str) -> None:
     names, host, settings, believed = VERIFIED[case]
     if "ca" in settings:
         settings = {**settings, "ca": str((authority if settings["ca"] == "ours" else stranger).ca)}
@@ -64,7 +64,7 @@ def test_a_backend_is_believed_by_its_certificate(world: World, authority: Autho
     assert len(origin.heads) == believed
 
 
-def test_an_expired_certificate_is_not_believed(world: World, authority: Authority) -> None:
+def test_expired_certificate_is_rejected(world: World, authority: Authority) -> None:
     now = datetime.now(UTC)
     pair = authority.issue("expired", "127.0.0.1", begin=now - timedelta(days=3), end=now - timedelta(days=1))
     origin = world.origin(OK, authority.server(pair))
@@ -73,7 +73,7 @@ def test_an_expired_certificate_is_not_believed(world: World, authority: Authori
     assert origin.heads == []
 
 
-def test_a_request_goes_elsewhere_if_a_backend_is_not_believed(world: World, authority: Authority, stranger: Authority) -> None:
+def test_request_is_retried_if_verification_fails(world: World, authority: Authority, stranger: Authority) -> None:
     bad = world.origin(OK, stranger.server(stranger.issue("bad", "127.0.0.1")))
     good = world.origin(OK, authority.server(authority.issue("good", "127.0.0.1")))
     balancer = world.balancer(backends=[backend(bad, ca=authority.ca), backend(good, name="b", ca=authority.ca)])
@@ -86,9 +86,7 @@ def test_a_request_goes_elsewhere_if_a_backend_is_not_believed(world: World, aut
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 @pytest.mark.parametrize("shown", ["theirs", "nothing", "a stranger's"])
-def test_a_backend_that_asks_for_a_certificate_gets_ours(
-    world: World, authority: Authority, stranger: Authority, shown: str, version: ssl.TLSVersion
-) -> None:
+def test_client_certificate_is_sent_to_backend(world: World, authority: Authority, stranger: Authority, shown: str, version: ssl.TLSVersion) -> None:
     context = authority.server(authority.issue("back", "127.0.0.1"), client_ca=authority.ca)
     context.minimum_version = context.maximum_version = version
     origin = world.origin(OK, context)
@@ -99,7 +97,7 @@ def test_a_backend_that_asks_for_a_certificate_gets_ours(
     assert len(origin.heads) == (shown == "theirs")
 
 
-def test_connections_are_kept_and_used_again(world: World, authority: Authority) -> None:
+def test_connections_are_reused(world: World, authority: Authority) -> None:
     first = world.origin(OK, authority.server(authority.issue("first", "127.0.0.1")))
     second = world.origin(OK, authority.server(authority.issue("second", "127.0.0.1")))
     balancer = world.balancer(backends=[backend(first, ca=authority.ca), backend(second, name="b", ca=authority.ca)])
@@ -111,7 +109,7 @@ def test_connections_are_kept_and_used_again(world: World, authority: Authority)
     assert b"X-Forwarded-Proto: http\r\n" in first.heads[0]
 
 
-def test_an_idle_connection_that_the_backend_closed_meanwhile_costs_nobody_anything(world: World, authority: Authority) -> None:
+def test_closed_idle_connection_costs_nothing(world: World, authority: Authority) -> None:
     def script(stream: Stream) -> None:
         stream.message()
         stream.send(OK)
@@ -128,11 +126,11 @@ def test_an_idle_connection_that_the_backend_closed_meanwhile_costs_nobody_anyth
     assert attempts(balancer, "none") == 0
 
 
-SILENT = {"no TLS": b"HTTP/1.1 400 No\r\nContent-Length: 0\r\n\r\n", "a close": b"", "junk": b"\x15\x03\x03\x00\x02\x02\x28"}
+SILENT = {"plain HTTP": b"HTTP/1.1 400 No\r\nContent-Length: 0\r\n\r\n", "a close": b"", "junk": b"\x15\x03\x03\x00\x02\x02\x28"}
 
 
 @pytest.mark.parametrize("case", SILENT)
-def test_a_backend_that_speaks_no_tls_is_a_failure(world: World, case: str) -> None:
+def test_backend_without_tls_is_a_failure(world: World, case: str) -> None:
     def script(stream: Stream) -> None:
         stream.sock.recv(1000)
         stream.send(SILENT[case])
@@ -141,7 +139,7 @@ def test_a_backend_that_speaks_no_tls_is_a_failure(world: World, case: str) -> N
     assert balancer.get()[1] == FAILED
 
 
-def test_a_handshake_with_a_backend_takes_no_longer_than_connecting_may(world: World) -> None:
+def test_backend_handshake_counts_as_connecting(world: World) -> None:
     ended: list[bytes] = []
     origin = world.origin(lambda stream: ended.append(stream.rest()))
     balancer = world.balancer(backends=[backend(origin)], retry=False, timeouts={"connect": "100ms"})
@@ -154,8 +152,8 @@ def test_a_handshake_with_a_backend_takes_no_longer_than_connecting_may(world: W
     world.until(lambda: len(ended) == 2)
 
 
-def test_a_backend_that_refuses_our_certificate_is_a_failure_to_connect(world: World, authority: Authority, stranger: Authority) -> None:
-    """In TLS 1.3 it says so after we have begun to speak; nothing of that can have been heard, so it goes elsewhere."""
+def test_rejected_client_certificate_is_connect_failure(world: World, authority: Authority, stranger: Authority) -> None:
+    """With TLS 1.3 the alert comes after the request; the request cannot have been read, so it is retried."""
     context = authority.server(authority.issue("back", "127.0.0.1"), client_ca=authority.ca)
 
     def script(stream: Stream) -> None:
@@ -163,7 +161,7 @@ def test_a_backend_that_refuses_our_certificate_is_a_failure_to_connect(world: W
             try:
                 context.wrap_socket(stream.sock, server_side=True)
             except ssl.SSLError:
-                left.recv(2**16)  # what we sent meanwhile: else the alert is lost in a reset
+                left.recv(2**16)  # the balancer's data, or the alert would be lost in a reset
                 left.shutdown(socket.SHUT_WR)
                 left.recv(1)
 
@@ -175,22 +173,22 @@ def test_a_backend_that_refuses_our_certificate_is_a_failure_to_connect(world: W
     assert attempts(balancer, "none") > 0
 
 
-# how the origin ends: the bytes, then with close_notify or without; what the client may take for whole
+# the bytes, whether the origin sends close_notify, whether the response is complete
 ENDS = {
-    "by close, with a goodbye": (b"HTTP/1.1 200 OK\r\n\r\nabc", True, True),
-    "by close, without one": (b"HTTP/1.1 200 OK\r\n\r\nabc", False, False),
-    "by length, with a goodbye": (b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc", True, True),
-    "by length, without one": (b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc", False, True),
-    "short by length, with a goodbye": (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc", True, False),
-    "short by length, without one": (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc", False, False),
-    "short by chunk, with a goodbye": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n", True, False),
-    "short by chunk, without one": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n", False, False),
+    "by close, with close_notify": (b"HTTP/1.1 200 OK\r\n\r\nabc", True, True),
+    "by close, without close_notify": (b"HTTP/1.1 200 OK\r\n\r\nabc", False, False),
+    "by length, with close_notify": (b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc", True, True),
+    "by length, without close_notify": (b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc", False, True),
+    "short by length, with close_notify": (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc", True, False),
+    "short by length, without close_notify": (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc", False, False),
+    "short by chunk, with close_notify": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n", True, False),
+    "short by chunk, without close_notify": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n", False, False),
 }
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 @pytest.mark.parametrize("case", ENDS)
-def test_a_response_that_was_cut_off_is_never_passed_on_as_whole(world: World, authority: Authority, case: str, version: ssl.TLSVersion) -> None:
+def test_truncated_response_is_never_passed_on_as_complete(world: World, authority: Authority, case: str, version: ssl.TLSVersion) -> None:
     data, politely, whole = ENDS[case]
 
     def script(stream: Stream) -> None:
@@ -209,10 +207,10 @@ def test_a_response_that_was_cut_off_is_never_passed_on_as_whole(world: World, a
     world.until(lambda: [line["reason"] for line in balancer.access()] == ["ok" if whole else "response_truncated"])
 
 
-def test_an_early_answer_is_passed_on_although_the_backend_hangs_up_while_we_send(world: World, authority: Authority) -> None:
+def test_early_response_of_closing_backend_is_passed_on(world: World, authority: Authority) -> None:
     def script(stream: Stream) -> None:
         stream.head()
-        stream.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # else it waits behind session tickets, and the reset discards it
+        stream.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # or it waits behind session tickets, and the reset discards it
         stream.send(b"HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\nConnection: close\r\n\r\nbig")
         stream.sock.close()  # with most of the upload unread: a reset follows
 
@@ -236,7 +234,7 @@ def _upload(client: Stream) -> None:
 
 
 @pytest.mark.parametrize("kind", ["http", "tcp"])
-def test_checks_verify_as_requests_do(world: World, authority: Authority, stranger: Authority, kind: str) -> None:
+def test_health_checks_verify_certificates(world: World, authority: Authority, stranger: Authority, kind: str) -> None:
     good = world.origin(OK, authority.server(authority.issue("good", "a.internal")))
     bad = world.origin(OK, stranger.server(stranger.issue("bad", "a.internal")))
     backends = [backend(origin, name=name, ca=authority.ca, server_name="a.internal") for name, origin in (("good", good), ("bad", bad))]

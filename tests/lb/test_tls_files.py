@@ -1,4 +1,4 @@
-"""Certificates as files: what is wrong with them is said before anything starts, and a renewed one is taken up while serving."""
+"""Certificate files: problems are reported before the start, and renewed files are reloaded while serving."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ DAY = timedelta(days=1)
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> Path:
-    """Good and bad files, for configurations beside them."""
+    """A folder of good and bad certificate files; configurations are read as if they were in it."""
     folder = tmp_path_factory.mktemp("files")
     for pair in (authority.issue("site", "site.test"), authority.issue("other", "other.test"), authority.issue("locked", password=b"secret")):
         for path in pair.values():
@@ -60,7 +60,7 @@ def problems(text: str, folder: Path, **environment: str) -> list[str]:
     return [str(problem).replace(f"{folder}/", "") for problem in caught.value.problems]
 
 
-def test_defaults_are_safe_and_paths_start_at_the_configuration(folder: Path) -> None:
+def test_tls_defaults_and_relative_paths(folder: Path) -> None:
     config = read(TLS + BACKENDS, folder)
     assert config.listen == ()
     assert config.tls
@@ -76,7 +76,7 @@ def test_defaults_are_safe_and_paths_start_at_the_configuration(folder: Path) ->
     ("{}", BackendTls("", "", True, "", "")), ("on", BackendTls("", "", True, "", "")), ("off", None),
     ("{verify: false, server_name: x.test}", BackendTls("", "x.test", False, "", "")),
 ])  # fmt: skip
-def test_tls_to_a_backend_is_verified_unless_it_says_otherwise(folder: Path, text: str, expected: BackendTls | None) -> None:
+def test_backend_tls_values(folder: Path, text: str, expected: BackendTls | None) -> None:
     written = f"listen: ':1'\nbackends: [{{name: a, address: 'a:1', tls: {text}}}]\n"
     assert read(written, folder).backends[0].tls == expected
     jsonschema.validate(yaml.safe_load(written), json_schema())
@@ -86,7 +86,7 @@ GOOD = {"chain": PAIR.replace("site.pem", "chain.pem"), "prose around it": PAIR.
 
 
 @pytest.mark.parametrize("case", GOOD)
-def test_a_file_may_hold_more_than_the_certificate(folder: Path, case: str) -> None:
+def test_certificate_file_may_hold_more(folder: Path, case: str) -> None:
     text = TLS.replace(PAIR, GOOD[case]) + BACKENDS
     assert read(text, folder).tls
     jsonschema.validate(yaml.safe_load(text), json_schema())
@@ -126,14 +126,14 @@ WRONG = {
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_what_is_wrong_with_the_files_is_told_in_one_line(folder: Path, case: str) -> None:
+def test_bad_certificate_files_are_reported(folder: Path, case: str) -> None:
     text, expected = WRONG[case]
     found = problems(text + BACKENDS, folder)
     assert len(found) == 1
     assert found[0].startswith(expected)
 
 
-TOWARDS = {
+BAD_BACKEND_TLS = {
     "no authorities there": ("ca: no.pem", "ca: no.pem cannot be read: no such file or directory (name a readable file)"),
     "authorities not asked": ("ca: ca.pem, verify: false", "ca: has no effect with verify: false (remove verify: false, or ca)"),
     "no key": ("certificate: site.pem", "key: is missing, but certificate is set (set both or neither)"),
@@ -144,15 +144,15 @@ TOWARDS = {
 }
 
 
-@pytest.mark.parametrize("case", TOWARDS)
-def test_what_is_wrong_with_tls_to_a_backend_is_told_in_one_line(folder: Path, case: str) -> None:
-    text, expected = TOWARDS[case]
+@pytest.mark.parametrize("case", BAD_BACKEND_TLS)
+def test_bad_backend_tls_is_reported(folder: Path, case: str) -> None:
+    text, expected = BAD_BACKEND_TLS[case]
     found = problems(f"listen: ':1'\nbackends: [{{name: a, address: 'a:1', tls: {{{text}}}}}]\n", folder)
     assert len(found) == 1
     assert found[0].startswith(f"balance.yaml:2: backends[0].tls.{expected}")
 
 
-def test_a_unix_socket_needs_a_name_to_verify(folder: Path) -> None:
+def test_unix_socket_needs_server_name(folder: Path) -> None:
     text = "listen: ':1'\nbackends: [{name: a, address: 'unix:/a', tls: on}]\n"
     assert problems(text, folder) == [
         "balance.yaml:2: backends[0].tls: needs server_name: a Unix socket has no host name to verify (add tls.server_name)"
@@ -160,13 +160,13 @@ def test_a_unix_socket_needs_a_name_to_verify(folder: Path) -> None:
     assert read(text.replace("on}", "{server_name: a}}"), folder).backends[0].tls
 
 
-def test_at_least_one_place_to_listen_is_needed(folder: Path) -> None:
+def test_listen_or_tls_is_required(folder: Path) -> None:
     assert problems(BACKENDS, folder)[0].startswith("balance.yaml:1: listen: is missing (give listen or tls)")
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(yaml.safe_load(BACKENDS), json_schema())
 
 
-def test_variables_override_and_their_paths_start_at_the_configuration(folder: Path) -> None:
+def test_variables_override_tls_settings(folder: Path) -> None:
     found = read(TLS + BACKENDS, folder, BALANCE_TLS_CLIENT_AUTH_MODE="required", BALANCE_TLS_CLIENT_AUTH_CA="ca.pem", BALANCE_TLS_LISTEN=":9")
     assert found.tls
     assert (found.tls.listen, found.tls.client_auth) == ((Address("", 9),), ClientAuth("required", str(folder / "ca.pem")))
@@ -178,7 +178,7 @@ NAMES: list[tuple[str, ...]] = [(), ("a.test",), ("A.Test", "*.b.test", "127.0.0
 
 @pytest.mark.parametrize("names", NAMES, ids=len)
 @pytest.mark.parametrize("year", [2030, 2049, 2050, 2120])
-def test_names_and_times_are_read_as_the_certificate_states_them(tmp_path: Path, authority: Authority, names: tuple[str, ...], year: int) -> None:
+def test_leaf_names_and_validity(tmp_path: Path, authority: Authority, names: tuple[str, ...], year: int) -> None:
     end = datetime(year, 2, 3, 4, 5, 6, tzinfo=UTC)
     text = Path(authority.issue("read", *names, end=end)["certificate"]).read_text()
     leaf = read_leaf(ssl.PEM_cert_to_DER_cert(text))
@@ -193,7 +193,7 @@ def test_names_and_times_are_read_as_the_certificate_states_them(tmp_path: Path,
 
 
 def serial(balancer: Balancer, authority: Authority) -> int:
-    """Of the certificate that a new connection is shown."""
+    """Serial number of the certificate that a new connection gets."""
     stream = balancer.connect_tls(authority.client())
     assert isinstance(stream.sock, ssl.SSLSocket)
     der = stream.sock.getpeercert(binary_form=True)
@@ -203,7 +203,7 @@ def serial(balancer: Balancer, authority: Authority) -> int:
 
 
 def install(pair: dict[str, str], target: dict[str, str], *what: str) -> int:
-    """Put a pair's files in the place of another's, as renewal does; the serial number of it."""
+    """Replace the files of `target` by those of `pair`, as a renewal does, and return the new serial number."""
     for name in what or ("certificate", "key"):
         shutil.copy(pair[name], f"{target[name]}.new")
         os.rename(f"{target[name]}.new", target[name])
@@ -211,11 +211,12 @@ def install(pair: dict[str, str], target: dict[str, str], *what: str) -> int:
 
 
 def counted(balancer: Balancer, event: str) -> int:
-    """How often this was told so far."""
+    """Number of such events so far."""
     return sum(told["event"] == event for told in balancer.events)
 
 
-def test_a_renewed_certificate_is_taken_up_and_a_bad_one_is_not(world: World, authority: Authority) -> None:
+def test_renewed_certificate_is_reloaded(world: World, authority: Authority) -> None:
+    """A bad one is not, and the former stays in use."""
     site, other = authority.issue("live", "site.test"), authority.issue("bystander", "other.test")
     balancer = world.balancer(world.origin(), tls={"listen": "127.0.0.1:0", "certificates": [site, other]})
     old = balancer.connect_tls(authority.client())
@@ -245,7 +246,7 @@ def test_a_renewed_certificate_is_taken_up_and_a_bad_one_is_not(world: World, au
     assert counted(balancer, "certificate_not_reloaded") == 2
 
 
-def test_new_authorities_for_clients_are_taken_up(world: World, authority: Authority, stranger: Authority, tmp_path: Path) -> None:
+def test_renewed_client_ca_is_reloaded(world: World, authority: Authority, stranger: Authority, tmp_path: Path) -> None:
     ca = tmp_path / "clients.pem"
     shutil.copy(authority.ca, ca)
     tls = {"listen": "127.0.0.1:0", "certificates": [authority.issue("site", "site.test")], "client_auth": {"mode": "required", "ca": str(ca)}}
@@ -258,7 +259,7 @@ def test_new_authorities_for_clients_are_taken_up(world: World, authority: Autho
     assert balancer.connect_tls(context).send(GET).message()[1] == b"ok"
 
 
-def test_new_authorities_for_a_backend_are_taken_up(world: World, authority: Authority, stranger: Authority, tmp_path: Path) -> None:
+def test_renewed_backend_ca_is_reloaded(world: World, authority: Authority, stranger: Authority, tmp_path: Path) -> None:
     ca = tmp_path / "backends.pem"
     shutil.copy(authority.ca, ca)
     origin = world.origin(secure=authority.server(authority.issue("back", "127.0.0.1")))
@@ -271,7 +272,7 @@ def test_new_authorities_for_a_backend_are_taken_up(world: World, authority: Aut
     assert len(origin.heads) == 1
 
 
-def test_a_change_is_acted_on_once_it_has_settled(tmp_path: Path) -> None:
+def test_change_is_loaded_once_settled(tmp_path: Path) -> None:
     files = [tmp_path / "one", tmp_path / "two"]
     for file in files:
         file.write_text("old")
@@ -294,8 +295,8 @@ def test_a_change_is_acted_on_once_it_has_settled(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("change", ["same size and time", "permissions"])
-def test_a_change_that_leaves_size_and_time_is_noticed(tmp_path: Path, change: str) -> None:
-    """As `cp -p` and `rsync --times --inplace` make them; and a key that was not readable at first."""
+def test_change_of_same_size_and_time_is_noticed(tmp_path: Path, change: str) -> None:
+    """As `cp -p` and `rsync --times --inplace` make it; also a key that was not readable at first."""
     file = tmp_path / "key"
     file.write_text("old")
     was = file.stat()
@@ -316,7 +317,7 @@ DATED = {
 
 
 @pytest.mark.parametrize("case", DATED)
-def test_a_certificate_out_of_its_time_is_served_with_a_warning(world: World, authority: Authority, case: str) -> None:
+def test_certificate_outside_validity_logs_warning(world: World, authority: Authority, case: str) -> None:
     begin, end, cause = DATED[case]
     now = datetime.now(UTC)
     pair = authority.issue("dated", "site.test", begin=now + begin, end=now + end)
@@ -326,7 +327,7 @@ def test_a_certificate_out_of_its_time_is_served_with_a_warning(world: World, au
     assert balancer.get()[1] == b"ok"
 
 
-def test_each_name_has_one_series_for_the_earliest_end(world: World, authority: Authority) -> None:
+def test_one_series_per_name_for_earliest_expiry(world: World, authority: Authority) -> None:
     now = datetime.now(UTC).replace(microsecond=0)
     pairs = [
         authority.issue(f"end{days}", *names, end=now + days * DAY)
@@ -343,7 +344,7 @@ def test_each_name_has_one_series_for_the_earliest_end(world: World, authority: 
     assert {key: float(value) for key, value in series.items()} == {key: (now + days * DAY).timestamp() for key, days in expected.items()}
 
 
-def test_without_tls_there_is_no_series_about_it(world: World) -> None:
+def test_no_tls_series_without_tls(world: World) -> None:
     lines = [line for line in world.balancer(world.origin()).admin("/metrics")[1].splitlines() if "balance_tls" in line]
     assert lines
     assert all(line.startswith("#") for line in lines)

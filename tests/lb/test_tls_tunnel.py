@@ -1,4 +1,4 @@
-"""Tunnels with TLS on either side: how each end's end is told from a loss, and passed on."""
+"""Tunnels with TLS on both sides: an orderly end is told from a truncation, and passed on."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from tests.conftest import Authority
     from tests.lb.conftest import Balancer, Stream, World
 
-Park = Callable[[], "tuple[Balancer, Stream, Stream]"]
+OpenTunnel = Callable[[], "tuple[Balancer, Stream, Stream]"]
 
 
 @pytest.fixture
-def park(world: World, authority: Authority) -> Iterator[Park]:
-    """Makes a tunnel with TLS on both sides: the balancer, the client's end, the backend's end."""
+def open_tunnel(world: World, authority: Authority) -> Iterator[OpenTunnel]:
+    """A function that makes a tunnel with TLS on both sides: the balancer, the client's end, the backend's end."""
     over = threading.Event()
 
     def parked() -> tuple[Balancer, Stream, Stream]:
@@ -45,8 +45,8 @@ def park(world: World, authority: Authority) -> Iterator[Park]:
     over.set()
 
 
-def goodbye(stream: Stream) -> None:
-    """close_notify, and no waiting for the peer's."""
+def send_close_notify(stream: Stream) -> None:
+    """Send close_notify without waiting for the peer's."""
     assert isinstance(stream.sock, ssl.SSLSocket)
     stream.sock.settimeout(0)
     with pytest.raises(ssl.SSLWantReadError):
@@ -56,11 +56,11 @@ def goodbye(stream: Stream) -> None:
 
 @pytest.mark.parametrize("first", ["client", "backend"])
 @pytest.mark.parametrize("fin", [False, True])
-def test_the_end_of_one_direction_leaves_the_other(world: World, park: Park, first: str, fin: bool) -> None:
-    balancer, client, backend = park()
+def test_closing_one_direction_keeps_the_other(world: World, open_tunnel: OpenTunnel, first: str, fin: bool) -> None:
+    balancer, client, backend = open_tunnel()
     one, other = (client, backend) if first == "client" else (backend, client)
     one.send(b"last words")
-    goodbye(one)
+    send_close_notify(one)
     if fin:
         socket.socket.shutdown(one.sock, socket.SHUT_WR)
     assert other.rest() == b"last words"
@@ -68,7 +68,7 @@ def test_the_end_of_one_direction_leaves_the_other(world: World, park: Park, fir
     assert one.exactly(1_000_000) == b"x" * 1_000_000
     assert isinstance(other.sock, ssl.SSLSocket)
     other.sock.unwrap()
-    with pytest.raises(ssl.SSLZeroReturnError):  # so Python tells a proper end to whoever ended before
+    with pytest.raises(ssl.SSLZeroReturnError):  # raised for a close_notify after one's own
         one.sock.recv(1)
     assert world.until(balancer.access)[0]["reason"] == "ok"
     balancer.becomes('balance_backend_connections{backend="a"}', 0)
@@ -76,20 +76,20 @@ def test_the_end_of_one_direction_leaves_the_other(world: World, park: Park, fir
 
 
 @pytest.mark.parametrize(("first", "word"), [("client", "client_abort"), ("backend", "response_truncated")])
-def test_an_end_without_goodbye_is_a_loss(world: World, park: Park, first: str, word: str) -> None:
-    balancer, client, backend = park()
+def test_end_without_close_notify_is_truncation(world: World, open_tunnel: OpenTunnel, first: str, word: str) -> None:
+    balancer, client, backend = open_tunnel()
     one, other = (client, backend) if first == "client" else (backend, client)
     one.send(b"cut")
     assert other.exactly(3) == b"cut"
     socket.socket.shutdown(one.sock, socket.SHUT_WR)
     with pytest.raises(ConnectionResetError):
-        socket.socket.recv(other.sock, 1)  # what OpenSSL makes of it says less
+        socket.socket.recv(other.sock, 1)  # the error from OpenSSL would be less specific
     assert world.until(balancer.access)[0]["reason"] == word
 
 
-def test_what_comes_after_a_goodbye_is_ignored(park: Park) -> None:
-    _balancer, client, backend = park()
-    goodbye(client)
+def test_data_after_close_notify_is_ignored(open_tunnel: OpenTunnel) -> None:
+    _balancer, client, backend = open_tunnel()
+    send_close_notify(client)
     assert backend.rest() == b""
     socket.socket.send(client.sock, b"\x17\x03\x03\x00\x20" + b"x" * 32)
     backend.send(b"still here")

@@ -1,4 +1,4 @@
-"""Trace context: what is kept, what is noted, what is made."""
+"""Trace context (W3C): what is passed on, logged and created."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ PARENT = f"00-{TRACE}-00f067aa0ba902b7-01"
 VALUES = {
     "valid": ([PARENT], TRACE),
     "not sampled": ([PARENT[:-2] + "00"], TRACE),
-    "flags of a later level": ([PARENT[:-2] + "ff"], TRACE),
-    "a later version": (["cc" + PARENT[2:]], TRACE),
-    "a later version with more": (["cc" + PARENT[2:] + "-what.the.future.brings"], TRACE),
-    "a later version with more, badly separated": (["cc" + PARENT[2:] + ".what"], ""),
-    "version 0 with more": ([PARENT + "-extra"], ""),
+    "unknown flags": ([PARENT[:-2] + "ff"], TRACE),
+    "later version": (["cc" + PARENT[2:]], TRACE),
+    "later version with more fields": (["cc" + PARENT[2:] + "-what.the.future.brings"], TRACE),
+    "later version, bad separator": (["cc" + PARENT[2:] + ".what"], ""),
+    "version 0 with more fields": ([PARENT + "-extra"], ""),
     "version ff": (["ff" + PARENT[2:]], ""),
     "capital letters": ([PARENT.upper()], ""),
-    "no trace id": ([f"00-{'0' * 32}-00f067aa0ba902b7-01"], ""),
-    "no parent id": ([f"00-{TRACE}-{'0' * 16}-01"], ""),
+    "zero trace id": ([f"00-{'0' * 32}-00f067aa0ba902b7-01"], ""),
+    "zero parent id": ([f"00-{TRACE}-{'0' * 16}-01"], ""),
     "too short": ([PARENT[:-1]], ""),
-    "no hexadecimal": ([PARENT.replace("4b", "xy")], ""),
+    "not hexadecimal": ([PARENT.replace("4b", "xy")], ""),
     "empty": ([""], ""),
     "twice": ([PARENT, PARENT], ""),
     "none": ([], ""),
@@ -36,26 +36,26 @@ VALUES = {
 
 
 @pytest.mark.parametrize("case", VALUES)
-def test_only_one_valid_value_has_an_id(case: str) -> None:
+def test_only_a_single_valid_value_has_an_id(case: str) -> None:
     values, found = VALUES[case]
     assert trace_id([value.encode() for value in values]) == found
 
 
-def test_new_traces_are_valid_and_differ() -> None:
+def test_new_traces_are_valid_and_unique() -> None:
     made = [begin() for _ in range(100)]
     assert all(trace_id([value]) == trace and value.endswith(b"-00") for trace, value in made)
     assert len({trace for trace, _value in made}) == 100
 
 
 @pytest.fixture(scope="module")
-def keeper(shared: World) -> tuple[Balancer, Origin]:
+def default_balancer(shared: World) -> tuple[Balancer, Origin]:
     """A balancer with the usual settings, and its origin."""
     origin = shared.origin()
     return shared.balancer(origin), origin
 
 
 def traces(balancer: Balancer, world: World, count: int) -> list[str | None]:
-    """The ids in the access log, when it has so many lines."""
+    """The trace ids in the access log, once it has `count` lines."""
     world.until(lambda: len(balancer.access()) == count)
     return [line["trace_id"] for line in balancer.access()]
 
@@ -65,10 +65,10 @@ def fields(head: bytes, *names: bytes) -> list[bytes]:
     return [line for line in head.split(b"\r\n") if line.lower().partition(b":")[0] in names]
 
 
-@pytest.mark.parametrize("repeats", [1, 4], ids=["seen once", "remembered"])
+@pytest.mark.parametrize("repeats", [1, 4], ids=["uncached", "cached"])
 @pytest.mark.parametrize("case", [case for case in VALUES if case != "empty"])
-def test_what_a_client_says_goes_through_as_it_is(keeper: tuple[Balancer, Origin], world: World, case: str, repeats: int) -> None:
-    balancer, origin = keeper
+def test_trace_headers_pass_unchanged(default_balancer: tuple[Balancer, Origin], world: World, case: str, repeats: int) -> None:
+    balancer, origin = default_balancer
     values, found = VALUES[case]
     sent = [f"TraceParent: {value}" for value in values] + ["tracestate: a=1,b=2"]
     before = len(balancer.access())
@@ -78,15 +78,16 @@ def test_what_a_client_says_goes_through_as_it_is(keeper: tuple[Balancer, Origin
     assert traces(balancer, world, before + repeats)[before:] == [found or None] * repeats
 
 
-def test_a_head_that_is_not_plain_is_noted_too(keeper: tuple[Balancer, Origin], world: World) -> None:
-    balancer, _origin = keeper
+def test_trace_id_of_unusual_head_is_logged(default_balancer: tuple[Balancer, Origin], world: World) -> None:
+    """Also when the fast path does not apply."""
+    balancer, _origin = default_balancer
     before = len(balancer.access())
     balancer.get("/", f"traceparent: {PARENT}", "Connection: close")
     balancer.get("/", f"traceparent: {PARENT}", "Connection: close, traceparent")
     assert traces(balancer, world, before + 2)[before:] == [TRACE, None], "what the client declares to be for us alone is not passed on"
 
 
-def test_off_it_is_a_header_like_any_other(world: World) -> None:
+def test_traceparent_off(world: World) -> None:
     origin = world.origin()
     balancer = world.balancer(origin, log={"traceparent": "off"})
     balancer.get("/", f"traceparent: {PARENT}")
@@ -95,7 +96,7 @@ def test_off_it_is_a_header_like_any_other(world: World) -> None:
 
 
 @pytest.mark.parametrize("forwarding", [{}, {"forwarded": True, "via": "me"}, {"x_forwarded": False}], ids=str)
-def test_a_request_without_a_valid_one_begins_a_new_trace(world: World, forwarding: dict[str, object]) -> None:
+def test_missing_or_invalid_trace_is_replaced(world: World, forwarding: dict[str, object]) -> None:
     origin = world.origin()
     balancer = world.balancer(origin, log={"traceparent": "make"}, forwarding=forwarding)
     for _ in range(3):
@@ -112,11 +113,11 @@ def test_a_request_without_a_valid_one_begins_a_new_trace(world: World, forwardi
 
 
 def hanging_up(stream: Stream) -> None:
-    """Reads a request and closes without an answer."""
+    """Read a request and close without an answer."""
     stream.message()
 
 
-def test_a_repetition_belongs_to_the_same_trace(world: World) -> None:
+def test_retries_share_a_trace(world: World) -> None:
     origin = world.origin(hanging_up)
     balancer = world.balancer(origin, log={"traceparent": "make"}, circuit_breaker=False)
     balancer.get("/")
@@ -124,7 +125,7 @@ def test_a_repetition_belongs_to_the_same_trace(world: World) -> None:
     assert len({fields(head, b"traceparent")[0] for head in origin.heads}) == 1
 
 
-def test_the_last_trace_of_each_bucket_is_an_exemplar_in_openmetrics(world: World) -> None:
+def test_last_trace_is_openmetrics_exemplar(world: World) -> None:
     balancer = world.balancer(world.origin())
     other = TRACE.replace("4", "5")
     for trace in (TRACE, other):

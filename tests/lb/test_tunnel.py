@@ -1,4 +1,4 @@
-"""The tunnel of raw bytes after a 101: both directions, how they end, what is counted."""
+"""Tunnels of raw bytes after a 101: both directions, how they end, and their metrics."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ ASK = b"GET /chat HTTP/1.1\r\nHost: test\r\nConnection: keep-alive, Upgrade\r\nU
 SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: Echo/1\r\n\r\n"
 PLAIN = b"GET /plain HTTP/1.1\r\nHost: test\r\n\r\n"
 MUCH = 2**26
-"""Bytes: more than the buffers of two kernels' sockets and of the balancer hold."""
+"""Bytes: more than all socket buffers and the balancer together can hold."""
 
 
 def switching(then: Script) -> Script:
-    """A script that answers an upgrade with 101 and goes on with another script; plain requests get 200."""
+    """A script that answers an upgrade with 101 and continues with another script; plain requests get 200."""
 
     def script(stream: Stream) -> None:
         while head := stream.message()[0]:
@@ -44,7 +44,7 @@ def switching(then: Script) -> Script:
 
 
 def echo(stream: Stream) -> None:
-    """Sends back what it reads."""
+    """Send back everything that is read."""
     data, stream.buffer = stream.buffer, b""
     while data or (data := stream.sock.recv(65536)):
         stream.send(data)
@@ -58,12 +58,12 @@ def opened(balancer: Balancer) -> Stream:
     return stream
 
 
-Park = Callable[..., "tuple[Balancer, Stream, Stream]"]
+OpenTunnel = Callable[..., "tuple[Balancer, Stream, Stream]"]
 
 
 @pytest.fixture
-def park(world: World) -> Iterator[Park]:
-    """Makes a tunnel between two sockets that the test holds: the balancer, the client's end, the backend's end."""
+def open_tunnel(world: World) -> Iterator[OpenTunnel]:
+    """A function that makes a tunnel: the balancer, the client's end, the backend's end, both held by the test."""
     over = threading.Event()
 
     def parked(**settings: Any) -> tuple[Balancer, Stream, Stream]:
@@ -82,8 +82,8 @@ def park(world: World) -> Iterator[Park]:
     over.set()
 
 
-def pour(sock: socket.socket) -> int:
-    """Send until nobody takes any more; how many bytes went."""
+def fill_buffers(sock: socket.socket) -> int:
+    """Send until all buffers are full; the number of bytes sent."""
     sent = 0
     sock.setblocking(False)
     while sent < MUCH and select.select((), (sock,), (), 1)[1]:
@@ -99,7 +99,7 @@ def reason(world: World, balancer: Balancer) -> str:
 
 @pytest.fixture(scope="module")
 def chat() -> Iterator[int]:
-    """The port of a real WebSocket server that echoes, and closes with a code of its own when told so."""
+    """The port of a real WebSocket server that echoes messages, and closes with code 4001 on "close"."""
 
     def handler(connection: ServerConnection) -> None:
         for message in connection:
@@ -116,7 +116,7 @@ def chat() -> Iterator[int]:
         thread.join()
 
 
-def test_a_websocket_conversation_passes_unchanged(world: World, chat: int) -> None:
+def test_websocket_messages_pass_unchanged(world: World, chat: int) -> None:
     balancer = world.balancer(chat)
     with connect(f"ws://127.0.0.1:{balancer.port}/chat?a=%2F", max_size=2**24, proxy=None) as client:
         assert [extension.name for extension in client.protocol.extensions] == ["permessage-deflate"]
@@ -132,10 +132,10 @@ def test_a_websocket_conversation_passes_unchanged(world: World, chat: int) -> N
 
 
 @pytest.mark.parametrize("way", ["in", "out"])
-def test_a_slow_reader_stops_the_other_end(world: World, park: Park, way: str) -> None:
-    balancer, client, backend = park()
+def test_slow_reader_stops_writer(world: World, open_tunnel: OpenTunnel, way: str) -> None:
+    balancer, client, backend = open_tunnel()
     writer, reader = (client, backend) if way == "in" else (backend, client)
-    sent = pour(writer.sock)
+    sent = fill_buffers(writer.sock)
     assert sent < MUCH
     assert reader.skip(sent) == sent
     writer.send(b"more")
@@ -144,8 +144,8 @@ def test_a_slow_reader_stops_the_other_end(world: World, park: Park, way: str) -
 
 
 @pytest.mark.parametrize("first", ["client", "backend"])
-def test_the_end_of_one_direction_is_passed_on_and_leaves_the_other(world: World, park: Park, first: str) -> None:
-    balancer, client, backend = park()
+def test_closing_one_direction_keeps_the_other(world: World, open_tunnel: OpenTunnel, first: str) -> None:
+    balancer, client, backend = open_tunnel()
     one, other = (client, backend) if first == "client" else (backend, client)
     one.send(b"last words").sock.shutdown(socket.SHUT_WR)
     assert other.rest() == b"last words"
@@ -160,8 +160,8 @@ def test_the_end_of_one_direction_is_passed_on_and_leaves_the_other(world: World
 
 
 @pytest.mark.parametrize(("breaker", "word"), [("client", "client_abort"), ("backend", "response_truncated")])
-def test_a_reset_is_passed_on_as_a_reset(world: World, park: Park, breaker: str, word: str) -> None:
-    balancer, client, backend = park()
+def test_reset_is_passed_on(world: World, open_tunnel: OpenTunnel, breaker: str, word: str) -> None:
+    balancer, client, backend = open_tunnel()
     one, other = (client, backend) if breaker == "client" else (backend, client)
     one.reset()
     with pytest.raises(ConnectionResetError):
@@ -169,8 +169,8 @@ def test_a_reset_is_passed_on_as_a_reset(world: World, park: Park, breaker: str,
     assert reason(world, balancer) == word
 
 
-def test_a_tunnel_in_which_nothing_moves_is_broken(world: World, park: Park) -> None:
-    balancer, client, backend = park(timeouts={"tunnel": "100ms"})
+def test_idle_tunnel_is_aborted(world: World, open_tunnel: OpenTunnel) -> None:
+    balancer, client, backend = open_tunnel(timeouts={"tunnel": "100ms"})
     for end in (client, backend):
         with pytest.raises(ConnectionResetError):
             end.sock.recv(1)
@@ -178,18 +178,19 @@ def test_a_tunnel_in_which_nothing_moves_is_broken(world: World, park: Park) -> 
 
 
 @pytest.mark.parametrize("way", ["in", "out"])
-def test_one_direction_keeps_a_tunnel_alive(world: World, park: Park, way: str) -> None:
-    _balancer, client, backend = park(timeouts={"tunnel": "1s", "body_idle": "100ms", "response_idle": "100ms", "keep_alive": "100ms"})
+def test_one_direction_keeps_tunnel_alive(world: World, open_tunnel: OpenTunnel, way: str) -> None:
+    _balancer, client, backend = open_tunnel(timeouts={"tunnel": "1s", "body_idle": "100ms", "response_idle": "100ms", "keep_alive": "100ms"})
     writer, reader = (client, backend) if way == "in" else (backend, client)
     pause = threading.Event()
-    for _piece in range(45):  # longer than the deadline and the coarseness of the clock
+    for _piece in range(45):  # longer than the timeout plus the resolution of the clock
         writer.send(b"x")
         assert reader.exactly(1) == b"x"
         pause.wait(0.05)
 
 
-def test_the_metrics_move_while_the_tunnel_lives_and_it_is_no_request_in_flight(world: World, park: Park) -> None:
-    balancer, client, backend = park()
+def test_tunnel_metrics_and_access_log(world: World, open_tunnel: OpenTunnel) -> None:
+    """A tunnel is not a request in flight, and its metrics move while it is open."""
+    balancer, client, backend = open_tunnel()
     client.send(b"hello")
     backend.send(backend.exactly(5) * 2)
     assert client.exactly(10) == b"hellohello"
@@ -222,7 +223,7 @@ def test_the_metrics_move_while_the_tunnel_lives_and_it_is_no_request_in_flight(
     assert 'reason="' not in "".join(line for line in balancer.admin("/metrics")[1].splitlines() if not line.endswith(" 0.0"))
 
 
-def test_the_connection_of_a_tunnel_serves_nobody_else(world: World) -> None:
+def test_tunnel_connection_is_not_reused(world: World) -> None:
     origin = world.origin(switching(echo))
     balancer = world.balancer(origin)
     tunnel = opened(balancer)
@@ -232,7 +233,7 @@ def test_the_connection_of_a_tunnel_serves_nobody_else(world: World) -> None:
     assert origin.connections == 2
 
 
-def test_the_breaker_takes_a_101_for_success_while_the_tunnel_lives(world: World) -> None:
+def test_breaker_counts_101_as_success(world: World) -> None:
     failing = threading.Event()
     failing.set()
 
@@ -265,7 +266,7 @@ ENDINGS: dict[str, tuple[Callable[[Stream], object], str, int]] = {
 
 
 @pytest.mark.parametrize("case", ENDINGS)
-def test_a_stop_leaves_tunnels_the_time_for_a_shutdown(world: World, case: str) -> None:
+def test_shutdown_waits_for_tunnels(world: World, case: str) -> None:
     end, word, broken = ENDINGS[case]
     balancer = world.balancer(world.origin(switching(echo)), timeouts={"shutdown": "30s" if case == "in time" else "2s"})
     client = opened(balancer)
@@ -279,12 +280,12 @@ def test_a_stop_leaves_tunnels_the_time_for_a_shutdown(world: World, case: str) 
     assert [line["reason"] for line in balancer.access()] == [word]
 
 
-# --- a client with TLS ---
+# --- TLS clients ---
 
 
 @pytest.fixture
-def secure(world: World, authority: Authority) -> Iterator[Park]:
-    """The same with a client that speaks TLS."""
+def open_tls_tunnel(world: World, authority: Authority) -> Iterator[OpenTunnel]:
+    """Like `open_tunnel`, with TLS on the client's side."""
     over = threading.Event()
 
     def parked(**settings: Any) -> tuple[Balancer, Stream, Stream]:
@@ -305,8 +306,8 @@ def secure(world: World, authority: Authority) -> Iterator[Park]:
     over.set()
 
 
-def test_the_end_of_the_backends_direction_leaves_that_of_a_tls_client(secure: Park) -> None:
-    _balancer, client, backend = secure()
+def test_backend_end_keeps_tls_client_direction(open_tls_tunnel: OpenTunnel) -> None:
+    _balancer, client, backend = open_tls_tunnel()
     backend.send(b"last words")
     backend.sock.shutdown(socket.SHUT_WR)
     assert client.rest() == b"last words"
@@ -314,11 +315,11 @@ def test_the_end_of_the_backends_direction_leaves_that_of_a_tls_client(secure: P
     assert backend.exactly(9) == b"an answer"
 
 
-def test_the_end_of_a_tls_clients_direction_leaves_that_of_the_backend(world: World, secure: Park) -> None:
-    _balancer, client, backend = secure()
+def test_tls_client_end_keeps_backend_direction(world: World, open_tls_tunnel: OpenTunnel) -> None:
+    _balancer, client, backend = open_tls_tunnel()
     client.send(b"last words")
     assert isinstance(client.sock, ssl.SSLSocket)
-    ending = threading.Thread(target=client.sock.unwrap)  # says goodbye, and waits for the peer's
+    ending = threading.Thread(target=client.sock.unwrap)  # sends close_notify and waits for the peer's
     ending.start()
     assert backend.rest() == b"last words"
     assert ending.is_alive()
@@ -327,8 +328,8 @@ def test_the_end_of_a_tls_clients_direction_leaves_that_of_the_backend(world: Wo
     assert not ending.is_alive()
 
 
-def test_much_passes_through_a_tunnel_of_a_tls_client_both_ways(secure: Park) -> None:
-    _balancer, client, backend = secure()
+def test_large_transfers_through_tls_tunnel(open_tls_tunnel: OpenTunnel) -> None:
+    _balancer, client, backend = open_tls_tunnel()
     data = bytes(range(256)) * 2**14
     for sender, receiver in ((client, backend), (backend, client)):
         thread = threading.Thread(target=sender.send, args=(data,))
@@ -337,8 +338,8 @@ def test_much_passes_through_a_tunnel_of_a_tls_client_both_ways(secure: Park) ->
         thread.join(60)
 
 
-def test_a_tls_client_that_breaks_off_breaks_the_tunnel(secure: Park) -> None:
-    balancer, client, backend = secure()
+def test_tls_client_reset_aborts_tunnel(open_tls_tunnel: OpenTunnel) -> None:
+    balancer, client, backend = open_tls_tunnel()
     client.reset()
     with pytest.raises(ConnectionResetError):
         backend.sock.recv(1)

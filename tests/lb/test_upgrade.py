@@ -1,4 +1,4 @@
-"""Upgrades: what is offered to a backend, which 101 is accepted, and what happens to bytes that come too early."""
+"""Upgrades: what is offered to a backend, which 101 is accepted, and bytes that arrive before it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from .conftest import Stream
-from .test_tunnel import ASK, MUCH, PLAIN, SWITCH, echo, pour, switching
+from .test_tunnel import ASK, MUCH, PLAIN, SWITCH, echo, fill_buffers, switching
 
 if TYPE_CHECKING:
     from tests.lb.conftest import Balancer, Origin, World
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="module")
-def listing(shared: World) -> tuple[Balancer, Origin]:
-    """A backend that answers 200 whatever is asked for."""
+def declining(shared: World) -> tuple[Balancer, Origin]:
+    """A balancer whose backend answers every request with 200, and that backend."""
     origin = shared.origin()
     return shared.balancer(origin, circuit_breaker=False), origin
 
@@ -33,11 +33,11 @@ OFFERED = {
     "value byte for byte": (ask(C, b"uPGRADE:  WebSocket , Foo/2.0 "), [b"Upgrade: WebSocket , Foo/2.0"]),
     "several lines": (ask(C, b"Upgrade: a", b"Upgrade: b/1"), [b"Upgrade: a", b"Upgrade: b/1"]),
     "with other options": (ask(b"Connection: keep-alive, X-Private", b"X-Private: 1", C, b"Upgrade: a"), [b"Upgrade: a"]),
-    "POST of nothing": (ask(C, b"Upgrade: a", b"Content-Length: 0", start=b"POST / HTTP/1.1"), [b"Upgrade: a"]),
+    "POST with empty body": (ask(C, b"Upgrade: a", b"Content-Length: 0", start=b"POST / HTTP/1.1"), [b"Upgrade: a"]),
     "HTTP/1.0": (ask(C, b"Upgrade: a", start=b"GET / HTTP/1.0"), []),
     "HTTP/1.0 kept alive": (ask(b"Connection: keep-alive, upgrade", b"Upgrade: a", start=b"GET / HTTP/1.0"), []),
     "no connection option": (ask(b"Upgrade: websocket"), []),
-    "nothing but the option": (ask(C), []),
+    "option without Upgrade": (ask(C), []),
     "about to close": (ask(b"Connection: close, upgrade", b"Upgrade: a"), []),
     "body": (ask(C, b"Upgrade: a", b"Content-Length: 4", body=b"body"), []),
     "body of a websocket": (ask(C, b"Upgrade: websocket", b"Content-Length: 4", body=b"body"), []),
@@ -46,14 +46,14 @@ OFFERED = {
     "H2C among others": (ask(C, b"Upgrade: websocket, H2C"), []),
     "h2c in a second line": (ask(C, b"Upgrade: websocket", b"Upgrade: h2c"), []),
     "HTTP/2.0": (ask(C, b"Upgrade: HTTP/2.0"), []),
-    "no protocol": (ask(C, b"Upgrade: a b"), []),
+    "invalid protocol": (ask(C, b"Upgrade: a b"), []),
     "empty": (ask(C, b"Upgrade: "), []),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("case", OFFERED)
-def test_an_upgrade_is_offered_to_the_backend_exactly_or_not_at_all(listing: tuple[Balancer, Origin], case: str) -> None:
-    balancer, origin = listing
+def test_upgrade_is_offered_exactly_or_not(declining: tuple[Balancer, Origin], case: str) -> None:
+    balancer, origin = declining
     request, expected = OFFERED[case]
     assert balancer.ask(request)[1] == b"ok"
     lines = origin.heads[-1].split(b"\r\n")
@@ -64,8 +64,9 @@ def test_an_upgrade_is_offered_to_the_backend_exactly_or_not_at_all(listing: tup
 
 
 @pytest.mark.parametrize("case", [case for case, (_request, lines) in OFFERED.items() if lines])
-def test_what_follows_an_upgrade_that_did_not_come_about_never_becomes_a_request(listing: tuple[Balancer, Origin], case: str) -> None:
-    balancer, origin = listing
+def test_bytes_behind_declined_upgrade_are_no_request(declining: tuple[Balancer, Origin], case: str) -> None:
+    """The connection is closed instead."""
+    balancer, origin = declining
     before = len(origin.heads)
     stream = balancer.connect().send(OFFERED[case][0] + PLAIN + PLAIN)
     head, body = stream.message()
@@ -75,16 +76,16 @@ def test_what_follows_an_upgrade_that_did_not_come_about_never_becomes_a_request
     assert len(origin.heads) == before + 1
 
 
-@pytest.mark.parametrize("case", ["h2c", "H2C among others", "HTTP/2.0", "no protocol", "empty"])
-def test_a_connection_goes_on_after_an_upgrade_that_was_not_offered(listing: tuple[Balancer, Origin], case: str) -> None:
-    balancer, origin = listing
+@pytest.mark.parametrize("case", ["h2c", "H2C among others", "HTTP/2.0", "invalid protocol", "empty"])
+def test_connection_survives_unoffered_upgrade(declining: tuple[Balancer, Origin], case: str) -> None:
+    balancer, origin = declining
     before = len(origin.heads)
     stream = balancer.connect().send(OFFERED[case][0] + PLAIN + PLAIN)
     assert [stream.message()[1] for _request in range(3)] == [b"ok"] * 3
     assert len(origin.heads) == before + 3
 
 
-def test_a_426_names_the_protocol_to_upgrade_to(world: World) -> None:
+def test_426_keeps_upgrade_header(world: World) -> None:
     origin = world.origin(b"HTTP/1.1 426 Upgrade Required\r\nConnection: upgrade\r\nUpgrade: Echo/1\r\nContent-Length: 0\r\n\r\n")
     head, _body = world.balancer(origin).get()
     assert b"\r\nConnection: upgrade\r\nUpgrade: Echo/1\r\n" in head
@@ -98,11 +99,11 @@ REFUSED = {
     "no upgrade": START + b"\r\n",
     "no connection option": START + b"Upgrade: Echo/1\r\n\r\n",
     "another protocol": START + C + b"\r\nUpgrade: other\r\n\r\n",
-    "one more protocol": START + C + b"\r\nUpgrade: Echo/1, other\r\n\r\n",
+    "additional protocol": START + C + b"\r\nUpgrade: Echo/1, other\r\n\r\n",
     "another version": START + C + b"\r\nUpgrade: Echo/2\r\n\r\n",
     "empty upgrade": START + C + b"\r\nUpgrade:\r\n\r\n",
     "content-length": START + C + b"\r\nUpgrade: Echo/1\r\nContent-Length: 2\r\n\r\nok",
-    "content-length of nothing": START + C + b"\r\nUpgrade: Echo/1\r\nContent-Length: 0\r\n\r\n",
+    "content-length 0": START + C + b"\r\nUpgrade: Echo/1\r\nContent-Length: 0\r\n\r\n",
     "transfer-encoding": START + C + b"\r\nUpgrade: Echo/1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     "HTTP/1.0": b"HTTP/1.0 101 Switching Protocols\r\n" + C + b"\r\nUpgrade: Echo/1\r\n\r\n",
     "control character": START + C + b"\r\nUpgrade: Echo/1\r\nX: a\x01\r\n\r\n",
@@ -110,7 +111,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_a_101_that_does_not_answer_the_offer_becomes_502(world: World, case: str) -> None:
+def test_mismatched_101_becomes_502(world: World, case: str) -> None:
     balancer = world.balancer(world.origin(REFUSED[case]), retry=False)
     head, body = balancer.ask(ASK)
     assert head.startswith(b"HTTP/1.1 502 ")
@@ -119,7 +120,7 @@ def test_a_101_that_does_not_answer_the_offer_becomes_502(world: World, case: st
     assert balancer.status()["backends"][0]["connections"]["open"] == 0
 
 
-def test_the_head_of_a_101_loses_what_was_meant_for_the_balancer_and_nothing_else(world: World) -> None:
+def test_101_head_loses_only_hop_by_hop_headers(world: World) -> None:
     answer = START + b"X-A: 1\r\nConnection: Upgrade, X-Private\r\nUpgrade: ECHO/1\r\nX-Private: 1\r\nKeep-Alive: x\r\nX-A: 2\r\n\r\nhello"
     balancer = world.balancer(world.origin(b"HTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\n" + answer))
     stream = balancer.connect().send(PLAIN.replace(b"\r\n\r\n", b"\r\nExpect: 100-continue\r\n\r\n"))
@@ -131,7 +132,7 @@ def test_the_head_of_a_101_loses_what_was_meant_for_the_balancer_and_nothing_els
     assert stream.exactly(5) == b"hello"
 
 
-def test_an_upgrade_may_follow_other_requests_and_arrive_in_pieces(world: World) -> None:
+def test_upgrade_after_other_requests_in_pieces(world: World) -> None:
     balancer = world.balancer(world.origin(switching(echo)))
     stream = balancer.connect().send(PLAIN + ASK[:60])
     assert stream.message()[1] == b"ok"
@@ -145,7 +146,7 @@ def test_an_upgrade_may_follow_other_requests_and_arrive_in_pieces(world: World)
 # --- before the 101 ---
 
 
-def test_what_the_client_sends_early_waits_for_the_101(world: World) -> None:
+def test_early_client_data_waits_for_101(world: World) -> None:
     go_on = threading.Event()
     before: list[bytes] = []
 
@@ -171,7 +172,7 @@ def test_what_the_client_sends_early_waits_for_the_101(world: World) -> None:
     assert before == [b""]
 
 
-def test_a_client_that_sends_much_too_early_has_to_wait(world: World) -> None:
+def test_much_early_data_is_flow_controlled(world: World) -> None:
     go_on = threading.Event()
 
     def script(stream: Stream) -> None:
@@ -181,7 +182,7 @@ def test_a_client_that_sends_much_too_early_has_to_wait(world: World) -> None:
 
     balancer = world.balancer(world.origin(script))
     client = balancer.connect().send(ASK)
-    sent = pour(client.sock)
+    sent = fill_buffers(client.sock)
     assert sent < MUCH
     go_on.set()
     client.head()

@@ -1,4 +1,4 @@
-"""Several processes as one service: who gets the clients, what a kill costs, what the admin server says of all."""
+"""Several worker processes as one service: spreading of clients, crashes, and aggregated metrics and status."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ H = b"Host: test\r\n"
 GET = b"GET / HTTP/1.1\r\n" + H + b"\r\n"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 CLIENTS = 32
-"""So many that all of them meet the same of two workers once in two thousand million runs."""
+"""So many that all of them reach the same of two workers only once in two thousand million runs."""
 
 
 def pids(balancer: Balancer) -> list[int]:
@@ -38,7 +38,7 @@ def pids(balancer: Balancer) -> list[int]:
 
 
 def counts(balancer: Balancer) -> dict[str, float]:
-    """Every series of a scrape that must never go back."""
+    """Every series of a scrape that must never decrease."""
     return {
         f"{sample.name}{sorted(sample.labels.items())}": sample.value
         for family in text_string_to_metric_families(balancer.admin("/metrics")[1])
@@ -48,7 +48,7 @@ def counts(balancer: Balancer) -> dict[str, float]:
 
 
 def runs(pid: int) -> bool:
-    """Whether there is such a process that has not ended."""
+    """True if there is such a process that has not ended."""
     status = Path(f"/proc/{pid}/status")
     return status.exists() and "\nState:\tZ" not in status.read_text()
 
@@ -57,7 +57,7 @@ def answered(balancer: Balancer) -> float:
     return balancer.metric('balance_http_requests_total{method="GET",status="200"}')
 
 
-def test_clients_are_spread_over_the_workers_and_the_figures_are_those_of_all(world: World) -> None:
+def test_clients_are_spread_and_metrics_aggregated(world: World) -> None:
     balancer = world.balancer(
         world.origin(b"HTTP/1.1 200 OK\r\nContent-Length: 300\r\n\r\n" + b"a" * 300), workers=2, limits={"max_connections": 1001}
     )
@@ -82,7 +82,8 @@ def test_clients_are_spread_over_the_workers_and_the_figures_are_those_of_all(wo
     assert (status["ready"], status["draining"], status["backends"][0]["connections"]["limit"]) == (True, False, 1000)
 
 
-def test_a_worker_that_is_killed_costs_its_requests_in_flight_and_no_counter_goes_back(world: World) -> None:
+def test_killed_worker_loses_only_its_requests(world: World) -> None:
+    """It is restarted, and no counter decreases."""
     balancer = world.balancer(world.origin(), workers=2)
     over = threading.Event()
     scrapes = [counts(balancer)]
@@ -127,7 +128,7 @@ def test_a_worker_that_is_killed_costs_its_requests_in_flight_and_no_counter_goe
     assert len(scrapes) > 5
 
 
-def test_a_worker_that_ends_in_good_order_loses_no_count(world: World) -> None:
+def test_stopped_worker_loses_no_counts(world: World) -> None:
     balancer = world.balancer(world.origin(), workers=2)
     for round_ in (1, 2, 3):
         for _request in range(20):
@@ -138,8 +139,8 @@ def test_a_worker_that_ends_in_good_order_loses_no_count(world: World) -> None:
     assert balancer.event("worker_ended")["code"] == 0
 
 
-def held(world: World, go_on: threading.Event, shutdown: str) -> tuple[Balancer, list[Stream]]:
-    """A balancer with two workers, and clients that wait for an answer until the event is set."""
+def balancer_with_waiting_clients(world: World, go_on: threading.Event, shutdown: str) -> tuple[Balancer, list[Stream]]:
+    """A balancer with two workers, and clients whose requests are answered once `go_on` is set."""
 
     def script(stream: Stream) -> None:
         while stream.message()[0]:
@@ -155,9 +156,9 @@ def held(world: World, go_on: threading.Event, shutdown: str) -> tuple[Balancer,
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("whom", ["the supervisor", "everybody"])
-def test_a_signal_ends_all_workers_in_good_order(world: World, number: signal.Signals, whom: str) -> None:
+def test_signal_stops_all_workers_gracefully(world: World, number: signal.Signals, whom: str) -> None:
     go_on = threading.Event()
-    balancer, streams = held(world, go_on, "15s")
+    balancer, streams = balancer_with_waiting_clients(world, go_on, "15s")
     idle = balancer.connect()
     for pid in pids(balancer) if whom == "everybody" else ():
         os.kill(pid, number)
@@ -176,10 +177,10 @@ def test_a_signal_ends_all_workers_in_good_order(world: World, number: signal.Si
     assert not [event for event in balancer.events if event["event"] in ("worker_ended", "worker_restarting")]
 
 
-@pytest.mark.parametrize("how", ["time is up", "second signal"])
-def test_what_does_not_end_in_time_is_broken_off_in_all_workers(world: World, how: str) -> None:
+@pytest.mark.parametrize("how", ["timeout", "second signal"])
+def test_shutdown_aborts_remaining_requests(world: World, how: str) -> None:
     go_on = threading.Event()
-    balancer, streams = held(world, go_on, "100ms" if how == "time is up" else "1h")
+    balancer, streams = balancer_with_waiting_clients(world, go_on, "100ms" if how == "timeout" else "1h")
     balancer.signal()
     if how == "second signal":
         balancer.event("stopping", worker=1)
@@ -190,7 +191,8 @@ def test_what_does_not_end_in_time_is_broken_off_in_all_workers(world: World, ho
     go_on.set()
 
 
-def test_a_worker_that_hangs_delays_nobody_for_long_and_is_killed_in_the_end(world: World) -> None:
+def test_hung_worker_is_killed_at_shutdown(world: World) -> None:
+    """Until then the others serve, and scrapes do not wait for it."""
     balancer = world.balancer(world.origin(), workers=2)
     for _request in range(CLIENTS):
         balancer.get()
@@ -207,9 +209,9 @@ def test_a_worker_that_hangs_delays_nobody_for_long_and_is_killed_in_the_end(wor
         os.kill(hung, 0)
 
 
-def test_without_its_supervisor_a_worker_ends_in_good_order(world: World) -> None:
+def test_workers_stop_gracefully_without_supervisor(world: World) -> None:
     go_on = threading.Event()
-    balancer, streams = held(world, go_on, "15s")
+    balancer, streams = balancer_with_waiting_clients(world, go_on, "15s")
     left = pids(balancer)
     balancer.exit_code = -signal.SIGKILL
     balancer.signal(signal.SIGKILL)
@@ -217,11 +219,12 @@ def test_without_its_supervisor_a_worker_ends_in_good_order(world: World) -> Non
         balancer.event("supervisor_gone", worker=worker)
     go_on.set()
     assert [stream.message()[1] for stream in streams] == [b"ok"] * CLIENTS
-    balancer.wait()  # until nobody holds its standard error
+    balancer.wait()  # until every process has closed standard error
     world.until(lambda: not any(map(runs, left)))
 
 
-def test_a_worker_that_cannot_start_again_is_tried_ever_later_and_readiness_fails_without_any(world: World, authority: Authority) -> None:
+def test_failing_worker_is_restarted_ever_later(world: World, authority: Authority) -> None:
+    """Without any running worker the balancer is not ready."""
     pair = authority.issue("site", "site.test")
     balancer = world.balancer(world.origin(), workers=2, tls={"listen": "127.0.0.1:0", "certificates": [pair]})
     key = Path(pair["key"])
@@ -239,11 +242,11 @@ def test_a_worker_that_cannot_start_again_is_tried_ever_later_and_readiness_fail
     assert balancer.metric('balance_worker_restarts_total{worker="0"}') >= 2
 
 
-def foreign(_world: World, port: int) -> socket.socket:
+def other_owner(_world: World, port: int) -> socket.socket:
     return socket.create_server(("127.0.0.1", port))
 
 
-def of_the_same_user(_world: World, port: int) -> socket.socket:
+def same_user(_world: World, port: int) -> socket.socket:
     owner = socket.socket()
     owner.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     owner.bind(("127.0.0.1", port))
@@ -251,31 +254,30 @@ def of_the_same_user(_world: World, port: int) -> socket.socket:
     return owner
 
 
-@pytest.mark.parametrize("owner", [foreign, of_the_same_user])
-def test_a_port_in_use_is_one_line_and_never_shared_with_a_stranger(
-    tmp_path: Path, world: World, owner: Callable[[World, int], socket.socket]
-) -> None:
+@pytest.mark.parametrize("owner", [other_owner, same_user])
+def test_port_in_use_is_one_line(tmp_path: Path, world: World, owner: Callable[[World, int], socket.socket]) -> None:
     port = world.free_port()
     with owner(world, port):
         code, lines = serve(tmp_path, listen=f"127.0.0.1:{port}", workers=2)
     assert (code, lines) == (2, [f"127.0.0.1:{port}: cannot listen: address already in use (choose another address: listen, or BALANCE_LISTEN)"])
 
 
-def test_the_port_of_another_balancer_with_workers_is_in_use(tmp_path: Path, world: World) -> None:
+def test_port_of_another_balancer_is_in_use(tmp_path: Path, world: World) -> None:
     balancer = world.balancer(world.origin(), workers=2)
     code, lines = serve(tmp_path, listen=f"127.0.0.1:{balancer.port}", workers=2)
     assert (code, len(lines)) == (2, 1)
     assert "address already in use" in lines[0]
 
 
-def test_workers_that_cannot_start_are_one_line_and_nothing_stays_behind(tmp_path: Path, world: World) -> None:
+def test_failed_start_leaves_nothing_behind(tmp_path: Path, world: World) -> None:
     port = world.free_port()
     code, lines = serve(tmp_path, listen=f"127.0.0.1:{port}", admin={"listen": f"127.0.0.1:{port}"}, workers=2)
     assert (code, len(lines)) == (2, 1)
     socket.create_server(("127.0.0.1", port)).close()
 
 
-def test_workers_share_a_unix_socket_which_outlives_each_of_them(world: World, tmp_path: Path) -> None:
+def test_workers_share_unix_socket(world: World, tmp_path: Path) -> None:
+    """The socket outlives each of them."""
     path = tmp_path / "front.sock"
     balancer = world.balancer(world.origin(), workers=2, listen=f"unix:{path}")
 
@@ -302,7 +304,7 @@ def test_all_workers_speak_tls(world: World, authority: Authority) -> None:
     assert all(balancer.metric(f'balance_worker_connections{{worker="{number}"}}') for number in (0, 1))
 
 
-def test_no_worker_writes_into_the_middle_of_anothers_line(world: World) -> None:
+def test_log_lines_of_workers_do_not_interleave(world: World) -> None:
     reader, writer = os.pipe()
     balancer = world.balancer(world.origin(), workers=2, stdout=writer)
     os.close(writer)
@@ -315,6 +317,6 @@ def test_no_worker_writes_into_the_middle_of_anothers_line(world: World) -> None
     assert sorted(int(target.split("/")[1]) for target in targets) == list(range(CLIENTS * 4))
 
 
-def test_auto_is_one_worker_for_each_processor(world: World) -> None:
+def test_workers_auto_is_processor_count(world: World) -> None:
     balancer = world.balancer(world.origin(), environment={"BALANCE_WORKERS": "auto"})
     assert balancer.metric("balance_workers_configured") == processors()

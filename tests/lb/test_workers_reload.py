@@ -1,4 +1,4 @@
-"""Reloading and draining with several workers: all of them or none, and those that are started later as well."""
+"""Reloading and draining with several workers: all or none, including workers that start later."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def answers(streams: list[Stream]) -> set[bytes]:
 
 
 def restart(world: World, balancer: Balancer, number: int) -> None:
-    """Kill one worker and wait for the next in its place."""
+    """Kill one worker and wait for its replacement."""
     started = len([event for event in balancer.events if event["event"] == "worker_started"])
     os.kill(pids(balancer)[number], signal.SIGKILL)
     world.until(lambda: len([event for event in balancer.events if event["event"] == "worker_started"]) > started)
@@ -32,11 +32,11 @@ def restart(world: World, balancer: Balancer, number: int) -> None:
 
 @pytest.fixture
 def two(world: World, tmp_path: Path) -> Balancer:
-    """Two workers, two backends, and an admin server that lets us change things."""
+    """Two workers, two backends, and an admin server on a Unix socket, which permits changes."""
     return world.balancer(world.origin(named("a")), world.origin(named("b")), workers=2, admin={"listen": f"unix:{tmp_path}/admin.sock"})
 
 
-def test_all_workers_take_a_reload_and_so_do_those_that_are_started_later(world: World) -> None:
+def test_reload_reaches_all_and_later_workers(world: World) -> None:
     old, new = world.origin(named("old")), world.origin(named("new"))
     balancer = world.balancer(old, workers=2)
     streams = [balancer.connect() for _client in range(CLIENTS)]
@@ -51,7 +51,7 @@ def test_all_workers_take_a_reload_and_so_do_those_that_are_started_later(world:
     assert 'backend="a"' not in balancer.admin("/metrics")[1]
 
 
-def test_a_wrong_configuration_changes_nothing_in_any_worker(two: Balancer) -> None:
+def test_bad_config_changes_no_worker(two: Balancer) -> None:
     good = two.config.read_text()
     two.config.write_text("listen: nowhere\n")
     two.allow("config_not_reloaded")
@@ -64,7 +64,7 @@ def test_a_wrong_configuration_changes_nothing_in_any_worker(two: Balancer) -> N
     assert not [event for event in two.events if event["event"] == "worker_ended"]
 
 
-def test_what_one_worker_refuses_none_takes(world: World) -> None:
+def test_reload_refused_by_one_worker_changes_none(world: World) -> None:
     balancer = world.balancer(world.origin(named("old")), workers=2)
     hung, _other = pids(balancer)
     os.kill(hung, signal.SIGSTOP)
@@ -82,7 +82,7 @@ def test_what_one_worker_refuses_none_takes(world: World) -> None:
     assert balancer.metric("balance_config_last_reload_successful") == 1
 
 
-def test_all_workers_move_to_another_address_and_open_connections_stay(world: World) -> None:
+def test_all_workers_move_to_another_address(world: World) -> None:
     balancer = world.balancer(world.origin(), workers=2)
     streams = [balancer.connect() for _client in range(CLIENTS)]
     assert answers(streams) == {b"ok"}
@@ -100,7 +100,8 @@ def test_all_workers_move_to_another_address_and_open_connections_stay(world: Wo
     assert all(each)
 
 
-def test_an_address_that_is_taken_or_a_path_is_refused_and_leaves_nothing_behind(world: World, tmp_path: Path) -> None:
+def test_refused_addresses_leave_nothing_behind(world: World, tmp_path: Path) -> None:
+    """An address in use, or a Unix socket, which cannot be added while running."""
     balancer = world.balancer(world.origin(), workers=2)
     same = yaml.safe_load(balancer.config.read_text())["listen"]
     path, port = tmp_path / "late.sock", world.free_port()
@@ -118,7 +119,7 @@ def test_an_address_that_is_taken_or_a_path_is_refused_and_leaves_nothing_behind
     assert balancer.get()[1] == b"ok"
 
 
-def test_a_backend_is_drained_in_all_workers_and_in_those_that_are_started_later(world: World, two: Balancer) -> None:
+def test_drain_reaches_all_and_later_workers(world: World, two: Balancer) -> None:
     assert unix(two, "POST", "/-/backends/a/drain") == (200, {"backend": "a", "drained": True})
     assert {two.get()[1] for _client in range(CLIENTS)} == {b"b"}
     assert [backend["drained"] for backend in unix(two, "GET", "/status")[1]["backends"]] == [True, False]
