@@ -171,17 +171,29 @@ BAD: dict[str, tuple[Callable[[], Inputs], str]] = {
         lambda: declared(gauge("shop_shelf", "goods", Label("shelf", "Where.", bound=9)), budget=Budget(total=12)),
         "may have 13 series per instance, its budget is 12 (start with shop_shelf: 9)",
     ),
-    "threshold-unused": (lambda: replace(good(), bundle=shop(catalog=Catalog("shop", CATALOG, thresholds=(FAILED, ENOUGH, HIGH)))), "often is an unused threshold"),
+    "threshold-unused": (
+        lambda: replace(good(), bundle=shop(catalog=Catalog("shop", CATALOG, thresholds=(FAILED, ENOUGH, HIGH)))),
+        "often is an unused threshold",
+    ),
     "condition-impossible": (lambda: alerted(series(OPEN), "==", 2, OPEN), "compares state == 2, which is never true (values are between 0 and 1)"),
     "condition-certain": (lambda: alerted(WHOLE, ">=", 0), "compares orders/seconds >= 0, which is always true (values are between 0 and inf)"),
-    "threshold-between-buckets": (lambda: alerted(quantile(0.9, series(WAITS), RATE_WINDOW, "job"), ">", 2, WAITS), "with 2, which is not a bucket bound"),
+    "threshold-between-buckets": (
+        lambda: alerted(quantile(0.9, series(WAITS), RATE_WINDOW, "job"), ">", 2, WAITS),
+        "with 2, which is not a bucket bound",
+    ),
     "equality-of-measured": (lambda: alerted(WHOLE, "==", 2), "compares orders/seconds == 2, which is a measured value"),
     "ratio-unguarded": (lambda: alerted(ratio(PART, WHOLE), "<", 0.5), "compares a ratio of rates without a minimum of traffic"),
     "nan-in-aggregation": (lambda: plotted(sum_by(ratio(PART, WHOLE))), "takes the sum of ratios or quantiles"),
     "vector-matching": (lambda: plotted(unless(JOB_STOCK, series(BASKETS))), "never matches: one side lacks instance"),
-    "regex-needless": (lambda: plotted(rate(series(ORDERS, outcome=matches("failed")).over(RATE_WINDOW))), "matches outcome with the pattern 'failed'"),
+    "regex-needless": (
+        lambda: plotted(rate(series(ORDERS, outcome=matches("failed")).over(RATE_WINDOW))),
+        "matches outcome with the pattern 'failed'",
+    ),
     "alert-without-job": (lambda: alerted(sum_by(series(STOCK))), "ShopMore drops the label job"),
-    "absent-without-for": (lambda: alerted(series(OPEN), "==", 0, OPEN, missing=absent(series(OPEN)), wait=15), "ShopMore fires on missing series after 15s"),
+    "absent-without-for": (
+        lambda: alerted(series(OPEN), "==", 0, OPEN, missing=absent(series(OPEN)), wait=15),
+        "ShopMore fires on missing series after 15s",
+    ),
     "wait-ineffective": (lambda: alerted(series(STOCK), wait=14), "has for: 14s, but rules are evaluated every 15s"),
     "interval-long": (
         lambda: replace(
@@ -263,7 +275,10 @@ BAD: dict[str, tuple[Callable[[], Inputs], str]] = {
     "target-promql-rule": (lambda: query(f"sum by (job ({ALL}"), "panel 'Failed Orders' (A): error: shop: Failed Orders has invalid PromQL"),
     "target-rate-interval-rule": (lambda: query(f"1 - sum(rate(shop_orders_total{ALL}[5m]))"), "takes a rate over 0:05:00"),
     "target-job-rule": (lambda: query('shop_stock{instance=~"$instance"}'), "selects shop_stock without the chosen job"),
-    "target-instance-rule": (lambda: query(f'shop_stock{{job=~"$job",instance="$instance"}} / shop_stock{ALL}'), "selects shop_stock without the chosen instance"),
+    "target-instance-rule": (
+        lambda: query(f'shop_stock{{job=~"$job",instance="$instance"}} / shop_stock{ALL}'),
+        "selects shop_stock without the chosen instance",
+    ),
     "target-counter-agg-rule": (lambda: query(f"sum(shop_orders_total{ALL})"), "shows shop_orders_total without rate or increase"),
     "uneditable-dashboard": (lambda: board(editable=True), "dashboard 'shop': error: shop can be edited"),
     "removal-due": (lambda: replace(good(), bundle=ageing(remove_after="1")), "shop_stock was to be kept up to version 1, and the catalog is at 2"),
