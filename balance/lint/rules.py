@@ -22,8 +22,8 @@ _STALENESS_SECONDS = 300
 def ratio_unguarded(inputs: Inputs) -> Iterator[Problem]:
     """An alert on a ratio of rates without a minimum of traffic.
 
-    At night one failed request out of two is 50 %. Require some traffic in the condition: `also=(compare(sum_by(increase(...)), ">",
-    MIN_REQUESTS),)`.
+    At night one failed request out of two is 50 %. Require some traffic in the condition:
+    `also=(compare(sum_by(increase(...)), ">", MIN_REQUESTS),)`.
     """
     for alert in inputs.bundle.alerts:
         for branch in alert.condition.branches:
