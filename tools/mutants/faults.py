@@ -44,7 +44,7 @@ FAULTS = (
     Fault("another bucket", METRICS, "LAGS = (0.001, 0.0025,", "LAGS = (0.001, 0.002,"),
     Fault("a threshold in the sources", THRESHOLDS, '"error_ratio", 0.05,', '"error_ratio", 0.06,'),
     Fault("a threshold that cannot be", THRESHOLDS, '"error_ratio", 0.05,', '"error_ratio", 5,', (" > 0.05 and", " > 5 and")),
-    Fault("the unit of a threshold", THRESHOLDS, '"event_loop_lag", 0.25, SECONDS, most=5', '"event_loop_lag", 250, Unit.of("milliseconds")',
+    Fault("the unit of a threshold", THRESHOLDS, '"event_loop_lag", 0.25, SECONDS, maximum=5', '"event_loop_lag", 250, Unit.of("milliseconds")',
           (" > 0.25", " > 250")),
     Fault("a threshold without a reason", THRESHOLDS, 'reason="The metric shows 1 when health is ignored."', 'reason=""'),
     # queries and rules
