@@ -2,8 +2,9 @@
 
 Theory. An instant selector takes a series' last sample of the last five minutes, unless that is a staleness marker. A rate takes all
 samples of its window, adds what was counted before each reset, and extrapolates to the ends of the window if the samples come near
-them (promql/functions.go, extrapolatedRate). Windows contain their left edge in Prometheus 2 and not in Prometheus 3: `Version`
-says which is meant. promtool is the oracle: a test compares every expression of the bundle over random series.
+them (promql/functions.go, extrapolatedRate). Windows contain their left edge in Prometheus 2 and not in Prometheus 3, and 2.53 no longer
+extrapolates beyond half an interval where a counter cannot have been zero: `Version` says which is meant. promtool is the oracle: a test
+compares every expression of the bundle over random series.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from itertools import chain, pairwise
-from typing import Any, Literal
+from typing import Any
 
 from balance.promql.ast import (
     Absent,
@@ -36,7 +37,8 @@ from balance.promql.text import NO_SCOPE, Scope, seconds
 
 LOOKBACK = 300
 """Seconds for which a sample counts as current."""
-Version = Literal[2, 3]
+Version = tuple[int, int]
+"""Major and minor version of Prometheus."""
 Labels = frozenset[tuple[str, str]]
 Vector = dict[Labels, float]
 STALE = None
@@ -68,7 +70,7 @@ class Series:
 class Database:
     """Series by name, and what a question means there: the scope of the rules, the version of Prometheus."""
 
-    def __init__(self, series: Iterable[Series], scope: Scope = NO_SCOPE, version: Version = 2) -> None:
+    def __init__(self, series: Iterable[Series], scope: Scope = NO_SCOPE, version: Version = (2, 42)) -> None:
         self.scope, self.version = scope, version
         self.by_name: dict[str, list[Series]] = {}
         for one in series:
@@ -89,11 +91,11 @@ class Database:
         if ended and one.ends[ended - 1] > one.times[index]:
             return None
         age = at - one.times[index]
-        return one.values[index] if age < LOOKBACK or (age == LOOKBACK and self.version == 2) else None
+        return one.values[index] if age < LOOKBACK or (age == LOOKBACK and self.version < (3, 0)) else None
 
     def window(self, one: Series, begin: float, end: float) -> slice:
         """Where in `times` and `values` the samples of a window are."""
-        return slice((bisect_left if self.version == 2 else bisect_right)(one.times, begin), bisect_right(one.times, end))
+        return slice((bisect_left if self.version < (3, 0) else bisect_right)(one.times, begin), bisect_right(one.times, end))
 
 
 @lru_cache
@@ -156,11 +158,11 @@ def _increase(one: Series, found: slice, begin: float, end: float, version: Vers
     to_start, to_end, sampled = first - begin, end - last, last - first
     average = sampled / (found.stop - found.start - 1)
     limit = average * 1.1
-    if version == 3 and to_start >= limit:
+    if version >= (2, 53) and to_start >= limit:
         to_start = average / 2
     if increase > 0 and start >= 0:
         to_start = min(to_start, sampled * (start / increase))
-    if version == 2 and to_start >= limit:
+    if version < (2, 53) and to_start >= limit:
         to_start = average / 2
     if to_end >= limit:
         to_end = average / 2

@@ -33,7 +33,7 @@ from balance.render.artifact import Artifact
 from balance.render.templates import expand
 
 FOLDER = "prometheus/tests"
-VERSIONS: tuple[Version, ...] = (2, 3)
+VERSIONS: tuple[Version, ...] = ((2, 42), (3, 0))
 _STEP = 60
 _SAMPLES, _FEW = 5, 3
 """Samples in the shortest window of a condition; and in one that also looks at a window more than `_LONG` times as long."""
@@ -331,7 +331,7 @@ class _World:
         except QueryError:
             return lines
 
-    def _evaluated(self, expr: Expr, lines: Lines, version: Version = 2) -> dict[Labels, float]:
+    def _evaluated(self, expr: Expr, lines: Lines, version: Version = VERSIONS[0]) -> dict[Labels, float]:
         steps = self.at // self.step
         return evaluate(expr, Database(_series(_samples((Phase(lines, steps + 1),), self.step), self.step), self.scope, version), self.at)
 
