@@ -45,7 +45,7 @@ class History:
     """Samples of a target with the labels `target`. What is `drawn` is evaluated as time goes on; the results of the last `span` seconds are kept."""
 
     def __init__(self, target: Mapping[str, str], scope: Scope, drawn: Iterable[Expr], span: int, step: int) -> None:
-        self.database = Database((), scope, 3)
+        self.database = Database((), scope, (3, 0))
         self._target = tuple(target.items())
         self._series: dict[Head, Growing] = {}
         self._there: dict[str, set[Head]] = {}

@@ -53,7 +53,7 @@ def database(bundle: Bundle, settings: Settings) -> Database:
     metrics = {metric.name: metric for expr in exprs for metric in expr.metrics() if metric is not standard.ALERTS}
     series = (one for _, metric in sorted(metrics.items()) for one in _series(metric, settings.job, bundle.samples or Samples()))
     scope = Scope(f"job={quoted(settings.job)}", "", settings.thresholds, settings.keep, f"job={quoted(settings.job)}")
-    made = Database(series, scope, 3)
+    made = Database(series, scope, (3, 0))
     stored = {node.series.record: node for expr in exprs for node in expr.walk() if isinstance(node, OverTime)}
     for record, node in sorted(stored.items()):
         made.by_name[record] = list(_recorded_series(node, made))

@@ -2,8 +2,9 @@
 
 Theory. An instant selector takes a series' last sample of the last five minutes, unless that is a staleness marker. A rate takes all
 samples of its window, adds what was counted before each reset, and extrapolates to the ends of the window if the samples come near
-them (promql/functions.go, extrapolatedRate). Windows contain their left edge in Prometheus 2 and not in Prometheus 3: `Version`
-selects one. promtool is the oracle: a test compares every expression of the bundle over random series.
+them (promql/functions.go, extrapolatedRate). Windows contain their left edge in Prometheus 2 and not in Prometheus 3, and 2.53 no longer
+extrapolates beyond half an interval where a counter cannot have been zero: `Version` selects one. promtool is the oracle: a test
+compares every expression of the bundle over random series.
 
 An expression is evaluated at many instants in one pass: which series are selected, grouped and joined is the same at all of them, only the
 values differ. So every node turns columns (the values of a series, one for each instant) into columns. An instant has a version of its own,
@@ -19,7 +20,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import chain, pairwise
 from operator import itemgetter
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from balance.promql.ast import (
     Absent,
@@ -41,7 +42,8 @@ from balance.promql.text import NO_SCOPE, Scope, seconds
 
 LOOKBACK = 300
 """Seconds for which a sample counts as current."""
-Version = Literal[2, 3]
+Version = tuple[int, int]
+"""Major and minor version of Prometheus."""
 Labels = frozenset[tuple[str, str]]
 Vector = dict[Labels, float]
 Column = list[float | None]
@@ -83,7 +85,7 @@ class Series:
 class Database:
     """Series by name, with the scope of the rules and the default version of Prometheus."""
 
-    def __init__(self, series: Iterable[Series], scope: Scope = NO_SCOPE, version: Version = 2) -> None:
+    def __init__(self, series: Iterable[Series], scope: Scope = NO_SCOPE, version: Version = (2, 42)) -> None:
         self.scope, self.version = scope, version
         self.by_name: dict[str, list[Series]] = {}
         for one in series:
@@ -169,12 +171,12 @@ def _recent(one: Series, at: float, version: Version) -> float | None:
     if ended and one.ends[ended - 1] > one.times[index]:
         return None
     age = at - one.times[index]
-    return one.values[index] if age < LOOKBACK or (age == LOOKBACK and version == 2) else None
+    return one.values[index] if age < LOOKBACK or (age == LOOKBACK and version < (3, 0)) else None
 
 
 def _window(one: Series, begin: float, end: float, version: Version) -> slice:
     """The slice of `times` and `values` with the samples of a window."""
-    return slice((bisect_left if version == 2 else bisect_right)(one.times, begin), bisect_right(one.times, end))
+    return slice((bisect_left if version < (3, 0) else bisect_right)(one.times, begin), bisect_right(one.times, end))
 
 
 def without_name(labels: Labels) -> Labels:
@@ -232,11 +234,11 @@ def _increase(one: Series, begin: float, end: float, version: Version, per: int)
     to_start, to_end, sampled = first - begin, end - last, last - first
     average = sampled / (found.stop - found.start - 1)
     limit = average * 1.1
-    if version == 3 and to_start >= limit:
+    if version >= (2, 53) and to_start >= limit:
         to_start = average / 2
     if increase > 0 and start >= 0:
         to_start = min(to_start, sampled * (start / increase))
-    if version == 2 and to_start >= limit:
+    if version < (2, 53) and to_start >= limit:
         to_start = average / 2
     if to_end >= limit:
         to_end = average / 2

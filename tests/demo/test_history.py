@@ -38,7 +38,7 @@ def test_rates_survive_restarts_and_what_is_forgotten() -> None:
     whole = Series(m.HTTP_REQUESTS.name, {"method": "GET", "status": "200", **TARGET}, samples)
     for expr in (REQUESTS, GROWTH, BY_STATUS):
         found = evaluate(expr, kept.database, 3 * KEPT - 1)
-        assert found == evaluate(expr, Database([whole], SCOPE, 3), 3 * KEPT - 1)
+        assert found == evaluate(expr, Database([whole], SCOPE, (3, 0)), 3 * KEPT - 1)
         assert found
     assert len(kept.database.by_name[m.HTTP_REQUESTS.name][0].values) <= 2 * KEPT
 

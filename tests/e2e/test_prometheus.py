@@ -54,6 +54,11 @@ class Chain:
         result: list[Any] = self.api(f"query?query={quote(promql)}")["result"]
         return result
 
+    def listed(self, label: str, selector: str) -> list[str]:
+        """The values of a label. Prometheus may answer queries a moment before it lists the series that it has just scraped."""
+        values: list[str] = eventually(f"{label} is listed", lambda: self.api(f"label/{label}/values?match[]={quote(selector)}"))
+        return values
+
     def alert(self, name: str) -> list[dict[str, Any]]:
         return [alert for alert in self.api("alerts")["alerts"] if alert["labels"]["alertname"] == name]
 
@@ -137,8 +142,8 @@ def test_every_expression_of_the_dashboards_returns_data(chain: Chain) -> None:
 
 def test_the_variables_of_the_dashboard_have_values(chain: Chain) -> None:
     eventually("the target is scraped", lambda: chain.query('up{job="balance"} == 1'))
-    assert chain.api("label/job/values?match[]=balance_active_connections") == ["balance"]
-    assert chain.api("label/instance/values?match[]=balance_active_connections") == [f"127.0.0.1:{chain.admin}"]
+    assert chain.listed("job", "balance_active_connections") == ["balance"]
+    assert chain.listed("instance", "balance_active_connections") == [f"127.0.0.1:{chain.admin}"]
 
 
 def test_every_rule_is_loaded_and_evaluates(chain: Chain, bundle: Bundle) -> None:
@@ -156,7 +161,7 @@ def test_prometheus_sees_exactly_the_series_of_the_catalog(chain: Chain) -> None
     from balance.lb.catalog.metrics import CATALOG
 
     eventually("the target is scraped", lambda: chain.query('up{job="balance"} == 1'))
-    names = set(eventually("its series are listed", lambda: chain.api("label/__name__/values?match[]={job=%22balance%22}")))
+    names = set(chain.listed("__name__", '{job="balance"}'))
     added_by_prometheus = {"up", "scrape_duration_seconds", "scrape_samples_post_metric_relabeling", "scrape_samples_scraped", "scrape_series_added"}
     recorded = {name for name in names if ":" in name}
     rules_own = {"ALERTS", "ALERTS_FOR_STATE"}

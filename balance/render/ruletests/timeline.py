@@ -16,7 +16,7 @@ from balance.promql.solve import Lines, SeriesKey
 from balance.promql.text import Scope
 from balance.render.templates import expand
 
-VERSIONS: tuple[Version, ...] = (2, 3)
+VERSIONS: tuple[Version, ...] = ((2, 42), (3, 0))
 _AFTER_END = 5
 """Evaluations after the end of an alert at which it is asserted that it is still inactive."""
 
