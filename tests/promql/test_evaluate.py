@@ -186,7 +186,7 @@ def test_one_pass_equals_evaluating_each_instant(bundle: Bundle) -> None:
     chance = random.Random(seed)
     versions: tuple[Version, ...] = ((2, 42), (2, 53), (3, 0))
     for number, expr in enumerate(expressions(bundle)):
-        case = Case(number, expr, chance, 3)
+        case = Case(number, expr, chance, (3, 0))
         instants = [Instant(at, version) for version in versions for at in (*case.moments, 0, STEPS * case.step)]
         found = evaluate_all(expr, case.database, instants)
         for place, (at, version) in enumerate(instants):
