@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 import re
-import tarfile
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -47,11 +47,12 @@ Schemas = Mapping[str, Json]
 
 
 @pytest.fixture(scope="module")
-def schemas() -> Schemas:
-    """Grafana's strict schemas by name (grafana-schema.md says where they are from)."""
-    with tarfile.open(Path(__file__).with_name("grafana-schema.tar.xz")) as archive:
-        members = {member.name.removesuffix(".jsonschema.json"): archive.extractfile(member) for member in archive}
-        return {name: json.load(file) for name, file in members.items() if file}
+def schemas(repository: Path) -> Schemas:
+    """Grafana's strict schemas by name. They are not part of this repository: `BALANCE_GRAFANA_SCHEMA` or ../shared/grafana-schema."""
+    directory = Path(os.environ.get("BALANCE_GRAFANA_SCHEMA", repository.parent / "shared" / "grafana-schema"))
+    if not directory.is_dir():
+        pytest.skip(f"Grafana's JSON Schemas are not at {directory}; BALANCE_GRAFANA_SCHEMA names the folder jsonschema of grafana-foundation-sdk")
+    return {path.name.removesuffix(".jsonschema.json"): json.loads(path.read_text()) for path in directory.glob("*.jsonschema.json")}
 
 
 @pytest.fixture(scope="module")
