@@ -63,7 +63,7 @@ def test_what_is_no_fault_is_not_found(page: str, path: str, body: str) -> None:
 
 
 def test_a_form_from_elsewhere_cannot_pretend_to_be_alertmanager(page: str) -> None:
-    assert asked(page, "POST", "/told", '{"alerts": []}')[0] == 415
+    assert asked(page, "POST", "/notifications", '{"alerts": []}')[0] == 415
 
 
 def test_the_page_may_load_nothing_and_be_framed_by_nobody(page: str) -> None:
