@@ -11,7 +11,7 @@ from balance.monitoring.routing import Inhibition
 KEY: Key = ("BalanceDown", frozenset({("instance", "a:1")}))
 
 
-def test_an_alert_goes_from_pending_to_firing_to_resolved_and_is_forgotten(bundle: Bundle) -> None:
+def test_alert_stages(bundle: Bundle) -> None:
     board, name = Board(bundle.alerts), KEY[0]
     assert board.stage(name) == "inactive"
     board.update({KEY: ActiveAlert(False, "is down")}, 10)
@@ -26,7 +26,7 @@ def test_an_alert_goes_from_pending_to_firing_to_resolved_and_is_forgotten(bundl
     assert [event.what for event in board.events] == ["resolved", "firing", "pending"]
 
 
-def test_one_that_was_only_pending_is_not_resolved(bundle: Bundle) -> None:
+def test_pending_alert_is_not_resolved(bundle: Bundle) -> None:
     board = Board(bundle.alerts)
     board.update({KEY: ActiveAlert(False, "is down")}, 10)
     board.update({}, 11)
@@ -45,7 +45,7 @@ def test_one_that_was_only_pending_is_not_resolved(bundle: Bundle) -> None:
         ({"job": "a", "instance": "1"}, ("Nobody", {"job": "a", "instance": "1"}), False),
     ],
 )
-def test_inhibitions_hold_back_as_alertmanager_does(labels: dict[str, str], firing: tuple[str, dict[str, str]], held: bool) -> None:
+def test_inhibition_matches_alertmanager(labels: dict[str, str], firing: tuple[str, dict[str, str]], held: bool) -> None:
     inhibitions = (
         Inhibition("Worse", ("Bad",), equal=("job", "instance")),
         Inhibition("All", ("Bad",), source_without=("instance",)),

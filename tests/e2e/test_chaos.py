@@ -26,7 +26,7 @@ def phase_of(report: Report, fault: Fault) -> Phase:
 
 
 @pytest.mark.process
-def test_faults_of_backends_cost_no_more_than_their_window_and_all_books_agree(tmp_path: Path) -> None:
+def test_backend_faults_stay_within_their_limits(tmp_path: Path) -> None:
     report = asyncio.run(run(tmp_path, FAULTS))
     check(report)
     traceless = {phase.fault for phase in report.phases if not phase.retries and not phase.failed and not phase.falls}
@@ -35,7 +35,7 @@ def test_faults_of_backends_cost_no_more_than_their_window_and_all_books_agree(t
 
 
 @pytest.mark.process
-def test_a_worker_that_is_killed_costs_what_is_in_flight_at_it_and_nothing_afterwards(tmp_path: Path) -> None:
+def test_killed_worker_costs_only_requests_in_flight(tmp_path: Path) -> None:
     report = asyncio.run(run(tmp_path, OF_WORKERS, workers=WORKERS))
     check(report)
     killed = phase_of(report, WORKER)
@@ -44,7 +44,7 @@ def test_a_worker_that_is_killed_costs_what_is_in_flight_at_it_and_nothing_after
 
 
 @pytest.mark.process
-def test_an_outage_of_all_backends_is_not_multiplied_by_retries(tmp_path: Path) -> None:
+def test_retry_budget_limits_an_outage(tmp_path: Path) -> None:
     (outage,) = asyncio.run(run(tmp_path, [OUTAGE], settings=UNGUARDED)).phases
     assert outage.failed > outage.asked / 2, "the outage was there"
     assert outage.asked < outage.attempts <= outage.asked * (1 + BUDGET_PERCENT / 100) + BUDGET_PER_SECOND * (outage.seconds + 1)
