@@ -401,7 +401,7 @@ def test_write_stops_at_directory_in_place_of_file(capsys: pytest.CaptureFixture
     Path("out/prometheus/prometheus.yml/stray").write_text("stray")
     before = contents(Path("out"))
     assert main(["write", "--out", "out", "--set", "job=edge"]) == 2
-    assert "out/prometheus/prometheus.yml: is a directory where a file must be" in capsys.readouterr().err
+    assert "out/prometheus/prometheus.yml: is a directory, but must be a file" in capsys.readouterr().err
     assert contents(Path("out")) == before
 
 
