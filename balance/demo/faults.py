@@ -1,4 +1,4 @@
-"""What can be broken at the press of a button, and which alert says so."""
+"""Faults that buttons of the page switch on and off, and the alert that each one causes."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from dataclasses import dataclass
 from balance.demo.origins import Faults, Origin
 
 LIMIT = 600
-"""Client connections that the balancer accepts."""
+"""Limit of client connections of the balancer."""
 FLOOD = 500
-"""Connections of a flood: beyond the alert's share of the limit, though each worker's half of them is below its half of the limit."""
+"""Connections of a flood: above the threshold of the alert, while each worker's half stays below half of the limit."""
 HOARD, HEAD = 40, 768 * 1024
-"""Connections with a head that never ends, and the bytes of it that come."""
+"""Connections with an endless request head, and the bytes of it that each sends."""
 PIECE, PAUSE = 48 * 1024, 0.05
-"""Bytes that such a connection sends at a time, and the seconds between two times."""
+"""Bytes that such a connection sends at a time, and the seconds between two sends."""
 ROOM = HOARD * HEAD
-"""Bytes by which the balancer may grow before the alert on memory; heads are held twice while they grow."""
+"""Bytes by which the balancer may grow before the memory alert; growing heads are buffered twice."""
 
 
 class Clients:
-    """Connections that ask for nothing, kept open whatever the balancer does."""
+    """Idle client connections, opened again whenever the balancer closes them."""
 
     def __init__(self, port: int) -> None:
         self._port = port
         self._tasks: set[asyncio.Task[None]] = set()
 
     def hold(self, count: int, first: bytes = b"") -> None:
-        """Open so many more, and send these bytes on each."""
+        """Open `count` more connections, and send the bytes `first` on each."""
         self._tasks |= {asyncio.create_task(self._one(first)) for _ in range(count)}
 
-    async def leave(self) -> None:
-        """Close all of them."""
+    async def close(self) -> None:
+        """Close all connections."""
         tasks, self._tasks = self._tasks, set()
         for task in tasks:
             task.cancel()
@@ -53,8 +53,8 @@ class Clients:
             await asyncio.sleep(0.5)
 
 
-class World:
-    """What faults act on: backends, and clients of the balancer. `active` are the names of the faults that are on."""
+class DemoEnvironment:
+    """The backends and clients that faults act on. `active` are the names of the faults that are on."""
 
     def __init__(self, origins: list[Origin], front: int) -> None:
         self.origins = origins
@@ -62,27 +62,27 @@ class World:
         self.active: set[str] = set()
 
     async def switch(self, name: str, *, on: bool) -> None:
-        """Begin a fault, or end it. Raises `KeyError` for a name that is none."""
+        """Begin or end a fault. Raises `KeyError` for an unknown name."""
         fault = FAULTS[name]
         if on != (name in self.active):
             self.active ^= {name}
             await (fault.begin if on else fault.end)(self)
 
-    async def calm(self) -> None:
+    async def end_all(self) -> None:
         """End all faults."""
         for name in tuple(self.active):
             await self.switch(name, on=False)
 
 
-Act = Callable[[World], Awaitable[None]]
+Act = Callable[[DemoEnvironment], Awaitable[None]]
 
 
 @dataclass(frozen=True)
-class Fault:
-    """A button: what it says, what happens, the alert that comes of it, and the panel to watch."""
+class DemoFault:
+    """A button: its title, a description, the alert that the fault causes, and how it begins and ends."""
 
     title: str
-    words: str
+    description: str
     alert: str
     begin: Act
     end: Act
@@ -92,53 +92,64 @@ KILLED = {"backend": (1,), "backends": (0, 1, 2)}
 """The backends that are dead while a fault is on."""
 
 
-async def _kill(world: World) -> None:
-    """Let those backends live that no fault wants dead."""
-    dead = {index for name in world.active for index in KILLED.get(name, ())}
-    for index, origin in enumerate(world.origins):
+async def _kill(environment: DemoEnvironment) -> None:
+    """Kill the backends that an active fault kills, and start the others."""
+    dead = {index for name in environment.active for index in KILLED.get(name, ())}
+    for index, origin in enumerate(environment.origins):
         await (origin.kill() if index in dead else origin.start())
 
 
-def _wrong(indices: tuple[int, ...], faults: Faults) -> tuple[Act, Act]:
-    """These backends do the faults that are given, beside those that they do already."""
+def _misbehave(indices: tuple[int, ...], faults: Faults) -> tuple[Act, Act]:
+    """Add the faults to these backends, and remove them at the end."""
     given = {name: value for name, value in vars(faults).items() if value}
 
-    async def begin(world: World) -> None:
+    async def begin(environment: DemoEnvironment) -> None:
         for index in indices:
-            vars(world.origins[index].faults).update(given)
+            vars(environment.origins[index].faults).update(given)
 
-    async def end(world: World) -> None:
+    async def end(environment: DemoEnvironment) -> None:
         for index in indices:
-            vars(world.origins[index].faults).update(dict.fromkeys(given, 0.0))
+            vars(environment.origins[index].faults).update(dict.fromkeys(given, 0.0))
 
     return begin, end
 
 
-async def _flood(world: World) -> None:
-    world.flood.hold(FLOOD)
+async def _flood(environment: DemoEnvironment) -> None:
+    environment.flood.hold(FLOOD)
 
 
-async def _ebb(world: World) -> None:
-    await world.flood.leave()
+async def _end_flood(environment: DemoEnvironment) -> None:
+    await environment.flood.close()
 
 
-async def _hoard(world: World) -> None:
-    world.hoard.hold(HOARD, b"GET / HTTP/1.1\r\nX-Endless: " + b"x" * HEAD)
+async def _hoard(environment: DemoEnvironment) -> None:
+    environment.hoard.hold(HOARD, b"GET / HTTP/1.1\r\nX-Endless: " + b"x" * HEAD)
 
 
-async def _release(world: World) -> None:
-    await world.hoard.leave()
+async def _end_hoard(environment: DemoEnvironment) -> None:
+    await environment.hoard.close()
 
 
 ALL = (0, 1, 2)
 FAULTS = {
-    "backend": Fault("Kill backend 2", "Its process dies. The breaker opens, then its health checks fail.", "BalanceBackendDown", _kill, _kill),
-    "backends": Fault("Kill all", "Nobody is left to answer: every request gets 503.", "BalanceAllBackendsDown", _kill, _kill),
-    "errors": Fault("Errors", "A third of the answers are 500, from every backend.", "BalanceHighErrorRate", *_wrong(ALL, Faults(errors=0.33))),
-    "slowness": Fault("Slowness", "Backend 3 takes two seconds longer.", "BalanceHighLatency", *_wrong((2,), Faults(delay=2))),
-    "flood": Fault("Flood", f"{FLOOD} clients connect, say nothing and stay.", "BalanceHighConnections", _flood, _ebb),
-    "memory": Fault("Memory", f"{HOARD} clients send heads that never end.", "BalanceHighMemoryUsage", _hoard, _release),
-    "retries": Fault("Retries", "Backends hang up on half of the GETs; others step in.", "BalanceHighRetryRate", *_wrong(ALL, Faults(hang_ups=0.5))),
-    "breaker": Fault("Breaker", "Backend 1 answers 503, yet its health checks pass.", "BalanceCircuitBreakerOpen", *_wrong((0,), Faults(refusals=1))),
-}  # fmt: skip
-"""By the name that the page sends."""
+    "backend": DemoFault(
+        "Kill backend 2", "Backend 2 stops. Its circuit breaker opens, then its health checks fail.", "BalanceBackendDown", _kill, _kill
+    ),
+    "backends": DemoFault("Kill all", "No backend is left: every request gets 503.", "BalanceAllBackendsDown", _kill, _kill),
+    "errors": DemoFault(
+        "Errors", "Every backend answers a third of its requests with 500.", "BalanceHighErrorRate", *_misbehave(ALL, Faults(errors=0.33))
+    ),
+    "slowness": DemoFault("Slowness", "Backend 3 is two seconds slower.", "BalanceHighLatency", *_misbehave((2,), Faults(delay=2))),
+    "flood": DemoFault("Flood", f"{FLOOD} clients connect and stay idle.", "BalanceHighConnections", _flood, _end_flood),
+    "memory": DemoFault("Memory", f"{HOARD} clients send endless request heads.", "BalanceHighMemoryUsage", _hoard, _end_hoard),
+    "retries": DemoFault(
+        "Retries",
+        "Backends close the connection on half of the GET requests, which are retried.",
+        "BalanceHighRetryRate",
+        *_misbehave(ALL, Faults(hang_ups=0.5)),
+    ),
+    "breaker": DemoFault(
+        "Breaker", "Backend 1 answers 503 while its health checks pass.", "BalanceCircuitBreakerOpen", *_misbehave((0,), Faults(refusals=1))
+    ),
+}
+"""By the name in the address of the button's form."""

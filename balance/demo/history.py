@@ -1,4 +1,4 @@
-"""The last minutes of one target in memory: its scrapes, and what expressions gave over them."""
+"""The last minutes of one target in memory: its scrapes, and the results of expressions over them."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from balance.promql.selectors import Expr
 from balance.promql.text import Scope
 
 KEPT = 400
-"""Samples of a series that are kept at least: with one a second, those of the five minutes for which a sample counts as current."""
+"""Minimum number of samples kept per series: at one a second, more than the lookback of five minutes."""
 Head = tuple[str, Labels]
 """The name of a series, and its labels."""
-LEAST = 60
-"""Seconds that are shown at first, when there is no more."""
+MIN_SECONDS = 60
+"""Length of the shown period at the start, when there is less data."""
 
 
 class Growing(Series):
-    """A series to which samples are added, and which forgets old ones."""
+    """A series that grows by new samples, and drops old ones."""
 
     def add(self, at: float, value: float | None) -> None:
-        """One more sample, or the end of the series."""
+        """Add a sample, or end the series with `STALE`."""
         if value is STALE:
             self.ends.append(at)
             return
@@ -51,7 +51,7 @@ class History:
         self._there: dict[str, set[Head]] = {}
         self._drawn: dict[Expr, deque[tuple[int, Vector]]] = {expr: deque(maxlen=span // step + 1) for expr in drawn}
         self._stored = {node.series.record: node.series for expr in self._drawn for node in expr.walk() if isinstance(node, OverTime)}
-        self.period, self._span, self._first = Span(-LEAST, 0, step), span, 0
+        self.period, self._span, self._first = Span(-MIN_SECONDS, 0, step), span, 0
 
     def __repr__(self) -> str:
         return f"<History of {len(self._series)} series>"
@@ -75,7 +75,7 @@ class History:
         for expr, results in self._drawn.items():
             results.append((at, evaluate(expr, self.database, at)))
         self._first = self._first or at
-        self.period = Span(max(at - self._span, min(self._first, at - LEAST)), at, self.period.step)
+        self.period = Span(max(at - self._span, min(self._first, at - MIN_SECONDS)), at, self.period.step)
 
     def ask(self, expr: Expr, *, job: bool = False) -> tuple[Curve, ...]:
         """The curves of an expression over the period; nothing where there was no evaluation."""

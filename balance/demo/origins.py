@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from aiohttp import web
 
 QUICK = 0.04
-"""Seconds that an answer takes at most, when nothing is wrong."""
+"""Maximum seconds of a normal response."""
 
 
 @dataclass
 class Faults:
-    """What a backend does wrong. `errors` is the share of answers that are 500, `refusals` that of answers that are 503, `hang_ups` that of
-    GETs whose connection closes without an answer; `delay` is how many seconds an answer takes longer. Health checks do not see any of it.
+    """Faults of a backend. `errors` is the share of responses with 500, `refusals` of those with 503, `hang_ups` the share of GET requests whose
+    connection closes without a response; `delay` is in seconds. Health checks are not affected.
     """
 
     errors: float = 0.0
@@ -37,7 +37,7 @@ class Origin:
         return f"<Origin {self.name} on port {self.port}: {self.faults if self._server else 'dead'}>"
 
     async def start(self) -> None:
-        """Listen, on the port that it had before if there was one."""
+        """Listen, after a restart on the same port."""
         if self._server is None:
             self._server = await asyncio.get_running_loop().create_server(self._site, "127.0.0.1", self.port)
             self.port = self._server.sockets[0].getsockname()[1]
@@ -76,7 +76,7 @@ class Origin:
 
 
 def _happens(share: float) -> bool:
-    """Whether something does that happens in this share of the cases."""
+    """True in this share of the calls, at random."""
     return random.random() < share  # noqa: S311 -- a demo
 
 

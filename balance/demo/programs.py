@@ -1,4 +1,4 @@
-"""Processes that the demo starts, and ends."""
+"""Child processes of the demo."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from pathlib import Path
 
 from balance.lb.errors import StartError
 
-PATIENCE = 10.0
+STOP_TIMEOUT = 10.0
 """Seconds that a process may take to stop."""
 
 
 @asynccontextmanager
 async def running(command: Sequence[str], *, errors: int, environment: Mapping[str, str] | None = None) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A process that does not hear the terminal's Ctrl-C, stopped at the end; `errors` is where what it says goes."""
+    """Run a process in its own session, so that Ctrl-C does not reach it, and stop it at the end; `errors` is its stderr."""
     process = await asyncio.create_subprocess_exec(*command, stdin=DEVNULL, stdout=DEVNULL, stderr=errors, env=environment, start_new_session=True)
     try:
         yield process
@@ -30,7 +30,7 @@ async def running(command: Sequence[str], *, errors: int, environment: Mapping[s
             with suppress(ProcessLookupError):
                 os.kill(process.pid, signal.SIGTERM)  # process.terminate() would reap it behind asyncio's back
         try:
-            await asyncio.wait_for(process.wait(), PATIENCE)
+            await asyncio.wait_for(process.wait(), STOP_TIMEOUT)
         except TimeoutError:
             process.kill()
             await process.wait()
@@ -38,7 +38,7 @@ async def running(command: Sequence[str], *, errors: int, environment: Mapping[s
 
 @asynccontextmanager
 async def balancer(config: Path) -> AsyncIterator[tuple[asyncio.subprocess.Process, dict[str, list[str]]]]:
-    """The balancer's process, and the event by which it said that it had started. Raises `StartError`."""
+    """Run the balancer; yields its process and its `started` event. Raises `StartError` if it does not start."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("BALANCE_")}
     environment["MALLOC_MMAP_THRESHOLD_"] = "16384"  # glibc gives large pieces back at once: memory falls when the fault ends
     relay: asyncio.Task[None] | None = None
@@ -65,7 +65,7 @@ async def _started(process: asyncio.subprocess.Process) -> dict[str, list[str]]:
 
 
 async def _relay(process: asyncio.subprocess.Process) -> None:
-    """Show what else the balancer has to say."""
+    """Copy the remaining stderr of the balancer to ours."""
     while process.stderr and (line := await process.stderr.readline()):
         print(line.decode().rstrip(), file=sys.stderr, flush=True)
 

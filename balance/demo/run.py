@@ -1,4 +1,4 @@
-"""`balance demo`: three backends, the balancer as a process in front of them, traffic, and a page to watch it all on and to break it."""
+"""`balance demo`: three backends, the balancer as a process in front of them, traffic, and a page that shows it all and can break it."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from balance.demo.live import Live, metrics
 from balance.demo.origins import Origin
 from balance.demo.programs import balancer, free_port, running
 from balance.demo.server import application
-from balance.demo.watch import Asked
+from balance.demo.watch import External
 from balance.generate import build, collect
 from balance.lb.errors import StartError
 from balance.monitoring.bundle import Bundle
 from balance.monitoring.settings import Settings
 
 BACKENDS = ("backend-1", "backend-2", "backend-3")
-LOOK = """\
+SUMMARY = """\
 Open    http://{page}/
         panels, alerts, and buttons that break things; alerts take seconds here, and a day takes {day:.0f}
 
@@ -44,7 +44,7 @@ Open    http://{page}/
 
 @dataclass(frozen=True)
 class Options:
-    """What the command line says. A port may be 0, for any free one; `grafana` is a directory for files that make Grafana show the dashboards."""
+    """Options of `balance demo`. Port 0 means any free one; `grafana` is a directory for Grafana provisioning files."""
 
     port: int = 8080
     admin_port: int = 9090
@@ -55,7 +55,7 @@ class Options:
 
 
 def run(options: Options) -> int:
-    """Run the demo until a signal comes or, if given, for the duration; returns an exit code. Raises `BalanceError`."""
+    """Run the demo until a signal or the end of the duration; returns the exit code. Raises `BalanceError`."""
     try:
         seconds = Duration().parse(options.duration) if options.duration else None
     except KindError as error:
@@ -80,8 +80,8 @@ async def _demo(options: Options, seconds: float | None) -> int:
         process, started = await stack.enter_async_context(balancer(config))
         front, admin = started["listen"][0], str(started["admin"])
         session = await stack.enter_async_context(aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(2)))
-        world = faults.World(origins, int(front.rpartition(":")[2]))
-        stack.push_async_callback(world.calm)
+        environment = faults.DemoEnvironment(origins, int(front.rpartition(":")[2]))
+        stack.push_async_callback(environment.end_all)
 
         programs = {} if options.embedded else _programs()
         places = motion.Places(admin, _address(listener), *(f"127.0.0.1:{free_port()}" for _ in range(2)))
@@ -91,31 +91,31 @@ async def _demo(options: Options, seconds: float | None) -> int:
         bundle, settings = await asyncio.to_thread(motion.collected, tree, folder)
         if options.grafana:
             motion.write(bundle, settings, home, build.dashboards, build.provisioning, build.rule_files, build.prometheus)
-        asked = Asked(session, f"http://{places.prometheus}", f"http://{places.alertmanager}") if programs else None
-        if asked:
+        external = External(session, f"http://{places.prometheus}", f"http://{places.alertmanager}") if programs else None
+        if external:
             await asyncio.to_thread(motion.write, bundle, settings, folder, build.prometheus, build.alertmanager)
             processes = [await stack.enter_async_context(running(command, errors=DEVNULL)) for command in _commands(programs, places, folder)]
-            later = asyncio.create_task(_rules(asked, processes[-1], bundle, settings, folder))
+            later = asyncio.create_task(_rules(external, processes[-1], bundle, settings, folder))
             stack.push_async_callback(_cancel, later)
-        live = Live(bundle, settings, session, world, admin, asked)
-        site = web.AppRunner(application(world, live.page, live.told), access_log=None, shutdown_timeout=0.5)
+        live = Live(bundle, settings, session, environment, admin, external)
+        site = web.AppRunner(application(environment, live.page, live.notified), access_log=None, shutdown_timeout=0.5)
         await site.setup()
         stack.push_async_callback(site.cleanup)
         await web.SockSite(site, listener).start()
         tasks = [asyncio.create_task(one) for one in (traffic.send(f"http://{front}"), live.watch())]
         for task in tasks:
             stack.push_async_callback(_cancel, task)
-        print(_look(options, places, front, live, programs, seconds), flush=True)
+        print(_summary(options, places, front, live, programs, seconds), flush=True)
 
         died = asyncio.create_task(process.wait())
-        told = asyncio.create_task(stop.wait())
-        await asyncio.wait((died, told, *tasks), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        stopped = asyncio.create_task(stop.wait())
+        await asyncio.wait((died, stopped, *tasks), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         for task in tasks:
             if task.done():
-                task.result()  # they go on for ever: whatever ended one is to be seen
+                task.result()  # these tasks never end by themselves: raise what ended one
         ended_itself = died.done()
         await _cancel(died)
-        await _cancel(told)
+        await _cancel(stopped)
     if ended_itself:
         raise StartError(f"the balancer ended by itself with exit code {process.returncode}", where="demo", cure="see its last lines above")
     return 0
@@ -125,7 +125,7 @@ def _listener(port: int) -> socket.socket:
     try:
         return socket.create_server(("127.0.0.1", port))
     except OverflowError:
-        raise StartError("is no port", where=f"--page-port {port}", cure="choose one from 0 to 65535") from None
+        raise StartError(f"invalid port {port}", where="--page-port", cure="must be 0 to 65535") from None
     except OSError as error:
         reason = os.strerror(error.errno or 0).lower()
         raise StartError(f"cannot listen: {reason}", where=f"127.0.0.1:{port}", cure="choose another port: --page-port") from None
@@ -137,7 +137,7 @@ def _address(listener: socket.socket) -> str:
 
 
 def _programs() -> dict[str, str]:
-    """Prometheus and Alertmanager, if both are on the PATH; Debian calls the latter by a longer name."""
+    """Paths of Prometheus and Alertmanager, if both are on the PATH; in Debian the latter is prometheus-alertmanager."""
     found = {name: shutil.which(name) or shutil.which(f"prometheus-{name}") for name in ("prometheus", "alertmanager")}
     return {name: path for name, path in found.items() if path} if all(found.values()) else {}
 
@@ -145,7 +145,7 @@ def _programs() -> dict[str, str]:
 def _commands(programs: dict[str, str], places: motion.Places, folder: Path) -> list[list[str]]:
     return [
         [
-            programs["alertmanager"], f"--config.file={folder / 'alertmanager' / 'alertmanager.yml'}", f"--storage.path={folder / 'told'}",
+            programs["alertmanager"], f"--config.file={folder / 'alertmanager' / 'alertmanager.yml'}", f"--storage.path={folder / 'silences'}",
             f"--web.listen-address={places.alertmanager}", "--cluster.listen-address=",
         ],
         [
@@ -155,31 +155,31 @@ def _commands(programs: dict[str, str], places: motion.Places, folder: Path) -> 
     ]  # fmt: skip
 
 
-async def _rules(asked: Asked, prometheus: asyncio.subprocess.Process, bundle: Bundle, settings: Settings, folder: Path) -> None:
-    """Give Prometheus its rules once it has scraped the balancer: one that knows no target yet would say that it is down."""
-    await asked.scraped()
+async def _rules(external: External, prometheus: asyncio.subprocess.Process, bundle: Bundle, settings: Settings, folder: Path) -> None:
+    """Give Prometheus its rules once it has scraped the balancer: before that, the target would count as down."""
+    await external.scraped()
     await asyncio.to_thread(motion.write, bundle, settings, folder, build.rule_files)
     os.kill(prometheus.pid, signal.SIGHUP)
 
 
-def _look(options: Options, places: motion.Places, front: str, live: Live, programs: dict[str, str], seconds: float | None) -> str:
-    """What is where."""
+def _summary(options: Options, places: motion.Places, front: str, live: Live, programs: dict[str, str], seconds: float | None) -> str:
+    """What to print when everything has started: the addresses."""
     more = ""
     if programs:
-        rules = "Prometheus and Alertmanager, which are on the PATH (--embedded does without)"
+        rules = "Prometheus and Alertmanager, found on the PATH (--embedded: do not use them)"
         more += f"        Prometheus    http://{places.prometheus}/\n        Alertmanager  http://{places.alertmanager}/\n"
     else:
-        rules = "the embedded evaluator" + ("" if options.embedded else ", as prometheus and alertmanager are not both on the PATH")
+        rules = "the embedded evaluator" + ("" if options.embedded else ", since prometheus and alertmanager are not both on the PATH")
     if options.grafana:
         more += f"        for Grafana   {options.grafana}: provisioning/ and dashboards/"
-        more += "\n" if programs else f"; for the data source: {_by_hand(options.grafana, places)}\n"
+        more += "\n" if programs else f"; for the data source: {_prometheus_command(options.grafana, places)}\n"
     end = f"Ends after {seconds:g} s." if seconds else "Ctrl-C ends it."
-    return LOOK.format(
+    return SUMMARY.format(
         page=places.page, front=front, admin=places.admin, backends=", ".join(BACKENDS), rules=rules, more=more, end=end, day=traffic.DAY
     )  # fmt: skip
 
 
-def _by_hand(folder: str, places: motion.Places) -> str:
+def _prometheus_command(folder: str, places: motion.Places) -> str:
     return f"prometheus --config.file={folder}/prometheus/prometheus.yml --web.listen-address={places.prometheus}"
 
 

@@ -1,4 +1,4 @@
-"""Traffic of a few kinds that comes and goes as that of a day does, in fast motion."""
+"""Synthetic traffic with the daily pattern of a real service, sped up."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ KINDS = (("GET", "/", 60), ("GET", "/data", 20), ("POST", "/", 17), ("GET", "/mi
 MEAN = 60.0
 """Requests a second, over the whole day."""
 DAY = 180.0
-"""Seconds that a day takes."""
+"""Length of a day in seconds."""
 SWING = 0.45
-"""How much more than the mean there is at the busiest hour, and less at the quietest."""
-MOST = 150
-"""Requests under way at once; more are not sent."""
+"""Relative difference of the busiest and the quietest hour from the mean."""
+MAX_IN_FLIGHT = 150
+"""Maximum number of requests in flight."""
 
 
 def shape(share: float) -> float:
-    """Requests a second when this share of the day is over: fewest towards four in the morning, most towards eight in the evening."""
+    """Requests a second at a share of the day from 0 to 1: fewest around four in the morning, most around eight in the evening."""
     return MEAN * (1 + SWING * math.sin(2 * math.pi * (share - 0.5)) + SWING / 3 * math.sin(4 * math.pi * (share - 0.7)))
 
 
@@ -39,7 +39,7 @@ async def send(url: str) -> None:
         under_way: set[asyncio.Task[None]] = set()
         while True:
             await asyncio.sleep(random.expovariate(shape(hour(time.monotonic() - begun) / 24)))
-            if len(under_way) < MOST:
+            if len(under_way) < MAX_IN_FLIGHT:
                 request = group.create_task(_request(session, url))
                 under_way.add(request)
                 request.add_done_callback(under_way.discard)

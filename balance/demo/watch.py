@@ -1,4 +1,4 @@
-"""Which alerts are pending and firing, by the embedded evaluator or by a Prometheus and an Alertmanager, and what became of those that were."""
+"""The pending and firing alerts, from the embedded evaluator or from Prometheus and Alertmanager, and their history."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from balance.promql.evaluate import Database, evaluate, without_name
 from balance.render.model import annotation_texts
 from balance.render.templates import expand
 
-LATELY = 30
-"""Seconds for which an alert that is over is shown as resolved."""
+RESOLVED_SECONDS = 30
+"""How long a resolved alert is shown."""
 Stage = Literal["pending", "firing", "resolved"]
-Happened = Literal["pending", "firing", "resolved", "told"]
+EventKind = Literal["pending", "firing", "resolved", "notified"]
 Key = tuple[str, Labels]
 
 
 @dataclass(frozen=True)
-class Seen:
-    """An alert that is pending or firing now; `held` if another one that fires keeps it from being told."""
+class ActiveAlert:
+    """An alert that is pending or firing now; `held` if another firing alert inhibits it."""
 
     firing: bool
     summary: str
@@ -39,7 +39,7 @@ class Seen:
 
 @dataclass(frozen=True)
 class Alarm:
-    """An alert and how it stands: since when, in seconds since 1970."""
+    """An alert and its stage, with the time of its last change in seconds since 1970."""
 
     name: str
     labels: Mapping[str, str]
@@ -51,27 +51,27 @@ class Alarm:
 
 @dataclass(frozen=True)
 class Event:
-    """What happened to an alert, and when: it came into a stage, or a receiver was told (`words` say which, and what)."""
+    """An alert entered a stage, or a receiver was notified (see `description`). `at` is in seconds since 1970."""
 
     at: float
     name: str
     labels: Mapping[str, str]
-    what: Happened
-    words: str = ""
+    what: EventKind
+    description: str = ""
 
 
 class Embedded:
-    """The rules, evaluated over samples in memory."""
+    """Evaluates the rules over samples in memory."""
 
-    words = "the embedded evaluator"
+    name = "the embedded evaluator"
 
     def __init__(self, bundle: Bundle, settings: Settings, database: Database) -> None:
         self._bundle, self._database = bundle, database
         self._summaries = {alert: texts["summary"] for alert, texts in annotation_texts(bundle, settings).items()}
         self._standing: dict[str, dict[Labels, AlertState]] = {}
 
-    def look(self, at: float) -> dict[Key, Seen]:
-        """Evaluate every rule."""
+    def active(self, at: float) -> dict[Key, ActiveAlert]:
+        """Evaluate every rule at a time in seconds since 1970; returns the pending and firing alerts."""
         for alert in self._bundle.alerts:
             found = {without_name(labels): value for labels, value in evaluate(alert.condition.whole, self._database, at).items()}
             before = self._standing.get(alert.name, {})
@@ -79,7 +79,7 @@ class Embedded:
         firing = [(name, dict(labels)) for name, all_of_it in self._standing.items() for labels, one in all_of_it.items() if one.firing]
         inhibitions = self._bundle.routing.inhibitions if self._bundle.routing else ()
         return {
-            (name, labels): Seen(
+            (name, labels): ActiveAlert(
                 one.firing, expand(self._summaries[name], dict(labels), one.value), one.firing and held_back(name, dict(labels), firing, inhibitions)
             )
             for name, all_of_it in self._standing.items()
@@ -88,7 +88,7 @@ class Embedded:
 
 
 def held_back(name: str, labels: Mapping[str, str], firing: Iterable[tuple[str, Mapping[str, str]]], inhibitions: Iterable[Inhibition]) -> bool:
-    """Whether one of the alerts that fire keeps this one from being told, as Alertmanager sees it."""
+    """Whether one of the firing alerts inhibits this one, by the rules of Alertmanager."""
     return any(
         name in one.targets
         and source == one.source
@@ -100,22 +100,22 @@ def held_back(name: str, labels: Mapping[str, str], firing: Iterable[tuple[str, 
     )
 
 
-class Asked:
-    """A Prometheus that evaluates the rules, and an Alertmanager that it tells, by their URLs."""
+class External:
+    """A Prometheus that evaluates the rules, and its Alertmanager, by their URLs."""
 
-    words = "Prometheus and Alertmanager"
+    name = "Prometheus and Alertmanager"
 
     def __init__(self, session: aiohttp.ClientSession, prometheus: str, alertmanager: str) -> None:
         self._session, self._prometheus, self._alertmanager = session, prometheus, alertmanager
 
-    async def look(self) -> dict[Key, Seen]:
-        """Ask both. Raises `aiohttp.ClientError` while they do not answer."""
+    async def active(self) -> dict[Key, ActiveAlert]:
+        """Query both; returns the pending and firing alerts. Raises `aiohttp.ClientError` while they do not answer."""
         groups = (await self._json(f"{self._prometheus}/api/v1/rules?type=alert"))["data"]["groups"]
-        told = await self._json(f"{self._alertmanager}/api/v2/alerts")
-        held = {self._key(alert["labels"]) for alert in told if alert["status"]["inhibitedBy"]}
+        alerts_there = await self._json(f"{self._alertmanager}/api/v2/alerts")
+        held = {self._key(alert["labels"]) for alert in alerts_there if alert["status"]["inhibitedBy"]}
         alerts = [alert for group in groups for rule in group["rules"] for alert in rule["alerts"]]
         return {
-            (key := self._key(alert["labels"])): Seen(alert["state"] == "firing", alert["annotations"].get("summary", ""), key in held)
+            (key := self._key(alert["labels"])): ActiveAlert(alert["state"] == "firing", alert["annotations"].get("summary", ""), key in held)
             for alert in alerts
             if alert["state"] in ("pending", "firing")
         }
@@ -139,7 +139,7 @@ class Asked:
 
 
 class Board:
-    """All alerts as they stand, and the last changes, newest first."""
+    """The current state of all alerts, and the latest events, newest first."""
 
     def __init__(self, alerts: Iterable[Alert]) -> None:
         self.alerts = {alert.name: alert for alert in alerts}
@@ -148,7 +148,7 @@ class Board:
 
     @property
     def alarms(self) -> list[Alarm]:
-        """Those that fire first, then the pending ones, then those resolved lately."""
+        """Firing alerts, then pending ones, then recently resolved ones."""
 
         def place(one: Alarm) -> tuple[int, str, str, list[tuple[str, str]]]:
             return ("firing", "pending", "resolved").index(one.stage), self.alerts[one.name].severity, one.name, sorted(one.labels.items())
@@ -156,17 +156,17 @@ class Board:
         return sorted(self._alarms.values(), key=place)
 
     def stage(self, name: str) -> str:
-        """How an alert stands that may be of several series: the worst of them, or inactive."""
+        """The worst stage of the series of an alert, or inactive."""
         return next((one.stage for one in self.alarms if one.name == name), "inactive")
 
-    def told(self, message: Any, now: float) -> None:
-        """Take a message of Alertmanager's webhook."""
+    def notified(self, message: Any, now: float) -> None:
+        """Record a message of Alertmanager's webhook."""
         for alert in message["alerts"]:
             labels = alert["labels"]
-            self.events.appendleft(Event(now, labels["alertname"], labels, "told", f"{message['receiver']}: {alert['status']}"))
+            self.events.appendleft(Event(now, labels["alertname"], labels, "notified", f"{message['receiver']}: {alert['status']}"))
 
-    def update(self, seen: Mapping[Key, Seen], now: float) -> None:
-        """Take what there is now."""
+    def update(self, seen: Mapping[Key, ActiveAlert], now: float) -> None:
+        """Update the state from the alerts that are active now."""
         for key, one in seen.items():
             self._enter(key, "firing" if one.firing else "pending", now, one.summary, held=one.held)
         for key, alarm in list(self._alarms.items()):
@@ -174,7 +174,7 @@ class Board:
                 continue
             if alarm.stage == "firing":
                 self._enter(key, "resolved", now, alarm.summary)
-            elif alarm.stage == "pending" or now - alarm.since >= LATELY:
+            elif alarm.stage == "pending" or now - alarm.since >= RESOLVED_SECONDS:
                 del self._alarms[key]
 
     def _enter(self, key: Key, stage: Stage, now: float, summary: str, *, held: bool = False) -> None:

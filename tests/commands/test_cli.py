@@ -28,7 +28,7 @@ def in_an_empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
 
 @pytest.fixture
 def written(in_an_empty_directory: None, repository: Path) -> None:
-    """What `write --out out` writes: see `test_what_write_has_written_is_what_the_repository_holds`."""
+    """What `write --out out` writes: see `test_write_reproduces_generated`."""
     shutil.copytree(repository / "generated", "out")
 
 
@@ -165,7 +165,7 @@ def contents(directory: Path) -> dict[str, bytes]:
         (["write", "--out", "/proc/nope"], "/proc/nope: cannot be written"),
     ],
 )
-def test_wrong_use_is_one_clear_line_exit_2_and_nothing_written(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_usage_errors_are_one_line_and_exit_2(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     try:
         code = main(arguments)
     except SystemExit as stop:
@@ -191,13 +191,13 @@ def test_wrong_use_is_one_clear_line_exit_2_and_nothing_written(arguments: list[
         ("prometheus: {scrape_interval: 15}\n", "s.yaml:1: prometheus.scrape_interval: invalid duration '15' (write it like 100ms, 10s or 1h30m)"),
     ],
 )
-def test_a_settings_file_that_cannot_be_used_is_told_with_its_place(text: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_settings_file_errors_have_file_and_line(text: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
     Path("s.yaml").write_text(text)
     assert main(["alerts", "--settings", "s.yaml"]) == 2
     assert message in capsys.readouterr().err
 
 
-def test_all_problems_of_a_settings_file_are_told_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+def test_all_settings_problems_are_reported_at_once(capsys: pytest.CaptureFixture[str]) -> None:
     Path("s.yaml").write_text("color: red\nthresholds: {error_ratio: true}\nruntime: rust\n")
     assert main(["alerts", "--settings", "s.yaml"]) == 2
     assert capsys.readouterr().err.splitlines() == [
@@ -207,7 +207,7 @@ def test_all_problems_of_a_settings_file_are_told_at_once(capsys: pytest.Capture
     ]
 
 
-def test_set_is_laid_over_the_settings_file(capsys: pytest.CaptureFixture[str]) -> None:
+def test_set_overrides_settings_file(capsys: pytest.CaptureFixture[str]) -> None:
     Path("s.yaml").write_text("thresholds: {error_ratio: 0.03, retry_ratio: 0.3}\njob: edge\n")
     assert main(["catalog", "--settings", "s.yaml", "--set", "thresholds.error_ratio=0.02"]) == 0
     values = {threshold["name"]: threshold["value"] for threshold in json.loads(capsys.readouterr().out)["thresholds"]}
@@ -224,21 +224,21 @@ def test_rules_are_recording_rules_and_alerts(capsys: pytest.CaptureFixture[str]
     assert yaml.safe_load(capsys.readouterr().out)["groups"] == only
 
 
-def test_the_scrape_configuration_uses_the_job_that_the_rules_select(capsys: pytest.CaptureFixture[str]) -> None:
+def test_scrape_configuration_uses_job_of_rules(capsys: pytest.CaptureFixture[str]) -> None:
     main(["prometheus", "--set", "job=edge", "--set", "prometheus.targets=[10.0.0.1:9090]", "--set", "prometheus.alertmanagers=alerts:9093"])
     document = yaml.safe_load(capsys.readouterr().out)
     assert document["scrape_configs"] == [{"job_name": "edge", "static_configs": [{"targets": ["10.0.0.1:9090"]}]}]
     assert document["alerting"]["alertmanagers"] == [{"static_configs": [{"targets": ["alerts:9093"]}]}]
 
 
-def test_without_an_alertmanager_nothing_is_said_about_alerting(capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_alerting_section_without_alertmanagers(capsys: pytest.CaptureFixture[str]) -> None:
     main(["prometheus"])
     assert yaml.safe_load(capsys.readouterr().out)["alerting"]["alertmanagers"] == [{"static_configs": [{"targets": ["127.0.0.1:9093"]}]}]
     main(["prometheus", "--set", "prometheus.alertmanagers=[]"])
     assert "alerting" not in yaml.safe_load(capsys.readouterr().out)
 
 
-def test_lint_tells_findings_to_people_and_to_programs(capsys: pytest.CaptureFixture[str]) -> None:
+def test_lint_prints_text_and_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["lint"]) == 0
     assert capsys.readouterr().out == ""
     assert main(["lint", "--set", "prometheus.scrape_interval=2m", "--format", "json"]) == 1
@@ -248,7 +248,7 @@ def test_lint_tells_findings_to_people_and_to_programs(capsys: pytest.CaptureFix
     assert told["summary"]["errors"] + told["summary"]["warnings"] == len(told["findings"])
 
 
-def test_findings_become_annotations_on_github(capsys: pytest.CaptureFixture[str]) -> None:
+def test_lint_prints_github_annotations(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["lint", "--set", "prometheus.evaluation_interval=3m", "--format", "github"]) == 1
     first = capsys.readouterr().out.splitlines()[-1]
     assert first.startswith("::")
@@ -267,7 +267,7 @@ def test_findings_become_annotations_on_github(capsys: pytest.CaptureFixture[str
     assert told.count("\n") == 1
 
 
-def test_a_comparison_of_two_units_is_refused_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_comparison_of_two_units_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     Path("wrong.py").write_text(
         "from balance.catalog.standard import PROCESS_CPU\n"
         "from balance.lb.catalog import thresholds\n"
@@ -281,7 +281,7 @@ def test_a_comparison_of_two_units_is_refused_in_one_line(capsys: pytest.Capture
     )
 
 
-def test_lint_of_reviews_lists_what_is_due_and_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
+def test_lint_reviews_lists_only_due_runbooks(capsys: pytest.CaptureFixture[str]) -> None:
     Path("aged").mkdir()
     Path("aged/__init__.py").write_text(
         "from balance.lb.catalog.metrics import CATALOG\n"
@@ -296,7 +296,7 @@ def test_lint_of_reviews_lists_what_is_due_and_nothing_else(capsys: pytest.Captu
     assert "aged/runbooks/Old.md: warning: Old was reviewed on 2001-02-03, by nobody in particular" in told
 
 
-def test_explain_says_what_a_check_is_about(capsys: pytest.CaptureFixture[str]) -> None:
+def test_explain_prints_one_check_or_all(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["explain", "window-sparse"]) == 0
     assert "A rate needs two samples" in capsys.readouterr().out
     assert main(["explain"]) == 0
@@ -318,19 +318,19 @@ def test_dashboards_are_listed_by_name(capsys: pytest.CaptureFixture[str]) -> No
 
 
 @pytest.mark.parametrize(("version", "schema"), [("10", 36), ("11", 39), ("12", 41), ("13", 42)])
-def test_the_schema_version_follows_grafanas(version: str, schema: int, capsys: pytest.CaptureFixture[str]) -> None:
+def test_schema_version_follows_grafana(version: str, schema: int, capsys: pytest.CaptureFixture[str]) -> None:
     main(["dashboards", "balance", "--grafana", version])
     assert json.loads(capsys.readouterr().out)["schemaVersion"] == schema
 
 
-def test_what_write_has_written_is_what_the_repository_holds(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_write_reproduces_generated(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["write", "--out", "out"]) == 0
     assert contents(Path("out")) == contents(repository / "generated")
     assert main(["check", "--out", "out"]) == 0
     assert "out is up to date" in capsys.readouterr().err
 
 
-def test_check_tells_missing_changed_and_orphaned_files_and_the_command_that_mends(capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_reports_drift_and_the_fixing_command(capsys: pytest.CaptureFixture[str]) -> None:
     main(["write", "--out", "out", "--set", "job=edge"])
     before = contents(Path("out"))
     Path("out/catalog.json").unlink()
@@ -354,21 +354,22 @@ def test_check_tells_missing_changed_and_orphaned_files_and_the_command_that_men
     assert not Path("out/more").exists()
 
 
-def test_check_of_a_directory_that_is_not_there_reports_everything_as_missing(capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_of_missing_directory_reports_all_files(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check"]) == 1
     told = capsys.readouterr().err.splitlines()
     assert all(line.startswith("missing: ") for line in told[:-1])
     assert not Path("generated").exists()
 
 
-def test_write_never_touches_a_directory_that_it_did_not_make(capsys: pytest.CaptureFixture[str]) -> None:
+def test_write_refuses_foreign_directory(capsys: pytest.CaptureFixture[str]) -> None:
     Path("precious.txt").write_text("precious")
     assert main(["write", "--out", "."]) == 2
     assert f"contains files but no {MARKER}" in capsys.readouterr().err
     assert [path.name for path in Path().iterdir()] == ["precious.txt"]
 
 
-def test_a_mark_of_somebody_else_does_not_open_a_directory() -> None:
+def test_write_refuses_foreign_marker() -> None:
+    """A GENERATED.md of another origin does not allow overwriting."""
     Path(MARKER).write_text("# My notes\n")
     Path("precious.txt").write_text("precious")
     assert main(["write", "--out", "."]) == 2
@@ -376,7 +377,7 @@ def test_a_mark_of_somebody_else_does_not_open_a_directory() -> None:
 
 
 @pytest.mark.usefixtures("written")
-def test_what_is_hidden_in_the_directory_is_left_alone() -> None:
+def test_hidden_files_are_kept() -> None:
     Path("out/.git").mkdir()
     Path("out/.git/HEAD").write_text("ref: refs/heads/main")
     assert main(["write", "--out", "out"]) == 0
@@ -385,7 +386,7 @@ def test_what_is_hidden_in_the_directory_is_left_alone() -> None:
 
 
 @pytest.mark.usefixtures("written")
-def test_a_link_in_the_directory_is_an_orphan() -> None:
+def test_symlink_is_an_orphan() -> None:
     Path("elsewhere").mkdir()
     Path("elsewhere/precious.txt").write_text("precious")
     Path("out/link").symlink_to("../elsewhere")
@@ -396,18 +397,19 @@ def test_a_link_in_the_directory_is_an_orphan() -> None:
 
 
 @pytest.mark.usefixtures("written")
-def test_a_directory_in_the_place_of_a_file_stops_a_write_before_it_begins(capsys: pytest.CaptureFixture[str]) -> None:
+def test_write_stops_at_directory_in_place_of_file(capsys: pytest.CaptureFixture[str]) -> None:
+    """Such a write fails before it has changed anything."""
     Path("out/prometheus/prometheus.yml").unlink()
     Path("out/prometheus/prometheus.yml").mkdir()
     Path("out/prometheus/prometheus.yml/stray").write_text("stray")
     before = contents(Path("out"))
     assert main(["write", "--out", "out", "--set", "job=edge"]) == 2
-    assert "out/prometheus/prometheus.yml: is a directory where a file must be" in capsys.readouterr().err
+    assert "out/prometheus/prometheus.yml: is a directory, but must be a file" in capsys.readouterr().err
     assert contents(Path("out")) == before
 
 
 @pytest.mark.usefixtures("written")
-def test_a_write_that_fails_leaves_everything_as_it_was(capsys: pytest.CaptureFixture[str]) -> None:
+def test_failed_write_changes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     shutil.rmtree("out/dashboards")
     Path("out/dashboards").write_text("a file where a directory must be")
     Path("out/catalog.json").write_text("old")
@@ -417,7 +419,7 @@ def test_a_write_that_fails_leaves_everything_as_it_was(capsys: pytest.CaptureFi
     assert contents(Path("out")) == before
 
 
-def test_a_source_is_a_bundle_or_a_function_found_from_where_the_user_is(capsys: pytest.CaptureFixture[str]) -> None:
+def test_source_in_current_directory(capsys: pytest.CaptureFixture[str]) -> None:
     Path("mine.py").write_text(
         "from balance.lb.catalog.metrics import CATALOG\n"
         "from balance.monitoring.bundle import Bundle\n"
@@ -429,19 +431,20 @@ def test_a_source_is_a_bundle_or_a_function_found_from_where_the_user_is(capsys:
         assert yaml.safe_load(capsys.readouterr().out) == {"groups": []}
 
 
-def test_a_fault_in_a_users_source_is_told_with_file_and_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_source_error_has_file_and_line(capsys: pytest.CaptureFixture[str]) -> None:
     Path("broken.py").write_text("\nbundle = nothing\n")
     assert main(["alerts", "--source", "broken:bundle"]) == 2
     assert "broken.py:2: cannot be loaded: NameError: name 'nothing' is not defined" in capsys.readouterr().err
 
 
-def test_a_source_that_exits_is_no_success(capsys: pytest.CaptureFixture[str]) -> None:
+def test_source_that_exits_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+    """Even if it exits with 0."""
     Path("leaving.py").write_text("import sys\nsys.exit(0)\n")
     assert main(["alerts", "--source", "leaving:bundle"]) == 2
     assert "leaving.py:2: cannot be loaded: SystemExit" in capsys.readouterr().err
 
 
-def test_what_a_source_prints_is_not_in_the_output(capsys: pytest.CaptureFixture[str]) -> None:
+def test_output_of_source_goes_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
     Path("chatty.py").write_text("print('hello')\nfrom rules_src import source\n")
     assert main(["alerts", "--source", "chatty:source"]) == 0
     printed = capsys.readouterr()
@@ -449,39 +452,39 @@ def test_what_a_source_prints_is_not_in_the_output(capsys: pytest.CaptureFixture
     assert printed.err == "hello\n"
 
 
-def test_without_any_source_the_cure_is_told(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_installed_source(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "path", [])
     assert main(["alerts"]) == 2
     assert "no source of dashboards and rules is installed" in capsys.readouterr().err
 
 
 @pytest.mark.process
-def test_a_reader_that_stops_early_is_no_error() -> None:
+def test_closed_pipe_is_not_an_error() -> None:
     run = subprocess.run(f"{sys.executable} -m balance.commands.cli catalog | head -c 10", shell=True, capture_output=True, text=True, check=True)
     assert (len(run.stdout), run.stderr) == (10, "")
 
 
 @pytest.mark.process
-def test_a_full_disk_is_told_in_one_line() -> None:
+def test_full_disk_is_one_line() -> None:
     run = subprocess.run(
         f"{sys.executable} -m balance.commands.cli dashboards > /dev/full", shell=True, stderr=subprocess.PIPE, text=True, check=False
     )
     assert (run.returncode, run.stderr) == (2, "balance-gen: standard output: No space left on device (free some space, or write elsewhere)\n")
 
 
-def test_a_number_in_exponent_notation_is_a_number(capsys: pytest.CaptureFixture[str]) -> None:
+def test_exponent_notation_is_a_number(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["alerts", "--set", "thresholds.memory=1e9"]) == 0
     assert 'process_resident_memory_bytes{job="balance"} > 1000000000\n' in capsys.readouterr().out
 
 
 @pytest.mark.process
-def test_output_that_goes_nowhere_is_no_traceback() -> None:
+def test_closed_stdout_is_not_a_traceback() -> None:
     run = subprocess.run(f"{sys.executable} -m balance.commands.cli catalog >&-", shell=True, stderr=subprocess.PIPE, text=True, check=False)
     assert run.stderr == ""
 
 
 @pytest.mark.process
-def test_the_output_is_the_same_whatever_the_machine() -> None:
+def test_output_does_not_depend_on_environment() -> None:
     outputs = set()
     for changes in (
         {"PYTHONHASHSEED": "1", "PYTHONIOENCODING": "latin-1", "TZ": "UTC"},
@@ -512,7 +515,7 @@ def test_the_output_is_the_same_whatever_the_machine() -> None:
         ("from balance.commands.cli import main; main(['rules'])", "aiohttp grafanalib jinja2 prometheus_client uvloop"),
     ],
 )
-def test_a_command_loads_only_what_it_needs(program: str, unwanted: str) -> None:
+def test_commands_import_only_what_they_need(program: str, unwanted: str) -> None:
     tail = f"; import sys; loaded = set({unwanted.split()!r}) & set(sys.modules); sys.exit(f'loaded {{loaded}}' if loaded else 0)"
     run = subprocess.run([sys.executable, "-c", program + tail], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False)
     assert run.stderr == ""
@@ -530,7 +533,7 @@ def install(folder: Path, *names: str) -> None:
         (folder / f"{name}-1.0.dist-info" / "entry_points.txt").write_text(f"[balance.sources]\n{name} = {name}:bundle\n")
 
 
-def test_one_installed_source_goes_before_the_bundled_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_installed_source_precedes_bundled_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(tmp_path)
     install(tmp_path, "stall")
     assert collect.select(()) == ("stall:bundle",)
@@ -538,7 +541,7 @@ def test_one_installed_source_goes_before_the_bundled_one(tmp_path: Path, monkey
     assert collect.collect(Settings())[0].catalog.name == "stall"
 
 
-def test_several_installed_sources_must_be_chosen_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_several_installed_sources_need_a_choice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.syspath_prepend(tmp_path)
     install(tmp_path, "kiosk", "booth")
     assert main(["catalog"]) == 2

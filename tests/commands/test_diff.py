@@ -89,7 +89,7 @@ METRICS: list[tuple[Callable[[Any], object], list[str]]] = [
 
 
 @pytest.mark.parametrize(("edit", "words"), METRICS)
-def test_what_changes_in_a_catalog_is_told(generated: Files, edit: Callable[[Any], object], words: list[str]) -> None:
+def test_catalog_changes(generated: Files, edit: Callable[[Any], object], words: list[str]) -> None:
     assert told({CATALOG: generated[CATALOG]}, {CATALOG: edited(generated, CATALOG, edit)[CATALOG]}) == words
 
 
@@ -127,12 +127,12 @@ RULES: list[tuple[str, str, str, list[str]]] = [
 
 
 @pytest.mark.parametrize(("path", "old", "new", "words"), RULES)
-def test_what_changes_in_rules_dashboards_and_routes_is_told(generated: Files, path: str, old: str, new: str, words: list[str]) -> None:
+def test_rule_dashboard_and_route_changes(generated: Files, path: str, old: str, new: str, words: list[str]) -> None:
     assert old in generated[path]
     assert told({path: generated[path]}, {path: generated[path].replace(old, new, 1)}) == words
 
 
-def test_a_route_that_is_muted_at_times_and_other_times_are_told(generated: Files) -> None:
+def test_mute_time_changes(generated: Files) -> None:
     night = {"name": "night", "time_intervals": [{"times": [{"start_time": "22:00", "end_time": "24:00"}]}]}
     muted = edited(generated, ROUTES, lambda d: (d["route"]["routes"][1].update(mute_time_intervals=["night"]), d.update(time_intervals=[night])))
     assert told(generated, muted) == ['route severity="warning": mute times none to night: notable', "mute time night: is new: harmless"]
@@ -140,12 +140,12 @@ def test_a_route_that_is_muted_at_times_and_other_times_are_told(generated: File
     assert told(muted, later) == ["mute time night: times changed: notable"]
 
 
-def test_a_lost_channel_of_a_receiver_is_breaking(generated: Files) -> None:
+def test_lost_integration_is_breaking(generated: Files) -> None:
     without = edited(generated, ROUTES, lambda document: document["receivers"][1].pop("slack_configs"))
     assert told(generated, without) == ["receiver inform: no longer notifies by slack: breaking"]
 
 
-def test_an_inhibition_tells_which_alerts_it_silences_no_longer(generated: Files) -> None:
+def test_inhibition_change_names_alerts(generated: Files) -> None:
     found = told(
         generated, {**generated, ROUTES: generated[ROUTES].replace("BalanceAllBackendsDown|BalanceBackendDown|", "BalanceAllBackendsDown|", 1)}
     )
@@ -154,7 +154,7 @@ def test_an_inhibition_tells_which_alerts_it_silences_no_longer(generated: Files
     ]  # fmt: skip
 
 
-def test_what_breaks_an_experimental_metric_is_notable_only(generated: Files) -> None:
+def test_experimental_metric_change_is_only_notable(generated: Files) -> None:
     old = edited(generated, CATALOG, lambda document: metric(document, REQUESTS).update(stability="experimental"))
     new = edited(old, CATALOG, lambda document: metric(document, REQUESTS)["labels"].pop(0))
     assert told(old, new) == [f"metric {REQUESTS}: lost label 'method': notable"]
@@ -164,7 +164,7 @@ def test_what_breaks_an_experimental_metric_is_notable_only(generated: Files) ->
     ("version", "words"),
     [("2", f"metric {REQUESTS}: is removed in version 2, but was announced to stay until 2: breaking"), ("2.1", f"metric {REQUESTS}: is removed, as announced in version 1: harmless")],
 )  # fmt: skip
-def test_a_promised_name_may_go_after_the_version_that_was_announced(generated: Files, version: str, words: str) -> None:
+def test_removal_after_announced_version_is_harmless(generated: Files, version: str, words: str) -> None:
     promise = {"name": "balance_requests_total", "renamed_from": REQUESTS, "deprecated_since": "1", "remove_after": "2"}
     old = edited(generated, CATALOG, lambda document: metric(document, REQUESTS).update(promise))
     new = edited(
@@ -187,19 +187,18 @@ PANELS = {
 }
 
 
-def test_files_that_people_wrote_by_hand_are_compared() -> None:
+def test_hand_written_files() -> None:
     assert told({"a.yaml": TWICE}, {"a.yaml": TWICE.replace("95", "98")}) == ["alert Full (2): threshold 95 to 98: notable"]
     board = json.dumps(PANELS)
     assert told({"a.json": board}, {"a.json": board.replace("== 0", "== 1")}) == ["panel Own / untitled: query: threshold 0 to 1: notable"]
 
 
-def test_nothing_has_changed_between_two_equal_sides(generated: Files) -> None:
+def test_equal_states_have_no_changes(generated: Files) -> None:
     assert told(generated, generated) == []
 
 
-def test_the_sources_are_compared_with_what_was_written_and_thresholds_are_told_in_their_unit(
-    repository: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_sources_against_written_files(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without a second state, the sources are compared; thresholds are shown in their unit."""
     out = str(repository / "generated")
     assert main(["diff", out, "--fail-on", "harmless"]) == 0
     assert capsys.readouterr().out == ""
@@ -219,7 +218,8 @@ def test_the_sources_are_compared_with_what_was_written_and_thresholds_are_told_
     assert main(["diff", out, "--set", "alerts.BalanceDown.enabled=false", "--fail-on", "breaking"]) == 1
 
 
-def test_a_whole_family_that_is_gone_is_told_if_both_sides_are_whole(repository: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_family_counts_only_in_complete_directories(repository: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A directory without the marker may simply not contain the family."""
     whole = shutil.copytree(repository / "generated", tmp_path / "whole", ignore=shutil.ignore_patterns("kubernetes", "tests"))
     less = shutil.copytree(whole, tmp_path / "less", ignore=shutil.ignore_patterns("alertmanager"))
     assert main(["diff", str(whole), str(less), "--fail-on", "breaking"]) == 1
@@ -280,7 +280,7 @@ def revisions(generated: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     "sides",
     [("one", "two"), ("one", "generated"), ("two~1", f"two:service/generated/{ALERTS}"), (f"one:./generated/{ALERTS}", "HEAD")],
 )  # fmt: skip
-def test_revisions_of_git_are_compared(revisions: Path, sides: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_git_revisions(revisions: Path, sides: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["diff", *sides]) == 0
     assert capsys.readouterr().out == f"alert {ERRORS}: threshold 0.05 to 0.02: notable\n"
 
@@ -300,7 +300,7 @@ def test_revisions_of_git_are_compared(revisions: Path, sides: tuple[str, str], 
         (["one", "odd.yaml"], "odd.yaml: unexpected structure of a rule file (give a valid rule file"),
     ],
 )
-def test_what_cannot_be_compared_ends_in_one_line(
+def test_unusable_states_are_one_line(
     revisions: Path, generated: Files, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path("empty").mkdir()
@@ -319,11 +319,11 @@ def test_what_cannot_be_compared_ends_in_one_line(
 
 
 @pytest.mark.process
-def test_two_sides_need_no_source(revisions: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_two_given_states_need_no_source(revisions: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["diff", "one", "two", "--source", "no.such:module"]) == 0
 
 
-def test_the_graver_comes_first(generated: Files) -> None:
+def test_worst_changes_come_first(generated: Files) -> None:
     changed = edited(edited(generated, CATALOG, lambda d: metric(d, REQUESTS)["labels"].pop(0)), BOARD, lambda d: d.update(title="B"))
     levels = [change.level for change in compare(extract(generated), extract(changed))]
     assert levels == sorted(levels, key=LEVELS.index)

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.process
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_demo_serves_shows_traffic_and_leaves_nothing_behind(tmp_path: Path, number: signal.Signals) -> None:
+def test_demo_serves_and_cleans_up(tmp_path: Path, number: signal.Signals) -> None:
     with running(tmp_path) as (process, places):
         assert fetched(places["balancer"]).startswith("hello from backend-")
         eventually("there is traffic", lambda: f'{m.HTTP_REQUESTS.name}{{method="GET",status="200"}} 0.0' not in fetched(places["admin port"]))
@@ -38,7 +38,7 @@ def test_the_demo_serves_shows_traffic_and_leaves_nothing_behind(tmp_path: Path,
             fetched(places[place])
 
 
-def test_with_a_flood_and_a_hoard_under_way_it_ends_as_well(tmp_path: Path) -> None:
+def test_demo_stops_with_active_faults(tmp_path: Path) -> None:
     with running(tmp_path) as (process, places):
         for fault in ("flood", "memory", "slowness", "backend"):
             press(places["page"], fault)
@@ -55,7 +55,7 @@ def press(page: str, fault: str) -> None:
         assert answer.status == 200
 
 
-def test_prometheus_and_alertmanager_on_the_path_evaluate_the_rules(tmp_path: Path, program: Callable[[str], str]) -> None:
+def test_demo_with_prometheus_and_alertmanager(tmp_path: Path, program: Callable[[str], str]) -> None:
     path = ":".join(str(Path(program(name)).parent) for name in ("prometheus", "prometheus-alertmanager"))
     files = tmp_path / "files"
     with running(tmp_path, "--grafana-provisioning", str(files), path=path) as (process, places):
@@ -75,7 +75,7 @@ def test_prometheus_and_alertmanager_on_the_path_evaluate_the_rules(tmp_path: Pa
     assert [file.name for file in tmp_path.iterdir()] == ["files"]
 
 
-def test_what_is_written_for_grafana_without_a_prometheus_says_how_to_start_one(tmp_path: Path, program: Callable[[str], str]) -> None:
+def test_grafana_files_without_prometheus(tmp_path: Path, program: Callable[[str], str]) -> None:
     files = tmp_path / "files"
     with running(tmp_path, "--embedded", "--grafana-provisioning", str(files)) as (process, places):
         assert re.search(r"prometheus --config.file=\S+/prometheus/prometheus.yml --web.listen-address=(\S+)", places["for Grafana"])
@@ -87,7 +87,7 @@ def test_what_is_written_for_grafana_without_a_prometheus_says_how_to_start_one(
         assert process.wait(30) == 0
 
 
-def test_the_demo_can_end_by_itself() -> None:
+def test_demo_stops_after_duration() -> None:
     done = subprocess.run([*demo(*FREE), "--duration", "200ms"], capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0
     assert "Ends after 0.2 s." in done.stdout
@@ -101,7 +101,7 @@ def test_the_demo_can_end_by_itself() -> None:
         ("--page-port", "choose another port: --page-port"),
     ],
 )
-def test_a_port_in_use_is_one_line_that_names_the_option(option: str, cure: str) -> None:
+def test_port_in_use_names_the_option(option: str, cure: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         done = subprocess.run([*demo(*FREE), option, str(port)], capture_output=True, text=True, check=False, timeout=60)
@@ -109,12 +109,12 @@ def test_a_port_in_use_is_one_line_that_names_the_option(option: str, cure: str)
     assert done.stderr == f"127.0.0.1:{port}: cannot listen: address already in use ({cure})\n"
 
 
-def test_a_wrong_duration_is_one_line() -> None:
+def test_invalid_duration_is_one_line() -> None:
     done = subprocess.run(demo("--duration", "soon"), capture_output=True, text=True, check=False, timeout=60)
     assert (done.returncode, done.stderr) == (2, "--duration: invalid duration 'soon' (write it like 100ms, 10s or 1h30m)\n")
 
 
-def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+def test_unwritable_folder_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     done = subprocess.run([*demo(*FREE), "--grafana-provisioning", str(tmp_path / "file")], capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 2

@@ -28,7 +28,7 @@ def history() -> History:
     return History(TARGET, SCOPE, (BY_STATUS, HEALTHY), 60, 2)
 
 
-def test_rates_survive_restarts_and_what_is_forgotten() -> None:
+def test_rates_survive_restarts_and_dropped_samples() -> None:
     drawn, kept, count = random.Random(1), history(), 0.0
     samples = []
     for at in range(1, 3 * KEPT):
@@ -43,7 +43,8 @@ def test_rates_survive_restarts_and_what_is_forgotten() -> None:
     assert len(kept.database.by_name[m.HTTP_REQUESTS.name][0].values) <= 2 * KEPT
 
 
-def test_a_series_that_vanishes_has_ended_and_so_has_every_one_of_a_target_that_does_not_answer() -> None:
+def test_vanished_series_end() -> None:
+    """A series that is missing from a scrape has ended; all have when the target does not answer."""
     kept = history()
     one, two = (line(m.BACKEND_HEALTHY.name, 1, backend=backend) for backend in ("one", "two"))
     kept.scraped(one + two, 1)
@@ -57,14 +58,14 @@ def test_a_series_that_vanishes_has_ended_and_so_has_every_one_of_a_target_that_
     assert len(evaluate(HEALTHY, kept.database, 4)) == 1
 
 
-def test_label_values_are_read_as_they_were_written() -> None:
+def test_escaped_label_values() -> None:
     kept = history()
     kept.scraped(line(m.BACKEND_HEALTHY.name, 1, backend=r"a\"b\\c\nd, e=\"f\""), 1)
     (labels,) = evaluate(HEALTHY, kept.database, 1)
     assert dict(labels)["backend"] == 'a"b\\c\nd, e="f"'
 
 
-def test_curves_have_a_value_where_there_was_an_evaluation_and_the_period_grows() -> None:
+def test_curves_over_a_growing_period() -> None:
     kept = history()
     for at in range(2, 100):
         kept.scraped(line(m.BACKEND_HEALTHY.name, at % 2, backend="one"), at)
@@ -78,7 +79,7 @@ def test_curves_have_a_value_where_there_was_an_evaluation_and_the_period_grows(
     assert curve.values == tuple(None if at == 50 else 0.0 for at in kept.period.times)
 
 
-def test_alerts_that_fire_are_series_until_they_do_not() -> None:
+def test_firing_alerts_are_series() -> None:
     kept = history()
     firing = series(standard.ALERTS, alertstate="firing")
     kept.fired([("BalanceDown", {"job": "balance"})], 1)

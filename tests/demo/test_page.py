@@ -57,7 +57,7 @@ def press(browser: Browser, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_a_button_is_seen_to_break_something_and_to_mend_it(browser: Browser, name: str) -> None:
+def test_button_starts_and_ends_its_fault(browser: Browser, name: str) -> None:
     eventually("all is well", lambda: not browser.run(UNWELL))
     begun = time.monotonic()
     press(browser, name)
@@ -74,14 +74,14 @@ def test_a_button_is_seen_to_break_something_and_to_mend_it(browser: Browser, na
 
 
 @pytest.mark.parametrize("width", [1280, 1920])
-def test_nothing_overlaps_or_is_wider_than_the_window(browser: Browser, width: int) -> None:
+def test_page_fits_the_window(browser: Browser, width: int) -> None:
     browser.call("Emulation.setDeviceMetricsOverride", width=width, height=1000, deviceScaleFactor=1, mobile=False)
     assert browser.run("document.documentElement.scrollWidth <= innerWidth")
     clipped = "[...document.querySelectorAll('#switches button')].filter((one) => one.scrollWidth > one.clientWidth).map((one) => one.id)"
     assert browser.run(clipped) == []
 
 
-def test_a_page_that_is_paused_stands_still_and_goes_on(browser: Browser) -> None:
+def test_pause_and_resume(browser: Browser) -> None:
     browser.run("document.getElementById('pause').click()")
     before = browser.run("document.querySelector('header p').textContent")
     assert browser.run("new Promise((done) => setTimeout(() => done(document.querySelector('header p').textContent), 2500))") == before
@@ -89,7 +89,7 @@ def test_a_page_that_is_paused_stands_still_and_goes_on(browser: Browser) -> Non
     eventually("it goes on", lambda: browser.run("document.querySelector('header p').textContent") != before)
 
 
-def test_every_button_and_table_has_a_name(browser: Browser) -> None:
+def test_controls_have_accessible_names(browser: Browser) -> None:
     nodes = browser.call("Accessibility.getFullAXTree")["nodes"]
     roles = {"button", "region", "log"}
     named = [

@@ -44,7 +44,7 @@ def asked(page: str, method: str, path: str, body: str = "", **headers: str) -> 
         ({"Origin": "http://evil.example", "Host": "evil.example"}, 403),
     ],
 )
-def test_a_press_must_come_from_the_page_itself(page: str, headers: dict[str, str], status: int) -> None:
+def test_faults_need_the_origin_of_the_page(page: str, headers: dict[str, str], status: int) -> None:
     own = {name: page.rstrip("/") if value == "OWN" else value for name, value in headers.items()}
     assert asked(page, "POST", "/faults/errors", "on=1", **own)[0] == status
     pressed = 'aria-pressed="true" data-state' in fetched(page)
@@ -53,20 +53,21 @@ def test_a_press_must_come_from_the_page_itself(page: str, headers: dict[str, st
     assert 'aria-pressed="true" data-state' not in fetched(page)
 
 
-def test_another_name_of_this_machine_is_refused(page: str) -> None:
+def test_foreign_host_is_refused(page: str) -> None:
     assert asked(page, "GET", "/", Host="evil.example")[0] == 403
 
 
 @pytest.mark.parametrize(("path", "body"), [("/faults/nothing", "on=1"), ("/faults/errors", "on=2"), ("/faults/errors", "")])
-def test_what_is_no_fault_is_not_found(page: str, path: str, body: str) -> None:
+def test_unknown_fault_is_not_found(page: str, path: str, body: str) -> None:
     assert asked(page, "POST", path, body, Origin=page.rstrip("/"))[0] == 404
 
 
-def test_a_form_from_elsewhere_cannot_pretend_to_be_alertmanager(page: str) -> None:
-    assert asked(page, "POST", "/told", '{"alerts": []}')[0] == 415
+def test_notifications_must_be_json(page: str) -> None:
+    """A form on a foreign page cannot send JSON, and so cannot pose as Alertmanager."""
+    assert asked(page, "POST", "/notifications", '{"alerts": []}')[0] == 415
 
 
-def test_the_page_may_load_nothing_and_be_framed_by_nobody(page: str) -> None:
+def test_content_security_policy(page: str) -> None:
     policy = asked(page, "GET", "/")[1]["Content-Security-Policy"]
     assert "default-src 'none'" in policy
     assert "frame-ancestors 'none'" in policy

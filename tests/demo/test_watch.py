@@ -4,31 +4,31 @@ from __future__ import annotations
 
 import pytest
 
-from balance.demo.watch import LATELY, Board, Key, Seen, held_back
+from balance.demo.watch import RESOLVED_SECONDS, ActiveAlert, Board, Key, held_back
 from balance.monitoring.bundle import Bundle
 from balance.monitoring.routing import Inhibition
 
 KEY: Key = ("BalanceDown", frozenset({("instance", "a:1")}))
 
 
-def test_an_alert_goes_from_pending_to_firing_to_resolved_and_is_forgotten(bundle: Bundle) -> None:
+def test_alert_stages(bundle: Bundle) -> None:
     board, name = Board(bundle.alerts), KEY[0]
     assert board.stage(name) == "inactive"
-    board.update({KEY: Seen(False, "is down")}, 10)
+    board.update({KEY: ActiveAlert(False, "is down")}, 10)
     assert (board.stage(name), board.alarms[0].since) == ("pending", 10)
-    board.update({KEY: Seen(True, "is down")}, 13)
-    board.update({KEY: Seen(True, "is still down")}, 14)
+    board.update({KEY: ActiveAlert(True, "is down")}, 13)
+    board.update({KEY: ActiveAlert(True, "is still down")}, 14)
     assert (board.stage(name), board.alarms[0].since, board.alarms[0].summary) == ("firing", 13, "is still down")
     board.update({}, 20)
     assert (board.stage(name), board.alarms[0].since) == ("resolved", 20)
-    board.update({}, 20 + LATELY)
+    board.update({}, 20 + RESOLVED_SECONDS)
     assert board.stage(name) == "inactive"
     assert [event.what for event in board.events] == ["resolved", "firing", "pending"]
 
 
-def test_one_that_was_only_pending_is_not_resolved(bundle: Bundle) -> None:
+def test_pending_alert_is_not_resolved(bundle: Bundle) -> None:
     board = Board(bundle.alerts)
-    board.update({KEY: Seen(False, "is down")}, 10)
+    board.update({KEY: ActiveAlert(False, "is down")}, 10)
     board.update({}, 11)
     assert board.alarms == []
 
@@ -45,7 +45,7 @@ def test_one_that_was_only_pending_is_not_resolved(bundle: Bundle) -> None:
         ({"job": "a", "instance": "1"}, ("Nobody", {"job": "a", "instance": "1"}), False),
     ],
 )
-def test_inhibitions_hold_back_as_alertmanager_does(labels: dict[str, str], firing: tuple[str, dict[str, str]], held: bool) -> None:
+def test_inhibition_matches_alertmanager(labels: dict[str, str], firing: tuple[str, dict[str, str]], held: bool) -> None:
     inhibitions = (
         Inhibition("Worse", ("Bad",), equal=("job", "instance")),
         Inhibition("All", ("Bad",), source_without=("instance",)),

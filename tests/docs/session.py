@@ -59,13 +59,13 @@ SKIPPED = {
 """Commands that cannot be run in the tests, and why."""
 RUN_ELSEWHERE = {
     "balance-gen test-alert BalanceDown --alertmanager http://127.0.0.1:9093": "tests/e2e/test_alertmanager.py::"
-    "test_a_test_goes_through_the_real_channel_marked_and_is_taken_back",
+    "test_synthetic_alert_is_sent_and_resolved",
     "balance-gen doctor --balance http://10.0.0.5:9090 --prometheus http://prometheus:9090 --alertmanager http://alertmanager:9093 "
-    "--grafana http://grafana:3000": "tests/e2e/test_doctor.py::test_a_healthy_chain_has_no_findings_in_under_five_seconds",
+    "--grafana http://grafana:3000": "tests/e2e/test_doctor.py::test_healthy_chain_has_no_findings",
     "balance-gen apply --rules /etc/prometheus/rules --prometheus http://prometheus:9090 --grafana http://grafana:3000": "tests/e2e/test_apply.py::"
-    "test_a_dry_run_shows_it_a_run_does_it_and_a_second_one_changes_nothing",
+    "test_dry_run_then_apply_then_nothing_to_do",
     "balance-gen apply --alertmanager-files /etc/alertmanager --alertmanager http://alertmanager:9093": "tests/e2e/test_apply.py::"
-    "test_a_dry_run_shows_it_a_run_does_it_and_a_second_one_changes_nothing",
+    "test_dry_run_then_apply_then_nothing_to_do",
 }
 """Commands that another test runs, with the systems that they need."""
 SERVERS = {

@@ -287,9 +287,8 @@ def chained(top: Path, program: Callable[[str], str], bundle: Bundle) -> Iterato
         yield made
 
 
-def test_every_alert_fires_by_its_cause_reaches_its_receiver_and_resolves_and_nothing_else_is_left(
-    tmp_path: Path, program: Callable[[str], str], bundle: Bundle
-) -> None:
+def test_every_alert_fires_notifies_and_resolves(tmp_path: Path, program: Callable[[str], str], bundle: Bundle) -> None:
+    """Every alert fires by its cause, reaches its receiver and resolves; no other alert is left."""
     severities = {alert.name: alert.severity for alert in bundle.alerts}
     with chained(tmp_path, program, bundle) as chain:
         with ThreadPoolExecutor(len(CAUSES)) as threads:

@@ -105,7 +105,7 @@ def told(office: Office) -> Office:
     return office
 
 
-def test_slack_gets_summary_value_severity_and_links(told: Office) -> None:
+def test_slack_notification(told: Office) -> None:
     post = next(post for post in told.posts("/slack") if "TEST" not in str(post))
     (message,) = post["attachments"]
     assert post["channel"] == "#alerts"
@@ -117,7 +117,7 @@ def test_slack_gets_summary_value_severity_and_links(told: Office) -> None:
     )
 
 
-def test_pagerduty_gets_summary_value_severity_and_links(told: Office) -> None:
+def test_pagerduty_notification(told: Office) -> None:
     event = next(post for post in told.posts("/pagerduty") if "TEST" not in str(post))
     assert (event["routing_key"], event["event_action"], event["payload"]["severity"]) == ("key-of-the-test", "trigger", "critical")
     assert event["payload"]["summary"] == "[FIRING:1] BalanceDown of balance: Load balancer a:1 is <down> & out"
@@ -127,7 +127,7 @@ def test_pagerduty_gets_summary_value_severity_and_links(told: Office) -> None:
         assert words in firing
 
 
-def test_mail_gets_summary_value_severity_and_links(told: Office) -> None:
+def test_mail_notification(told: Office) -> None:
     message = next(one for one in told.mail.messages if "TEST" not in one["Subject"])
     assert (message["To"], message["From"]) == ("oncall@mail.test", "balance@mail.test")
     assert message["Subject"] == "[FIRING:1] BalanceDown of balance: Load balancer a:1 is <down> & out"
@@ -140,7 +140,7 @@ def test_mail_gets_summary_value_severity_and_links(told: Office) -> None:
     assert "<h3>Load balancer a:1 is &lt;down&gt; &amp; out</h3>" in html.get_content()
 
 
-def test_the_webhook_gets_labels_and_annotations(told: Office) -> None:
+def test_webhook_notification(told: Office) -> None:
     assert ("/webhook", ALERT["labels"]) in told.inbox.alerts("firing")
 
 
@@ -150,9 +150,7 @@ def run(office: Office, capsys: pytest.CaptureFixture[str], *arguments: str, set
     return code, printed.out + printed.err
 
 
-def test_a_test_goes_through_the_real_channel_marked_and_is_taken_back(
-    told: Office, capsys: pytest.CaptureFixture[str], tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def test_synthetic_alert_is_sent_and_resolved(told: Office, capsys: pytest.CaptureFixture[str], tmp_path_factory: pytest.TempPathFactory) -> None:
     settings = next(Path(tmp_path_factory.getbasetemp()).glob("office*/settings.yaml"))
     code, words = run(told, capsys, "BalanceDown", "--alertmanager", told.url, settings=str(settings))
     assert code == 0, words
@@ -165,7 +163,7 @@ def test_a_test_goes_through_the_real_channel_marked_and_is_taken_back(
     assert not Alertmanager(told.url).find({"alertname": "BalanceDown", "synthetic": "true"})
 
 
-def test_a_test_silences_no_real_alert_and_shows_when_it_is_held_back(told: Office, capsys: pytest.CaptureFixture[str]) -> None:
+def test_synthetic_alert_and_inhibition(told: Office, capsys: pytest.CaptureFixture[str]) -> None:
     labels = {"alertname": "BalanceBackendDown", "severity": "warning", "job": "balance", "instance": "synthetic", "backend": "synthetic"}
     server = Alertmanager(told.url)
     server.post({"labels": {**ALERT["labels"], "instance": "synthetic", "synthetic": "true"}})  # type: ignore[dict-item]
@@ -180,7 +178,7 @@ def test_a_test_silences_no_real_alert_and_shows_when_it_is_held_back(told: Offi
     assert "SUPPRESSED by alert " in words
 
 
-def test_a_channel_that_does_not_work_is_told(told: Office, capsys: pytest.CaptureFixture[str]) -> None:
+def test_broken_integration_is_reported(told: Office, capsys: pytest.CaptureFixture[str]) -> None:
     def quiet() -> bool:
         """Whether nothing was sent for longer than a group waits before it tells its news."""
         before = Alertmanager(told.url).sent()
@@ -214,7 +212,7 @@ def test_a_channel_that_does_not_work_is_told(told: Office, capsys: pytest.Captu
         (["BalanceDown", "--alertmanager", "{inbox}"], "answered 501"),
     ],
 )
-def test_what_cannot_be_asked_is_one_line_and_exit_2(office: Office, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unusable_alertmanager_is_one_line(office: Office, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     filled = [word.format(url=office.url, free=free_port(), inbox=office.inbox.url) for word in arguments]
     code, words = run(office, capsys, *filled)
     assert code == 2

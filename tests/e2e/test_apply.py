@@ -74,7 +74,7 @@ def state(systems: Systems) -> dict[str, Any]:
     return {"files": files, "rules": systems.loaded(), "boards": sorted(systems.grafana.dashboards), "saves": systems.grafana.saves}
 
 
-def test_a_dry_run_shows_it_a_run_does_it_and_a_second_one_changes_nothing(systems: Systems, capsys: pytest.CaptureFixture[str]) -> None:
+def test_dry_run_then_apply_then_nothing_to_do(systems: Systems, capsys: pytest.CaptureFixture[str]) -> None:
     before = state(systems)
     code, out, _ = apply(capsys, *systems.arguments(), "--dry-run")
     assert code == 1
@@ -101,7 +101,8 @@ def test_a_dry_run_shows_it_a_run_does_it_and_a_second_one_changes_nothing(syste
     assert state(systems) == after
 
 
-def test_only_what_changed_is_brought_there_and_dashboards_stay_where_people_put_them(systems: Systems, capsys: pytest.CaptureFixture[str]) -> None:
+def test_apply_updates_only_changes(systems: Systems, capsys: pytest.CaptureFixture[str]) -> None:
+    """Dashboards stay in the folder to which people moved them."""
     assert apply(capsys, *systems.arguments())[0] == 0
     systems.grafana.folders["elsewhere"] = "Elsewhere"
     systems.grafana.dashboards["balance"]["meta"]["folderUid"] = "elsewhere"
@@ -116,7 +117,8 @@ def test_only_what_changed_is_brought_there_and_dashboards_stay_where_people_put
     assert systems.grafana.dashboards["balance"]["dashboard"]["version"] == 2
 
 
-def test_a_run_that_stops_half_way_tells_what_is_done_and_the_next_does_the_rest(systems: Systems, capsys: pytest.CaptureFixture[str]) -> None:
+def test_interrupted_apply_can_be_continued(systems: Systems, capsys: pytest.CaptureFixture[str]) -> None:
+    """It reports what is done, and the next run does the rest."""
     systems.grafana.most_saves = 1
     code, _, err = apply(capsys, *systems.arguments())
     assert code == 2
@@ -131,7 +133,7 @@ def test_a_run_that_stops_half_way_tells_what_is_done_and_the_next_does_the_rest
     assert [words.split()[0] for words in err.splitlines()] == ["uploaded"] * 3
 
 
-def test_nothing_is_written_while_somebody_does_not_answer(systems: Systems, capsys: pytest.CaptureFixture[str]) -> None:
+def test_nothing_is_written_if_a_system_is_down(systems: Systems, capsys: pytest.CaptureFixture[str]) -> None:
     before = state(systems)
     for option in ("--prometheus", "--alertmanager", "--grafana"):
         code, _, err = apply(capsys, *systems.arguments(), option, f"http://127.0.0.1:{free_port()}")
@@ -141,20 +143,20 @@ def test_nothing_is_written_while_somebody_does_not_answer(systems: Systems, cap
         assert state(systems) == before
 
 
-def test_a_prometheus_that_takes_no_orders_is_told_of_with_what_to_do(systems: Systems, capsys: pytest.CaptureFixture[str]) -> None:
+def test_prometheus_without_lifecycle_api(systems: Systems, capsys: pytest.CaptureFixture[str]) -> None:
     code, _, err = apply(capsys, "--rules", str(systems.rules), "--prometheus", systems.deaf)
     assert code == 1
     assert f"NOT reloaded: reloading is disabled at {systems.deaf}: send its process SIGHUP" in err
 
 
-def test_rules_where_prometheus_does_not_look_are_told_of(systems: Systems, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_rules_outside_rule_files_are_reported(systems: Systems, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, _, err = apply(capsys, "--rules", str(tmp_path / "nowhere"), "--prometheus", systems.prometheus)
     assert code == 1
     assert "but it does NOT have the generated rules (BalanceDown, " in err
     assert err.endswith("): check its rule_files\n")
 
 
-def test_a_configuration_that_prometheus_refuses_is_told_with_its_words(systems: Systems, capsys: pytest.CaptureFixture[str]) -> None:
+def test_rejected_configuration_is_reported(systems: Systems, capsys: pytest.CaptureFixture[str]) -> None:
     systems.rules.mkdir()
     (systems.rules / "broken.yaml").write_text("groups: 1\n")
     code, _, err = apply(capsys, "--rules", str(systems.rules), "--prometheus", systems.prometheus)
@@ -163,7 +165,7 @@ def test_a_configuration_that_prometheus_refuses_is_told_with_its_words(systems:
     assert "not done: reload " in err
 
 
-def test_dashboards_that_grafana_has_from_files_are_left_alone(systems: Systems, capsys: pytest.CaptureFixture[str]) -> None:
+def test_provisioned_dashboards_are_kept(systems: Systems, capsys: pytest.CaptureFixture[str]) -> None:
     assert apply(capsys, *systems.boards())[0] == 0
     systems.grafana.dashboards["balance"]["meta"]["provisioned"] = True
     assert apply(capsys, *systems.boards()) == (0, "", "everything is up to date\n")
@@ -173,7 +175,7 @@ def test_dashboards_that_grafana_has_from_files_are_left_alone(systems: Systems,
     assert "cannot change balance, which Grafana reads from files" in err
 
 
-def test_generated_files_of_another_run_are_named_and_left_alone(systems: Systems, capsys: pytest.CaptureFixture[str]) -> None:
+def test_generated_files_of_another_run_are_kept(systems: Systems, capsys: pytest.CaptureFixture[str]) -> None:
     assert apply(capsys, "--rules", str(systems.rules))[0] == 0
     (systems.rules / "renamed.yaml").write_bytes((systems.rules / "latency.yaml").read_bytes())
     (systems.rules / "mine.yaml").write_text("groups: []\n")
@@ -184,7 +186,7 @@ def test_generated_files_of_another_run_are_named_and_left_alone(systems: System
     assert (systems.rules / "renamed.yaml").exists()
 
 
-def test_nothing_to_apply_is_wrong_use(capsys: pytest.CaptureFixture[str]) -> None:
+def test_nothing_to_apply(capsys: pytest.CaptureFixture[str]) -> None:
     code, _, err = apply(capsys)
     assert code == 2
     assert "nothing to apply (give --rules DIR" in err

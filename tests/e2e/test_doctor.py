@@ -144,7 +144,8 @@ def own_time(chain: Chain, capsys: pytest.CaptureFixture[str]) -> float:
     return time.monotonic() - begin
 
 
-def test_a_healthy_chain_has_no_findings_in_under_five_seconds(chain: Chain, capsys: pytest.CaptureFixture[str]) -> None:
+def test_healthy_chain_has_no_findings(chain: Chain, capsys: pytest.CaptureFixture[str]) -> None:
+    """And the examination takes less than five seconds."""
     own = own_time(chain, capsys)
     begin = time.monotonic()
     code, words = doctor(chain.options("balance"), capsys)
@@ -157,7 +158,7 @@ def test_a_healthy_chain_has_no_findings_in_under_five_seconds(chain: Chain, cap
 
 @pytest.mark.usefixtures("mended")
 @pytest.mark.parametrize("check", ROWS)
-def test_doctor_says_what_the_page_says(chain: Chain, check: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_doctor_finds_each_documented_cause(chain: Chain, check: str, capsys: pytest.CaptureFixture[str]) -> None:
     options = chain.options(check)
     if options["job"] != "balance":
         chain.upload(options)
@@ -174,7 +175,7 @@ def test_doctor_says_what_the_page_says(chain: Chain, check: str, capsys: pytest
     assert any(re.search(f"{words}$", line) for line in said), said
 
 
-def test_a_finding_is_told_below_its_link_with_place_and_cure(chain: Chain, capsys: pytest.CaptureFixture[str]) -> None:
+def test_text_report_of_a_finding(chain: Chain, capsys: pytest.CaptureFixture[str]) -> None:
     code, text = doctor({**chain.options("balance"), "alertmanager": chain.closed}, capsys)
     assert code == 1
     assert ("delivery      ok             Prometheus sends alerts to ") in text
@@ -186,14 +187,14 @@ def test_a_finding_is_told_below_its_link_with_place_and_cure(chain: Chain, caps
     ) in text
 
 
-def test_each_check_of_doctor_has_a_row_and_a_cause(repository: Path) -> None:
+def test_each_check_is_documented_and_tested(repository: Path) -> None:
     code = "".join((repository / "balance" / "live" / f"{name}.py").read_text() for name in ("doctor", "symptoms", "delivery"))
     named = set(re.findall(r'check="([a-z-]+)"', code)) | set(re.findall(r'"([a-z]+-(?:unreachable|token))"', code))
     assert {*named, "family-missing"} == ROWS.keys()  # the last stands for all checks of verify
     assert ROWS.keys() == CAUSES.keys() | JOBS.keys() - {"balance"} | {*UNKNOWN, "target-down", "series-missing"}
 
 
-def test_what_depends_on_a_system_that_does_not_answer_is_not_looked_at(chain: Chain, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unreachable_systems_skip_dependent_links(chain: Chain, capsys: pytest.CaptureFixture[str]) -> None:
     everything = dict.fromkeys(SYSTEMS, chain.closed)
     code, told = doctor({**chain.options("balance"), **everything}, capsys, "--format", "json")
     document = json.loads(told)
@@ -211,14 +212,15 @@ def test_what_depends_on_a_system_that_does_not_answer_is_not_looked_at(chain: C
     }  # fmt: skip
 
 
-def test_what_is_off_is_left_out(chain: Chain, capsys: pytest.CaptureFixture[str]) -> None:
+def test_systems_can_be_off(chain: Chain, capsys: pytest.CaptureFixture[str]) -> None:
     code, told = doctor({**chain.options("balance"), "balance": "off", "alertmanager": "off", "grafana": "off"}, capsys, "--format", "json")
     links = json.loads(told)["summary"]["links"]
     assert code == 0, told
     assert {name for name, state in links.items() if state == "off"} == {"metrics", "alertmanager", "dashboards", "datasource"}
 
 
-def test_systems_that_never_answer_take_no_more_than_five_seconds_in_all(chain: Chain, capsys: pytest.CaptureFixture[str]) -> None:
+def test_silent_systems_time_out_together(chain: Chain, capsys: pytest.CaptureFixture[str]) -> None:
+    """All four take no more than five seconds in total."""
     own = own_time(chain, capsys)
     with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections, and says nothing
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
@@ -239,13 +241,13 @@ def test_systems_that_never_answer_take_no_more_than_five_seconds_in_all(chain: 
         ("grafana", "many", "Grafana answered 404 404 page not found"),
     ],
 )
-def test_another_service_at_an_address_is_a_finding(chain: Chain, system: str, other: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_service_at_an_address(chain: Chain, system: str, other: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
     code, words = doctor({**chain.options("balance"), system: getattr(chain, other)}, capsys)
     assert code == 1
     assert said in words
 
 
-def test_answers_in_another_shape_are_findings(chain: Chain, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unexpected_responses_are_findings(chain: Chain, capsys: pytest.CaptureFixture[str]) -> None:
     odd = {"data": {}, "database": "ok", "config": {"original": "a: ["}, "dashboard": [], "meta": 1}
 
     class Handler(BaseHTTPRequestHandler):
@@ -282,7 +284,7 @@ def test_answers_in_another_shape_are_findings(chain: Chain, capsys: pytest.Capt
         (["--format", "xml"], "invalid choice: 'xml'"),
     ],
 )
-def test_wrong_use_ends_in_one_line_that_shows_no_token(
+def test_usage_errors_never_show_the_token(
     arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -130,7 +130,7 @@ def expressions(chain: Chain) -> Iterator[tuple[str, str]]:
             yield f"{file.stem}: {place}: {filled}", filled
 
 
-def test_every_expression_of_the_dashboards_returns_data(chain: Chain) -> None:
+def test_every_dashboard_query_returns_data(chain: Chain) -> None:
     found = list(expressions(chain))
     assert len(found) >= 150
     for claim, promql in found:
@@ -140,7 +140,7 @@ def test_every_expression_of_the_dashboards_returns_data(chain: Chain) -> None:
         assert all(sample["value"][1] != "NaN" for sample in result), claim
 
 
-def test_the_variables_of_the_dashboard_have_values(chain: Chain) -> None:
+def test_dashboard_variables_have_values(chain: Chain) -> None:
     eventually("the target is scraped", lambda: chain.query('up{job="balance"} == 1'))
     assert chain.listed("job", "balance_active_connections") == ["balance"]
     assert chain.listed("instance", "balance_active_connections") == [f"127.0.0.1:{chain.admin}"]
@@ -157,7 +157,7 @@ def test_every_rule_is_loaded_and_evaluates(chain: Chain, bundle: Bundle) -> Non
     assert sorted(rule["name"] for rule in rules) == sorted(declared)
 
 
-def test_prometheus_sees_exactly_the_series_of_the_catalog(chain: Chain) -> None:
+def test_series_in_prometheus_equal_the_catalog(chain: Chain) -> None:
     from balance.lb.catalog.metrics import CATALOG
 
     eventually("the target is scraped", lambda: chain.query('up{job="balance"} == 1'))
@@ -168,7 +168,7 @@ def test_prometheus_sees_exactly_the_series_of_the_catalog(chain: Chain) -> None
     assert names - added_by_prometheus - recorded - rules_own == {sample for metric in CATALOG for sample in metric.samples}
 
 
-def test_prometheus_leads_from_the_histogram_of_durations_to_a_trace(chain: Chain) -> None:
+def test_exemplar_has_the_trace_id(chain: Chain) -> None:
     trace = "4bf92f3577b34da6a3ce929d0e0e4736"
     status, _body = fetch(chain.listen, "/", headers={"traceparent": f"00-{trace}-00f067aa0ba902b7-01"})
     assert status == 200
@@ -178,7 +178,7 @@ def test_prometheus_leads_from_the_histogram_of_durations_to_a_trace(chain: Chai
     assert {exemplar["labels"]["trace_id"] for series in found for exemplar in series["exemplars"]} == {trace}
 
 
-def test_a_dead_backend_is_pending_then_firing_and_resolved_when_it_returns(chain: Chain) -> None:
+def test_backend_down_alert_fires_and_resolves(chain: Chain) -> None:
     name = "BalanceBackendDown"
     eventually("both backends are healthy", lambda: len(chain.query("balance_backend_healthy == 1")) == 2)
     assert chain.alert(name) == []

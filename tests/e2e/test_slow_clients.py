@@ -27,7 +27,7 @@ def origin() -> Iterator[Origin]:
 
 @pytest.mark.process
 @pytest.mark.parametrize("kind", SLOW)
-def test_slow_clients_are_ended_and_others_served_meanwhile(kind: str, origin: Origin, program: Callable[[str], str], tmp_path: Path) -> None:
+def test_slow_clients_are_disconnected(kind: str, origin: Origin, program: Callable[[str], str], tmp_path: Path) -> None:
     config = tmp_path / "balance.yaml"
     config.write_text(
         json.dumps(

@@ -170,7 +170,7 @@ def test_check_is_the_same_with_any_cache(
     assert (main(CHECK), *capsys.readouterr()) == written.drift
 
 
-def test_a_text_from_the_cache_is_still_compared(written: Written, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_forged_entry_does_not_hide_drift(written: Written, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Even a forged entry, whose digest is right, does not make `check` pass over what is not in `generated/`."""
     written.copied(tmp_path)
     code = code_digest(ROOT, balance.LOADED)
@@ -185,7 +185,7 @@ def test_a_text_from_the_cache_is_still_compared(written: Written, tmp_path: Pat
     assert main(CHECK) == 0
 
 
-def test_other_processes_find_what_one_has_kept(written: Written, tmp_path: Path) -> None:
+def test_entries_are_found_by_other_processes(written: Written, tmp_path: Path) -> None:
     """Names of entries depend on no address, no order of a set and no seed."""
     _, kept = written.copied(tmp_path)
     before = entries(kept)
@@ -204,7 +204,7 @@ def test_other_processes_find_what_one_has_kept(written: Written, tmp_path: Path
     ],
     ids=["named", "relative", "home", "off"],
 )
-def test_place_of_the_cache(variables: dict[str, str], used: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cache_directory(variables: dict[str, str], used: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in variables.items():
         monkeypatch.setenv(name, value.format(tmp=tmp_path))
     assert cache.cached(lambda _: ["made"])("thing") == ["made"]
@@ -233,7 +233,7 @@ def test_digest_covers_the_sources(tmp_path: Path) -> None:
     assert len(set(digests)) == len(digests)
 
 
-def test_sources_edited_since_they_were_loaded_have_no_digest(tmp_path: Path) -> None:
+def test_no_digest_of_edited_sources(tmp_path: Path) -> None:
     assert code_digest(tmp_path, time.time() + 10) is None, "no sources"
     (tmp_path / "balance").mkdir()
     (tmp_path / "balance" / "a.py").write_text("")
@@ -241,7 +241,7 @@ def test_sources_edited_since_they_were_loaded_have_no_digest(tmp_path: Path) ->
     assert code_digest(tmp_path, time.time() - 10) is None
 
 
-def test_everything_that_makes_rule_tests_is_in_the_digest() -> None:
+def test_digest_covers_modules_of_rule_tests() -> None:
     program = "import sys, balance.render.ruletests as r\nfor m in sys.modules.values():\n if m.__name__.startswith('balance'): print(m.__file__)"
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
     covered = {str(path) for package in PACKAGES for path in ROOT.joinpath(*package.split(".")).glob("*.py")}
@@ -264,7 +264,7 @@ def test_everything_that_makes_rule_tests_is_in_the_digest() -> None:
         "alerts.BalanceHighErrorRate.keep_firing_for=7m",
     ],
 )
-def test_what_settings_change_is_made_anew(assignment: str) -> None:
+def test_settings_change_the_fingerprint(assignment: str) -> None:
     def print_of(*assignments: str) -> str:
         return next(Fingerprints().of(tested) for tested in alerts(*assignments) if tested.alert.name == "BalanceHighErrorRate")
 
@@ -295,12 +295,12 @@ GAUGE = Gauge("a", "A.", Unit.of("things"))
     ],
     ids=repr,
 )
-def test_fingerprints_tell_values_apart(one: object, other: object) -> None:
+def test_different_values_have_different_fingerprints(one: object, other: object) -> None:
     assert Fingerprints().of(one) != Fingerprints().of(other)
     assert Fingerprints().of(one) == Fingerprints().of(one)
 
 
-def test_what_cannot_be_seen_into_is_not_kept(tmp_path: Path) -> None:
+def test_foreign_values_are_not_cached(tmp_path: Path) -> None:
     class Derived(Gauge):
         """Code of a user's, of which no digest speaks."""
 
@@ -316,7 +316,7 @@ def test_what_cannot_be_seen_into_is_not_kept(tmp_path: Path) -> None:
 # The directory
 
 
-def test_what_was_made_is_not_made_again(tmp_path: Path) -> None:
+def test_cached_value_is_not_made_again(tmp_path: Path) -> None:
     making = Making()
     for _ in range(2):
         make = Cache(tmp_path / "new" / "balance", "code").cached(making)
@@ -324,7 +324,7 @@ def test_what_was_made_is_not_made_again(tmp_path: Path) -> None:
     assert making.asked == ["a", "b"]
 
 
-def test_what_fails_is_not_kept(tmp_path: Path) -> None:
+def test_failure_is_not_cached(tmp_path: Path) -> None:
     def fail(_: object) -> list[str]:
         raise RenderError("no series")
 
@@ -345,7 +345,7 @@ def test_size_is_bounded(tmp_path: Path) -> None:
     assert not making.asked
 
 
-def test_many_write_at_once(tmp_path: Path) -> None:
+def test_concurrent_writers(tmp_path: Path) -> None:
     """Whoever reads sees a whole entry or none, and nothing is left beside them."""
 
     def work(number: int) -> bool:

@@ -38,14 +38,14 @@ def test_every_alert_is_tested_and_passes(bundle: Bundle, capsys: pytest.Capture
     assert [line.split("\t")[:2] for line in lines] == [["ok", alert.name] for alert in bundle.alerts]
 
 
-def test_the_report_for_programs_has_a_summary(bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_report_has_a_summary(bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["test", "--format", "json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["findings"] == []
     assert report["summary"].items() >= {"alerts": len(bundle.alerts), "tested": len(bundle.alerts)}.items()
 
 
-def test_a_fault_is_a_finding_and_exit_1(made: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_failed_test_is_a_finding(made: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     alerts = "prometheus/rules/alerts.yaml"
     report = promtool.check_files(
         {**made, alerts: made[alerts].replace("> 536870912", "> 536870913000")}.items(), ["BalanceHighMemoryUsage", "BalanceDown"]
@@ -57,13 +57,13 @@ def test_a_fault_is_a_finding_and_exit_1(made: dict[str, str], monkeypatch: pyte
     assert "FAILED\tBalanceHighMemoryUsage\t" in capsys.readouterr().out
 
 
-def test_an_alert_that_no_rule_file_has_is_no_success(made: dict[str, str]) -> None:
+def test_alert_missing_from_rules_is_a_finding(made: dict[str, str]) -> None:
     alerts = "prometheus/rules/alerts.yaml"
     report = promtool.check_files({**made, alerts: made[alerts].replace("alert: BalanceDown", "alert: BalanceDawn")}.items(), ["BalanceDown"])
     assert {finding.check for finding in report.all_findings} == {"test-unknown-alert", "test-failed"}
 
 
-def test_a_test_in_which_nothing_fires_is_no_success(made: dict[str, str]) -> None:
+def test_vacuous_test_is_a_finding(made: dict[str, str]) -> None:
     path = "prometheus/tests/BalanceDown.yaml"
     empty = re.sub(r"    exp_alerts:\n(    - .*\n|      .*\n)+", "    exp_alerts: []\n", made[path])
     report = promtool.check_files({**made, path: empty}.items(), ["BalanceDown"])
@@ -71,7 +71,7 @@ def test_a_test_in_which_nothing_fires_is_no_success(made: dict[str, str]) -> No
     assert report.tested == 0
 
 
-def test_a_test_of_another_name_is_no_success(made: dict[str, str]) -> None:
+def test_test_of_another_alert_is_a_finding(made: dict[str, str]) -> None:
     path = "prometheus/tests/BalanceDown.yaml"
     report = promtool.check_files({**made, path: made[path].replace("alertname: BalanceDown\n", "alertname: BalanceDawn\n")}.items(), ["BalanceDown"])
     assert "test-unknown-alert" in {finding.check for finding in report.all_findings}
@@ -84,12 +84,12 @@ def test_a_test_of_another_name_is_no_success(made: dict[str, str]) -> None:
         ("prometheus/rules/recording.yaml", "sum by (job)", "sum by job", "promtool-rules"),
     ],
 )
-def test_what_promtool_refuses_is_a_finding(path: str, old: str, new: str, check: str, made: dict[str, str]) -> None:
+def test_rejected_file_is_a_finding(path: str, old: str, new: str, check: str, made: dict[str, str]) -> None:
     assert check in {finding.check for finding in promtool.check_files({**made, path: made[path].replace(old, new)}.items(), []).findings}
 
 
 @pytest.mark.parametrize("settings", [{"alertmanagers": ()}, {"rule_files": ("/nowhere/*.yaml", "/nowhere/a.yaml")}])
-def test_promtool_accepts_a_configuration_of_another_machine(settings: dict[str, tuple[str, ...]], bundle: Bundle, made: dict[str, str]) -> None:
+def test_configuration_of_another_machine_passes(settings: dict[str, tuple[str, ...]], bundle: Bundle, made: dict[str, str]) -> None:
     (artifact,) = build.prometheus(bundle, replace(SETTINGS, prometheus=PrometheusSettings(**settings)))  # type: ignore[arg-type]
     assert promtool.check_files({**made, artifact.path: artifact.text}.items(), []).findings == ()
 
@@ -102,16 +102,14 @@ def test_promtool_accepts_a_configuration_of_another_machine(settings: dict[str,
         ({"alertmanagers": ("http://127.0.0.1:9093",)}, "is not a valid hostname"),
     ],
 )
-def test_settings_that_prometheus_refuses_are_a_finding(
-    settings: dict[str, tuple[str, ...]], message: str, bundle: Bundle, made: dict[str, str]
-) -> None:
+def test_rejected_settings_are_a_finding(settings: dict[str, tuple[str, ...]], message: str, bundle: Bundle, made: dict[str, str]) -> None:
     (artifact,) = build.prometheus(bundle, replace(SETTINGS, prometheus=PrometheusSettings(**settings)))  # type: ignore[arg-type]
     (finding,) = promtool.check_files({**made, artifact.path: artifact.text}.items(), []).findings
     assert finding.check == "promtool-config"
     assert message in finding.what
 
 
-def test_without_promtool_the_cure_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_promtool_not_installed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     assert cli.main(["test"]) == 2
     assert (
@@ -140,7 +138,7 @@ def test_without_promtool_the_cure_is_told(monkeypatch: pytest.MonkeyPatch, caps
     ],
     ids=["other values", "labels to keep", "other waits and windows", "extremes"],
 )
-def test_the_tests_follow_the_settings(settings: Settings) -> None:
+def test_generated_tests_follow_settings(settings: Settings) -> None:
     from balance.generate import collect
 
     bundle, settings = collect.collect(settings)

@@ -38,7 +38,7 @@ def in_an_empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         "email.auth_username", "webhook.credentials_file", "webhook.bearer_token",
     ],
 )  # fmt: skip
-def test_a_secret_is_refused_with_the_cure_and_not_repeated(key: str, secret: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_secrets_are_refused_and_not_repeated(key: str, secret: str, capsys: pytest.CaptureFixture[str]) -> None:
     words = told(capsys, f"receivers.page.{key}={secret}")
     assert f"alertmanager.receivers.page.{key}: " in words
     assert "secret, which must not be in generated files (write it into a file that only Alertmanager can read" in words
@@ -108,13 +108,13 @@ def test_a_secret_is_refused_with_the_cure_and_not_repeated(key: str, secret: st
         ("receivers={page: {pagerduty: off, slack: off}}", "alertmanager.receivers.page: has no integrations left"),
     ],
 )
-def test_what_cannot_be_is_refused_in_one_line(assignment: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_values_are_one_line(assignment: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
     words = told(capsys, assignment)
     assert message in words
     assert words.count("\n") == 1
 
 
-def test_what_is_chosen_is_written() -> None:
+def test_settings_reach_the_configuration() -> None:
     Path("s.yaml").write_text("""
 alertmanager:
   secrets: /run/secrets
@@ -146,7 +146,7 @@ alertmanager:
     }  # fmt: skip
 
 
-def test_the_settings_of_the_page_about_alerting_are_the_defaults(repository: Path) -> None:
+def test_documented_settings_are_the_defaults(repository: Path) -> None:
     page = (repository / "docs" / "alerting.md").read_text()
     Path("s.yaml").write_text("alertmanager:" + page.partition("```yaml\n# settings.yaml\nalertmanager:")[2].partition("```")[0])
     assert "repeat_interval" in Path("s.yaml").read_text()
@@ -155,7 +155,7 @@ def test_the_settings_of_the_page_about_alerting_are_the_defaults(repository: Pa
         assert (Path("out/alertmanager") / name).read_bytes() == (repository / "generated" / "alertmanager" / name).read_bytes()
 
 
-def test_quiet_hours_as_on_the_page_about_alerting_are_accepted(repository: Path) -> None:
+def test_documented_quiet_hours_are_accepted(repository: Path) -> None:
     page = (repository / "docs" / "alerting.md").read_text()
     times = next(line for line in page.splitlines() if "`mute_times: " in line).partition("`mute_times: ")[2].partition("`")[0]
     assert (

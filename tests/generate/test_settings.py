@@ -51,7 +51,8 @@ def sections(section: Section) -> Iterator[Section]:
             yield from sections(below)
 
 
-def test_every_field_of_the_settings_has_a_key_and_every_key_a_field_and_words() -> None:
+def test_fields_and_keys_correspond() -> None:
+    """Every field of the settings has a key, and every key a field and a description."""
     for section in sections(SETTINGS):
         assert all(field.doc.endswith(".") for field in section.fields)
         record = Settings if section is SETTINGS else section.make
@@ -61,7 +62,7 @@ def test_every_field_of_the_settings_has_a_key_and_every_key_a_field_and_words()
             assert not [field.key for field in section.fields if is_dataclass(defaults[field.name]) and not inside(field)[1]]
 
 
-def test_the_page_lists_every_key_threshold_objective_and_alert(bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
+def test_page_lists_every_setting(bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["settings"]) == 0
     listed = re.findall(r"^\| `([^`]+)` \|", capsys.readouterr().out, re.MULTILINE)
     adjustable = [f"thresholds.{threshold.name}" for threshold in bundle.catalog.thresholds if not threshold.fixed]
@@ -73,7 +74,7 @@ def test_the_page_lists_every_key_threshold_objective_and_alert(bundle: Bundle, 
     ]
 
 
-def test_the_page_shows_the_values_in_force(capsys: pytest.CaptureFixture[str]) -> None:
+def test_page_shows_current_values(capsys: pytest.CaptureFixture[str]) -> None:
     main(["settings", "--set", "job=edge", "--set", 'selector=a="b|c"', "--set", "thresholds.error_ratio=0.02", "--set", "alerts.BalanceDown.for=7m"])
     page = capsys.readouterr().out
     for row in (
@@ -85,7 +86,7 @@ def test_the_page_shows_the_values_in_force(capsys: pytest.CaptureFixture[str]) 
         assert row in page
 
 
-def test_an_alert_that_is_switched_off_is_nowhere(capsys: pytest.CaptureFixture[str]) -> None:
+def test_disabled_alert_is_in_no_file(capsys: pytest.CaptureFixture[str]) -> None:
     assert "BalanceDown" not in alerts(capsys, "--set", "alerts.BalanceDown.enabled=false")
     assert main(["write", "--out", "out", "--set", "alerts.BalanceHighRetryRate.enabled=false"]) == 0
     rules = ("prometheus/rules/alerts.yaml", "kubernetes/rules.yaml", "mixin/model.json", "settings.md")
@@ -96,7 +97,8 @@ def test_an_alert_that_is_switched_off_is_nowhere(capsys: pytest.CaptureFixture[
 
 
 @pytest.mark.parametrize("name", sorted(alert.name for alert in collect.collect(Settings())[0].alerts))
-def test_each_alert_can_be_switched_off_though_prose_mentions_it(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_alert_can_be_disabled(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Also if the runbook of another alert mentions it."""
     off = ("--set", f"alerts.{name}.enabled=false")
     assert main(["write", "--out", "out", *off]) == 0
     assert not Path("out", "runbooks", f"{name}.md").exists()
@@ -105,13 +107,13 @@ def test_each_alert_can_be_switched_off_though_prose_mentions_it(name: str, caps
     assert main(["lint", *off]) == 0, capsys.readouterr().out
 
 
-def test_keep_firing_can_be_given_and_taken(capsys: pytest.CaptureFixture[str]) -> None:
+def test_keep_firing_for_can_be_set_and_removed(capsys: pytest.CaptureFixture[str]) -> None:
     chosen = alerts(capsys, "--set", "alerts.BalanceDown.keep_firing_for=10m", "--set", "alerts.BalanceCircuitBreakerOpen.keep_firing_for=0s")
     assert chosen["BalanceDown"]["keep_firing_for"] == "10m"
     assert "keep_firing_for" not in chosen["BalanceCircuitBreakerOpen"]
 
 
-def test_what_the_settings_say_of_an_alert_is_what_every_family_sees() -> None:
+def test_alert_overrides_apply_to_the_bundle() -> None:
     chosen, _ = collect.collect(load(None, ["alerts.BalanceDown.severity=warning", "alerts.BalanceDown.for=2m"]))
     (down,) = (alert for alert in chosen.alerts if alert.name == "BalanceDown")
     assert (down.severity, down.wait, down.keep_firing) == ("warning", 120, 0)
@@ -128,7 +130,7 @@ def test_what_the_settings_say_of_an_alert_is_what_every_family_sees() -> None:
         ('cluster="eu",job="edge"', 'job="edge",cluster="eu"'),
     ],
 )
-def test_a_selector_is_in_rules_and_dashboards(selector: str, written: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_selector_is_in_rules_and_dashboards(selector: str, written: str, capsys: pytest.CaptureFixture[str]) -> None:
     Path("s.yaml").write_text(yaml.safe_dump({"selector": selector}))
     assert alerts(capsys, "--settings", "s.yaml")["BalanceBackendDown"]["expr"] == f"balance_backend_healthy{{{written}}} == 0"
     own = written.partition(",")[2]
@@ -141,6 +143,6 @@ def test_a_selector_is_in_rules_and_dashboards(selector: str, written: str, caps
     assert {":" in name for name, inside in selectors if own not in inside} == {True}, "only what is recorded lacks such labels"
 
 
-def test_the_job_of_a_selector_is_the_scrape_job(capsys: pytest.CaptureFixture[str]) -> None:
+def test_job_of_selector_is_the_scrape_job(capsys: pytest.CaptureFixture[str]) -> None:
     main(["prometheus", "--set", 'selector=job="edge",cluster="eu"'])
     assert yaml.safe_load(capsys.readouterr().out)["scrape_configs"][0]["job_name"] == "edge"
