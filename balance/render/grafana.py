@@ -12,17 +12,17 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-import grafanalib.core as lib
-
 from balance.catalog.model import Metric
 from balance.errors import RenderError
 from balance.monitoring.dashboards import WIDTH, Annotation, Dashboard, Link, Panel, Query, Row
 from balance.monitoring.settings import Settings
 from balance.promql.selectors import Matcher
 from balance.promql.text import Scope, matching, text
+from balance.render import grafanalib_fast
 from balance.render.artifact import Json
 from balance.render.grafana_ids import DEFAULT_VERSION, SCHEMA_VERSIONS, panel_id, unit_id
 
+lib = grafanalib_fast.load()
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
 INPUT = "DS_PROMETHEUS"
 ANNOTATION_STEP = "60s"

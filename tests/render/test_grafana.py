@@ -4,6 +4,8 @@ import difflib
 import json
 import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -231,6 +233,39 @@ def test_import_form_asks_for_data_source(main: Dashboard) -> None:
     assert "${datasource}" not in text
     assert all(panel["datasource"]["uid"] == "${DS_PROMETHEUS}" for panel in panels(model))
     assert [variable["name"] for variable in model["templating"]["list"]] == ["job", "instance"]
+
+
+@pytest.mark.process
+def test_grafanalib_renders_the_same_with_attrs(model: Json) -> None:
+    """The stand-in for attrs is a matter of speed alone. In a process of its own: this one has loaded grafanalib already."""
+    program = (
+        "import attr, grafanalib.core, sys\nassert hasattr(attr, 'define')\nfrom balance.commands.cli import main\nsys.exit(main(['dashboards']))"
+    )
+    slow = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert json.loads(slow.stdout) == model
+
+
+@pytest.mark.process
+def test_attrs_is_back_once_grafanalib_is_loaded() -> None:
+    program = (
+        "import sys\n"
+        "from balance.render.grafanalib_fast import load\n"
+        "load()\n"
+        "assert 'attr' not in sys.modules and 'attr.validators' not in sys.modules\n"
+        "import attr\n"
+        "assert hasattr(attr, 'define')"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_stand_in_refuses_what_attrs_refuses() -> None:
+    lib = grafana.lib
+    with pytest.raises(ValueError, match="editable must be"):
+        lib.Dashboard(title="x", editable="yes")
+    with pytest.raises(TypeError, match="needs 'title'"):
+        lib.Dashboard()
+    with pytest.raises(TypeError, match="has no nonsense"):
+        lib.Dashboard(title="x", nonsense=1)
 
 
 def board(bundle: Bundle, name: str, settings: Settings = SETTINGS) -> Json:
