@@ -262,7 +262,7 @@ def test_lint_prints_github_annotations(capsys: pytest.CaptureFixture[str]) -> N
     assert main(["lint", "--reviews", "--source", "shop:bundle", "--format", "github"]) == 1
     told = capsys.readouterr().out
     assert told.startswith(
-        "::warning file=shop/runbooks/Old.md,title=review-due::shop/runbooks/Old.md: warning: Old was reviewed on 2001-02-03, by 100%25 us"
+        "::warning file=shop/runbooks/Old.md,title=review-due::shop/runbooks/Old.md: warning: Old was last reviewed on 2001-02-03, by 100%25 us"
     )
     assert told.count("\n") == 1
 
@@ -293,7 +293,7 @@ def test_lint_reviews_lists_only_due_runbooks(capsys: pytest.CaptureFixture[str]
     assert main(["lint", "--reviews", "--source", "aged:bundle"]) == 1
     told = capsys.readouterr().out
     assert told.count("\n") == 1
-    assert "aged/runbooks/Old.md: warning: Old was reviewed on 2001-02-03, by nobody in particular" in told
+    assert "aged/runbooks/Old.md: warning: Old was last reviewed on 2001-02-03, by nobody in particular" in told
 
 
 def test_explain_prints_one_check_or_all(capsys: pytest.CaptureFixture[str]) -> None:

@@ -185,6 +185,7 @@ def test_forged_entry_does_not_hide_drift(written: Written, tmp_path: Path, monk
     assert main(CHECK) == 0
 
 
+@pytest.mark.process
 def test_entries_are_found_by_other_processes(written: Written, tmp_path: Path) -> None:
     """Names of entries depend on no address, no order of a set and no seed."""
     _, kept = written.copied(tmp_path)
@@ -241,6 +242,7 @@ def test_no_digest_of_edited_sources(tmp_path: Path) -> None:
     assert code_digest(tmp_path, time.time() - 10) is None
 
 
+@pytest.mark.process
 def test_digest_covers_modules_of_rule_tests() -> None:
     program = "import sys, balance.render.ruletests as r\nfor m in sys.modules.values():\n if m.__name__.startswith('balance'): print(m.__file__)"
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()

@@ -136,5 +136,5 @@ def test_undeclared_value_becomes_other_and_is_counted() -> None:
 
 
 def test_ignored_family_must_be_undeclared_and_have_a_reason() -> None:
-    with pytest.raises(CatalogError, match=r"(?s)shop_open: is ignored and declared.*x: is ignored for no reason"):
+    with pytest.raises(CatalogError, match=r"(?s)shop_open: is ignored and declared.*x: is ignored without a reason"):
         Catalog("shop", (OPEN,), ignored={"shop_open": "no", "x": " "})

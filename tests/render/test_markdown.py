@@ -47,7 +47,7 @@ def test_page_facts_follow_settings(pages: dict[str, str]) -> None:
     page = pages["runbooks/BalanceHighErrorRate.md"]
     assert "| Severity | warning, notifies " in page
     assert "| Fires | after 1m30s |" in page
-    assert "| Threshold | `error_ratio`: 0.02 (ratio). One request in twenty" in page
+    assert "| Threshold | `error_ratio`: 0.02 (ratio). When one request in twenty fails" in page
     assert "> 0.02" in queries(page)[0]
     assert "| Threshold | `min_requests`: 100 (requests). " in page
     assert "| Panel | [Balance: Error Rate](https://graphs.test/d/balance?viewPanel=" in page
