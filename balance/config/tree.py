@@ -19,7 +19,7 @@ def read_text(path: str, cure: str, error: type[BalanceError]) -> str:
         with open(path, encoding="utf-8") as file:
             return file.read()
     except OSError as reason:
-        raise error(f"cannot be read: {(reason.strerror or str(reason)).lower()}", where=path, cure=cure) from None
+        raise error(f"cannot be read: {(reason.strerror or str(reason)).lower()}", where=path or "''", cure=cure) from None
     except UnicodeDecodeError:
         raise error("is not UTF-8 text", where=path, cure="save it as UTF-8") from None
 

@@ -27,7 +27,7 @@ SWITCH = "NO_BALANCE_CACHE"
 """Environment variable that switches the cache off if it is not empty. (Names that begin with `BALANCE_` are settings.)"""
 LIMIT = 64 * 2**20
 """Maximum size of the directory in bytes. Beyond it, the oldest entries are removed until half of it is free."""
-PACKAGES = ("balance", "balance.catalog", "balance.monitoring", "balance.promql", "balance.render", "balance.render.ruletests")
+PACKAGES = ("balance", "balance.config", "balance.catalog", "balance.monitoring", "balance.promql", "balance.render", "balance.render.ruletests")
 """Packages with the code that makes the texts, and with the classes of the values they are made from."""
 Value = TypeVar("Value")
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import sysconfig
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import replace
 from importlib import import_module
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any
 
+import balance
 from balance.catalog.model import Histogram, Metric, StateSet, number
 from balance.catalog.registry import Catalog
 from balance.config.problems import Problems
@@ -106,7 +110,7 @@ def _named(name: str, known: Mapping[str, str]) -> str:
 def _load(name: str, settings: Settings) -> Bundle:
     module_name, colon, attribute = name.partition(":")
     if not (module_name and colon and attribute):
-        raise SourceError("invalid source", where=f"--source {name}", cure="write module:attribute, for example shop.monitoring:bundle")
+        raise SourceError("invalid source", where=f"source {name}", cure="write module:attribute, for example shop.monitoring:bundle")
     try:
         with redirect_stdout(sys.stderr):  # keep the output free of what a source prints
             source = getattr(import_module(module_name), attribute)
@@ -116,20 +120,25 @@ def _load(name: str, settings: Settings) -> Bundle:
     except (Exception, SystemExit) as error:  # foreign code may raise anything: name the source
         place = _place(error)
         raise SourceError(
-            f"cannot be loaded: {type(error).__name__}: {error}", where=f"source {name}{place}", cure="fix the module or the name"
+            f"cannot be loaded: {type(error).__name__}: {' '.join(str(error).split())}",
+            where=f"source {name}{place}",
+            cure="fix the module or the name",
         ) from error
     if not isinstance(bundle, Bundle):
-        raise SourceError(f"is a {type(bundle).__name__}, not a Bundle", where=f"source {name}", cure="give a Bundle or a function of Settings")
+        raise SourceError(f"must be a Bundle, got {type(bundle).__name__}", where=f"source {name}", cure="give a Bundle or a function of Settings")
     return bundle
 
 
 def _place(error: BaseException) -> str:
-    """Where the source raised, as ``, FILE:LINE``; empty if the module was not found."""
-    frame = error.__traceback__
-    while frame and frame.tb_next:
+    """Where in the user's code it was raised, as ``, FILE:LINE``: the innermost frame outside balance and the standard library, if any."""
+    ours = (f"{Path(balance.__file__).parent}{os.sep}", f"{sysconfig.get_path('stdlib')}{os.sep}", "<")
+    place, frame = "", error.__traceback__
+    while frame:
+        file = frame.tb_frame.f_code.co_filename
+        if not file.startswith(ours) or "site-packages" in file.removeprefix(ours[1]):
+            place = f", {file}:{frame.tb_lineno}"
         frame = frame.tb_next
-    file = frame.tb_frame.f_code.co_filename if frame else ""
-    return f", {file}:{frame.tb_lineno}" if frame and file not in (__file__, "") and not file.startswith("<") else ""
+    return place
 
 
 def _check(bundle: Bundle, settings: Settings, given: Problems) -> None:
@@ -211,5 +220,8 @@ def choose_dashboard(bundle: Bundle, name: str | None) -> Dashboard:
     if len(found) == 1:
         return found[0]
     if name is None:
-        raise SourceError(f"{len(found)} main dashboards", cure=f"name one: {choices(names)}")
+        if not names:
+            raise SourceError("the sources declare no dashboard", cure="declare one in the Bundle, or name another --source")
+        what = f"{len(found)} main dashboards" if found else "no main dashboard"
+        raise SourceError(what, cure=f"declare one with main=True, or name one: {choices(names)}")
     raise SourceError(f"no dashboard {name!r}", cure=suggestion(name, names))

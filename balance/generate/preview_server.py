@@ -7,11 +7,13 @@ as a page.
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 import signal
 import socket
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import threading
 import time
@@ -76,11 +78,18 @@ def render(options: Namespace) -> dict[str, str]:
     return pages if done.returncode == 0 else {"": error_page("Preview", done.stderr.splitlines(), REFRESH)}
 
 
-def fingerprint(options: Namespace) -> object:
-    """A value that changes when a source or the settings file does."""
-    tops = {name.partition(":")[0].partition(".")[0] for name in ("balance", *collect.select(options.source))}
+def fingerprint(options: Namespace) -> tuple[tuple[Path, float], ...]:
+    """The files of the sources and of the settings, each with the time of its last change."""
+    tops = {name.partition(":")[0].partition(".")[0] for name in collect.select(options.source)} | _local_packages()
     places = [Path(place) for top in sorted(tops) for place in _places(top)] + ([Path(options.settings)] if options.settings else [])
     return tuple((file, _modified(file)) for place in places for file in _files(place))
+
+
+def _local_packages() -> set[str]:
+    """The top-level names of loaded modules that are not installed: what a source imports, and balance itself in a checkout."""
+    installed = tuple(f"{sysconfig.get_path(name)}{os.sep}" for name in ("stdlib", "platstdlib", "purelib", "platlib"))
+    files = ((name, getattr(module, "__file__", None)) for name, module in list(sys.modules.items()) if name != "__main__")
+    return {name.partition(".")[0] for name, file in files if file and not file.startswith(installed)}
 
 
 def _places(top: str) -> Iterator[str]:

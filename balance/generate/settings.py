@@ -50,12 +50,14 @@ def read(file: str | None, assignments: Sequence[str], environment: Mapping[str,
     Unknown thresholds, objectives and alerts are found when the sources are loaded (`balance.generate.collect`), and added to the problems.
     Raises `SettingsError` at once if the file cannot be read at all.
     """
-    if not (file or assignments or any(name.startswith(PREFIX) for name in environment or ())):
+    if file is None and not (assignments or any(name.startswith(PREFIX) for name in environment or ())):
         return Settings(), Problems()
     from balance.config import tree  # loads yaml, which commands without settings do not need
     from balance.config.walker import INVALID, Walker
 
-    root = tree.compose(tree.read_text(file, "check the path given with --settings", SettingsError), file, SettingsError) if file else None
+    root = (
+        tree.compose(tree.read_text(file, "check the path given with --settings", SettingsError), file, SettingsError) if file is not None else None
+    )
     walker = Walker(file or "")
     root, walker.found = tree.with_environment(root, SETTINGS, environment or {}, PREFIX)
     for assignment in assignments:
@@ -100,7 +102,10 @@ class _Matchers(Kind):
 
 class _Share(Number):
     def parse(self, text: str) -> Decimal:
-        return Decimal(repr(super().parse(text)))
+        share = Decimal(repr(super().parse(text)))
+        if not 0 < share < 1:
+            raise self.invalid(text, "must be between 0 and 1, for example 0.999")
+        return share
 
     def written(self, value: Decimal) -> float:
         return float(value)

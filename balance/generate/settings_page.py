@@ -19,8 +19,8 @@ from balance.promql.text import duration
 
 _HEAD = """# Settings
 
-Made by `balance-gen settings`. A settings file has these keys, `--set KEY=VALUE` lays one over it; the values are those in force here.
-Whatever is no key, no threshold or alert of that name, of the wrong kind or out of range is refused with the choices.
+Made by `balance-gen settings`. These are the keys of a settings file, with their current values; `--set KEY=VALUE` overrides one.
+Unknown keys, thresholds and alerts and invalid values are rejected, each with the choices.
 
 """
 

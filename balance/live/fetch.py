@@ -55,6 +55,18 @@ def without_password(source: str) -> str:
     return f"{scheme}://{authority.rpartition('@')[2]}{slash}{path}"
 
 
+def checked_url(url: str, program: str, example: str) -> str:
+    """The base URL of a program's API, without a slash at its end. Raises `LiveError` unless it is an http(s) URL with a host."""
+    try:
+        parts = urlsplit(url)
+        valid = parts.scheme in ("http", "https") and parts.hostname
+    except ValueError:  # such as an IPv6 address without its bracket
+        valid = False
+    if not valid:
+        raise LiveError(f"invalid {program} address", where=without_password(url), cure=f"write it like {example}")
+    return url.rstrip("/")
+
+
 @dataclass(frozen=True)
 class HttpReply:
     """The answer of a server."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 import http.client
 import json
 from typing import Any
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, urlencode
 
 from balance.errors import LiveError
-from balance.live.fetch import HttpReply, request, without_password
+from balance.live.fetch import HttpReply, checked_url, request, without_password
 
 Json = dict[str, Any]
 
@@ -25,9 +25,7 @@ class Grafana:
     `timeout` is in seconds per request."""
 
     def __init__(self, url: str, token: str = "", *, timeout: float = 10.0) -> None:
-        if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
-            raise LiveError("invalid Grafana address", where=without_password(url), cure="write it like http://127.0.0.1:3000")
-        self._url, self._token, self._timeout = url.rstrip("/"), token, timeout
+        self._url, self._token, self._timeout = checked_url(url, "Grafana", "http://127.0.0.1:3000"), token, timeout
         self.where = without_password(self._url)
 
     def __repr__(self) -> str:

@@ -7,10 +7,10 @@ import json
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 from balance.errors import LiveError
-from balance.live.fetch import HttpReply, request, without_password
+from balance.live.fetch import HttpReply, checked_url, request, without_password
 
 POINTS = 5000
 """Steps per range query; Prometheus rejects more than 11,000."""
@@ -23,9 +23,7 @@ class Prometheus:
     """A Prometheus at a URL; Thanos and Mimir have the same API. Every method raises `LiveError`; `timeout` is in seconds per request."""
 
     def __init__(self, url: str, *, timeout: float = 60.0) -> None:
-        if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
-            raise LiveError("invalid Prometheus address", where=without_password(url), cure="write it like http://127.0.0.1:9090")
-        self._url, self._timeout = url.rstrip("/"), timeout
+        self._url, self._timeout = checked_url(url, "Prometheus", "http://127.0.0.1:9090"), timeout
         self.where = without_password(self._url)
 
     def __repr__(self) -> str:

@@ -113,12 +113,15 @@ def parse(alert: str, where: str, text: str) -> Runbook:
 
 
 def read(packages: Iterable[str]) -> tuple[Runbook, ...]:
-    """Read the runbooks of the packages, sorted by alert. Raises `SourceError` if a package has no folder of runbooks."""
+    """Read the runbooks of the packages, sorted by alert. Raises `SourceError` if a package cannot be imported or has no folder of runbooks."""
     from importlib.resources import files
 
     found = []
     for package in packages:
-        folder = files(package).joinpath(FOLDER)
+        try:
+            folder = files(package).joinpath(FOLDER)
+        except ModuleNotFoundError as error:
+            raise SourceError(f"cannot be imported: {error}", where=f"package {package}", cure="fix the name in runbooks= of the Bundle") from None
         if not folder.is_dir():
             raise SourceError(f"has no folder {FOLDER!r}", where=f"package {package}", cure="create it, with one Markdown file for each alert")
         for file in folder.iterdir():

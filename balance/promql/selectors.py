@@ -185,7 +185,8 @@ class CounterSeries(Selector):
         super().__post_init__()
 
     def over(self, window: Window) -> CounterRange:
-        """The samples of the last `window`, for `rate()` and `increase()`."""
+        """The samples of the last `window`, for `rate()` and `increase()`. Raises `QueryError` for anything but a `Window`."""
+        require(Window, window, "over()", "a Window", "write RATE_WINDOW, or Window(SECONDS)")
         return CounterRange(self, window)
 
 

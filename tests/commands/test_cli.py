@@ -157,7 +157,14 @@ def contents(directory: Path) -> dict[str, bytes]:
         (["alerts", "--source", "shop"], "--source shop: no installed source 'shop' (choices: balance; or write module:attribute)"),
         (["alerts", "--source", "nope:x"], "source nope:x: cannot be loaded: ModuleNotFoundError: No module named 'nope'"),
         (["alerts", "--source", "json:dumps"], "source json:dumps"),
-        (["alerts", "--source", "os:sep"], "source os:sep: is a str, not a Bundle"),
+        (["alerts", "--settings", ""], "'': cannot be read: no such file or directory (check the path given with --settings)"),
+        (
+            ["alerts", "--set", "objectives.availability=2"],
+            "--set: objectives.availability: invalid number '2' (must be between 0 and 1, for example 0.999)",
+        ),
+        (["doctor", "--prometheus", "http://["], "http://[: invalid Prometheus address (write it like http://127.0.0.1:9090)"),
+        (["doctor", "--grafana", "http://["], "http://[: invalid Grafana address (write it like http://127.0.0.1:3000)"),
+        (["alerts", "--source", "os:sep"], "source os:sep: must be a Bundle, got str"),
         (["explain", "window"], "unknown check 'window' (did you mean 'window-sparse'?"),
         (["mixin"], "mixin makes 8 files (give a directory: --out DIR)"),
         (["check", "--out", "x" * 300], "cannot be read: File name too long"),
@@ -520,6 +527,25 @@ def test_commands_import_only_what_they_need(program: str, unwanted: str) -> Non
     run = subprocess.run([sys.executable, "-c", program + tail], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False)
     assert run.stderr == ""
     assert run.returncode == 0
+
+
+def test_error_of_a_source_is_one_line_at_its_own_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("broken.py").write_text(
+        "from balance.api import RATIO, Bundle, Catalog, Threshold\n"
+        "def lines(settings):\n"
+        "    raise RuntimeError('boom\\nsecond line')\n"
+        "def inside(settings):\n"
+        "    Threshold('a', '0.5', RATIO, reason='x')\n"
+        "lost = Bundle(Catalog('lost', ()), runbooks=('nowhere',))\n"
+    )
+    assert main(["alerts", "--source", "broken:lines"]) == 2
+    file = Path("broken.py").resolve()
+    told = f"source broken:lines, {file}:3: cannot be loaded: RuntimeError: boom second line (fix the module or the name)"
+    assert capsys.readouterr().err == f"balance-gen: {told}\n"
+    assert main(["alerts", "--source", "broken:inside"]) == 2
+    assert f"source broken:inside, {file}:5: cannot be loaded: TypeError" in capsys.readouterr().err
+    assert main(["runbooks", "--out", "out", "--source", "broken:lost"]) == 2
+    assert capsys.readouterr().err.startswith("balance-gen: package nowhere: cannot be imported: No module named 'nowhere'")
 
 
 def install(folder: Path, *names: str) -> None:

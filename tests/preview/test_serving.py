@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from argparse import Namespace
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.client import HTTPConnection
@@ -16,7 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from balance.generate.preview_server import Pages, listen_address
+from balance.generate.preview_server import Pages, fingerprint, listen_address
+from balance.monitoring.bundle import Bundle
 from tests.e2e.conftest import eventually, fetch, free_port, running
 from tests.preview.chromium import Browser
 
@@ -180,6 +182,13 @@ def test_served_pages_follow_sources(tmp_path: Path, program: Callable[[str], st
         assert "shop.py" in browser.run(problem)
         source.write_text(SHOP)
         eventually("all is well again", lambda: browser.run(panels) == "Orders,Baskets", deadline=60)
+
+
+def test_fingerprint_covers_what_the_sources_import(bundle: Bundle, repository: Path) -> None:
+    """The bundled source is `dashboards_py`; its alerts are in a package that it imports."""
+    files = [file for file, _ in fingerprint(Namespace(source=[], settings=None))]
+    assert bundle.alerts
+    assert {repository / "rules_src" / "conditions.py", repository / "dashboards_py" / "main.py", repository / "balance" / "api.py"} <= set(files)
 
 
 @pytest.mark.process

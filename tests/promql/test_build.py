@@ -100,6 +100,7 @@ SIZES = rate(series(m.HTTP_RESPONSE_SIZE).sum.over(RATE_WINDOW))
             lambda: unless(series(standard.UP), series(m.BACKEND_HEALTHY), "backend"),
             "unless on 'backend': one side has no such label (labels: instance, job)",
         ),
+        (lambda: series(m.HTTP_REQUESTS).over("5m"), "over() needs a Window, got str (write RATE_WINDOW, or Window(SECONDS))"),  # type: ignore[arg-type]
         (lambda: Window(0), "invalid window of 0 s (must be a whole number of seconds, 1 or more)"),
         (lambda: Window(90.5), "invalid window of 90.5 s"),  # type: ignore[arg-type]
         (lambda: rate(series(m.BACKEND_HEALTHY).over(RATE_WINDOW)), "balance_backend_healthy: over() needs the series of a counter, got a gauge"),  # type: ignore[attr-defined]

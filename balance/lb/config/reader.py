@@ -27,7 +27,7 @@ def load_backends(path: str) -> tuple[BackendConfig, ...]:
     return parse_backends(read(path, "make it readable"), path)
 
 
-def read(path: str, cure: str = "name a readable file with -c") -> str:
+def read(path: str, cure: str = "name a readable file") -> str:
     """The text of the file. Raises `ConfigError` with this cure if it cannot be read."""
     return tree.read_text(path, cure, ConfigError)
 
