@@ -164,7 +164,9 @@ class Authority:
 
     def _builder(self, name: x509.Name, key: ec.EllipticCurvePrivateKey, begin: datetime, end: datetime) -> x509.CertificateBuilder:
         builder = x509.CertificateBuilder().subject_name(name).issuer_name(self._name).public_key(key.public_key())
-        return builder.serial_number(x509.random_serial_number()).not_valid_before(begin).not_valid_after(end)
+        builder = builder.serial_number(x509.random_serial_number()).not_valid_before(begin).not_valid_after(end)
+        builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)  # both: RFC 5280, 4.2.1
+        return builder.add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
 
     def issue(self, file: str, *names: str, begin: datetime = NOW - DAY, end: datetime = NOW + 30 * DAY, password: bytes = b"") -> dict[str, str]:
         """The paths of a certificate for these names (DNS or IP addresses) and of its key, as the configuration wants them."""
