@@ -127,8 +127,8 @@ _PAGERDUTY = _integration(
     service_key="service_key_file",
 )
 _EMAIL = _integration(
-    optional("to", _MAIL, "Who gets the mail."),
-    optional("from", _MAIL, "Who sends it.", attribute="sender"),
+    optional("to", _MAIL, "The recipient's address."),
+    optional("from", _MAIL, "The sender's address.", attribute="sender"),
     optional("smarthost", _HostPort("host:port"), "The server that takes it."),
     optional("auth_username", _LINE, "The name by which Alertmanager logs in there."),
     optional("auth_password_file", _LINE, "The file with the password."),
@@ -149,10 +149,10 @@ _RECEIVER = Section(dict, (
     optional("webhook", _WEBHOOK, "Others."),
 ))  # fmt: skip
 _ROUTE = Section(dict, (
-    optional("receiver", _LINE, "Who is told."),
+    optional("receiver", _LINE, "The receiver of its notifications."),
     optional("group_wait", WAIT, "Time until the first message of a group."),
     optional("group_interval", INTERVAL, "Time between messages about news in it."),
-    optional("repeat_interval", INTERVAL, "Time until what still fires is told again."),
+    optional("repeat_interval", INTERVAL, "Time between repeated notifications."),
     optional("mute", TEXT, "When the route is quiet: names of mute times.", several=True),
 ))  # fmt: skip
 _HOURS = Section(_hours, (
@@ -169,7 +169,7 @@ _LABEL = Text(".+", "write names of labels", "label", words="label", quoted=True
 ALERTMANAGER = (
     optional("secrets", _SECRETS, "The folder of the files that hold secrets."),
     optional("group_by", _LABEL, "Labels whose values alerts of one message have in common.", several=True),
-    optional("receivers", Table(TEXT, _RECEIVER), "Who can be told; `off` leaves an integration out."),
-    optional("routes", Section(dict, tuple(optional(one, _ROUTE, "A severity.") for one in get_args(Severity))), "Who is told of what."),
+    optional("receivers", Table(TEXT, _RECEIVER), "Receivers by name; `off` leaves an integration out."),
+    optional("routes", Section(dict, tuple(optional(one, _ROUTE, "A severity.") for one in get_args(Severity))), "Routes by severity."),
     optional("mute_times", Table(TEXT, _MUTE_TIME), "When routes can be quiet."),
 )

@@ -154,7 +154,7 @@ _WHOLE = Integer(1)
 
 _ALERT = Section(AlertSettings, (
     optional("enabled", Flag(), "false leaves the alert out of everything that is generated."),
-    optional("severity", Choice(*get_args(Severity)), "Who is told: critical pages, a warning waits for working hours."),
+    optional("severity", Choice(*get_args(Severity)), "How it is routed: critical pages, a warning waits for working hours."),
     optional("for", WAIT, "How long it must be true before it fires.", attribute="wait"),
     optional("keep_firing_for", WAIT, "How long it goes on firing once it is no longer true.", attribute="keep_firing"),
 ))  # fmt: skip
@@ -201,7 +201,7 @@ SETTINGS = Section(_settings, (
     optional("objectives", Table(TEXT, _Share(), words="shares by name"), "Other shares of requests that must be good; see below."),
     optional("alerts", Table(TEXT, _ALERT), "Overrides for single alerts."),
     optional("prometheus", _PROMETHEUS, "The scrape configuration."),
-    optional("alertmanager", Section(AlertmanagerSettings, ALERTMANAGER), "Who is told."),
+    optional("alertmanager", Section(AlertmanagerSettings, ALERTMANAGER), "Routing and receivers of notifications."),
     optional("kubernetes", _KUBERNETES, "Kubernetes objects."),
     optional("provisioning", _PROVISIONING, "Grafana's provisioning."),
 ), check=_one_job, check_keys=("job", "selector"))  # fmt: skip
