@@ -161,7 +161,7 @@ def test_access_log_has_one_line_per_request(world: World) -> None:
         ("127.0.0.1", "GET", '/a"b|c', 200, "a", 0, 2, 1, "ok"),
         ("127.0.0.1", "POST", "/b", 200, "a", 3, 2, 1, "ok"),
         ("127.0.0.1", "-", "-", 400, "-", 0, 42, 0, "bad_request"),
-        ("127.0.0.1", "GET", "/c", 417, "-", 0, 58, 0, "bad_expectation"),
+        ("127.0.0.1", "GET", "/c", 417, "-", 0, 71, 0, "bad_expectation"),
     ]
     assert all(0 <= line["duration"] < 60 and line["time"].endswith("Z") for line in balancer.access())
 

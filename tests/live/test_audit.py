@@ -414,7 +414,7 @@ def test_audit_and_adopt_need_no_source(tmp_path: Path, monkeypatch: pytest.Monk
     ("arguments", "words"),
     [
         (["--dashboards", str(GO / "prometheus-alerts.yaml")], "prometheus-alerts.yaml:1:1: invalid JSON"),
-        (["--dashboards", str(GO.parent.parent / "render")], "asks for no metric: no .json file in it does"),
+        (["--dashboards", str(GO.parent.parent / "render")], "no .json file in it queries a metric (give another directory)"),
         ([], "nothing to audit (give --dashboards FILE... or --rules FILE...)"),
         (["--rules", "nowhere.yaml"], "nowhere.yaml: cannot be read: No such file"),
         (["--rules", str(GO / "metrics.txt")], "metrics.txt:6:1: invalid YAML"),
