@@ -113,7 +113,8 @@ class Cache:
     def _make_room(self, size: int) -> None:
         """Remove the oldest entries if `size` more bytes would exceed the limit."""
         if size > self._room:
-            entries = [(entry.stat(), entry.path) for entry in os.scandir(self.directory)]
+            with os.scandir(self.directory) as found:  # closed also if another process removes an entry meanwhile
+                entries = [(entry.stat(), entry.path) for entry in found]
             used = sum(stat.st_size for stat, _ in entries)
             if used + size > self.limit:
                 for stat, path in sorted(entries, key=lambda entry: entry[0].st_mtime_ns):
