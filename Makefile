@@ -8,7 +8,7 @@ unexport PYTHONPATH
 
 help:
 	@echo "make demo   the balancer, backends, traffic, and a page with buttons that break things; Ctrl-C stops it"
-	@echo "make quick  format, lint, types, imports, and the tests that start nothing: half a minute"
+	@echo "make quick  format, lint, types, imports, and the tests that start nothing"
 	@echo "make test   all checks and tests (TESTS=tests/render: the tests of a part)"
 	@echo "make docs   the documentation as a site, into site/; make docs-serve shows it"
 	@echo "make pictures  docs/pictures, drawn anew"

@@ -1,4 +1,4 @@
-"""Runbooks and the metrics reference as Markdown: the only module that uses jinja2."""
+"""Runbooks and the metrics reference as Markdown, from jinja2 templates."""
 
 from __future__ import annotations
 
